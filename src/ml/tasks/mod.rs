@@ -1,0 +1,84 @@
+//! Tasks: how the rows of a published data set become text-to-text examples, and how answers in text become scores.
+
+use serde::{Deserialize, Serialize};
+
+/// What a data set says of its task: all that tuning and evaluation need to know, so that a data set file describes itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// Short name, as in the first word of T5's inputs: `mnli`.
+    pub name: String,
+    /// Label words in the order of the data set's label ids; empty if answers are free text or numbers.
+    pub labels: Vec<String>,
+    /// What an answer in text stands for.
+    pub answer: Answer,
+    /// The task's metrics, in the order in which they are reported; the task's score is their arithmetic mean.
+    pub metrics: Vec<Metric>,
+}
+
+/// What an answer in text stands for, and so how predictions are compared with targets (SCIENCE c.1, "Post-processing").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Exactly one of the label words.
+    Label,
+    /// A number.
+    Number,
+    /// Free text, scored against all accepted answers.
+    Text,
+    /// The referent of a pronoun (WSC), matched as a set of words.
+    Referent,
+}
+
+/// A measure of quality, reported in 0..=100 (correlations in -100..=100).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of predictions equal to the target.
+    Accuracy,
+    /// F1 of the class with label id 1; an illegal prediction counts as the wrong class.
+    F1,
+    /// Unweighted mean of the F1 of every label.
+    MacroF1,
+    /// Matthews correlation coefficient.
+    Matthews,
+    /// Pearson correlation.
+    Pearson,
+    /// Spearman rank correlation, ties by mean rank.
+    Spearman,
+    /// Share of groups of which every answer is right (MultiRC).
+    GroupExactMatch,
+    /// SQuAD exact match, the best over accepted answers.
+    ExactMatch,
+    /// SQuAD token F1, the best over accepted answers.
+    TokenF1,
+}
+
+/// One example in text-to-text form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Unique within its split: the data set's own identifier where it has one, otherwise the row number from 0.
+    pub id: String,
+    /// What the model reads.
+    pub input: String,
+    /// What the model should write; `<unk>` where the label is hidden (test splits).
+    pub target: String,
+    /// Index into [`Task::labels`]; `None` for free text, numbers and hidden labels.
+    pub label: Option<u32>,
+    /// Examples that are scored together (MultiRC question, ReCoRD passage and query).
+    pub group: Option<String>,
+    /// Accepted answers for [`Answer::Text`]; empty otherwise.
+    pub answers: Vec<String>,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Prompts learn from it.
+    Train,
+    /// Checkpoints are chosen on it and, as in the paper, scores reported on it.
+    Validation,
+    /// Held out; often without labels.
+    Test,
+}
