@@ -1,4 +1,11 @@
 //! Models, tasks and learning: mathematics on values in memory. No files, no YAML, no cache.
 
+pub mod batch;
+pub mod error;
+pub mod kernels;
+pub mod optim;
+pub mod prompt;
 pub mod random;
+pub mod t5;
 pub mod tasks;
+pub mod tokens;

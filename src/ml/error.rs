@@ -1,0 +1,73 @@
+//! What can go wrong in models and learning, in the words of someone who can act on it.
+
+/// An error of the mathematics half of the program; the stage that meets it adds the file or job.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A model configuration that no T5 can have.
+    #[error("model configuration: `{field}` is {found}, expected {expected}")]
+    Config {
+        /// Field of `config.json`.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// The configuration is not readable as JSON.
+    #[error("model configuration: {0}")]
+    ConfigSyntax(serde_json::Error),
+    /// Weights that do not belong to the configuration.
+    #[error("weights: tensor `{name}` {found}, expected {expected}")]
+    Tensor {
+        /// Hugging Face name of the tensor.
+        name: String,
+        /// What is there.
+        found: String,
+        /// What the configuration asks for.
+        expected: String,
+    },
+    /// A safetensors file that cannot be read.
+    #[error("safetensors: {0}")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+    /// A tokenizer that cannot be read or trained.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// A prompt that does not fit where it is used.
+    #[error("prompt: {0}")]
+    Prompt(String),
+    /// A setting outside its range.
+    #[error("`{field}` is {found}, expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// Learning left the numbers.
+    #[error("the loss became {loss} at step {step} (learning rate {rate}); try a smaller learning rate")]
+    Diverged {
+        /// Step, from 1.
+        step: u64,
+        /// Loss a token.
+        loss: f64,
+        /// Learning rate of the step.
+        rate: f64,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted at step {step}")]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+    },
+    /// An error of the tensor library.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// An error of the place where progress is kept.
+    #[error("{0}")]
+    Checkpoint(String),
+}
+
+/// Result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

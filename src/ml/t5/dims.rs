@@ -1,0 +1,151 @@
+//! The sizes of a T5, checked once, so that nothing later has to doubt a configuration file.
+
+use super::Config;
+use crate::ml::error::{Error, Result};
+use candle_nn::Activation;
+
+/// Sizes and variants of a T5 that its two engines need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dims {
+    /// V, rows of the embedding matrix (padded beyond the tokenizer's ids).
+    pub vocab: usize,
+    /// E, width of the residual stream.
+    pub width: usize,
+    /// H, heads of every attention.
+    pub heads: usize,
+    /// D, width of a head.
+    pub head_width: usize,
+    /// F, width of the feed-forward layers.
+    pub ff: usize,
+    /// Layers of the encoder.
+    pub encoder_layers: usize,
+    /// Layers of the decoder.
+    pub decoder_layers: usize,
+    /// Buckets of the relative position bias.
+    pub buckets: usize,
+    /// Distance from which on all positions share the last bucket.
+    pub max_distance: usize,
+    /// Added to the mean square in the RMS norm.
+    pub epsilon: f32,
+    /// GELU(x·W0)·(x·W1) (v1.1) instead of ReLU(x·W) (v1.0).
+    pub gated: bool,
+    /// The output head is the embedding, and the decoder's output is scaled by E^-0.5 (v1.0).
+    pub tied: bool,
+    /// Id of padding.
+    pub pad: u32,
+    /// Id that ends a target.
+    pub eos: u32,
+    /// Id in front of every target.
+    pub start: u32,
+}
+
+/// Sizes beyond this are no model but an attack on memory; T5-XXL's largest is 65,536.
+const LARGEST: usize = 1 << 22;
+
+impl Dims {
+    /// Reads a configuration in Hugging Face's layout.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        Self::new(&serde_json::from_slice(json).map_err(Error::ConfigSyntax)?)
+    }
+
+    /// Checks `config`.
+    pub fn new(config: &Config) -> Result<Self> {
+        let decoder_layers = config.num_decoder_layers.unwrap_or(config.num_layers);
+        for (field, value) in [
+            ("vocab_size", config.vocab_size),
+            ("d_model", config.d_model),
+            ("d_kv", config.d_kv),
+            ("d_ff", config.d_ff),
+            ("num_heads", config.num_heads),
+            ("num_layers", config.num_layers),
+            ("num_decoder_layers", decoder_layers),
+            ("relative_attention_num_buckets", config.relative_attention_num_buckets),
+            ("relative_attention_max_distance", config.relative_attention_max_distance),
+        ] {
+            if value == 0 || value > LARGEST {
+                return Err(wrong(field, value, format!("1 to {LARGEST}")));
+            }
+        }
+        let buckets = config.relative_attention_num_buckets;
+        if buckets < 4 || buckets % 4 != 0 {
+            return Err(wrong("relative_attention_num_buckets", buckets, "a multiple of 4"));
+        }
+        if config.relative_attention_max_distance <= buckets / 2 {
+            return Err(wrong(
+                "relative_attention_max_distance",
+                config.relative_attention_max_distance,
+                format!("more than half of the {buckets} buckets"),
+            ));
+        }
+        let epsilon = config.layer_norm_epsilon as f32;
+        if !(epsilon > 0.0 && epsilon < 1.0) {
+            return Err(wrong("layer_norm_epsilon", config.layer_norm_epsilon, "between 0 and 1"));
+        }
+        let gated = config.feed_forward_proj.gated;
+        let expected = if gated { Activation::NewGelu } else { Activation::Relu };
+        if config.feed_forward_proj.activation != expected {
+            let found = format!("{:?}", config.feed_forward_proj);
+            return Err(wrong("feed_forward_proj", found, "`gated-gelu` (v1.1) or `relu` (v1.0)"));
+        }
+        let id = |field, value: usize| {
+            u32::try_from(value)
+                .ok()
+                .filter(|_| value < config.vocab_size)
+                .ok_or_else(|| wrong(field, value, format!("below vocab_size ({})", config.vocab_size)))
+        };
+        Ok(Self {
+            vocab: config.vocab_size,
+            width: config.d_model,
+            heads: config.num_heads,
+            head_width: config.d_kv,
+            ff: config.d_ff,
+            encoder_layers: config.num_layers,
+            decoder_layers,
+            buckets,
+            max_distance: config.relative_attention_max_distance,
+            epsilon,
+            gated,
+            tied: config.tie_word_embeddings,
+            pad: id("pad_token_id", config.pad_token_id)?,
+            eos: id("eos_token_id", config.eos_token_id)?,
+            start: id("decoder_start_token_id", config.decoder_start_token_id.unwrap_or(config.pad_token_id))?,
+        })
+    }
+
+    /// I = H·D, width of queries, keys and values of all heads.
+    pub fn inner(&self) -> usize {
+        self.heads * self.head_width
+    }
+
+    /// The configuration as `config.json` in Hugging Face's layout, readable by `transformers`.
+    pub fn to_json(&self) -> String {
+        let value = serde_json::json!({
+            "architectures": ["T5ForConditionalGeneration"],
+            "model_type": "t5",
+            "vocab_size": self.vocab,
+            "d_model": self.width,
+            "d_kv": self.head_width,
+            "d_ff": self.ff,
+            "num_layers": self.encoder_layers,
+            "num_decoder_layers": self.decoder_layers,
+            "num_heads": self.heads,
+            "relative_attention_num_buckets": self.buckets,
+            "relative_attention_max_distance": self.max_distance,
+            "dropout_rate": 0.1,
+            "layer_norm_epsilon": f64::from(self.epsilon),
+            "initializer_factor": 1.0,
+            "feed_forward_proj": if self.gated { "gated-gelu" } else { "relu" },
+            "is_encoder_decoder": true,
+            "use_cache": true,
+            "tie_word_embeddings": self.tied,
+            "pad_token_id": self.pad,
+            "eos_token_id": self.eos,
+            "decoder_start_token_id": self.start,
+        });
+        serde_json::to_string_pretty(&value).expect("a JSON value has only string keys")
+    }
+}
+
+fn wrong(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Error {
+    Error::Config { field, found: found.to_string(), expected: expected.into() }
+}

@@ -1,0 +1,17 @@
+//! T5 v1.0 and v1.1 (Raffel et al. 2020; Shazeer 2020), with a soft prompt in front of the encoder's input.
+//!
+//! Shapes use one alphabet: B batch, T text length, P prompt length, E embedding width, V vocabulary, R runs;
+//! and inside the model H heads, D width of a head, I = H·D, F feed-forward width.
+
+mod dims;
+pub mod fast;
+mod layout;
+pub mod position;
+pub mod reference;
+mod site;
+mod weights;
+
+pub use candle_transformers::models::t5::Config;
+pub use dims::Dims;
+pub use layout::{Layout, Slot};
+pub use weights::Weights;

@@ -1,0 +1,189 @@
+//! Text to token ids and back, with Hugging Face's tokenizers.
+
+use super::error::{Error, Result};
+use std::collections::BTreeMap;
+use tokenizers::models::unigram::{Unigram, UnigramTrainer};
+use tokenizers::normalizers::{NFKC, Replace, Sequence, Strip};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    Tokenizer,
+};
+
+/// A tokenizer, and the ids that T5 gives a meaning.
+pub struct Tokens {
+    inner: Tokenizer,
+    eos: u32,
+}
+
+impl Tokens {
+    /// Reads a `tokenizer.json`. `eos` is the id that ends a text, by the model's configuration.
+    ///
+    /// Text of a data set that looks like a special token (`</s>`) is treated as text, as SentencePiece does.
+    pub fn from_json(json: &[u8], eos: u32) -> Result<Self> {
+        let mut inner = Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        inner.set_encode_special_tokens(true);
+        Ok(Self { inner, eos })
+    }
+
+    /// Number of ids, which a model's embedding must have as rows.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The pieces of a text, without a closing eos.
+    pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The pieces of a text, cut so that with the closing eos there are at most `longest` ids (seqio's
+    /// `append_eos_after_trim`).
+    pub fn encode(&self, text: &str, longest: usize) -> Result<Vec<u32>> {
+        let mut ids = self.pieces(text)?;
+        ids.truncate(longest.saturating_sub(1));
+        ids.push(self.eos);
+        Ok(ids)
+    }
+
+    /// The text of ids up to the first eos, without special tokens.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let end = ids.iter().position(|id| *id == self.eos).unwrap_or(ids.len());
+        self.inner.decode(&ids[..end], true).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// The piece with this id.
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of a piece.
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        self.inner.token_to_id(piece)
+    }
+
+    /// Ids of `<extra_id_0>`, `<extra_id_1>` and so on, as many as there are.
+    pub fn sentinels(&self) -> Vec<u32> {
+        (0..).map_while(|i| self.id(&format!("<extra_id_{i}>"))).collect()
+    }
+}
+
+/// What a Unigram tokenizer is trained for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Training {
+    /// Ids in all: special tokens, pieces and sentinels.
+    pub size: usize,
+    /// Sentinels at the end of the vocabulary.
+    pub sentinels: usize,
+    /// Characters that occur less often become unknown.
+    pub rarest_character: u32,
+}
+
+/// Trains a Unigram tokenizer (Kudo 2018) and returns its `tokenizer.json`.
+///
+/// Ids are as in T5: pad 0, eos 1, unknown 2, then pieces by decreasing probability, and the sentinels last, counted
+/// down. The result depends on the texts alone: words are counted in sorted order, sums are taken by one thread, and what the
+/// trainer leaves to a hash map's order is sorted afterwards.
+pub fn train<'t>(texts: impl Iterator<Item = &'t str>, training: Training) -> Result<Vec<u8>> {
+    let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
+    let normalizer = Sequence::new(vec![
+        NFKC.into(),
+        Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".to_owned()), " ")
+            .map_err(failed)?
+            .into(),
+        Strip::new(true, true).into(),
+    ]);
+    let metaspace = Metaspace::new('▁', PrependScheme::Always, true);
+    let words = count_words(texts, &normalizer, &metaspace, training.rarest_character).map_err(failed)?;
+
+    let specials: Vec<AddedToken> = ["<pad>", "</s>", "<unk>"].map(|t| AddedToken::from(t, true)).to_vec();
+    let pieces = training.size.checked_sub(training.sentinels).filter(|pieces| *pieces > specials.len());
+    let Some(pieces) = pieces else {
+        return Err(Error::Tokenizer(format!("{} ids leave no room for pieces", training.size)));
+    };
+    let trainer = UnigramTrainer::builder()
+        .show_progress(false)
+        .vocab_size(u32::try_from(pieces).map_err(|e| Error::Tokenizer(e.to_string()))?)
+        .special_tokens(specials.clone())
+        .unk_token(Some("<unk>".to_owned()))
+        .build()
+        .map_err(|error| Error::Tokenizer(error.to_string()))?;
+    let mut model = Unigram::default();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Tokenizer(e.to_string()))?;
+    pool.install(|| trainer.do_train(words, &mut model)).map_err(failed)?;
+
+    let mut tokenizer = Tokenizer::new(settle(&model, specials.len()).map_err(failed)?);
+    tokenizer
+        .with_normalizer(Some(normalizer))
+        .map_err(failed)?
+        .with_pre_tokenizer(Some(metaspace.clone()))
+        .with_decoder(Some(metaspace))
+        .with_post_processor(Some(
+            TemplateProcessing::builder()
+                .try_single("$A </s>")
+                .map_err(Error::Tokenizer)?
+                .special_tokens(vec![("</s>", 1)])
+                .build()
+                .map_err(|error| Error::Tokenizer(error.to_string()))?,
+        ));
+    tokenizer.add_special_tokens(specials).map_err(failed)?;
+    let sentinels = (0..training.sentinels).rev().map(|i| AddedToken::from(format!("<extra_id_{i}>"), true));
+    tokenizer.add_special_tokens(sentinels).map_err(failed)?;
+    tokenizer.to_string(false).map(String::into_bytes).map_err(failed)
+}
+
+/// Every word with its count, in sorted order, without words that hold a rare character.
+fn count_words<'t>(
+    texts: impl Iterator<Item = &'t str>,
+    normalizer: &Sequence,
+    metaspace: &Metaspace,
+    rarest: u32,
+) -> tokenizers::Result<Vec<(String, u32)>> {
+    let mut words: BTreeMap<String, u32> = BTreeMap::new();
+    for text in texts {
+        let mut normalized = NormalizedString::from(text);
+        normalizer.normalize(&mut normalized)?;
+        let mut pre = PreTokenizedString::from(normalized);
+        metaspace.pre_tokenize(&mut pre)?;
+        for (word, _, _) in pre.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+            *words.entry(word.to_owned()).or_default() += 1;
+        }
+    }
+    let mut characters: BTreeMap<char, u32> = BTreeMap::new();
+    for (word, count) in &words {
+        for c in word.chars() {
+            *characters.entry(c).or_default() += count;
+        }
+    }
+    words.retain(|word, _| word.chars().all(|c| characters[&c] >= rarest));
+    Ok(words.into_iter().collect())
+}
+
+/// The trained model with ties and forced characters in a fixed order.
+///
+/// The trainer gives characters that lost their piece the scores just above the lowest, in the order of a hash map; here
+/// they get them in the order of the characters.
+fn settle(model: &Unigram, specials: usize) -> tokenizers::Result<Unigram> {
+    let mut pieces: Vec<(String, f64)> = model.iter().cloned().collect();
+    let mut learned = pieces.split_off(specials);
+    let lowest = learned.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
+    let mut step = 0;
+    let mut forced: Vec<usize> = Vec::new();
+    // Scores rise by 0.0001 from the lowest on; the first gap ends the run.
+    while let Some(at) = learned
+        .iter()
+        .position(|(piece, score)| piece.chars().count() == 1 && *score == lowest + f64::from(step) * 0.0001)
+    {
+        forced.push(at);
+        step += 1;
+    }
+    let mut characters: Vec<String> = forced.iter().map(|at| learned[*at].0.clone()).collect();
+    characters.sort_unstable();
+    for (at, character) in forced.into_iter().zip(characters) {
+        learned[at].0 = character;
+    }
+    learned.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| a.cmp(b)));
+    pieces.append(&mut learned);
+    Unigram::from(pieces, Some(2), false)
+}
