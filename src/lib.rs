@@ -1,3 +1,4 @@
 //! SPoT: soft prompt transfer for frozen T5 models (Vu et al., ACL 2022), as one cached and audited pipeline.
 
+pub mod engine;
 pub mod ml;

@@ -1,0 +1,315 @@
+//! The seam between the engine and the kinds of stages.
+//!
+//! A kind is a type that implements [`Stage`]; its fields are the YAML of a stage and, serialised, the parameters of the
+//! recipe. The engine sees kinds only through the table of [`Kind`]s that it is given.
+
+use super::context::{Artifact, Cx};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// The type of an artifact: `dataset`, `prompt`. References are checked against it before anything runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Type(pub &'static str);
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// An artifact that a kind always writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its name within the job.
+    pub name: &'static str,
+    /// Its type.
+    pub of: Type,
+}
+
+/// A reference to one output of one job: `stage`, `stage[mnli,0]`, `stage[mnli,0].curve`.
+///
+/// The output may be left out where the referenced kind has exactly one of the type asked for. A reference serialises as
+/// nothing (`null`): inputs enter a recipe by the digest of their content, never by the name of a stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ref(pub String);
+
+/// One reference or a list of them; each may have wildcards (`stage[*]`, `stage[*,0]`), which stand for all jobs that fit.
+/// What they refer to is a set: it is handed over and hashed in the order of the digests. Serialises as nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refs(pub Vec<Ref>);
+
+impl Serialize for Ref {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Ref {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+impl JsonSchema for Ref {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A job of another stage: `stage`, `stage[value,value]`, `stage[value].output`.",
+        })
+    }
+}
+
+impl Serialize for Refs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Refs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Refs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a reference or a list of references")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Refs, E> {
+                Ok(Refs(vec![Ref(text.to_owned())]))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Refs, A::Error> {
+                let mut refs = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    refs.push(item);
+                }
+                Ok(Refs(refs))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Refs {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "References".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "description": "Jobs of other stages; `*` stands for every value: `stage[*]`, `stage[*,0]`.",
+        })
+    }
+}
+
+/// Something a job reads. `field` is the YAML path of the field that names it (`init.prompt`): it is the input's role in
+/// the recipe, and where problems are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Artifacts of other jobs.
+    Artifacts {
+        /// Role and YAML path.
+        field: String,
+        /// What the field says.
+        refs: Vec<Ref>,
+        /// The type they must have.
+        of: Type,
+        /// Whether wildcards and lists are allowed.
+        many: bool,
+    },
+    /// A file.
+    File {
+        /// Role and YAML path.
+        field: String,
+        /// As written, relative to the current folder.
+        path: String,
+    },
+    /// Some files of a folder.
+    Folder {
+        /// YAML path; the role of a file is `field/name`.
+        field: String,
+        /// As written, relative to the current folder.
+        path: String,
+        /// Which of the folder's files (their names, sorted) are read.
+        pick: fn(&[String]) -> Vec<String>,
+    },
+}
+
+impl Input {
+    /// One artifact.
+    pub fn one(field: impl Into<String>, reference: &Ref, of: Type) -> Self {
+        Self::Artifacts { field: field.into(), refs: vec![reference.clone()], of, many: false }
+    }
+
+    /// Any number of artifacts.
+    pub fn many(field: impl Into<String>, refs: &Refs, of: Type) -> Self {
+        Self::Artifacts { field: field.into(), refs: refs.0.clone(), of, many: true }
+    }
+
+    /// A file.
+    pub fn file(field: impl Into<String>, path: impl Into<String>) -> Self {
+        Self::File { field: field.into(), path: path.into() }
+    }
+}
+
+/// A mistake in the parameters of a stage that its types do not rule out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// YAML path within the stage: `optimizer.adafactor.decay_rate`; empty for the stage as a whole.
+    pub field: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl Issue {
+    /// A mistake at a field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// A job that a stage asks for while it runs ([`Stage::expand`]).
+pub struct Spec {
+    /// What people call it, after the name of the job that asked: `mnli,0`.
+    pub name: String,
+    /// What to do. Its references are not looked at; `inputs` stand for them.
+    pub job: Box<dyn Job>,
+    /// Inputs by role, in the order in which [`Stage::inputs`] of the kind gives them.
+    pub inputs: Vec<(String, Artifact)>,
+}
+
+/// A kind of stage: documented parameters, and what to do with them.
+///
+/// `Serialize` must give every parameter that affects the result and no other; mark the rest `#[serde(skip_serializing)]`.
+pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// The word after `kind:`.
+    const KIND: &'static str;
+    /// Bump when the same recipe would now give other bytes.
+    const VERSION: u32;
+    /// What every job of this kind writes.
+    const OUTPUTS: &'static [Output];
+    /// Whether jobs of this kind [`expand`](Self::expand).
+    const EXPANDS: bool = false;
+
+    /// What the job reads, in the order in which it is hashed.
+    fn inputs(&self) -> Vec<Input>;
+
+    /// What types do not rule out: ranges, exclusive options.
+    fn check(&self) -> Result<(), Issue> {
+        Ok(())
+    }
+
+    /// Jobs known only once the inputs are; they run before [`run`](Self::run), which finds them in
+    /// [`Cx::expanded`].
+    fn expand(&self, _cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
+        Ok(Vec::new())
+    }
+
+    /// At most how many jobs [`expand`](Self::expand) asks for; shown while they are not known.
+    fn expands_to_at_most(&self) -> usize {
+        0
+    }
+
+    /// Reads inputs, writes outputs, touches nothing else.
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()>;
+}
+
+/// A [`Stage`] whose type is forgotten.
+pub trait Job: Send + Sync {
+    /// Its kind.
+    fn kind(&self) -> Kind;
+    /// The parameters for the recipe.
+    fn params(&self) -> serde_json::Value;
+    /// See [`Stage::inputs`].
+    fn inputs(&self) -> Vec<Input>;
+    /// See [`Stage::check`].
+    fn check(&self) -> Result<(), Issue>;
+    /// See [`Stage::expand`].
+    fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>>;
+    /// See [`Stage::expands_to_at_most`].
+    fn expands_to_at_most(&self) -> usize;
+    /// See [`Stage::run`].
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()>;
+}
+
+impl<S: Stage> Job for S {
+    fn kind(&self) -> Kind {
+        Kind::of::<S>()
+    }
+
+    fn params(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("parameters have only string keys and finite numbers")
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        Stage::inputs(self)
+    }
+
+    fn check(&self) -> Result<(), Issue> {
+        Stage::check(self)
+    }
+
+    fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
+        Stage::expand(self, cx)
+    }
+
+    fn expands_to_at_most(&self) -> usize {
+        Stage::expands_to_at_most(self)
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        Stage::run(self, cx)
+    }
+}
+
+/// A row of the table of kinds.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// [`Stage::KIND`].
+    pub name: &'static str,
+    /// [`Stage::VERSION`].
+    pub version: u32,
+    /// [`Stage::OUTPUTS`].
+    pub outputs: &'static [Output],
+    /// [`Stage::EXPANDS`].
+    pub expands: bool,
+    /// Reads the parameters of a stage, without `kind` and `matrix`.
+    pub parse: fn(serde_yaml::Value) -> Result<Box<dyn Job>, Issue>,
+    /// The schema of the parameters.
+    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+}
+
+impl Kind {
+    /// The row of a kind.
+    pub const fn of<S: Stage>() -> Self {
+        Self {
+            name: S::KIND,
+            version: S::VERSION,
+            outputs: S::OUTPUTS,
+            expands: S::EXPANDS,
+            parse: |value| match serde_path_to_error::deserialize::<_, S>(value) {
+                Ok(stage) => Ok(Box::new(stage)),
+                Err(error) => {
+                    let path = error.path().to_string();
+                    Err(Issue::new(if path == "." { String::new() } else { path }, error.into_inner().to_string()))
+                }
+            },
+            schema: |generator| generator.subschema_for::<S>(),
+        }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} v{}", self.name, self.version)
+    }
+}
