@@ -9,3 +9,4 @@ pub mod random;
 pub mod t5;
 pub mod tasks;
 pub mod tokens;
+pub mod world;
