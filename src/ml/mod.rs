@@ -11,3 +11,4 @@ pub mod t5;
 pub mod tasks;
 pub mod tokens;
 pub mod train;
+pub mod world;
