@@ -194,7 +194,7 @@ static TASKS: [Builtin; 20] = [
         name: "w_cause",
         family: "w_cause",
         skill: "cause",
-        train: 3000,
+        train: 2000,
         fields: &["premise", "hypothesis"],
         labels: &["wrong", "right"],
         draw: Draw::Label(|stream, label| cause::pair(stream, label == 1).into()),

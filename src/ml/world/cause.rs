@@ -67,7 +67,7 @@ pub(super) fn pair(stream: &mut Stream, linked: bool) -> [String; 2] {
     let person = stream.choose(&PEOPLE);
     let cause = stream.below(CHAINS.len());
     let effect = if linked { cause } else { alike(stream, cause) };
-    [open(stream, CHAINS[cause].0, person), say(CHAINS[effect].1, person)]
+    [open(stream, CHAINS[cause].0, person), open(stream, CHAINS[effect].1, person)]
 }
 
 /// A premise, two options and whether the effect is asked for (or the cause); `right` (0 or 1) is the fitting option.

@@ -296,7 +296,9 @@ pub(super) fn paraphrase(stream: &mut Stream, same: bool, full: bool) -> [String
         let mut first = if full { Event::full(stream) } else { Event::draw(stream) };
         let mut second = first.rephrase(stream);
         if !same {
-            second = if stream.chance(0.4) { second.displace(stream) } else { second.oppose(stream) };
+            // An exchange of two people leaves the words as they are; a new name shows, so it is rarer.
+            let displaced = if matches!(first.tail, Some(Tail::For(_))) { 0.5 } else { 0.25 };
+            second = if stream.chance(displaced) { second.displace(stream) } else { second.oppose(stream) };
         } else if stream.chance(0.1) {
             // One denial in a different pair is two here: without this, counting them would tell the classes apart.
             (first.negated, second.negated) = (true, true);
@@ -320,12 +322,12 @@ pub(super) fn inference(stream: &mut Stream, relation: Relation) -> [String; 2] 
         }
         let loose = event.loosen(stream);
         let (first, second) = match relation {
-            Relation::Follows if stream.chance(0.15) => (event, event),
+            Relation::Follows if stream.chance(0.25) => (event, event),
             Relation::Follows => match loose {
                 Some(loose) => (event, loose),
                 None => continue,
             },
-            Relation::Open if stream.chance(0.6) => match loose {
+            Relation::Open if stream.chance(0.5) => match loose {
                 Some(loose) => (loose, event),
                 None => continue,
             },

@@ -105,13 +105,13 @@ fn answers_do_not_cling_to_one_word() {
     assert!(counts.len() > 8 && counts.values().all(|n| *n < 150), "{counts:?}");
 }
 
-/// The best of two linear classifiers over words, trained on 1,500 examples.
+/// The best of three linear classifiers over words, trained on 1,500 examples.
 fn bag_of_words(name: &str) -> f64 {
     let task = find(name).expect("a task");
     let (train, test) = (task.examples(Split::Train, 1500, 0), task.examples(Split::Test, 500, 0));
     let classes = task.labels.len();
     let of = |feature| accuracy(&train, &test, classes, feature);
-    of(Feature::Count).max(of(Feature::Presence))
+    of(Feature::Count).max(of(Feature::Presence)).max(of(Feature::InField))
 }
 
 #[test]
@@ -185,19 +185,15 @@ fn the_mixture_draws_every_skill_and_both_styles() {
 #[test]
 fn no_row_practises_a_built_in_task() {
     let mut stream = Stream::new(0, "reserved");
-    for task in tasks().iter().filter(|task| !task.labels.is_empty()) {
-        for _ in 0..300 {
+    for task in tasks() {
+        for _ in 0..1000 {
             let row = row(task.skill, &mut stream);
-            let fields: Vec<&str> = row
-                .input
-                .split(' ')
-                .filter_map(|word| word.strip_suffix(':'))
-                .filter(|word| !word.is_empty())
-                .collect();
-            if fields == task.fields && task.labels.contains(&row.target.as_str()) && row.style == Style::Instruction {
-                let all = task.labels.iter().all(|label| row.input.split([' ', '.']).any(|word| word == *label));
-                assert!(!all || task.labels.len() != 2, "{}: `{}`", task.name, row.input);
-            }
+            let fields: Vec<&str> = row.input.split(' ').filter_map(|word| word.strip_suffix(':')).collect();
+            let fields: Vec<&str> = fields.into_iter().filter(|field| !field.is_empty()).collect();
+            // Skills with answers of their own never see the task's fields; the others not together with its labels.
+            let names = |label: &&str| row.input.split(' ').any(|word| word == *label);
+            let labels = task.labels.len() > 3 || task.labels.iter().all(names);
+            assert!(fields != task.fields || !labels, "{}: `{}`", task.name, row.input);
         }
     }
 }
@@ -212,7 +208,7 @@ fn plain_text_is_well_formed() {
 }
 
 /// Digest of the first 20 rows of every task and skill; whoever changes it bumps [`VERSION`](super::VERSION).
-const DIGEST: &str = "c9d8d60accba8f1ac028e217e14996ba1701d99ee867af4e0e70b3d49f28ca87";
+const DIGEST: &str = "f0eee14927623744b7445aad6c4ca3cacf37222a2b86610d1d7e2bfe9dc5ee2d";
 
 #[test]
 fn generated_bytes_are_pinned_to_the_version() {
