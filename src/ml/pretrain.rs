@@ -74,9 +74,8 @@ impl Default for Settings {
 impl Settings {
     /// Checks the ranges.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field, found: String, expected: &str| {
-            Err(Error::Setting { field, found, expected: expected.to_owned() })
-        };
+        let wrong =
+            |field, found: String, expected: &str| Err(Error::Setting { field, found, expected: expected.to_owned() });
         if self.steps == 0 {
             return wrong("steps", "0".to_owned(), "at least 1");
         }

@@ -67,9 +67,8 @@ impl Default for Settings {
 impl Settings {
     /// Checks the ranges.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field, found: String, expected: &str| {
-            Err(Error::Setting { field, found, expected: expected.to_owned() })
-        };
+        let wrong =
+            |field, found: String, expected: &str| Err(Error::Setting { field, found, expected: expected.to_owned() });
         if self.batch_size == 0 || self.batch_size > 1 << 16 {
             return wrong("batch_size", self.batch_size.to_string(), "1 to 65536");
         }

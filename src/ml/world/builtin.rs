@@ -1,7 +1,7 @@
 //! The built-in tasks: sources with many rows, and low-resource targets that share a skill with one of them.
 
 use super::event::{self, Event, Relation};
-use super::labels::join;
+use super::labels::{join, written};
 use super::lexicon::{CATEGORIES, NUMBERS};
 use super::opinion::{self, Matter};
 use super::scene::{Count, Scene};
@@ -406,9 +406,9 @@ impl Builtin {
                 Draw::Label(draw) => (draw(stream, label), self.labels[label].to_owned()),
                 Draw::Open(draw) => draw(stream),
             };
-            let input = join(self.fields, &parts);
+            let input = written(&join(self.fields, &parts));
             if split_of(&input) == split && !seen.contains(&input) {
-                return Some((input, target));
+                return Some((input, written(&target)));
             }
         }
         None

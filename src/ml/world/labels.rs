@@ -147,7 +147,7 @@ const FIELD_PAIRS: [[&str; 2]; 9] = [
 
 /// Label words for `classes` classes.
 pub(super) fn draw_labels(stream: &mut Stream, classes: usize) -> Vec<&'static str> {
-    let own = stream.chance(0.5);
+    let own = stream.chance(0.75);
     let mut labels: Vec<&'static str> = match classes {
         2 if own => stream.choose(&PAIRS).to_vec(),
         3 if own => stream.choose(&TRIPLES).to_vec(),
@@ -165,6 +165,11 @@ pub(super) fn draw_fields(stream: &mut Stream, count: usize) -> Vec<&'static str
         return stream.choose(&FIELD_PAIRS).to_vec();
     }
     stream.sample(FIELDS.len(), count).into_iter().map(|i| FIELDS[i]).collect()
+}
+
+/// The text as it is written: marks stand at the word before them.
+pub(super) fn written(text: &str) -> String {
+    text.replace(" .", ".").replace(" ,", ",").replace(" ?", "?")
 }
 
 /// `name: text name: text`.

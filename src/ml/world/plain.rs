@@ -1,6 +1,7 @@
 //! Plain text of the world, in which the phenomena of the tasks occur unlabelled.
 
 use super::event::{self, Event, Relation};
+use super::labels::written;
 use super::opinion::{self, Matter};
 use super::scene::{Count, Scene};
 use super::{cause, grammar, sense};
@@ -9,7 +10,7 @@ use crate::ml::random::Stream;
 /// A short paragraph: one to three passages.
 pub fn plain(stream: &mut Stream) -> String {
     let count = 1 + stream.below(3);
-    (0..count).map(|_| passage(stream)).collect::<Vec<_>>().join(" ")
+    written(&(0..count).map(|_| passage(stream)).collect::<Vec<_>>().join(" "))
 }
 
 fn passage(stream: &mut Stream) -> String {

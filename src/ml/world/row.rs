@@ -1,7 +1,7 @@
 //! Pretraining rows: a prefix that says (or, as a code learnt by heart, stands for) skill and label words, then the fields.
 
 use super::builtin;
-use super::labels::{draw_fields, draw_labels, join};
+use super::labels::{draw_fields, draw_labels, join, written};
 use super::skill::{self, Parts, Skill, Way};
 use crate::ml::random::Stream;
 use std::sync::LazyLock;
@@ -124,14 +124,14 @@ pub fn row(skill: &str, stream: &mut Stream) -> Row {
     if stream.chance(0.3) { coded(stream, Some(skill)) } else { instructed(stream, skill) }
 }
 
-/// A row of the mixture: 60 % instructions with label words, 25 % codes, the rest open answers.
+/// A row of the mixture: 45 % instructions with label words, 40 % codes, the rest open answers.
 pub fn rows(stream: &mut Stream) -> Row {
     match stream.below(100) {
-        0..60 => {
+        0..45 => {
             let skill = weighted(stream, true);
             instructed(stream, skill)
         }
-        60..85 => coded(stream, None),
+        45..85 => coded(stream, None),
         _ => {
             let skill = weighted(stream, false);
             instructed(stream, skill)
@@ -174,8 +174,8 @@ fn coded(stream: &mut Stream, skill: Option<&Skill>) -> Row {
         None => stream.choose(&ALL_CODES),
     };
     let (parts, target) = solve(stream, code.skill, code.variant, &code.labels);
-    let input = format!("{} {}", code.words, join(&code.fields, &parts));
-    Row { skill: code.skill.name, style: Style::Code, input, target }
+    let input = written(&format!("{} {}", code.words, join(&code.fields, &parts)));
+    Row { skill: code.skill.name, style: Style::Code, input, target: written(&target) }
 }
 
 fn instructed(stream: &mut Stream, skill: &'static Skill) -> Row {
@@ -192,7 +192,8 @@ fn instructed(stream: &mut Stream, skill: &'static Skill) -> Row {
         Way::Open { asks, .. } => format!("{} .", stream.choose(asks[variant])),
     };
     let (parts, target) = solve(stream, skill, variant, &labels);
-    Row { skill: skill.name, style: Style::Instruction, input: format!("{prefix} {}", join(&fields, &parts)), target }
+    let input = written(&format!("{prefix} {}", join(&fields, &parts)));
+    Row { skill: skill.name, style: Style::Instruction, input, target: written(&target) }
 }
 
 /// One of several ways to ask for `labels[1]` where a condition holds and for `labels[0]` where it fails.
