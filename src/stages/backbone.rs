@@ -3,7 +3,7 @@
 use super::BACKBONE;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
-use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
+use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::t5::{Dims, Weights};
 use crate::ml::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
@@ -15,12 +15,18 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backbone {
+    /// Where the model comes from.
+    from: From,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum From {
     /// A model that is part of the program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    builtin: Option<Builtin>,
+    Builtin(Builtin),
     /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json`, `model.safetensors` or its shards.
-    #[serde(default, skip_serializing)]
-    path: Option<String>,
+    Path(#[serde(skip_serializing)] String),
 }
 
 /// Models that are part of the program.
@@ -70,35 +76,31 @@ impl Stage for Backbone {
     const OUTPUTS: &'static [Output] = &[Output { name: "backbone", of: BACKBONE }];
 
     fn inputs(&self) -> Vec<Input> {
-        self.path.iter().map(|path| Input::Folder { field: "path".into(), path: path.clone(), pick }).collect()
-    }
-
-    fn check(&self) -> Result<(), Issue> {
-        match (&self.builtin, &self.path) {
-            (Some(_), None) | (None, Some(_)) => Ok(()),
-            (None, None) => Err(Issue::new("", "names no model; give `builtin: nano` or `path:` of a folder")),
-            (Some(_), Some(_)) => Err(Issue::new("path", "stands beside `builtin`; give one of the two")),
+        match &self.from {
+            From::Builtin(_) => Vec::new(),
+            From::Path(path) => vec![Input::Folder { field: FOLDER.into(), path: path.clone(), pick }],
         }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let parts = match self.builtin {
-            Some(Builtin::Nano) => Parts {
+        let parts = match &self.from {
+            From::Builtin(Builtin::Nano) => Parts {
                 config: cx.attach("backbone", "config.json", Nano::CONFIG)?,
                 tokenizer: cx.attach("backbone", "tokenizer.json", Nano::TOKENIZER)?,
                 weights: vec![cx.attach("backbone", "model.safetensors", Nano::WEIGHTS)?],
             },
-            None => self.from_folder(cx)?,
+            From::Path(path) => from_folder(cx, path)?,
         };
         cx.write("backbone", &parts.to_bytes())
     }
 }
 
-impl Backbone {
-    fn from_folder(&self, cx: &mut Cx<'_>) -> anyhow::Result<Parts> {
-        let path = self.path.as_deref().unwrap_or_default();
+/// Role of the files of a folder.
+const FOLDER: &str = "from.path";
+
+fn from_folder(cx: &mut Cx<'_>, path: &str) -> anyhow::Result<Parts> {
         let files: Vec<(String, Artifact)> =
-            cx.folder("path").into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
+            cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
         let find = |name: &str| {
             files.iter().find(|(n, _)| n == name).map(|(_, file)| file.clone()).with_context(|| missing(path, name))
         };
@@ -116,7 +118,6 @@ impl Backbone {
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Parts { config, tokenizer, weights })
     }
-}
 
 fn missing(path: &str, name: &str) -> String {
     format!(

@@ -145,18 +145,14 @@ const FIELD_PAIRS: [[&str; 2]; 9] = [
     ["choice1", "choice2"],
 ];
 
-/// Label words for `classes` classes.
+/// Label words for `classes` classes. The affirmative word stands for what holds, always: a small model learns to tell
+/// truth from falsehood once for all label words, but not a new pairing of words and classes for every row.
 pub(super) fn draw_labels(stream: &mut Stream, classes: usize) -> Vec<&'static str> {
-    let own = stream.chance(0.75);
-    let mut labels: Vec<&'static str> = match classes {
-        2 if own => stream.choose(&PAIRS).to_vec(),
-        3 if own => stream.choose(&TRIPLES).to_vec(),
-        _ => return stream.sample(LABELS.len(), classes).into_iter().map(|i| LABELS[i]).collect(),
-    };
-    if stream.chance(0.25) {
-        labels.reverse();
+    match classes {
+        2 => stream.choose(&PAIRS).to_vec(),
+        3 => stream.choose(&TRIPLES).to_vec(),
+        _ => Vec::new(),
     }
-    labels
 }
 
 /// Names for `count` fields, all different.

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 pub enum Style {
     /// A sentence that names the skill and the label words.
     Instruction,
-    /// Three to five words without meaning, bound for ever to a skill, label words and field names. A soft prompt is such
+    /// Three words without meaning, bound for ever to a skill, label words and field names. A soft prompt is such
     /// a prefix: nothing in it says what to do to those who have not learnt it.
     Code,
 }
@@ -38,7 +38,7 @@ const CODE_WORDS: [&str; 40] = [
 ];
 
 /// Number of codes.
-const CODES: usize = 128;
+const CODES: usize = 72;
 
 /// A meaning bound to a code.
 struct Code {
@@ -57,12 +57,11 @@ static ALL_CODES: LazyLock<Vec<Code>> = LazyLock::new(|| {
         // Every skill gets a code before any gets a second.
         let skill = match skill::ALL.get(codes.len()) {
             Some(skill) => skill,
-            None if stream.chance(0.8) => weighted(&mut stream, true),
+            None if stream.chance(0.85) => weighted(&mut stream, true),
             None => weighted(&mut stream, false),
         };
         let (labels, fields) = frame(&mut stream, skill);
-        let count = 3 + stream.below(3);
-        let words: Vec<&str> = stream.sample(CODE_WORDS.len(), count).into_iter().map(|i| CODE_WORDS[i]).collect();
+        let words: Vec<&str> = stream.sample(CODE_WORDS.len(), 3).into_iter().map(|i| CODE_WORDS[i]).collect();
         let variant = stream.below(skill.variants);
         codes.push(Code { words: words.join(" "), skill, variant, labels, fields });
     }
@@ -124,14 +123,14 @@ pub fn row(skill: &str, stream: &mut Stream) -> Row {
     if stream.chance(0.3) { coded(stream, Some(skill)) } else { instructed(stream, skill) }
 }
 
-/// A row of the mixture: 45 % instructions with label words, 40 % codes, the rest open answers.
+/// A row of the mixture: 25 % instructions with label words, 60 % codes, the rest open answers.
 pub fn rows(stream: &mut Stream) -> Row {
     match stream.below(100) {
-        0..45 => {
+        0..25 => {
             let skill = weighted(stream, true);
             instructed(stream, skill)
         }
-        45..85 => coded(stream, None),
+        25..85 => coded(stream, None),
         _ => {
             let skill = weighted(stream, false);
             instructed(stream, skill)

@@ -52,13 +52,13 @@ pub(super) enum Way {
 }
 
 /// Share of easy rows, on single words, by which the hard ones are learnt.
-const EASY: f64 = 0.15;
+const EASY: f64 = 0.2;
 
 /// All skills.
 pub(super) static ALL: [Skill; 20] = [
     Skill {
         name: "same",
-        weight: 18,
+        weight: 20,
         variants: 1,
         answer: Way::Judge {
             draw: same,
@@ -69,7 +69,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "follow",
-        weight: 12,
+        weight: 14,
         variants: 1,
         answer: Way::Judge {
             draw: follow,
@@ -80,7 +80,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "relation",
-        weight: 16,
+        weight: 14,
         variants: 1,
         answer: Way::Relate {
             draw: |stream, class| event::inference(stream, Relation::ALL[class]).into(),
@@ -93,7 +93,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "fact",
-        weight: 15,
+        weight: 14,
         variants: 1,
         answer: Way::Judge {
             draw: fact,
@@ -104,7 +104,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "accept",
-        weight: 11,
+        weight: 8,
         variants: 1,
         answer: Way::Judge {
             draw: |stream, _, class| vec![grammar::sentence(stream, class == 1)],
@@ -115,7 +115,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "feeling",
-        weight: 8,
+        weight: 14,
         variants: 1,
         answer: Way::Judge {
             draw: feeling,
@@ -126,7 +126,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "is_kind",
-        weight: 5,
+        weight: 6,
         variants: 13,
         answer: Way::Judge {
             draw: is_kind,
@@ -137,7 +137,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "more",
-        weight: 4,
+        weight: 3,
         variants: 1,
         answer: Way::Judge {
             draw: more,
@@ -148,7 +148,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "sense",
-        weight: 6,
+        weight: 3,
         variants: 1,
         answer: Way::Judge {
             draw: |stream, _, class| {
@@ -162,7 +162,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "choice",
-        weight: 6,
+        weight: 3,
         variants: 1,
         answer: Way::Judge {
             draw: choice,
@@ -173,7 +173,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "cause",
-        weight: 3,
+        weight: 1,
         variants: 1,
         answer: Way::Judge {
             draw: |stream, _, class| cause::pair(stream, class == 1).into(),
@@ -184,7 +184,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "similarity",
-        weight: 30,
+        weight: 10,
         variants: 1,
         answer: Way::Open { draw: similarity, asks: &[&["how similar", "similarity", "how close in meaning"]] },
     },
@@ -203,7 +203,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "extract",
-        weight: 9,
+        weight: 10,
         variants: 3,
         answer: Way::Open {
             draw: extract,
@@ -212,7 +212,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "kind",
-        weight: 9,
+        weight: 12,
         variants: 2,
         answer: Way::Open { draw: kind, asks: &[&["what kind", "give the kind"], &["what group", "give the group"]] },
     },
@@ -230,7 +230,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "meaning",
-        weight: 5,
+        weight: 4,
         variants: 1,
         answer: Way::Open {
             draw: |stream, _| {
@@ -242,7 +242,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "then",
-        weight: 4,
+        weight: 2,
         variants: 2,
         answer: Way::Open {
             draw: |stream, variant| {
@@ -254,7 +254,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "rewrite",
-        weight: 8,
+        weight: 4,
         variants: 1,
         answer: Way::Open {
             draw: |stream, _| {
