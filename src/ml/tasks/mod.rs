@@ -1,5 +1,23 @@
 //! Tasks: how the rows of a published data set become text-to-text examples, and how answers in text become scores.
 
+mod error;
+mod format;
+mod glue;
+mod multirc;
+mod record;
+mod rows;
+mod score;
+mod squad;
+mod superglue;
+mod wsc;
+
+#[cfg(test)]
+pub(crate) mod shared;
+
+pub use error::ReadError;
+pub use format::{Reading, formats, read, task, template};
+pub use score::Scores;
+
 use serde::{Deserialize, Serialize};
 
 /// What a data set says of its task: all that tuning and evaluation need to know, so that a data set file describes itself.
@@ -63,7 +81,8 @@ pub struct Example {
     pub input: String,
     /// What the model should write; `<unk>` where the label is hidden (test splits).
     pub target: String,
-    /// Index into [`Task::labels`]; `None` for free text, numbers and hidden labels.
+    /// Index into [`Task::labels`]; `None` for free text, numbers and hidden labels. For [`Answer::Referent`], 1 if the
+    /// target is what the pronoun refers to and 0 if it is not.
     pub label: Option<u32>,
     /// Examples that are scored together (MultiRC question, ReCoRD passage and query).
     pub group: Option<String>,
