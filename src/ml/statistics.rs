@@ -40,8 +40,10 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Correlation {
     if x.len() < 2 || constant(x) || constant(y) {
         return Correlation { r: 0.0, p: 1.0 };
     }
-    let (dx, dy) = (unit_deviations(x), unit_deviations(y));
-    let r = dx.iter().zip(&dy).map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0);
+    let (dx, dy) = (deviations(x), deviations(y));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let spread = (dot(&dx, &dx) * dot(&dy, &dy)).sqrt();
+    let r = if spread == 0.0 { 0.0 } else { (dot(&dx, &dy) / spread).clamp(-1.0, 1.0) };
     Correlation { r, p: p_value(r, x.len()) }
 }
 
@@ -53,17 +55,15 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Correlation {
     pearson(&ranks(x), &ranks(y))
 }
 
-/// Deviations from the mean, scaled to length 1. Scaled by the largest first, so that tiny and huge values neither vanish
-/// nor overflow when squared.
-fn unit_deviations(values: &[f64]) -> Vec<f64> {
+/// Deviations from the mean, divided by the largest of them so that their squares neither vanish nor overflow.
+fn deviations(values: &[f64]) -> Vec<f64> {
     let center = mean(values);
-    let deviations: Vec<f64> = values.iter().map(|value| value - center).collect();
+    let mut deviations: Vec<f64> = values.iter().map(|value| value - center).collect();
     let largest = deviations.iter().fold(0.0_f64, |largest, d| largest.max(d.abs()));
-    if largest == 0.0 {
-        return deviations;
+    if largest > 0.0 {
+        deviations.iter_mut().for_each(|d| *d /= largest);
     }
-    let length = deviations.iter().map(|d| (d / largest).powi(2)).sum::<f64>().sqrt();
-    deviations.iter().map(|d| d / largest / length).collect()
+    deviations
 }
 
 /// Ranks from 1; equal values share the mean of theirs.
@@ -71,10 +71,11 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
     let mut ranks = vec![0.0; values.len()];
+    let mut below = 0;
     for tied in order.chunk_by(|a, b| values[*a] == values[*b]) {
-        let below = values.iter().filter(|value| **value < values[tied[0]]).count();
         let rank = below as f64 + (tied.len() + 1) as f64 / 2.0;
         tied.iter().for_each(|at| ranks[*at] = rank);
+        below += tied.len();
     }
     ranks
 }

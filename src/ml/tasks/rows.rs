@@ -162,9 +162,9 @@ fn columns(text: String, width: usize, rows: usize) -> Vec<StringChunked> {
     if rows == 0 {
         return vec![StringChunked::from_slice(PlSmallStr::EMPTY, &[] as &[&str]); width];
     }
-    // polars takes a lone empty line for the end of the file, and a column of one name has no separator to tell.
+    // With one column an empty line is an empty cell, which polars skips.
     if width == 1 {
-        let cells: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
+        let cells: Vec<&str> = text.split_terminator('\n').collect();
         return vec![StringChunked::from_slice(PlSmallStr::EMPTY, &cells)];
     }
     // Names come from the caller's header, which may repeat one.
