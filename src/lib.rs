@@ -1,4 +1,5 @@
 //! SPoT: soft prompt transfer for frozen T5 models (Vu et al., ACL 2022), as one cached and audited pipeline.
 
+pub mod data;
 pub mod engine;
 pub mod ml;
