@@ -1,43 +1,66 @@
-//! The files of artifacts: Parquet tables and safetensors, written so that equal content gives equal bytes, and read
-//! without trust.
+//! Tables on disk: the one reader and writer of Parquet, and the data sets that are kept in it.
 //!
-//! Parquet is written with zstd 3 and a fixed `created_by`, without statistics that depend on a version or a time;
-//! polars, pandas and DuckDB open the files as they are.
+//! Files are written byte-deterministically: a fixed writer name, one order of columns and metadata, no times. Equal content
+//! is equal bytes, which is what lets a rerun job leave everything after it fresh.
 
 mod dataset;
 mod table;
-mod tensors;
 
-pub use dataset::{Dataset, Part};
+pub use dataset::{Dataset, Part, Tokenized, read_dataset, write_dataset};
 pub use table::{Column, Table};
-pub use tensors::{PromptFile, Tensors};
 
-/// What can be wrong with an artifact's file.
+/// A file that is not the table it should be. The caller adds the file's name.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// Not readable as Parquet.
-    #[error("not a readable Parquet file: {0}")]
+    /// Bytes that are no Parquet file, or not the whole of one.
+    #[error("not a readable Parquet file (cut off or damaged?): {0}")]
     Parquet(String),
-    /// Not readable as safetensors.
-    #[error("not a readable safetensors file: {0}")]
-    Safetensors(#[from] safetensors::SafeTensorError),
-    /// Readable, but not what it should hold.
-    #[error("{0}")]
-    Content(String),
-}
-
-impl From<parquet::errors::ParquetError> for DataError {
-    fn from(error: parquet::errors::ParquetError) -> Self {
-        Self::Parquet(error.to_string())
-    }
-}
-
-impl From<arrow_schema::ArrowError> for DataError {
-    fn from(error: arrow_schema::ArrowError) -> Self {
-        Self::Parquet(error.to_string())
-    }
-}
-
-fn content(message: impl Into<String>) -> DataError {
-    DataError::Content(message.into())
+    /// A file that would unpack to far more than its size suggests.
+    #[error("unpacks to more than {limit} bytes from a file of {size}; refused")]
+    Bomb {
+        /// Bytes that were allowed.
+        limit: usize,
+        /// Bytes of the file.
+        size: usize,
+    },
+    /// A column that is not there.
+    #[error("no column `{expected}`; the file has {found}")]
+    Missing {
+        /// Its name.
+        expected: String,
+        /// Columns that are there.
+        found: String,
+    },
+    /// A column of another type.
+    #[error("column `{column}` is {found}, expected {expected}")]
+    Type {
+        /// Name of the column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A cell that its column cannot have.
+    #[error("row {row}, column `{column}`: {found}, expected {expected}")]
+    Cell {
+        /// Row, from 0.
+        row: usize,
+        /// Name of the column.
+        column: String,
+        /// What is there.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// Metadata that is missing or says something impossible.
+    #[error("file metadata `{key}` {found}, expected {expected}")]
+    Metadata {
+        /// Its key.
+        key: &'static str,
+        /// What is there.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
 }

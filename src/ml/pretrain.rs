@@ -153,7 +153,7 @@ pub struct Pretrainer<'a> {
 }
 
 /// Mean losses of a token in one step.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Losses {
     /// Of the windows of text.
     pub text: f64,

@@ -89,7 +89,9 @@ impl Results {
 
     fn lay_out(&self, draw: fn(&Grid) -> String, heading: &str) -> String {
         let split = &self.split;
-        let mut out = format!("{heading}Target scores on the {split} split (mean ± sd over seeds; in brackets relative error reduction)\n\n");
+        let mut out = format!(
+            "{heading}Target scores on the {split} split (mean ± sd over seeds; in brackets relative error reduction)\n\n"
+        );
         out += &draw(&self.scores());
         if !self.pairs.is_empty() {
             out += &format!("\n{heading}Which sources helped: relative error reduction in %, source by target\n\n");

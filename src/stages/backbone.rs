@@ -99,25 +99,25 @@ impl Stage for Backbone {
 const FOLDER: &str = "from.path";
 
 fn from_folder(cx: &mut Cx<'_>, path: &str) -> anyhow::Result<Parts> {
-        let files: Vec<(String, Artifact)> =
-            cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
-        let find = |name: &str| {
-            files.iter().find(|(n, _)| n == name).map(|(_, file)| file.clone()).with_context(|| missing(path, name))
-        };
-        let (config, tokenizer) = (find("config.json")?, find("tokenizer.json")?);
-        let weights: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).cloned().collect();
-        ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
-        let contents =
-            weights.iter().map(|(name, file)| file.bytes().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
-        Model::new(&config.bytes()?, &tokenizer.bytes()?, &contents).with_context(|| format!("model in `{path}`"))?;
-        let config = cx.attach("backbone", "config.json", &config.bytes()?)?;
-        let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer.bytes()?)?;
-        let weights = weights
-            .iter()
-            .map(|(name, file)| cx.attach_input("backbone", name, file))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Parts { config, tokenizer, weights })
-    }
+    let files: Vec<(String, Artifact)> =
+        cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
+    let find = |name: &str| {
+        files.iter().find(|(n, _)| n == name).map(|(_, file)| file.clone()).with_context(|| missing(path, name))
+    };
+    let (config, tokenizer) = (find("config.json")?, find("tokenizer.json")?);
+    let weights: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).cloned().collect();
+    ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
+    let contents =
+        weights.iter().map(|(name, file)| file.bytes().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
+    Model::new(&config.bytes()?, &tokenizer.bytes()?, &contents).with_context(|| format!("model in `{path}`"))?;
+    let config = cx.attach("backbone", "config.json", &config.bytes()?)?;
+    let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer.bytes()?)?;
+    let weights = weights
+        .iter()
+        .map(|(name, file)| cx.attach_input("backbone", name, file))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Parts { config, tokenizer, weights })
+}
 
 fn missing(path: &str, name: &str) -> String {
     format!(

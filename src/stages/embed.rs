@@ -1,11 +1,12 @@
 //! `embed`: a prompt at a fixed early step is the embedding of its task (SPoT, section 3).
 
 use super::{CHECKPOINTS, EMBEDDING, PROMPT};
-use crate::data::{Column, PromptFile, Table, Tensors};
+use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::prompt::Prompt;
-use anyhow::{Context, bail};
+use crate::ml::prompt_file::{self, PromptFile};
+use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,32 +32,25 @@ impl Stage for Embed {
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let bytes = cx.one("prompt")?.bytes()?;
-        let file = match self.at_step {
-            None => PromptFile::read(&bytes)?,
-            Some(step) => kept(Tensors::read(&bytes)?, step)?,
+        let file = PromptFile::from_bytes(&cx.one("prompt")?.bytes()?).context("`prompt`")?;
+        let (prompt, step) = match self.at_step {
+            None => (file.prompt(prompt_file::PROMPT)?, file.get("step").unwrap_or_default().to_owned()),
+            Some(step) => (kept(&file, step)?, step.to_string()),
         };
-        let Prompt { values, width } = &file.prompt;
-        let mut table = Table::new(vec![("vector", Column::Vectors { width: *width, values: values.clone() })]);
-        for (key, value) in &file.metadata {
-            table = table.with(key, value);
-        }
-        cx.write("embedding", &table.to_bytes()?)
+        let vectors = Column::Vector { width: prompt.width, values: prompt.values.clone() };
+        let mut table = Table::new([("vector", vectors)]);
+        table.metadata = file.metadata.clone();
+        table.metadata.insert("step".to_owned(), step);
+        cx.write("embedding", &table.to_parquet()?)
     }
 }
 
-fn kept(file: Tensors, step: u64) -> anyhow::Result<PromptFile> {
-    let name = format!("step_{step}");
-    let mut metadata = file.metadata;
-    metadata.insert("step".to_owned(), step.to_string());
-    let known: Vec<&str> = file.tensors.iter().map(|(name, ..)| name.as_str()).collect();
-    let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-    let tensor = file.tensors.into_iter().find(|(n, ..)| *n == name).with_context(|| {
-        format!("`at_step` is {step}, but the tuning kept {known}; add {step} to its `keep_at`")
-    })?;
-    let (_, shape, values) = tensor;
-    let [_, width] = shape[..] else { bail!("`{name}` has shape {shape:?}, expected [P, E]") };
-    Ok(PromptFile { prompt: Prompt { values, width }, metadata })
+fn kept(file: &PromptFile, step: u64) -> anyhow::Result<&Prompt> {
+    file.prompts.get(&format!("step_{step}")).with_context(|| {
+        let steps: Vec<&str> = file.prompts.keys().filter_map(|name| name.strip_prefix("step_")).collect();
+        let kept = if steps.is_empty() { "no step".to_owned() } else { format!("step {}", steps.join(", ")) };
+        format!("`at_step` is {step}, but the tuning kept {kept}; add {step} to its `keep_at`")
+    })
 }
 
 /// An embedding artifact, read back.
@@ -74,14 +68,9 @@ pub struct Embedding {
 impl Embedding {
     /// Reads an artifact.
     pub fn read(bytes: &[u8]) -> anyhow::Result<Self> {
-        let table = Table::read(bytes)?;
-        let (width, values) = table.vectors("vector")?;
-        let get = |key: &str| table.get(key).unwrap_or_default().to_owned();
-        Ok(Self {
-            prompt: Prompt { values: values.to_vec(), width },
-            task: get("task"),
-            seed: get("seed"),
-            backbone: get("backbone"),
-        })
+        let mut table = Table::from_parquet(bytes)?;
+        let (width, values) = table.take_vectors("vector")?;
+        let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
+        Ok(Self { prompt: Prompt { values, width }, task: get("task"), seed: get("seed"), backbone: get("backbone") })
     }
 }

@@ -2,16 +2,18 @@
 
 use super::backbone::{self, Model};
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
-use crate::data::{Column, Dataset, PromptFile, Table};
+use crate::data::{Column, Dataset, Table, read_dataset};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::prompt::Prompt;
+use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::t5::fast::Engine;
 use crate::ml::tasks::Split;
 use crate::ml::train::predict;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Greedy decoding of a split under a prompt, and the task's metrics.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -49,14 +51,15 @@ impl Stage for Evaluate {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?;
         let model = Model::load(cx, backbone)?;
-        let file = PromptFile::read(&cx.one("prompt")?.bytes()?).context("`prompt`")?;
+        let file = PromptFile::from_bytes(&cx.one("prompt")?.bytes()?).context("`prompt`")?;
         file.check_backbone(&backbone.digest.to_string())?;
-        file.prompt.fits(model.weights.dims.width).context("`prompt`")?;
-        let dataset = Dataset::read(&cx.one("data")?.bytes()?).context("`data`")?;
+        let prompt = file.prompt(prompt_file::PROMPT).context("`prompt`")?;
+        prompt.fits(model.weights.dims.width).context("`prompt`")?;
+        let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
         let examples = dataset.examples(self.split);
         ensure!(!examples.is_empty(), "the data set of `{}` has no {} split", dataset.task.name, self.split.name());
         let mut engine = Engine::new(&model.weights);
-        let answers = answers(&mut engine, &model, &file.prompt, &dataset, self.split)?;
+        let answers = answers(&mut engine, &model, prompt, &dataset, self.split)?;
         let scores = dataset.task.score(&answers, examples);
 
         let (mut names, mut values): (Vec<_>, Vec<_>) =
@@ -66,11 +69,14 @@ impl Stage for Evaluate {
         let table = Table::new(vec![("metric", Column::Text(names)), ("value", Column::Float(values))])
             .with("task", &dataset.task.name)
             .with("split", self.split.name())
-            .with("examples", &examples.len().to_string())
-            .with("illegal", &scores.illegal.to_string())
-            .with("seed", file.seed().unwrap_or_default())
-            .with("step", file.metadata.get("step").map_or("", String::as_str));
-        cx.write("scores", &table.to_bytes()?)?;
+            .with("examples", examples.len().to_string())
+            .with("illegal", scores.illegal.to_string())
+            .with("predicted", serde_json::to_string(&scores.predicted)?)
+            .with("majority", majority(&dataset, self.split).to_string())
+            .with("seed", file.get("seed").unwrap_or_default())
+            .with("source", file.get("source").unwrap_or_default())
+            .with("step", file.get("step").unwrap_or_default());
+        cx.write("scores", &table.to_parquet()?)?;
 
         let text = |f: fn(&crate::ml::tasks::Example) -> String| Column::Text(examples.iter().map(f).collect());
         let predictions = Table::new(vec![
@@ -81,8 +87,19 @@ impl Stage for Evaluate {
         ])
         .with("task", &dataset.task.name)
         .with("split", self.split.name());
-        cx.write("predictions", &predictions.to_bytes()?)
+        cx.write("predictions", &predictions.to_parquet()?)
     }
+}
+
+/// The score of always giving the training split's most common answer (its mean, where answers are numbers).
+fn majority(dataset: &Dataset, split: Split) -> f64 {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for example in dataset.examples(Split::Train) {
+        *counts.entry(&example.target).or_default() += 1;
+    }
+    let answer = counts.into_iter().max_by_key(|(_, count)| *count).map_or("", |(answer, _)| answer);
+    let examples = dataset.examples(split);
+    dataset.task.score(&vec![answer.to_owned(); examples.len()], examples).score
 }
 
 /// Ids beyond the longest target by which an answer may overrun before it is cut.

@@ -1,9 +1,9 @@
 //! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout or from the
 //! generator of built-in tasks.
 
-use super::backbone;
 use super::DATASET;
-use crate::data::{Dataset, Part};
+use super::backbone;
+use crate::data::{Dataset, Part, Tokenized, write_dataset};
 use crate::engine::context::Cx;
 use crate::engine::problem::suggestion;
 use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
@@ -142,8 +142,8 @@ impl Stage for Ingest {
             .into_iter()
             .map(|(split, examples)| self.part(split, examples, &tokens))
             .collect::<anyhow::Result<Vec<Part>>>()?;
-        let dataset = Dataset { task, tokenizer: digest.to_string(), parts };
-        cx.write("dataset", &dataset.to_bytes()?)
+        let dataset = Dataset { task, template: self.template(), tokenizer: Some(digest.to_string()), parts };
+        cx.write("dataset", &write_dataset(&dataset)?)
     }
 }
 
@@ -169,13 +169,30 @@ impl Ingest {
                 for (split, path) in SPLITS.into_iter().zip(paths) {
                     let Some(path) = path else { continue };
                     let bytes = cx.one(&format!("from.files.{}", split.name()))?.bytes()?;
-                    let reading = Reading { prefix: self.prefix, ..Reading::default() };
-                    let examples = tasks::read(&files.format, &bytes, split, &reading).with_context(|| format!("`{path}`"))?;
+                    let examples = tasks::read(&files.format, &bytes, split, &self.reading())
+                        .with_context(|| format!("`{path}`"))?;
                     splits.push((split, self.sample(split, examples)));
                 }
                 Ok((task, splits))
             }
         }
+    }
+
+    /// How an input is put together.
+    fn template(&self) -> String {
+        match &self.from {
+            From::Builtin(name) => {
+                let fields = world::find(name).map_or(&[][..], |task| task.fields);
+                let prefix = self.prefix.then(|| name.clone());
+                let fields = fields.iter().map(|field| format!("{field}: {{{field}}}"));
+                prefix.into_iter().chain(fields).collect::<Vec<_>>().join(" ")
+            }
+            From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { prefix: self.prefix, ..Reading::default() }
     }
 
     fn sample(&self, split: Split, examples: Vec<Example>) -> Vec<Example> {
@@ -192,10 +209,14 @@ impl Ingest {
 
     fn part(&self, split: Split, examples: Vec<Example>, tokens: &Tokens) -> anyhow::Result<Part> {
         let encode = |text: fn(&Example) -> &str, longest: usize| {
-            examples.iter().map(|example| Ok(tokens.encode(text(example), longest)?)).collect::<anyhow::Result<Vec<_>>>()
+            examples
+                .iter()
+                .map(|example| Ok(tokens.encode(text(example), longest)?))
+                .collect::<anyhow::Result<Vec<_>>>()
         };
         let inputs = encode(|example| &example.input, self.input_length)?;
         let targets = encode(|example| &example.target, self.target_length)?;
-        Ok(Part { split, examples, inputs, targets })
+        let tokens = inputs.into_iter().zip(targets).map(|(input, target)| Tokenized { input, target }).collect();
+        Ok(Part { split, examples, tokens })
     }
 }

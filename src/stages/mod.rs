@@ -1,6 +1,7 @@
 //! The table of kinds, and nothing else.
 
 pub mod backbone;
+mod checkpoint;
 pub mod embed;
 pub mod evaluate;
 pub mod ingest;

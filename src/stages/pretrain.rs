@@ -1,6 +1,7 @@
 //! `pretrain`: a small T5 v1.1 from text, with a tokenizer of its own.
 
 use super::backbone::Parts;
+use super::checkpoint::{Checkpoint, replace};
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
 use crate::engine::context::{Cx, Interrupted};
@@ -151,8 +152,8 @@ impl Stage for Pretrain {
             weights: vec![cx.attach("backbone", "model.safetensors", &bytes)?],
         };
         cx.write("backbone", &parts.to_bytes())?;
-        cx.write("curve", &curve.to_bytes()?)?;
-        cx.write("skills", &skills(&rounded, &tokens)?.to_bytes()?)
+        cx.write("curve", &curve.to_parquet()?)?;
+        cx.write("skills", &skills(&rounded, &tokens)?.to_parquet()?)
     }
 }
 
@@ -193,8 +194,12 @@ impl Pretrain {
     }
 
     fn learn(&self, cx: &Cx<'_>, pretrainer: &mut Pretrainer<'_>) -> anyhow::Result<Table> {
-        let checkpoint = cx.scratch()?.join("state");
-        let mut curve = if checkpoint.exists() { load(&checkpoint, pretrainer)? } else { Vec::new() };
+        let mut curve: Vec<(u64, Losses)> = Vec::new();
+        if let Some(mut saved) = Checkpoint::load(cx)? {
+            curve = saved.word("curve")?;
+            let (weights, moments) = (saved.take("weights"), saved.take_moments());
+            pretrainer.restore(saved.step, weights, moments)?;
+        }
         let mut sum = Losses::default();
         while pretrainer.steps_done() < self.training.steps {
             let losses = pretrainer.step()?;
@@ -209,8 +214,11 @@ impl Pretrain {
             }
             // Checkpoints fall on logged steps, so that a resumed run averages the same losses.
             if step.is_multiple_of(SAVED) || (cx.stopped() && step.is_multiple_of(LOGGED)) {
-                save(&checkpoint, pretrainer, &curve)?;
-                replace(&cx.scratch()?.join("step"), step.to_string().as_bytes())?;
+                let mut state = Checkpoint { step, ..Checkpoint::default() };
+                state.vectors.insert("weights".to_owned(), pretrainer.weights().data.clone());
+                state.put_moments(pretrainer.moments());
+                state.put_word("curve", &curve)?;
+                state.save(cx)?;
                 if cx.stopped() {
                     return Err(Interrupted { step }.into());
                 }

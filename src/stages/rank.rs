@@ -5,7 +5,7 @@ use super::{EMBEDDING, RANKING};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Refs, Stage};
-use crate::ml::similarity;
+use crate::ml::similarity::Similarity;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,32 +23,22 @@ pub struct Rank {
     metric: Similarity,
 }
 
-/// Similarity of two prompts (SCIENCE a.8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Similarity {
-    /// Cosine of the mean rows.
-    AverageTokens,
-    /// Mean cosine over all pairs of rows.
-    #[default]
-    PerToken,
-}
-
 impl Stage for Rank {
     const KIND: &'static str = "rank";
     const VERSION: u32 = 1;
     const OUTPUTS: &'static [Output] = &[Output { name: "ranking", of: RANKING }];
 
     fn inputs(&self) -> Vec<Input> {
-        vec![
-            Input::many("target", &self.target, EMBEDDING),
-            Input::many("sources", &self.sources, EMBEDDING),
-        ]
+        vec![Input::many("target", &self.target, EMBEDDING), Input::many("sources", &self.sources, EMBEDDING)]
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let read = |role: &str| -> anyhow::Result<Vec<Embedding>> {
-            cx.many(role).into_iter().map(|a| Embedding::read(&a.bytes()?)).collect::<Result<_, _>>().with_context(|| format!("`{role}`"))
+            cx.many(role)
+                .into_iter()
+                .map(|a| Embedding::read(&a.bytes()?))
+                .collect::<Result<_, _>>()
+                .with_context(|| format!("`{role}`"))
         };
         let (targets, sources) = (read("target")?, read("sources")?);
         let first = targets.first().context("`target` names no embedding")?;
@@ -63,10 +53,13 @@ impl Stage for Rank {
         let mut rows = sources
             .iter()
             .map(|source| {
-                let similarities = targets.iter().map(|target| self.metric.of(target, source));
-                (source, similarities.sum::<f64>() / targets.len() as f64)
+                let mut sum = 0.0;
+                for target in &targets {
+                    sum += self.metric.of(&target.prompt, &source.prompt)?;
+                }
+                Ok((source, sum / targets.len() as f64))
             })
-            .collect::<Vec<_>>();
+            .collect::<anyhow::Result<Vec<_>>>()?;
         rows.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| (&a.task, &a.seed).cmp(&(&b.task, &b.seed))));
         let table = Table::new(vec![
             ("rank", Column::Int((1..=rows.len() as i64).collect())),
@@ -75,15 +68,6 @@ impl Stage for Rank {
             ("similarity", Column::Float(rows.iter().map(|(_, similarity)| *similarity).collect())),
         ])
         .with("target", &first.task);
-        cx.write("ranking", &table.to_bytes()?)
-    }
-}
-
-impl Similarity {
-    fn of(self, a: &Embedding, b: &Embedding) -> f64 {
-        match self {
-            Self::AverageTokens => similarity::average_tokens(&a.prompt.values, &b.prompt.values, a.prompt.width),
-            Self::PerToken => similarity::per_token(&a.prompt.values, &b.prompt.values, a.prompt.width),
-        }
+        cx.write("ranking", &table.to_parquet()?)
     }
 }

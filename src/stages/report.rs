@@ -4,7 +4,7 @@ use super::{REPORT, SCORES};
 use crate::data::Table;
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Output, Refs, Stage};
-use crate::ml::statistics::{mean, relative_error_reduction, sample_deviation};
+use crate::ml::statistics::{mean, relative_error_reduction, standard_deviation};
 use crate::report::{Cell, Pair, Results, Spread, Target};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
@@ -130,16 +130,16 @@ fn evaluations_at(cx: &Cx<'_>, role: &str) -> anyhow::Result<Vec<Evaluation>> {
     cx.many(role)
         .into_iter()
         .map(|artifact| {
-            let table = Table::read(&artifact.bytes()?)?;
-            let (names, values) = (table.text("metric")?, table.float("value")?);
+            let mut table = Table::from_parquet(&artifact.bytes()?)?;
+            let (names, values) = (table.take_text("metric")?, table.take_float("value")?);
             let score = names.iter().position(|name| name == "score").context("no `score` among the metrics")?;
-            let get = |key: &str| table.get(key).unwrap_or_default().to_owned();
+            let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
             Ok(Evaluation {
                 task: get("task"),
                 split: get("split"),
                 seed: get("seed"),
                 source: get("source"),
-                majority: table.get("majority").and_then(|text| text.parse().ok()),
+                majority: get("majority").parse().ok(),
                 score: values[score],
             })
         })
@@ -163,12 +163,12 @@ fn spread(scores: &BTreeMap<String, f64>) -> Spread {
 }
 
 fn spread_of(scores: &[f64]) -> Spread {
-    Spread { mean: mean(scores), deviation: sample_deviation(scores), seeds: scores.len() }
+    Spread { mean: mean(scores), deviation: standard_deviation(scores), seeds: scores.len() }
 }
 
 fn cell(baseline: &BTreeMap<String, f64>, transfer: &BTreeMap<String, f64>) -> Cell {
     let (baseline, score) = (spread(baseline), spread(transfer));
-    Cell { relative_error_reduction: relative_error_reduction(baseline.mean, score.mean), score }
+    Cell { relative_error_reduction: relative_error_reduction(score.mean, baseline.mean), score }
 }
 
 /// Means over targets: of the scores of a seed first, so that the deviation is that of a whole study repeated; of the
@@ -179,7 +179,12 @@ fn mean_row(targets: &[Target], baseline: &ByTask, strategies: &[ByTask]) -> Tar
         let relative_error_reduction = (!reductions.is_empty()).then(|| mean(&reductions));
         Cell { score: over_targets(by_task, baseline), relative_error_reduction }
     });
-    Target { task: "mean".to_owned(), majority: None, baseline: over_targets(baseline, baseline), cells: cells.collect() }
+    Target {
+        task: "mean".to_owned(),
+        majority: None,
+        baseline: over_targets(baseline, baseline),
+        cells: cells.collect(),
+    }
 }
 
 fn over_targets(scores: &ByTask, baseline: &ByTask) -> Spread {
@@ -205,7 +210,7 @@ fn pairs(evaluations: &[Evaluation], baseline: &ByTask) -> Vec<Pair> {
         .map(|((source, target), scores)| {
             let score = spread_of(&scores);
             let baseline = baseline.get(target).map(spread);
-            let reduction = baseline.and_then(|baseline| relative_error_reduction(baseline.mean, score.mean));
+            let reduction = baseline.and_then(|baseline| relative_error_reduction(score.mean, baseline.mean));
             Pair { source: source.to_owned(), target: target.to_owned(), score, relative_error_reduction: reduction }
         })
         .collect()

@@ -6,9 +6,10 @@
 use super::backbone;
 use super::tune::{Average, Init, Tune};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
-use crate::data::{Column, PromptFile, Table};
+use crate::data::{Column, Table};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Spec, Stage};
+use crate::ml::prompt_file::PromptFile;
 use crate::ml::train::Settings;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
@@ -74,8 +75,7 @@ impl Source {
 impl Stage for Transfer {
     const KIND: &'static str = "transfer";
     const VERSION: u32 = 1;
-    const OUTPUTS: &'static [Output] =
-        &[Output { name: "prompt", of: PROMPT }, Output { name: "trials", of: TRIALS }];
+    const OUTPUTS: &'static [Output] = &[Output { name: "prompt", of: PROMPT }, Output { name: "trials", of: TRIALS }];
     const EXPANDS: bool = true;
 
     fn inputs(&self) -> Vec<Input> {
@@ -125,9 +125,10 @@ impl Stage for Transfer {
         let top = self.top(cx)?;
         let mut trials = Vec::new();
         for tuning in cx.expanded() {
-            let prompt = tuning.outputs.iter().find(|(name, _)| *name == "prompt").context("a tuning without a prompt")?;
+            let prompt =
+                tuning.outputs.iter().find(|(name, _)| *name == "prompt").context("a tuning without a prompt")?;
             let bytes = prompt.1.bytes()?;
-            let file = PromptFile::read(&bytes)?;
+            let file = PromptFile::from_bytes(&bytes)?;
             let score = file.score().with_context(|| {
                 format!("the tuning from `{}` has no validation score; `data` needs a validation split", tuning.name)
             })?;
@@ -141,10 +142,14 @@ impl Stage for Transfer {
             }
         }
         let rows: Vec<(&Source, &(f64, PromptFile, Vec<u8>), bool)> = match self.strategy {
-            Strategy::BestOfTopK(_) => top.iter().zip(&trials).enumerate().map(|(i, (s, t))| (s, t, i == best)).collect(),
+            Strategy::BestOfTopK(_) => {
+                top.iter().zip(&trials).enumerate().map(|(i, (s, t))| (s, t, i == best)).collect()
+            }
             Strategy::WeightedAverageOfTopK(_) => top.iter().map(|source| (source, &trials[0], true)).collect(),
         };
-        let column = |f: &dyn Fn(&(&Source, &(f64, PromptFile, Vec<u8>), bool)) -> String| Column::Text(rows.iter().map(f).collect());
+        let column = |f: &dyn Fn(&(&Source, &(f64, PromptFile, Vec<u8>), bool)) -> String| {
+            Column::Text(rows.iter().map(f).collect())
+        };
         let table = Table::new(vec![
             ("source", column(&|(source, ..)| source.task.clone())),
             ("source_seed", column(&|(source, ..)| source.seed.clone())),
@@ -152,9 +157,9 @@ impl Stage for Transfer {
             ("validation_score", Column::Float(rows.iter().map(|(_, trial, _)| trial.0).collect())),
             ("chosen", Column::Int(rows.iter().map(|(.., chosen)| i64::from(*chosen)).collect())),
         ])
-        .with("task", trials[0].1.task().unwrap_or_default())
-        .with("seed", &self.seed.to_string());
-        let bytes = table.to_bytes()?;
+        .with("task", trials[0].1.get("task").unwrap_or_default())
+        .with("seed", self.seed.to_string());
+        let bytes = table.to_parquet()?;
         cx.write("trials", &bytes)?;
         cx.write("prompt", &trials[best].2)
     }
@@ -163,12 +168,13 @@ impl Stage for Transfer {
 impl Transfer {
     /// The first k of the ranking, each with its prompt.
     fn top(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Source>> {
-        let table = Table::read(&cx.one("ranking")?.bytes()?).context("`ranking`")?;
-        let (tasks, seeds, similarities) = (table.text("task")?, table.text("seed")?, table.float("similarity")?);
+        let mut table = Table::from_parquet(&cx.one("ranking")?.bytes()?).context("`ranking`")?;
+        let (tasks, seeds) = (table.take_text("task")?, table.take_text("seed")?);
+        let similarities = table.take_float("similarity")?;
         let k = self.strategy.k();
         ensure!(k <= tasks.len(), "`strategy` asks for the first {k}, but the ranking has {} sources", tasks.len());
         let prompts = self.library(cx)?;
-        let rows = tasks.iter().zip(seeds).zip(similarities).take(k);
+        let rows = tasks.iter().zip(&seeds).zip(&similarities).take(k);
         rows.map(|((task, seed), similarity)| {
             let prompt = prompts.get(&(task.clone(), seed.clone())).with_context(|| {
                 format!("the ranking names the prompt `{task},{seed}`, which is not among `prompts`")
@@ -182,8 +188,9 @@ impl Transfer {
     fn library(&self, cx: &Cx<'_>) -> anyhow::Result<BTreeMap<(String, String), Artifact>> {
         let mut library = BTreeMap::new();
         for artifact in cx.many("prompts") {
-            let file = PromptFile::read(&artifact.bytes()?).context("`prompts`")?;
-            let name = (file.task().unwrap_or_default().to_owned(), file.seed().unwrap_or_default().to_owned());
+            let file = PromptFile::from_bytes(&artifact.bytes()?).context("`prompts`")?;
+            let get = |key| file.get(key).unwrap_or_default().to_owned();
+            let name = (get("task"), get("seed"));
             if let Some(other) = library.insert(name.clone(), artifact.clone())
                 && other.digest != artifact.digest
             {
@@ -209,10 +216,8 @@ impl Transfer {
             training: self.training.clone(),
             keep_at: Vec::new(),
         };
-        let mut inputs = vec![
-            ("backbone".to_owned(), cx.one("backbone")?.clone()),
-            ("data".to_owned(), cx.one("data")?.clone()),
-        ];
+        let mut inputs =
+            vec![("backbone".to_owned(), cx.one("backbone")?.clone()), ("data".to_owned(), cx.one("data")?.clone())];
         inputs.extend(prompts.into_iter().map(|(role, artifact)| (role.to_owned(), artifact)));
         Ok(Spec { name, job: Box::new(tune), inputs })
     }
@@ -222,6 +227,9 @@ impl Transfer {
 fn weights(top: &[Source]) -> anyhow::Result<BTreeMap<String, f64>> {
     let positive = |source: &Source| source.similarity.max(0.0);
     let sum: f64 = top.iter().map(positive).sum();
-    ensure!(sum > 0.0, "no source is similar to the target (all similarities are 0 or less), so there is no weighted average");
+    ensure!(
+        sum > 0.0,
+        "no source is similar to the target (all similarities are 0 or less), so there is no weighted average"
+    );
     Ok(top.iter().map(|source| (source.name(), positive(source) / sum)).collect())
 }

@@ -1,11 +1,13 @@
 //! `tune`: a soft prompt learns a task through the frozen backbone (Lester et al. 2021).
 
 use super::backbone::{self, Model};
+use super::checkpoint::Checkpoint;
 use super::{CHECKPOINTS, CURVE, DATASET, PROMPT};
-use crate::data::{Column, Dataset, PromptFile, Table, Tensors};
+use crate::data::{Column, Dataset, Table, read_dataset};
 use crate::engine::context::{Cx, Interrupted};
 use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Stage};
 use crate::ml::prompt::{self, Prompt};
+use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::random::Stream;
 use crate::ml::tasks::Split;
 use crate::ml::train::{Pair, Settings, Tuner};
@@ -153,12 +155,18 @@ impl Stage for Tune {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
-        let dataset = Dataset::read(&cx.one("data")?.bytes()?).context("`data`")?;
+        let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
         let prompt = self.initial(cx, &model, &dataset)?;
         let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
         let mut run = Run {
             tuner: Tuner::new(&model.weights, train, self.training.clone(), prompt.clone(), self.seed)?,
-            progress: Kept { best: prompt, best_score: None, best_step: 0, kept: BTreeMap::new(), curve: Curve::default() },
+            progress: Kept {
+                best: prompt,
+                best_score: None,
+                best_step: 0,
+                kept: BTreeMap::new(),
+                curve: Curve::default(),
+            },
         };
         run.go(self, cx, &model, &dataset)?;
         let Kept { best, best_score, best_step, kept, curve } = run.progress;
@@ -174,14 +182,11 @@ impl Stage for Tune {
             }
             metadata
         };
-        let file = PromptFile { prompt: best, metadata: describe(best_step, best_score) };
-        cx.write("prompt", &file.to_bytes()?)?;
-        let shape = vec![self.length, model.weights.dims.width];
-        let tensors =
-            kept.into_iter().map(|(step, prompt)| (format!("step_{step}"), shape.clone(), prompt.values)).collect();
+        cx.write("prompt", &PromptFile::of(best, describe(best_step, best_score)).to_bytes())?;
+        let prompts = kept.into_iter().map(|(step, prompt)| (format!("step_{step}"), prompt)).collect();
         let metadata = describe(self.training.steps, None);
-        cx.write("checkpoints", &Tensors { tensors, metadata }.to_bytes()?)?;
-        cx.write("curve", &curve.table().to_bytes()?)
+        cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
+        cx.write("curve", &curve.table().to_parquet()?)
     }
 }
 
@@ -197,44 +202,54 @@ impl Tune {
         Ok(match &self.init {
             Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
             Init::ClassLabels(Top { top }) => {
-                let labels =
-                    dataset.task.labels.iter().map(|label| model.tokens.pieces(label)).collect::<Result<Vec<_>, _>>()?;
+                let labels = dataset
+                    .task
+                    .labels
+                    .iter()
+                    .map(|label| model.tokens.pieces(label))
+                    .collect::<Result<Vec<_>, _>>()?;
                 prompt::class_labels(weights, &labels, sampled(*top, &mut stream))
             }
             Init::Text(text) => {
                 prompt::text(weights, &model.tokens.pieces(text)?, sampled(Top::default().top, &mut stream))
             }
             Init::Uniform(Range { low, high }) => prompt::uniform(self.length, width, *low, *high, &mut stream),
-            Init::Prompt(_) => self.fitting(PromptFile::read(&cx.one("init.prompt")?.bytes()?)?, width)?.prompt,
+            Init::Prompt(_) => self.fitting(&cx.one("init.prompt")?.bytes()?, width)?.1,
             Init::Average(average) => {
                 let mut values = vec![0.0f64; self.length * width];
                 let mut used = 0;
                 for artifact in cx.many("init.average.prompts") {
-                    let file = self.fitting(PromptFile::read(&artifact.bytes()?)?, width)?;
-                    let name = file.name();
+                    let (name, prompt) = self.fitting(&artifact.bytes()?, width)?;
                     let weight = average
                         .weights
                         .get(&name)
                         .with_context(|| format!("`init.average.weights` has no weight for the prompt `{name}`"))?;
-                    values.iter_mut().zip(&file.prompt.values).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+                    values.iter_mut().zip(&prompt.values).for_each(|(sum, x)| *sum += weight * f64::from(*x));
                     used += 1;
                 }
-                ensure!(used == average.weights.len(), "`init.average.weights` names {} prompts, {used} are given", average.weights.len());
+                ensure!(
+                    used == average.weights.len(),
+                    "`init.average.weights` names {} prompts, {used} are given",
+                    average.weights.len()
+                );
                 Prompt { values: values.into_iter().map(|x| x as f32).collect(), width }
             }
         })
     }
 
-    fn fitting(&self, file: PromptFile, width: usize) -> anyhow::Result<PromptFile> {
+    /// Name and values of a prompt from which this one can begin.
+    fn fitting(&self, bytes: &[u8], width: usize) -> anyhow::Result<(String, Prompt)> {
+        let file = PromptFile::from_bytes(bytes).context("`init`")?;
         let name = file.name();
-        file.prompt.fits(width).with_context(|| format!("`init`: the prompt `{name}`"))?;
-        let length = file.prompt.length();
+        let prompt = file.prompt(prompt_file::PROMPT).context("`init`")?.clone();
+        prompt.fits(width).with_context(|| format!("`init`: the prompt `{name}`"))?;
+        let length = prompt.length();
         ensure!(
             length == self.length,
             "`init`: the prompt `{name}` has {length} rows, but `length` is {}; a prompt starts another of its own length",
             self.length
         );
-        Ok(file)
+        Ok((name, prompt))
     }
 }
 
@@ -253,7 +268,7 @@ struct Kept {
 }
 
 /// A row for each evaluation: mean training loss of a token since the last one, and the validation score.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Curve {
     steps: Vec<u64>,
     losses: Vec<Option<f64>>,
@@ -276,12 +291,16 @@ impl Run<'_, '_> {
         let settings = &stage.training;
         let mut losses = Vec::new();
         let mut stale_evaluations = 0;
+        if let Some(saved) = Checkpoint::load(cx)? {
+            stale_evaluations = self.restore(saved)?;
+        }
         loop {
             let step = self.tuner.steps_done();
             if stage.keep_at.contains(&step) {
                 self.progress.kept.insert(step, self.tuner.prompt().clone());
             }
-            if settings.evaluates_at(step) {
+            let resumed = self.progress.curve.steps.last() == Some(&step);
+            if settings.evaluates_at(step) && !resumed {
                 let improved = self.evaluate(model, dataset, &mut losses)?;
                 stale_evaluations = if improved { 0 } else { stale_evaluations + 1 };
                 let (loss, score) = (self.progress.curve.losses.last(), self.progress.curve.scores.last());
@@ -291,16 +310,51 @@ impl Run<'_, '_> {
                 if !patient && stage.keep_at.iter().all(|keep| *keep <= step) {
                     return Ok(());
                 }
+                // Evaluations are where nothing but the prompts and the optimiser is under way.
+                if step < settings.steps {
+                    self.save(cx, stale_evaluations)?;
+                }
             }
             if step >= settings.steps {
                 return Ok(());
             }
             if cx.stopped() {
-                return Err(Interrupted { step: 0 }.into());
+                let step = self.progress.curve.steps.last().copied().unwrap_or(0);
+                return Err(Interrupted { step }.into());
             }
             let loss = self.tuner.step()?;
             losses.push(loss.mean());
         }
+    }
+
+    fn save(&self, cx: &Cx<'_>, stale_evaluations: u64) -> anyhow::Result<()> {
+        let Kept { best, best_score, best_step, kept, curve } = &self.progress;
+        let mut state = Checkpoint { step: self.tuner.steps_done(), ..Checkpoint::default() };
+        state.vectors.insert("prompt".to_owned(), self.tuner.prompt().values.clone());
+        state.vectors.insert("best".to_owned(), best.values.clone());
+        for (step, prompt) in kept {
+            state.vectors.insert(format!("kept_{step}"), prompt.values.clone());
+        }
+        state.put_moments(self.tuner.moments());
+        state.put_word("progress", &(best_score, best_step, curve, stale_evaluations))?;
+        state.save(cx)
+    }
+
+    /// Takes up a saved state; the number of evaluations without improvement in it.
+    fn restore(&mut self, mut saved: Checkpoint) -> anyhow::Result<u64> {
+        let width = self.tuner.prompt().width;
+        let (best_score, best_step, curve, stale_evaluations) = saved.word("progress")?;
+        let prompt = Prompt { values: saved.take("prompt"), width };
+        let best = Prompt { values: saved.take("best"), width };
+        let moments = saved.take_moments();
+        let mut kept = BTreeMap::new();
+        for (name, values) in saved.vectors {
+            let step = name.strip_prefix("kept_").and_then(|step| step.parse().ok());
+            kept.insert(step.with_context(|| format!("`{name}` in a saved state"))?, Prompt { values, width });
+        }
+        self.tuner.restore(saved.step, prompt, moments)?;
+        self.progress = Kept { best, best_score, best_step, kept, curve };
+        Ok(stale_evaluations)
     }
 
     /// Scores the prompt on the validation split; whether it is the best so far. Without such a split the last is best.
@@ -310,7 +364,8 @@ impl Run<'_, '_> {
         let score = match dataset.examples(Split::Validation) {
             [] => None,
             _ => {
-                let answers = super::evaluate::answers(self.tuner.engine(), model, &prompt, dataset, Split::Validation)?;
+                let answers =
+                    super::evaluate::answers(self.tuner.engine(), model, &prompt, dataset, Split::Validation)?;
                 Some(dataset.task.score(&answers, dataset.examples(Split::Validation)).score)
             }
         };
