@@ -3,7 +3,10 @@
 
 pub mod context;
 pub mod digest;
+pub mod manifest;
 pub mod node;
 pub mod plan;
 pub mod problem;
+mod reference;
 pub mod stage;
+mod variables;
