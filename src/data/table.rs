@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{KeyValue, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -378,7 +378,7 @@ fn decode(bytes: &[u8]) -> Result<Table, DataError> {
     let limit = bytes.len().saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
     let expected = reader.metadata().file_metadata().num_rows();
     let bomb = DataError::Bomb { limit, size: bytes.len() };
-    let values = |group: &RowGroupMetaData| group.columns().iter().map(|chunk| chunk.num_values()).max();
+    let values = |group: &RowGroupMetaData| group.columns().iter().map(ColumnChunkMetaData::num_values).max();
     if reader.metadata().row_groups().iter().filter_map(values).chain([expected]).any(|n| n as u64 > limit as u64) {
         return Err(bomb);
     }
@@ -442,7 +442,7 @@ fn append(column: &mut Column, name: &str, array: &ArrayRef, first: usize) -> Re
     };
     match column {
         Column::Text(rows) => {
-            rows.extend(array.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned()))
+            rows.extend(array.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned()));
         }
         Column::OptText(rows) => rows.extend(array.as_string::<i32>().iter().map(|text| text.map(str::to_owned))),
         Column::Int(rows) => rows.extend(whole(array).into_iter().flatten()),
