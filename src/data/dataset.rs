@@ -92,14 +92,19 @@ pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
         ("label", Column::OptInt(examples().map(|example| example.label.map(i64::from)).collect())),
         ("group", Column::OptText(examples().map(|example| example.group.clone()).collect())),
         ("answers", Column::Texts(examples().map(|example| example.answers.clone()).collect())),
-        ("split", Column::Text(parts.iter().flat_map(|part| part.examples.iter().map(|_| name(part.split))).collect())),
+        (
+            "split",
+            Column::Text(
+                parts.iter().flat_map(|part| part.examples.iter().map(|_| part.split.name().to_owned())).collect(),
+            ),
+        ),
     ]);
     let mut table = Table::new(columns)
         .with("spot.dataset", VERSION)
         .with("task", serde_json::to_string(&dataset.task).expect("a task is JSON"))
         .with("template", dataset.template.clone())
         // Splits without examples would be lost otherwise.
-        .with("splits", parts.iter().map(|part| name(part.split)).collect::<Vec<_>>().join(" "));
+        .with("splits", parts.iter().map(|part| part.split.name()).collect::<Vec<_>>().join(" "));
     if let Some(tokenizer) = &dataset.tokenizer {
         table = table.with("tokenizer", tokenizer.clone());
     }
@@ -134,7 +139,7 @@ pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
 
     let mut parts = Vec::new();
     for word in splits.split_whitespace() {
-        let split = split(word).filter(|split| parts.iter().all(|part: &Part| part.split != *split));
+        let split = Split::named(word).filter(|split| parts.iter().all(|part: &Part| part.split != *split));
         let split = split.ok_or_else(|| DataError::Metadata {
             key: "splits",
             found: format!("is `{splits}`"),
@@ -149,7 +154,7 @@ pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     let rows = rows(&mut table, &task)?;
     let mut tokens = tokens.map(|(inputs, targets)| inputs.into_iter().zip(targets));
     for (row, (word, example)) in rows.into_iter().enumerate() {
-        let part = split(&word).and_then(|split| parts.iter_mut().find(|part| part.split == split));
+        let part = Split::named(&word).and_then(|split| parts.iter_mut().find(|part| part.split == split));
         let part = part.ok_or_else(|| DataError::Cell {
             row,
             column: "split".to_owned(),
@@ -217,19 +222,6 @@ fn check(task: &Task) -> Result<(), DataError> {
         return wrong("has label answers without labels".to_owned(), "label words");
     }
     Ok(())
-}
-
-fn name(split: Split) -> String {
-    match split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-        Split::Test => "test",
-    }
-    .to_owned()
-}
-
-fn split(word: &str) -> Option<Split> {
-    [Split::Train, Split::Validation, Split::Test].into_iter().find(|split| name(*split) == word)
 }
 
 #[cfg(test)]

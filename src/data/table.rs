@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{KeyValue, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -378,7 +378,7 @@ fn decode(bytes: &[u8]) -> Result<Table, DataError> {
     let limit = bytes.len().saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
     let expected = reader.metadata().file_metadata().num_rows();
     let bomb = DataError::Bomb { limit, size: bytes.len() };
-    let values = |group: &RowGroupMetaData| group.columns().iter().map(|chunk| chunk.num_values()).max();
+    let values = |group: &RowGroupMetaData| group.columns().iter().map(ColumnChunkMetaData::num_values).max();
     if reader.metadata().row_groups().iter().filter_map(values).chain([expected]).any(|n| n as u64 > limit as u64) {
         return Err(bomb);
     }
@@ -442,7 +442,7 @@ fn append(column: &mut Column, name: &str, array: &ArrayRef, first: usize) -> Re
     };
     match column {
         Column::Text(rows) => {
-            rows.extend(array.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned()))
+            rows.extend(array.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned()));
         }
         Column::OptText(rows) => rows.extend(array.as_string::<i32>().iter().map(|text| text.map(str::to_owned))),
         Column::Int(rows) => rows.extend(whole(array).into_iter().flatten()),
@@ -519,9 +519,10 @@ fn real(array: &ArrayRef) -> Vec<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polars::prelude::{AnyValue, DataType as PolarsType};
+    use polars::prelude::{AnyValue, Column as PolarsColumn, DataFrame, DataType as PolarsType, NamedFrom, Series};
     use polars_io::SerReader;
     use polars_io::parquet::read::ParquetReader;
+    use polars_io::parquet::write::ParquetWriter;
 
     fn table(rows: usize) -> Table {
         let odd = |i: usize| i % 2 == 1;
@@ -579,6 +580,28 @@ mod tests {
         assert_eq!(cell("float", 7), AnyValue::Float64(1.0));
         assert_eq!(frame.column("ids").unwrap().dtype(), &PolarsType::List(Box::new(PolarsType::UInt32)));
         assert_eq!(frame.column("vector").unwrap().dtype(), &PolarsType::Array(Box::new(PolarsType::Float32), 3));
+    }
+
+    #[test]
+    fn files_of_polars_are_read() {
+        let lists = Series::new("ids".into(), [Series::new("".into(), [1_u32, 2]), Series::new("".into(), [3_u32])]);
+        let mut frame = DataFrame::new(
+            2,
+            vec![
+                PolarsColumn::new("text".into(), [Some("a"), None]),
+                PolarsColumn::new("int".into(), [1_i32, -2]),
+                PolarsColumn::new("float".into(), [0.5_f32, 1.5]),
+                lists.into(),
+            ],
+        )
+        .unwrap();
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+        let mut table = Table::from_parquet(&bytes).unwrap();
+        assert_eq!(table.take_opt_text("text").unwrap(), [Some("a".to_owned()), None]);
+        assert_eq!(table.take_int("int").unwrap(), [1, -2]);
+        assert_eq!(table.take_float("float").unwrap(), [0.5, 1.5]);
+        assert_eq!(table.take_ids("ids").unwrap(), [vec![1, 2], vec![3]]);
     }
 
     #[test]

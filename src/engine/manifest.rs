@@ -76,8 +76,7 @@ fn resolve(path: &Path, text: &str, kinds: &[Kind], options: &Options<'_>) -> Re
     let name = header(&root, &mut found);
     let environment = environment(&root, options.environment, &mut found);
     let nothing = Node::new(Value::Map(Vec::new()), Place::default());
-    let scope =
-        Scope { vars: root.get("vars").unwrap_or(&nothing), environment: &environment, matrix: Vec::new() };
+    let scope = Scope { vars: root.get("vars").unwrap_or(&nothing), environment: &environment, matrix: Vec::new() };
     let mut builder = Builder { kinds, found, stages: Vec::new(), jobs: Vec::new() };
     match root.get("stages") {
         Some(stages) if !stages.entries().is_empty() => builder.stages(stages, &scope),
@@ -130,10 +129,11 @@ fn apply_profile(root: &mut Node, asked: Option<&str>, found: &mut Found) -> Opt
     let mut next = Some(name);
     while let Some(name) = next {
         let Some((_, profile)) = entries.iter().find(|(key, _)| key.text == name) else {
-            let place = chain.last().and_then(|last| profiles.as_ref()?.get(last)?.get("like")).map_or(
-                profiles.as_ref().map_or(Place { line: 1, column: 1, width: 1 }, |node| node.place),
-                |like| like.place,
-            );
+            let place =
+                chain.last().and_then(|last| profiles.as_ref()?.get(last)?.get("like")).map_or(
+                    profiles.as_ref().map_or(Place { line: 1, column: 1, width: 1 }, |node| node.place),
+                    |like| like.place,
+                );
             let known: Vec<&str> = names().collect();
             found.at(place, format!("no profile `{name}`{}", suggestion(name, known.iter().copied())));
             return None;
@@ -196,7 +196,9 @@ fn clear_places(node: &mut Node) {
 fn header(root: &Node, found: &mut Found) -> String {
     match root.get("version") {
         Some(Node { value: Value::Int(1), .. }) => {}
-        Some(other) => found.at(other.place, format!("`version` is {}, this program reads version 1", other.describe())),
+        Some(other) => {
+            found.at(other.place, format!("`version` is {}, this program reads version 1", other.describe()))
+        }
         None => found.at(root.place, "no `version`; expected `version: 1`"),
     }
     let plain = |name: &str| {
@@ -206,7 +208,10 @@ fn header(root: &Node, found: &mut Found) -> String {
         Some(Node { value: Value::Text(name), .. }) if plain(name) => return name.clone(),
         Some(other) => found.at(
             other.place,
-            format!("`name` is {}; expected small letters, digits, `-` and `_`, since it names a folder", other.describe()),
+            format!(
+                "`name` is {}; expected small letters, digits, `-` and `_`, since it names a folder",
+                other.describe()
+            ),
         ),
         None => found.at(root.place, "no `name`; expected one such as `name: spot_glue`"),
     }
@@ -229,7 +234,10 @@ fn environment(
             _ => match default.scalar() {
                 Some(text) => Some(text),
                 None => {
-                    found.at(default.place, format!("the default of `{}` is {}, expected a text", key.text, default.describe()));
+                    found.at(
+                        default.place,
+                        format!("the default of `{}` is {}, expected a text", key.text, default.describe()),
+                    );
                     continue;
                 }
             },
@@ -269,13 +277,18 @@ impl Builder<'_> {
         for (name, stage) in stages.entries() {
             let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
             if name.text.is_empty() || !name.text.chars().all(fits) {
-                self.found.at(name.place, format!("`{}` is no name for a stage; letters, digits, `-` and `_` are", name.text));
+                self.found.at(
+                    name.place,
+                    format!("`{}` is no name for a stage; letters, digits, `-` and `_` are", name.text),
+                );
                 continue;
             }
             match &stage.value {
                 Value::Null => {}
                 Value::Map(_) => self.stage(name, stage, scope),
-                _ => self.found.at(stage.place, format!("stage `{}` is {}, expected a mapping", name.text, stage.describe())),
+                _ => self
+                    .found
+                    .at(stage.place, format!("stage `{}` is {}, expected a mapping", name.text, stage.describe())),
             }
         }
     }
@@ -334,7 +347,8 @@ impl Builder<'_> {
     fn matrix(&mut self, node: &Node, scope: &Scope<'_>) -> Option<Vec<(String, Vec<Node>)>> {
         let Some(matrix) = node.get("matrix") else { return Some(Vec::new()) };
         if !matches!(matrix.value, Value::Map(_)) {
-            self.found.at(matrix.place, format!("`matrix` is {}, expected keys with lists of values", matrix.describe()));
+            self.found
+                .at(matrix.place, format!("`matrix` is {}, expected keys with lists of values", matrix.describe()));
             return None;
         }
         let mut keys = Vec::new();
@@ -353,15 +367,32 @@ impl Builder<'_> {
                     for item in &items {
                         let plain = matches!(item.value, Value::Text(_) | Value::Int(_) | Value::Bool(_));
                         let text = item.scalar().unwrap_or_default();
-                        if !plain || text.is_empty() || text.contains(['[', ']', ',', '*', '=', '/']) || text.contains(char::is_control) {
-                            self.found.at(item.place, format!("a value of the matrix is {}; expected a word or a whole number", item.describe()));
+                        if !plain
+                            || text.is_empty()
+                            || text.contains(['[', ']', ',', '*', '=', '/'])
+                            || text.contains(char::is_control)
+                        {
+                            self.found.at(
+                                item.place,
+                                format!(
+                                    "a value of the matrix is {}; expected a word or a whole number",
+                                    item.describe()
+                                ),
+                            );
                             good = false;
                         }
                     }
                     keys.push((key.text.clone(), items));
                 }
                 _ => {
-                    self.found.at(values.place, format!("matrix key `{}` is {}, expected a list with values", key.text, Node::new(expanded.value, values.place).describe()));
+                    self.found.at(
+                        values.place,
+                        format!(
+                            "matrix key `{}` is {}, expected a list with values",
+                            key.text,
+                            Node::new(expanded.value, values.place).describe()
+                        ),
+                    );
                     good = false;
                 }
             }
@@ -470,7 +501,8 @@ impl Builder<'_> {
             return Err(Problem::new(node.place, "an empty path"));
         }
         if outside && !node.from_variable {
-            let message = format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
+            let message =
+                format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
             return Err(Problem::new(node.place, message));
         }
         Ok(PathBuf::from(path))

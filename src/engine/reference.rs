@@ -55,7 +55,12 @@ fn pattern(inside: &str) -> Option<Pattern<'_>> {
 
 impl Pattern<'_> {
     /// Which of `jobs` (values by key, in the order of `keys`) are meant, and whether several may be.
-    pub(super) fn select(&self, stage: &str, keys: &[String], jobs: &[Vec<String>]) -> Result<(Vec<usize>, bool), String> {
+    pub(super) fn select(
+        &self,
+        stage: &str,
+        keys: &[String],
+        jobs: &[Vec<String>],
+    ) -> Result<(Vec<usize>, bool), String> {
         let wanted: Vec<&str> = match self {
             Self::Places(places) if places.len() == keys.len() => places.clone(),
             Self::Places(places) if *places == ["*"] => vec!["*"; keys.len()],

@@ -74,7 +74,10 @@ impl Scope<'_> {
             let found = self.look_up(name, node.place, stack)?;
             let Some(scalar) = found.scalar() else {
                 let kind = found.describe();
-                return Err(Problem::new(node.place, format!("`${{{name}}}` is {kind}; inside a text only a word or number fits")));
+                return Err(Problem::new(
+                    node.place,
+                    format!("`${{{name}}}` is {kind}; inside a text only a word or number fits"),
+                ));
             };
             out += &scalar;
             from_variable = true;
@@ -131,7 +134,9 @@ impl Scope<'_> {
         match self.environment.get(name) {
             Some(Some(value)) => Ok(Node::new(Value::Text(value.clone()), place)),
             Some(None) => {
-                let message = format!("the environment variable `{name}` is not set; set it, or give it a default in `environment`");
+                let message = format!(
+                    "the environment variable `{name}` is not set; set it, or give it a default in `environment`"
+                );
                 Err(Problem::new(place, message))
             }
             None => {
@@ -181,7 +186,9 @@ mod tests {
     use crate::engine::node::parse;
 
     fn expand(text: &str) -> Result<serde_yaml::Value, String> {
-        let vars = parse("n: 3\nname: mnli\nlist: [a, b]\nmap: {mnli: {x: 1}, cb: two}\nloop: ${pool}\npool: ${loop}\n").unwrap();
+        let vars =
+            parse("n: 3\nname: mnli\nlist: [a, b]\nmap: {mnli: {x: 1}, cb: two}\nloop: ${pool}\npool: ${loop}\n")
+                .unwrap();
         let environment = BTreeMap::from([("DIR".to_owned(), Some("/data".to_owned())), ("GONE".to_owned(), None)]);
         let scope = Scope {
             vars: &vars,

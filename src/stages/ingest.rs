@@ -101,8 +101,6 @@ impl Rows {
     }
 }
 
-const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
-
 impl Stage for Ingest {
     const KIND: &'static str = "ingest";
     const VERSION: u32 = 1;
@@ -152,7 +150,7 @@ impl Ingest {
         match &self.from {
             From::Builtin(name) => {
                 let builtin = world::find(name).with_context(|| format!("no built-in task `{name}`"))?;
-                let splits = SPLITS.map(|split| {
+                let splits = Split::ALL.map(|split| {
                     let count = self.rows.of(split).unwrap_or_else(|| builtin.rows(split));
                     let mut examples = builtin.examples(split, count, self.seed);
                     if self.prefix {
@@ -166,7 +164,7 @@ impl Ingest {
                 let task = tasks::task(&files.format).with_context(|| format!("no format `{}`", files.format))?;
                 let paths = [Some(&files.train), files.validation.as_ref(), files.test.as_ref()];
                 let mut splits = Vec::new();
-                for (split, path) in SPLITS.into_iter().zip(paths) {
+                for (split, path) in Split::ALL.into_iter().zip(paths) {
                     let Some(path) = path else { continue };
                     let bytes = cx.one(&format!("from.files.{}", split.name()))?.bytes()?;
                     let examples = tasks::read(&files.format, &bytes, split, &self.reading())

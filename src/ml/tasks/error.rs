@@ -69,7 +69,7 @@ pub enum ReadError {
         /// Line, from 1.
         line: usize,
         /// Name of the column.
-        column: String,
+        column: &'static str,
         /// What is there, cut if long.
         found: String,
         /// What it may be.
@@ -81,11 +81,11 @@ pub enum ReadError {
         /// Line, from 1.
         line: usize,
         /// Name of the column.
-        column: String,
+        column: &'static str,
         /// What is there, cut if long.
         found: String,
         /// Name of the task.
-        task: String,
+        task: &'static str,
         /// The label most like it.
         near: Option<String>,
         /// All labels with their ids.

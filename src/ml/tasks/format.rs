@@ -90,8 +90,10 @@ pub(super) enum Source {
     /// Rows with named columns, in a table or as JSON lines.
     Rows(Layout),
     /// Whatever this function reads.
-    Whole { template: &'static str, read: fn(&[u8], Split, &Reading) -> Result<Vec<Example>, ReadError> },
+    Whole { template: &'static str, read: Reader },
 }
+
+type Reader = fn(&[u8], Split, &Reading) -> Result<Vec<Example>, ReadError>;
 
 /// Columns of a row.
 pub(super) struct Layout {
@@ -206,9 +208,9 @@ pub(super) fn label(
         Some(id) if (0..format.labels.len() as i64).contains(&id) => Ok(Some(id as u32)),
         _ => Err(ReadError::Label {
             line: row.line(),
-            column: column.to_owned(),
+            column,
             found: cell.to_string(),
-            task: format.word.to_owned(),
+            task: format.word,
             near: closest(&plain(cell), format.labels.iter().copied()),
             known: format
                 .labels

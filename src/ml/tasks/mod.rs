@@ -73,6 +73,23 @@ pub enum Metric {
     TokenF1,
 }
 
+impl Metric {
+    /// The name used in files and reports, the same as in data: `macro_f1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::F1 => "f1",
+            Self::MacroF1 => "macro_f1",
+            Self::Matthews => "matthews",
+            Self::Pearson => "pearson",
+            Self::Spearman => "spearman",
+            Self::GroupExactMatch => "group_exact_match",
+            Self::ExactMatch => "exact_match",
+            Self::TokenF1 => "token_f1",
+        }
+    }
+}
+
 /// One example in text-to-text form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
@@ -104,7 +121,10 @@ pub enum Split {
 }
 
 impl Split {
-    /// Its name in files and messages.
+    /// All splits, in their usual order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The name used in files: `train`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -112,21 +132,26 @@ impl Split {
             Self::Test => "test",
         }
     }
+
+    /// The split with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|split| split.name() == name)
+    }
 }
 
-impl Metric {
-    /// Its name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::F1 => "f1",
-            Self::MacroF1 => "macro_f1",
-            Self::Matthews => "matthews",
-            Self::Pearson => "pearson",
-            Self::Spearman => "spearman",
-            Self::GroupExactMatch => "group_exact_match",
-            Self::ExactMatch => "exact_match",
-            Self::TokenF1 => "token_f1",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_serialised_values() {
+        use Metric::{Accuracy, ExactMatch, F1, GroupExactMatch, MacroF1, Matthews, Pearson, Spearman, TokenF1};
+        for metric in [Accuracy, F1, MacroF1, Matthews, Pearson, Spearman, GroupExactMatch, ExactMatch, TokenF1] {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+        for split in Split::ALL {
+            assert_eq!(serde_json::to_value(split).unwrap(), split.name());
+            assert_eq!(Split::named(split.name()), Some(split));
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<
                     other => {
                         return Err(ReadError::Value {
                             line: number,
-                            column: "label".to_owned(),
+                            column: "label",
                             found: other.map_or_else(|| "missing".to_owned(), |label| label.to_string()),
                             expected: "0 (wrong) or 1 (right) for every answer".to_owned(),
                         });

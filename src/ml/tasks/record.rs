@@ -56,7 +56,7 @@ pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<
             if answers.is_empty() && split != Split::Test {
                 return Err(ReadError::Value {
                     line: number,
-                    column: "qas.answers".to_owned(),
+                    column: "qas.answers",
                     found: format!("empty for query {}", query.idx),
                     expected: "an accepted answer at least".to_owned(),
                 });
@@ -92,7 +92,7 @@ fn entities(passage: &Passage, line: usize) -> Result<Vec<&str>, ReadError> {
             .and_then(|(s, e)| passage.text.get(*s..*e));
         entities.insert(text.ok_or_else(|| ReadError::Value {
             line,
-            column: "passage.entities".to_owned(),
+            column: "passage.entities",
             found: format!("from character {} to {}", span.start, span.end),
             expected: format!("a part of the passage, which has {} characters", starts.len() - 1),
         })?);

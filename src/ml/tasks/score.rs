@@ -3,9 +3,11 @@
 use super::{Answer, Example, Metric, Task};
 use crate::ml::metrics::{self, ILLEGAL};
 use crate::ml::statistics;
+use serde::{Deserialize, Serialize};
 
 /// How good a set of predictions is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scores {
     /// The task's metrics, in its order.
     pub metrics: Vec<(Metric, f64)>,

@@ -71,7 +71,7 @@ fn lines(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<(usize, Li
         if line.label.is_none() && split != Split::Test {
             return Err(ReadError::Value {
                 line: number,
-                column: "label".to_owned(),
+                column: "label",
                 found: "missing".to_owned(),
                 expected: "true or false".to_owned(),
             });
@@ -92,7 +92,7 @@ fn settle(line: &mut Line, number: usize) -> Result<(), ReadError> {
         let Some(word) = line.text.split_whitespace().nth(index) else {
             return Err(ReadError::Value {
                 line: number,
-                column: column.to_owned(),
+                column,
                 found: index.to_string(),
                 expected: format!("the place of one of the text's {words} words, from 0"),
             });
@@ -148,7 +148,7 @@ fn pronoun_marked(line: &Line, number: usize) -> Result<String, ReadError> {
     }
     Err(ReadError::Value {
         line: number,
-        column: "span2_index".to_owned(),
+        column: "span2_index",
         found: format!("{at}, which is `{}`", word(at)),
         expected: format!("the place of `{pronoun}` among the words of the text, from 0"),
     })
