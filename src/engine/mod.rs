@@ -3,7 +3,22 @@
 
 pub mod context;
 pub mod digest;
+pub mod entry;
+pub mod files;
+mod history;
+mod jobs;
+pub mod journal;
 pub mod node;
 pub mod plan;
 pub mod problem;
+pub mod provenance;
+pub mod recipe;
+pub mod run;
 pub mod stage;
+pub mod state;
+pub mod store;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toys;
