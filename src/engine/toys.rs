@@ -192,7 +192,9 @@ impl Stage for Slow {
                 return Err(Interrupted { step }.into());
             }
             log(&self.log, &step.to_string());
-            fs_err::write(&saved, (step + 1).to_string())?;
+            let new = saved.with_extension("new");
+            fs_err::write(&new, (step + 1).to_string())?;
+            fs_err::rename(new, &saved)?;
             cx.progress().step(step + 1, self.steps, "");
         }
         cx.write("text", self.steps.to_string().as_bytes())
