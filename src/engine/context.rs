@@ -2,17 +2,35 @@
 //! environment or the network.
 
 use super::digest::Digest;
-use std::path::Path;
-use std::sync::Arc;
+use super::entry::{Entry, Part, Record};
+use super::stage::{Kind, Output};
+use super::store::{Damage, Store};
+use anyhow::{Context as _, bail};
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An input artifact or file.
 #[derive(Clone, Debug)]
 pub struct Artifact {
     /// Of its content.
     pub digest: Digest,
+    origin: Origin,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    /// In the store. `name` is for messages: `source[mnli,0].prompt`.
+    Blob { store: Arc<Store>, name: Arc<str>, size: u64, parts: Arc<[Part]> },
+    /// Outside.
+    File { path: Arc<Path> },
 }
 
 /// A job that [`Stage::expand`](super::stage::Stage::expand) asked for, finished.
+#[derive(Clone, Debug)]
 pub struct Expanded {
     /// Its name, as in [`Spec`](super::stage::Spec).
     pub name: String,
@@ -20,9 +38,46 @@ pub struct Expanded {
     pub outputs: Vec<(&'static str, Artifact)>,
 }
 
+/// Something that a job reads.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    /// Its role in the recipe.
+    pub(super) role: String,
+    /// Its content.
+    pub(super) artifact: Artifact,
+}
+
+/// What all jobs of a run share.
+pub(super) struct Bench<'a> {
+    pub(super) store: &'a Arc<Store>,
+    pub(super) device: &'a str,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) shared: &'a Shared,
+}
+
+/// Values made once a process.
+#[derive(Default)]
+pub(super) struct Shared(Mutex<HashMap<(TypeId, Digest), Slot>>);
+
+type Slot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
+
 /// The context of a running job.
 pub struct Cx<'a> {
+    inputs: &'a [Read],
     expanded: &'a [Expanded],
+    bench: &'a Bench<'a>,
+    progress: &'a dyn Progress,
+    scratch: Option<PathBuf>,
+    outputs: &'static [Output],
+    written: Vec<Written>,
+    notes: BTreeMap<String, String>,
+}
+
+/// What a job has written of one output so far.
+struct Written {
+    output: &'static Output,
+    content: Option<(Digest, u64)>,
+    parts: Vec<Part>,
 }
 
 /// Where a job says how far it is.
@@ -41,32 +96,150 @@ pub struct Interrupted {
     pub step: u64,
 }
 
+/// The error of a file that is not what it was when its job started.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` changed while the job ran; its result is discarded", .0.display())]
+pub struct ChangedInput(pub PathBuf);
+
 impl Artifact {
+    /// A file outside the store.
+    pub(super) fn file(path: &Path, digest: Digest) -> Self {
+        Self { digest, origin: Origin::File { path: path.into() } }
+    }
+
+    /// An artifact of the job called `job`.
+    pub(super) fn recorded(store: &Arc<Store>, job: &str, record: &Record) -> Self {
+        let name = format!("{job}.{}", record.name).into();
+        let origin = Origin::Blob { store: store.clone(), name, size: record.size, parts: record.parts.clone().into() };
+        Self { digest: record.digest, origin }
+    }
+
+    /// Where it comes from, for people: `source[mnli,0].prompt`, or a path.
+    pub fn origin(&self) -> String {
+        match &self.origin {
+            Origin::Blob { name, .. } => name.to_string(),
+            Origin::File { path } => path.display().to_string(),
+        }
+    }
+
+    /// The path, if this is a file outside the store.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Blob { .. } => None,
+            Origin::File { path } => Some(path),
+        }
+    }
+
     /// The bytes, checked against the digest.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged, or changed since the job started.
     pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
-        unimplemented!()
+        match &self.origin {
+            Origin::Blob { store, name, .. } => store.read(&self.digest, name),
+            Origin::File { path } => {
+                let bytes = fs_err::read(path)?;
+                if Digest::of(&bytes) != self.digest {
+                    return Err(ChangedInput(path.to_path_buf()).into());
+                }
+                Ok(bytes)
+            }
+        }
     }
 
     /// The bytes of a part (see [`Cx::attach`]), checked against its digest.
-    pub fn part(&self, _part: &Digest) -> anyhow::Result<Vec<u8>> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// If there is no such part, or it cannot be read or is damaged.
+    pub fn part(&self, digest: &Digest) -> anyhow::Result<Vec<u8>> {
+        let Origin::Blob { store, name, parts, .. } = &self.origin else {
+            bail!("`{}` is a file and has no parts", self.origin());
+        };
+        let part = parts.iter().find(|part| part.digest == *digest);
+        let part = part.with_context(|| format!("`{name}` has no part `{}`", digest.short()))?;
+        let Some(path) = &part.external else { return store.read(digest, name) };
+        let damage = |what| Damage::External { path: path.clone(), artifact: name.to_string(), what };
+        match fs_err::read(path) {
+            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
+            Ok(_) => Err(damage("changed").into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(damage("missing").into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Shared {
+    /// The value of type `T` for a digest. Made outside the lock of the table, so that other values are not waited for.
+    fn get<T: Send + Sync + 'static>(
+        &self,
+        digest: &Digest,
+        make: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<Arc<T>> {
+        let slot = {
+            let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry((TypeId::of::<T>(), *digest)).or_default().clone()
+        };
+        let mut value = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = match &*value {
+            Some(made) => made.clone(),
+            None => value.insert(Arc::new(make()?)).clone(),
+        };
+        Ok(made.downcast().expect("slots are told apart by type"))
     }
 }
 
 impl<'a> Cx<'a> {
+    /// A context to run in. Without a `scratch` folder there is none (while expanding).
+    pub(super) fn new(
+        kind: &Kind,
+        inputs: &'a [Read],
+        expanded: &'a [Expanded],
+        bench: &'a Bench<'a>,
+        progress: &'a dyn Progress,
+        scratch: Option<PathBuf>,
+    ) -> Self {
+        let outputs = kind.outputs;
+        Self { inputs, expanded, bench, progress, scratch, outputs, written: Vec::new(), notes: BTreeMap::new() }
+    }
+
+    /// What was written and noted, once the job is done.
+    pub(super) fn finish(self) -> anyhow::Result<(Vec<Record>, BTreeMap<String, String>)> {
+        let mut records = Vec::new();
+        for output in self.outputs {
+            let written = self.written.iter().find(|written| written.output.name == output.name);
+            let content = written.and_then(|written| Some((written.content?, written.parts.clone())));
+            let Some(((digest, size), parts)) = content else {
+                bail!("the job did not write its output `{}`", output.name);
+            };
+            records.push(Record { name: output.name.to_owned(), r#type: output.of.0.to_owned(), digest, size, parts });
+        }
+        Ok((records, self.notes))
+    }
+
     /// The one input with this role: an artifact or a file.
-    pub fn one(&self, _role: &str) -> anyhow::Result<&Artifact> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// If there is none or more than one.
+    pub fn one(&self, role: &str) -> anyhow::Result<&Artifact> {
+        match self.many(role).as_slice() {
+            [one] => Ok(one),
+            [] => {
+                let roles: Vec<_> = self.inputs.iter().map(|input| format!("`{}`", input.role)).collect();
+                bail!("no input `{role}`; there are: {}", roles.join(", "))
+            }
+            several => bail!("{} inputs `{role}`; expected one", several.len()),
+        }
     }
 
     /// All inputs with this role, in the order of their digests.
-    pub fn many(&self, _role: &str) -> Vec<&Artifact> {
-        unimplemented!()
+    pub fn many(&self, role: &str) -> Vec<&Artifact> {
+        self.inputs.iter().filter(|input| input.role == role).map(|input| &input.artifact).collect()
     }
 
     /// The files of a folder: name and content.
-    pub fn folder(&self, _role: &str) -> Vec<(&str, &Artifact)> {
-        unimplemented!()
+    pub fn folder(&self, role: &str) -> Vec<(&str, &Artifact)> {
+        let name = |full: &'a str| full.strip_prefix(role)?.strip_prefix('/');
+        self.inputs.iter().filter_map(|input| Some((name(&input.role)?, &input.artifact))).collect()
     }
 
     /// The finished jobs that [`Stage::expand`](super::stage::Stage::expand) asked for, in its order.
@@ -75,46 +248,114 @@ impl<'a> Cx<'a> {
     }
 
     /// Writes an output; each must be written once.
-    pub fn write(&mut self, _output: &str, _bytes: &[u8]) -> anyhow::Result<()> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// If the kind has no such output, it was written before, or the store cannot be written.
+    pub fn write(&mut self, output: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        if self.written(output)?.content.is_some() {
+            bail!("the output `{output}` is written a second time");
+        }
+        let digest = self.bench.store.put(bytes)?;
+        self.written(output)?.content = Some((digest, bytes.len() as u64));
+        Ok(())
     }
 
     /// Adds a part to an output: a blob of its own that the output's bytes name by digest.
-    pub fn attach(&mut self, _output: &str, _part: &str, _bytes: &[u8]) -> anyhow::Result<Digest> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// If the kind has no such output, or the store cannot be written.
+    pub fn attach(&mut self, output: &str, part: &str, bytes: &[u8]) -> anyhow::Result<Digest> {
+        let digest = self.bench.store.put(bytes)?;
+        self.add(output, Part { name: part.to_owned(), digest, size: bytes.len() as u64, external: None })
     }
 
     /// Adds an input file as a part of an output, by reference: it stays where it is and is checked when read.
-    pub fn attach_input(&mut self, _output: &str, _part: &str, _input: &Artifact) -> anyhow::Result<Digest> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// If the kind has no such output.
+    pub fn attach_input(&mut self, output: &str, part: &str, input: &Artifact) -> anyhow::Result<Digest> {
+        let (size, external) = match &input.origin {
+            Origin::Blob { size, .. } => (*size, None),
+            Origin::File { path } => (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?)),
+        };
+        self.add(output, Part { name: part.to_owned(), digest: input.digest, size, external })
     }
 
-    /// A folder that survives interruption and belongs to this key alone; gone once the job is done.
+    fn add(&mut self, output: &str, part: Part) -> anyhow::Result<Digest> {
+        let digest = part.digest;
+        self.written(output)?.parts.push(part);
+        Ok(digest)
+    }
+
+    fn written(&mut self, name: &str) -> anyhow::Result<&mut Written> {
+        let known = self.written.iter().position(|written| written.output.name == name);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let output = self.outputs.iter().find(|output| output.name == name);
+                let output = output.with_context(|| format!("the kind has no output `{name}`"))?;
+                self.written.push(Written { output, content: None, parts: Vec::new() });
+                self.written.len() - 1
+            }
+        };
+        Ok(&mut self.written[at])
+    }
+
+    /// Records something about how the job ran (driver, precision) with its entry. Not part of the result.
+    pub fn note(&mut self, name: &str, value: impl fmt::Display) {
+        self.notes.insert(name.to_owned(), value.to_string());
+    }
+
+    /// A folder that survives interruption and belongs to this key alone; gone once the job is done. A file `step` in it
+    /// (a decimal number) says how far the job was.
+    ///
+    /// # Errors
+    /// If it cannot be made.
     pub fn scratch(&self) -> anyhow::Result<&Path> {
-        unimplemented!()
+        let path = self.scratch.as_deref().context("there is no scratch folder while jobs are expanded")?;
+        fs_err::create_dir_all(path)?;
+        Ok(path)
     }
 
     /// Where to say how far the job is.
     pub fn progress(&self) -> &dyn Progress {
-        unimplemented!()
+        self.progress
     }
 
     /// Whether somebody asked to stop: save to [`scratch`](Self::scratch) and return [`Interrupted`].
     pub fn stopped(&self) -> bool {
-        unimplemented!()
+        self.bench.stop.load(Ordering::Relaxed)
     }
 
     /// The device that the user chose: `cpu`, `cuda:0`.
     pub fn device(&self) -> &str {
-        unimplemented!()
+        self.bench.device
     }
 
-    /// A value made once a process from the content with this digest, and shared by all jobs.
+    /// A value made once a process from the content with this digest, and shared by all jobs. `make` must not ask for the
+    /// same value again.
+    ///
+    /// # Errors
+    /// What `make` returns; the next job tries again.
     pub fn shared<T: Send + Sync + 'static>(
         &self,
-        _digest: &Digest,
-        _make: impl FnOnce() -> anyhow::Result<T>,
+        digest: &Digest,
+        make: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<Arc<T>> {
-        unimplemented!()
+        self.bench.shared.get(digest, make)
     }
+}
+
+/// The outputs of an entry as inputs of other jobs, in the order of the kind; `None` if the entry lacks one.
+pub(super) fn outputs(
+    store: &Arc<Store>,
+    job: &str,
+    kind: &Kind,
+    entry: &Entry,
+) -> Option<Vec<(&'static str, Artifact)>> {
+    let output = |output: &Output| {
+        let record = entry.artifact(output.name)?;
+        Some((output.name, Artifact::recorded(store, job, record)))
+    };
+    kind.outputs.iter().map(output).collect()
 }

@@ -1,0 +1,252 @@
+//! An entry: recipe, artifacts and provenance of a finished job; at once cache record, evidence and attestation.
+
+use super::digest::{Digest, Key, NotHex};
+use super::provenance::Provenance;
+use super::recipe::Recipe;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Version of the format of entries.
+pub const VERSION: u32 = 1;
+
+/// What a finished job leaves: how it was made, what it made, and by whom.
+///
+/// The file is JSON with one field a line. The line of `recipe` holds the very bytes that are hashed into the key, and
+/// `seal` in the last line covers everything above it, so that an edited entry is noticed:
+///
+/// ```text
+/// {
+/// "version": 1,
+/// "key": "91c0…",
+/// "recipe": {"inputs":[["data","3f2a…"]],"kind":"tune","params":{…},"schema":1,"version":3},
+/// "artifacts": [{"name":"prompt","type":"prompt","digest":"ab12…","size":25752,"parts":[]}],
+/// "provenance": {…},
+/// "seal": "77aa…"
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Names it.
+    pub key: Key,
+    /// What was done.
+    pub recipe: Recipe,
+    /// What came out, in the order of the kind.
+    pub artifacts: Vec<Record>,
+    /// How it came to be.
+    pub provenance: Provenance,
+}
+
+/// An artifact as an entry records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Its name within the job.
+    pub name: String,
+    /// Its type.
+    pub r#type: String,
+    /// Of its bytes.
+    pub digest: Digest,
+    /// Number of its bytes.
+    pub size: u64,
+    /// Blobs and files of their own that its bytes name by digest.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+}
+
+/// A part of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its name within the artifact.
+    pub name: String,
+    /// Of its bytes.
+    pub digest: Digest,
+    /// Number of its bytes.
+    pub size: u64,
+    /// Where it is, if it is not in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<PathBuf>,
+}
+
+/// Why a text is no entry.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Not the JSON of an entry.
+    #[error("not the JSON of an entry: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Not laid out as this program lays entries out.
+    #[error("line {line} is not `{expected}`")]
+    Layout {
+        /// Line, from 1.
+        line: usize,
+        /// What it starts with in an entry.
+        expected: &'static str,
+    },
+    /// Made by another version.
+    #[error("version {0} of the format; this program reads version {VERSION}")]
+    Version(u32),
+    /// A digest that is none.
+    #[error(transparent)]
+    NotHex(#[from] NotHex),
+    /// Edited by hand or damaged.
+    #[error("the seal does not fit the text: it was edited or damaged")]
+    Seal,
+    /// The recipe was changed, or the file renamed.
+    #[error("its recipe has the key `{0}`")]
+    Key(Key),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    key: Key,
+    recipe: Recipe,
+    artifacts: Vec<Record>,
+    provenance: Provenance,
+    seal: Digest,
+}
+
+const FIELDS: [&str; 8] =
+    ["{", "\"version\": ", "\"key\": ", "\"recipe\": ", "\"artifacts\": ", "\"provenance\": ", "\"seal\": ", "}"];
+const RECIPE: usize = 3;
+const SEAL: usize = 6;
+
+impl Entry {
+    /// The text of the entry, sealed.
+    pub fn to_text(&self) -> String {
+        fn json<T: Serialize>(value: &T) -> String {
+            serde_json::to_string(value).expect("entries have only string keys and finite numbers")
+        }
+        let values = [
+            VERSION.to_string(),
+            json(&self.key),
+            self.recipe.canonical(),
+            json(&self.artifacts),
+            json(&self.provenance),
+        ];
+        let mut text = String::from("{\n");
+        for (field, value) in FIELDS[1..SEAL].iter().zip(values) {
+            text += &format!("{field}{value},\n");
+        }
+        let seal = seal(&text);
+        text + &format!("\"seal\": \"{seal}\"\n}}\n")
+    }
+
+    /// Reads an entry and checks its seal, and that its recipe has the key it is stored under.
+    ///
+    /// # Errors
+    /// Any text that [`Entry::to_text`] did not write.
+    pub fn from_text(text: &str, key: Key) -> Result<Self, Unreadable> {
+        let lines = lines(text)?;
+        let entry: Text = serde_json::from_str(text)?;
+        if entry.version != VERSION {
+            return Err(Unreadable::Version(entry.version));
+        }
+        let sealed = text.len() - lines[SEAL..].iter().map(|line| line.len() + 1).sum::<usize>();
+        if seal(&text[..sealed]) != entry.seal {
+            return Err(Unreadable::Seal);
+        }
+        // From the bytes as they stand: a float that was read and written again might not be the same text.
+        let recipe = lines[RECIPE].trim_start_matches(FIELDS[RECIPE]).trim_end_matches(',');
+        let derived = Key::of(recipe.as_bytes());
+        if derived != key || entry.key != key {
+            return Err(Unreadable::Key(derived));
+        }
+        let Text { recipe, artifacts, provenance, .. } = entry;
+        Ok(Self { key, recipe, artifacts, provenance })
+    }
+
+    /// The artifact with this name.
+    pub fn artifact(&self, name: &str) -> Option<&Record> {
+        self.artifacts.iter().find(|artifact| artifact.name == name)
+    }
+
+    /// Every blob of the store that the entry needs: the artifact's name, digest and size.
+    pub fn blobs(&self) -> impl Iterator<Item = (&str, Digest, u64)> {
+        self.artifacts.iter().flat_map(|artifact| {
+            let own = (artifact.name.as_str(), artifact.digest, artifact.size);
+            let parts = artifact.parts.iter().filter(|part| part.external.is_none());
+            std::iter::once(own).chain(parts.map(|part| (artifact.name.as_str(), part.digest, part.size)))
+        })
+    }
+
+    /// Every file outside the store that the entry needs: the artifact's name, the part and the path.
+    pub fn external(&self) -> impl Iterator<Item = (&str, &Part, &PathBuf)> {
+        self.artifacts.iter().flat_map(|artifact| {
+            let parts = artifact.parts.iter();
+            parts.filter_map(|part| part.external.as_ref().map(|path| (artifact.name.as_str(), part, path)))
+        })
+    }
+}
+
+/// The lines of an entry, each starting as it must.
+fn lines(text: &str) -> Result<Vec<&str>, Unreadable> {
+    let lines: Vec<_> = text.strip_suffix('\n').unwrap_or(text).split('\n').collect();
+    for (i, expected) in FIELDS.into_iter().enumerate() {
+        let fits = lines.get(i).is_some_and(|line| line.starts_with(expected));
+        if !fits {
+            return Err(Unreadable::Layout { line: i + 1, expected });
+        }
+    }
+    if lines.len() != FIELDS.len() || !text.ends_with('\n') {
+        return Err(Unreadable::Layout { line: FIELDS.len(), expected: "}" });
+    }
+    Ok(lines)
+}
+
+fn seal(text: &str) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("spot entry seal v1");
+    hasher.update(text.as_bytes());
+    Digest::from_hasher(&hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry() -> Entry {
+        let recipe = Recipe::new("tune", 1, json!({"rate": f64::from(0.1_f32), "text": "a\nb"}), vec![]);
+        let part = Part { name: "w".to_owned(), digest: Digest::of(b"w"), size: 1, external: Some("/x/y".into()) };
+        let artifacts = vec![Record {
+            name: "prompt".to_owned(),
+            r#type: "prompt".to_owned(),
+            digest: Digest::of(b"bytes"),
+            size: 5,
+            parts: vec![part],
+        }];
+        Entry { key: recipe.key(), recipe, artifacts, provenance: Provenance { seconds: 0.1, ..Provenance::default() } }
+    }
+
+    #[test]
+    fn an_entry_reads_back_and_is_json() {
+        let entry = entry();
+        let text = entry.to_text();
+        assert_eq!(Entry::from_text(&text, entry.key).unwrap(), entry);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["artifacts"][0]["parts"][0]["external"], "/x/y");
+    }
+
+    #[test]
+    fn no_character_of_an_entry_can_be_changed_unnoticed() {
+        let entry = entry();
+        let text = entry.to_text();
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+            let edited = String::from_utf8(bytes).unwrap();
+            assert!(Entry::from_text(&edited, entry.key).is_err(), "byte {at} of {text}");
+        }
+        for end in 0..text.len() {
+            assert!(Entry::from_text(&text[..end], entry.key).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn an_entry_under_another_name_is_refused() {
+        let entry = entry();
+        let error = Entry::from_text(&entry.to_text(), Key::of(b"other")).unwrap_err();
+        assert!(matches!(error, Unreadable::Key(key) if key == entry.key));
+    }
+}

@@ -1,0 +1,176 @@
+//! Digests of files, hashed once for as long as their stat data stay the same.
+
+use super::digest::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A file must have rested this long before it was hashed for its stat data to stand for its content. Some file systems
+/// count time in steps of two seconds: a write within the same step would not show (git calls such an entry racy).
+const REST_NS: i64 = 2_000_000_000;
+
+/// Digests by path and stat data, kept in a file between runs.
+#[derive(Debug)]
+pub struct Files {
+    path: PathBuf,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    loaded: bool,
+    changed: bool,
+    seen: BTreeMap<PathBuf, Seen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stat {
+    size: u64,
+    mtime_ns: i64,
+    ctime_ns: i64,
+    inode: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Seen {
+    stat: Stat,
+    hashed_ns: i64,
+    digest: Digest,
+}
+
+impl Seen {
+    fn stands_for(&self, stat: &Stat) -> bool {
+        self.stat == *stat && stat.mtime_ns.max(stat.ctime_ns) + REST_NS < self.hashed_ns
+    }
+}
+
+impl Files {
+    /// The digests remembered in the file at `path`, which need not exist.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, table: Mutex::default() }
+    }
+
+    /// The digest of a file; hashes it only if it is new or may have changed.
+    pub fn digest(&self, path: &Path) -> io::Result<Digest> {
+        let path = std::path::absolute(path)?;
+        let stat = stat(&path)?;
+        if let Some(seen) = self.table().seen.get(&path).filter(|seen| seen.stands_for(&stat)) {
+            return Ok(seen.digest);
+        }
+        let hashed_ns = now_ns();
+        let digest = hash(&path)?;
+        let mut table = self.table();
+        table.changed = true;
+        table.seen.insert(path, Seen { stat, hashed_ns, digest });
+        Ok(digest)
+    }
+
+    /// Writes what was learned. Losing it costs time only, so the file is neither locked nor synced.
+    pub fn save(&self) -> io::Result<()> {
+        let mut table = self.table();
+        let folder_exists = self.path.parent().is_some_and(Path::is_dir);
+        if !table.changed || !folder_exists {
+            return Ok(());
+        }
+        let temp = self.path.with_extension(format!("json.{}", std::process::id()));
+        fs_err::write(&temp, serde_json::to_vec(&table.seen)?)?;
+        fs_err::rename(&temp, &self.path)?;
+        table.changed = false;
+        Ok(())
+    }
+
+    /// The table, read from disk on first use; an unreadable one is as good as none.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if !table.loaded {
+            table.loaded = true;
+            let stored = fs_err::read(&self.path).ok();
+            table.seen = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        }
+        table
+    }
+}
+
+/// The digest of a file's bytes as they are now.
+pub fn hash(path: &Path) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs_err::File::open(path)?)?;
+    Ok(Digest::from_hasher(&hasher))
+}
+
+fn stat(path: &Path) -> io::Result<Stat> {
+    let meta = fs_err::metadata(path)?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is not a file", path.display())));
+    }
+    let ns = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    Ok(Stat {
+        size: meta.size(),
+        mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
+        ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
+        inode: meta.ino(),
+    })
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(folder: &Path) -> Files {
+        Files::new(folder.join("files.json"))
+    }
+
+    #[test]
+    fn a_file_changed_within_the_resolution_of_the_clock_is_hashed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let files = files(folder.path());
+        for content in ["a", "b", "c"] {
+            fs_err::write(&path, content).unwrap();
+            assert_eq!(files.digest(&path).unwrap(), Digest::of(content.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_rested_file_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        fs_err::write(&path, "content").unwrap();
+        let (stat, wrong) = (stat(&path).unwrap(), Digest::of(b"not the content"));
+        let rested = Seen { stat, hashed_ns: stat.ctime_ns + REST_NS + 1, digest: wrong };
+        let table = BTreeMap::from([(path.clone(), rested)]);
+        fs_err::write(folder.path().join("files.json"), serde_json::to_vec(&table).unwrap()).unwrap();
+        assert_eq!(files(folder.path()).digest(&path).unwrap(), wrong);
+        fs_err::write(&path, "longer content").unwrap();
+        assert_eq!(files(folder.path()).digest(&path).unwrap(), Digest::of(b"longer content"));
+    }
+
+    #[test]
+    fn what_was_learned_is_kept_and_a_broken_file_is_as_good_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        fs_err::write(&path, "content").unwrap();
+        let first = files(folder.path());
+        first.digest(&path).unwrap();
+        first.save().unwrap();
+        assert!(fs_err::read_to_string(folder.path().join("files.json")).unwrap().contains("hashed_ns"));
+        fs_err::write(folder.path().join("files.json"), "{").unwrap();
+        assert_eq!(files(folder.path()).digest(&path).unwrap(), Digest::of(b"content"));
+    }
+
+    #[test]
+    fn a_folder_is_not_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = files(folder.path()).digest(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is not a file"), "{error}");
+    }
+}

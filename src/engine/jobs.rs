@@ -1,0 +1,256 @@
+//! The jobs of a plan and those that they ask for while they run, and what each of them reads.
+
+use super::context::{Artifact, Cx, Expanded, Read};
+use super::digest::Digest;
+use super::plan::{Plan, PlannedInput, Source};
+use super::recipe::Recipe;
+use super::stage::{Job, Kind, Spec};
+use super::store::{self, Store};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Index of a job. Those of the plan come first, in its order.
+pub(super) type Id = usize;
+
+/// The jobs known so far. Grows while jobs expand.
+pub(super) struct Jobs {
+    list: Vec<Known>,
+}
+
+/// A job, and what is known of it.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) stage: String,
+    pub(super) kind: Kind,
+    pub(super) job: Arc<dyn Job>,
+    feeds: Feeds,
+    /// The jobs that it asked for and what it calls them, once it has been asked.
+    pub(super) children: Option<Vec<(String, Id)>>,
+    /// What it made, once it is done.
+    pub(super) outputs: Option<Vec<(&'static str, Artifact)>>,
+}
+
+enum Feeds {
+    Planned(Vec<PlannedInput>),
+    Given(Vec<Read>),
+}
+
+/// A job with everything known that it reads but the content of files: what a worker needs.
+pub(super) struct Order {
+    pub(super) id: Id,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) job: Arc<dyn Job>,
+    feeds: Vec<Feed>,
+    /// The finished jobs it asked for; `None` until it has been asked. Jobs of kinds that never ask have asked for none.
+    pub(super) expanded: Option<Vec<Expanded>>,
+}
+
+enum Feed {
+    /// Artifacts with one role; several are sorted by digest.
+    Made(String, Vec<Artifact>),
+    File(String, PathBuf),
+    Folder(String, PathBuf, fn(&[String]) -> Vec<String>),
+}
+
+/// A file that a job reads and that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("input `{role}`: {error}")]
+pub(super) struct UnreadableInput {
+    role: String,
+    #[source]
+    error: io::Error,
+}
+
+impl Jobs {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let known = |job: &super::plan::Planned| Known {
+            name: job.name.clone(),
+            stage: job.stage.clone(),
+            kind: job.kind,
+            job: job.job.clone(),
+            feeds: Feeds::Planned(job.inputs.clone()),
+            children: None,
+            outputs: None,
+        };
+        Self { list: plan.graph.node_weights().map(known).collect() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn get(&self, id: Id) -> &Known {
+        &self.list[id]
+    }
+
+    pub(super) fn get_mut(&mut self, id: Id) -> &mut Known {
+        &mut self.list[id]
+    }
+
+    /// The jobs whose outputs a job reads, each once; for one that expanded, the jobs that it asked for too.
+    pub(super) fn upstream(&self, id: Id) -> BTreeSet<Id> {
+        let known = &self.list[id];
+        let mut jobs: BTreeSet<Id> = known.children.iter().flatten().map(|(_, child)| *child).collect();
+        if let Feeds::Planned(inputs) = &known.feeds {
+            for input in inputs {
+                match &input.source {
+                    Source::Output(node, _) => drop(jobs.insert(node.index())),
+                    Source::Outputs(many) => jobs.extend(many.iter().map(|(node, _)| node.index())),
+                    Source::File(_) | Source::Folder(..) => {}
+                }
+            }
+        }
+        jobs
+    }
+
+    /// Adds the jobs that `parent` asks for.
+    ///
+    /// # Errors
+    /// If two of them have one name.
+    pub(super) fn expand(&mut self, parent: Id, specs: Vec<Spec>) -> anyhow::Result<Vec<Id>> {
+        let mut children: Vec<(String, Id)> = Vec::new();
+        for spec in specs {
+            let (name, stage) = (format!("{}/{}", self.list[parent].name, spec.name), self.list[parent].stage.clone());
+            anyhow::ensure!(children.iter().all(|(known, _)| *known != spec.name), "asks for two jobs called `{name}`");
+            let job: Arc<dyn Job> = spec.job.into();
+            let inputs = spec.inputs.into_iter().map(|(role, artifact)| Read { role, artifact }).collect();
+            children.push((spec.name, self.list.len()));
+            self.list.push(Known {
+                name,
+                stage,
+                kind: job.kind(),
+                job,
+                feeds: Feeds::Given(by_digest_within_roles(inputs)),
+                children: None,
+                outputs: None,
+            });
+        }
+        let ids = children.iter().map(|(_, id)| *id).collect();
+        self.list[parent].children = Some(children);
+        Ok(ids)
+    }
+
+    /// What a worker needs to do a job; `None` while the outputs of a job upstream are not known.
+    pub(super) fn order(&self, id: Id) -> Option<Order> {
+        let known = &self.list[id];
+        let feeds = match &known.feeds {
+            Feeds::Planned(inputs) => inputs.iter().map(|input| self.feed(input)).collect::<Option<_>>()?,
+            Feeds::Given(reads) => {
+                reads.iter().map(|read| Feed::Made(read.role.clone(), vec![read.artifact.clone()])).collect()
+            }
+        };
+        let expanded = match &known.children {
+            None => (!known.kind.expands).then(Vec::new),
+            Some(children) => Some(children.iter().map(|child| self.expanded(child)).collect::<Option<_>>()?),
+        };
+        Some(Order { id, name: known.name.clone(), kind: known.kind, job: known.job.clone(), feeds, expanded })
+    }
+
+    /// What is known of the inputs of a job whose upstream is not done: role and content.
+    pub(super) fn known_inputs(&self, id: Id, store: &Store) -> Vec<(String, Digest)> {
+        let feeds: Vec<_> = match &self.list[id].feeds {
+            Feeds::Planned(inputs) => inputs.iter().filter_map(|input| self.feed(input)).collect(),
+            Feeds::Given(_) => Vec::new(),
+        };
+        let reads = feeds.iter().filter_map(|feed| feed.read(store).ok()).flatten();
+        reads.map(|read| (read.role, read.artifact.digest)).collect()
+    }
+
+    fn expanded(&self, (name, id): &(String, Id)) -> Option<Expanded> {
+        Some(Expanded { name: name.clone(), outputs: self.list[*id].outputs.clone()? })
+    }
+
+    fn feed(&self, input: &PlannedInput) -> Option<Feed> {
+        let role = input.role.clone();
+        let output = |node: Id, name: &str| {
+            let outputs = self.list[node].outputs.as_ref()?;
+            outputs.iter().find(|(output, _)| *output == name).map(|(_, artifact)| artifact.clone())
+        };
+        Some(match &input.source {
+            Source::Output(node, name) => Feed::Made(role, vec![output(node.index(), name)?]),
+            Source::Outputs(many) => {
+                let artifacts = many.iter().map(|(node, name)| output(node.index(), name));
+                Feed::Made(role, artifacts.collect::<Option<_>>()?)
+            }
+            Source::File(path) => Feed::File(role, path.clone()),
+            Source::Folder(path, pick) => Feed::Folder(role, path.clone(), *pick),
+        })
+    }
+}
+
+impl Order {
+    /// Everything the job reads, in the order in which it is hashed; files are digested here.
+    pub(super) fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
+        let mut reads = Vec::new();
+        for feed in &self.feeds {
+            reads.extend(feed.read(store)?);
+        }
+        Ok(reads)
+    }
+
+    /// The recipe of the job: its inputs, and the outputs of the jobs that it asked for.
+    pub(super) fn recipe(&self, reads: &[Read]) -> Recipe {
+        let inputs = reads.iter().map(|read| (read.role.clone(), read.artifact.digest));
+        let expanded = self.expanded.iter().flatten().flat_map(|job| &job.outputs);
+        let expanded = expanded.map(|(_, artifact)| ("expanded".to_owned(), artifact.digest));
+        Recipe::new(self.kind.name, self.kind.version, self.job.params(), inputs.chain(expanded).collect())
+    }
+
+    /// Role and origin of everything that is read.
+    pub(super) fn origins(&self, reads: &[Read]) -> Vec<(String, String)> {
+        let inputs = reads.iter().map(|read| (read.role.clone(), read.artifact.origin()));
+        let expanded = self.expanded.iter().flatten().flat_map(|job| &job.outputs);
+        inputs.chain(expanded.map(|(_, artifact)| ("expanded".to_owned(), artifact.origin()))).collect()
+    }
+
+    /// Asks the job for more jobs.
+    pub(super) fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
+        self.job.expand(cx)
+    }
+}
+
+impl Feed {
+    fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
+        let unreadable = |role: &str, error| UnreadableInput { role: role.to_owned(), error };
+        match self {
+            Self::Made(role, artifacts) => {
+                let reads = artifacts.iter().map(|artifact| Read { role: role.clone(), artifact: artifact.clone() });
+                Ok(by_digest_within_roles(reads.collect()))
+            }
+            Self::File(role, path) => {
+                let digest = store.files().digest(path).map_err(|error| unreadable(role, error))?;
+                Ok(vec![Read { role: role.clone(), artifact: Artifact::file(path, digest) }])
+            }
+            Self::Folder(role, path, pick) => folder(store, role, path, *pick).map_err(|error| unreadable(role, error)),
+        }
+    }
+}
+
+fn folder(store: &Store, role: &str, path: &Path, pick: fn(&[String]) -> Vec<String>) -> io::Result<Vec<Read>> {
+    if !path.is_dir() {
+        let error = io::Error::new(io::ErrorKind::NotFound, format!("`{}` is not a folder", path.display()));
+        return Err(error);
+    }
+    let mut names = store::list(path)?;
+    names.retain(|name| path.join(name).is_file());
+    let mut picked = pick(&names);
+    picked.sort();
+    let mut reads = Vec::new();
+    for name in picked {
+        let file = path.join(&name);
+        let artifact = Artifact::file(&file, store.files().digest(&file)?);
+        reads.push(Read { role: format!("{role}/{name}"), artifact });
+    }
+    Ok(reads)
+}
+
+/// Neighbours with one role are a set: in the order of their digests. The order of roles stays.
+fn by_digest_within_roles(mut reads: Vec<Read>) -> Vec<Read> {
+    for group in reads.chunk_by_mut(|a, b| a.role == b.role) {
+        group.sort_by_key(|read| read.artifact.digest);
+    }
+    reads
+}

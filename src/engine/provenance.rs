@@ -1,0 +1,90 @@
+//! Where, when and how a job ran: recorded with its entry, never part of its key.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How an entry came to be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// Pipeline and job that it was made for first.
+    pub pipeline: String,
+    /// Name of that job.
+    pub job: String,
+    /// Role and origin of every input: `stage[item].output` or a path.
+    pub inputs: Vec<(String, String)>,
+    /// Version of the program.
+    pub program: String,
+    /// Revision that the program was built from, where the build knew it.
+    pub revision: Option<String>,
+    /// Device: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Threads that the job had.
+    pub threads: usize,
+    /// Operating system, its release and machine type.
+    pub host: String,
+    /// Start, UTC.
+    pub start: String,
+    /// End, UTC.
+    pub end: String,
+    /// Duration.
+    pub seconds: f64,
+    /// Most memory that the process had held by the end of the job, in bytes.
+    pub peak_memory: Option<u64>,
+    /// How often the job was started, interruptions included.
+    pub attempts: u32,
+    /// The step from which the last attempt went on.
+    pub resumed_at: Option<u64>,
+    /// The command line.
+    pub command_line: Vec<String>,
+    /// What the job itself had to say: driver, precision, jobs it was trained together with.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// Version of the program.
+pub fn program() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
+}
+
+/// Revision that the program was built from; the build says so in `SPOT_REVISION`.
+pub fn revision() -> Option<String> {
+    option_env!("SPOT_REVISION").map(str::to_owned)
+}
+
+/// Operating system, release, machine type. Not the name of the host: entries are shared.
+pub fn host() -> String {
+    let name = rustix::system::uname();
+    let parts = [name.sysname(), name.release(), name.machine()];
+    parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+}
+
+/// The time, UTC, in RFC 3339.
+pub fn now() -> String {
+    chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// The most memory that this process has held, in bytes; known on Linux only.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs_err::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_and_sort_as_text() {
+        let time = now();
+        assert_eq!(time.len(), "2026-01-01T00:00:00.000Z".len());
+        assert!(time.ends_with('Z'));
+    }
+
+    #[test]
+    fn a_record_of_an_older_program_still_reads() {
+        let old: Provenance = serde_json::from_str(r#"{"program": "0.1.0", "later": 1}"#).unwrap();
+        assert_eq!(old.program, "0.1.0");
+        assert_eq!(old.attempts, 0);
+    }
+}

@@ -1,0 +1,314 @@
+//! The state of a job and the reasons for it; the survey of a plan that `status`, `explain` and `run --dry-run` print.
+
+use super::context::{Artifact, Bench, Cx, Progress, Shared, outputs};
+use super::digest::Key;
+use super::entry::Entry;
+use super::history::History;
+use super::jobs::{Id, Jobs, Order};
+use super::plan::Plan;
+use super::recipe::{Difference, Recipe};
+use super::store::{Found, Store};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What is to be done about a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Its result is there.
+    Cached,
+    /// It will run.
+    Stale,
+    /// It will run if a job upstream makes something new.
+    MayRun,
+    /// It cannot run.
+    Blocked,
+    /// It will run, from this step on.
+    Interrupted(u64),
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cached => f.write_str("cached"),
+            Self::Stale => f.write_str("stale"),
+            Self::MayRun => f.write_str("may run"),
+            Self::Blocked => f.write_str("blocked"),
+            Self::Interrupted(step) => write!(f, "interrupted at step {step}"),
+        }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a job is in its state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// No job of its kind ran before.
+    NeverSeen,
+    /// It differs from the nearest earlier entry.
+    Changed(Difference),
+    /// Nothing differs from the nearest earlier entry, which is gone or unusable for another reason.
+    Gone,
+    /// Something in the store is damaged.
+    Damaged(String),
+    /// The user asked for it.
+    Forced,
+    /// A job upstream is not done.
+    Upstream(String),
+    /// It asks for more jobs once its inputs are known; at most this many.
+    Expands(usize),
+    /// It is blocked, for this reason.
+    Cannot(String),
+    /// Its entry was made then, for that job.
+    Made {
+        /// When.
+        end: String,
+        /// The job that it was made for.
+        job: String,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverSeen => f.write_str("never seen"),
+            Self::Changed(difference) => difference.fmt(f),
+            Self::Gone => f.write_str("its entry is gone"),
+            Self::Damaged(what) | Self::Cannot(what) => f.write_str(what),
+            Self::Forced => f.write_str("forced"),
+            Self::Upstream(job) => write!(f, "depends on `{job}`"),
+            Self::Expands(most) => write!(f, "asks for up to {most} more jobs once its inputs are known"),
+            Self::Made { end, job } => write!(f, "made {end} for `{job}`"),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A job of a survey.
+#[derive(Clone, Debug)]
+pub struct JobState {
+    /// Its name.
+    pub job: String,
+    /// The stage that it comes from.
+    pub stage: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its state.
+    pub state: State,
+    /// Its key; `None` while it depends on something that is not known.
+    pub key: Option<Key>,
+    /// Why; for cached jobs too.
+    pub reasons: Vec<Reason>,
+    /// Its recipe, if the key is known.
+    pub recipe: Option<Recipe>,
+    /// Its entry, if it is cached.
+    pub entry: Option<Entry>,
+    /// The entry that `reasons` compare it with.
+    pub nearest: Option<Key>,
+    /// Role and origin of every input, if they are known.
+    pub origins: Vec<(String, String)>,
+    /// At most how many jobs it will ask for; `None` if that is known already.
+    pub expands_to_at_most: Option<usize>,
+}
+
+/// The states of all jobs of a plan, and of the jobs that they ask for as far as that is known. Nothing runs and nothing is
+/// locked, so it can be asked for during a run.
+///
+/// # Errors
+/// If the store cannot be read. What is wrong with a single job is its state.
+pub fn survey(plan: &Plan, store: &Arc<Store>, forced: &BTreeSet<String>) -> anyhow::Result<Vec<JobState>> {
+    let mut survey = Survey {
+        store,
+        forced,
+        jobs: Jobs::new(plan),
+        history: History::new(store.clone(), &plan.name),
+        states: Vec::new(),
+    };
+    survey.states.resize_with(survey.jobs.len(), || None);
+    for id in 0..plan.graph.node_count() {
+        survey.visit(id)?;
+    }
+    // Jobs that were asked for stand after the job that asked.
+    let mut order: Vec<Id> = Vec::new();
+    for id in 0..plan.graph.node_count() {
+        order.push(id);
+        order.extend(survey.jobs.get(id).children.iter().flatten().map(|(_, child)| *child));
+    }
+    Ok(order.into_iter().filter_map(|id| survey.states[id].take()).collect())
+}
+
+struct Survey<'a> {
+    store: &'a Arc<Store>,
+    forced: &'a BTreeSet<String>,
+    jobs: Jobs,
+    history: History,
+    states: Vec<Option<JobState>>,
+}
+
+/// A job that says nothing: nobody watches while a plan is only looked at.
+pub(super) struct Silent;
+
+impl Progress for Silent {
+    fn step(&self, _: u64, _: u64, _: &str) {}
+    fn warn(&self, _: &str) {}
+}
+
+impl Survey<'_> {
+    /// Finds the state of a job, those upstream first. Plans are shallow and have no cycles.
+    fn visit(&mut self, id: Id) -> anyhow::Result<()> {
+        if self.states[id].is_some() {
+            return Ok(());
+        }
+        for upstream in self.jobs.upstream(id) {
+            self.visit(upstream)?;
+        }
+        let state = match self.open_upstream(id) {
+            Some(state) => state,
+            None => self.resolve(id)?,
+        };
+        self.states[id] = Some(state);
+        Ok(())
+    }
+
+    fn blank(&self, id: Id, state: State, reasons: Vec<Reason>) -> JobState {
+        let known = self.jobs.get(id);
+        JobState {
+            job: known.name.clone(),
+            stage: known.stage.clone(),
+            kind: known.kind.name,
+            state,
+            key: None,
+            reasons,
+            recipe: None,
+            entry: None,
+            nearest: None,
+            origins: Vec::new(),
+            expands_to_at_most: (known.kind.expands && known.children.is_none())
+                .then(|| known.job.expands_to_at_most()),
+        }
+    }
+
+    /// The state of a job whose inputs are not all known; `None` if they are.
+    fn open_upstream(&mut self, id: Id) -> Option<JobState> {
+        let upstream = self.jobs.upstream(id).into_iter().filter_map(|id| self.states[id].as_ref());
+        let open: Vec<_> = upstream.filter(|state| state.state != State::Cached).collect();
+        if open.is_empty() {
+            return None;
+        }
+        if let Some(blocked) = open.iter().find(|state| state.state == State::Blocked) {
+            let reason = Reason::Cannot(format!("depends on `{}`, which is blocked", blocked.job));
+            return Some(self.blank(id, State::Blocked, vec![reason]));
+        }
+        let mut reasons: Vec<_> = open.iter().map(|state| Reason::Upstream(state.job.clone())).collect();
+        let changed = self.changed_anyway(id);
+        let state = if changed.is_empty() { State::MayRun } else { State::Stale };
+        reasons.splice(0..0, changed);
+        let mut job = self.blank(id, state, Vec::new());
+        reasons.extend(job.expands_to_at_most.map(Reason::Expands));
+        job.reasons = reasons;
+        Some(job)
+    }
+
+    /// Why a job will run whatever its open inputs turn out to be: what differs from its own last entry.
+    fn changed_anyway(&self, id: Id) -> Vec<Reason> {
+        let known = self.jobs.get(id);
+        if self.forced.contains(&known.name) {
+            return vec![Reason::Forced];
+        }
+        let Some(old) = self.history.viewed(&known.name, known.kind.name) else { return Vec::new() };
+        let mut new = Recipe::new(known.kind.name, known.kind.version, known.job.params(), Vec::new());
+        new.inputs = self.jobs.known_inputs(id, self.store);
+        let known_role = |role: &str| new.inputs.iter().any(|(known, _)| known == role);
+        let differences = new.differences(&old.recipe).into_iter();
+        let certain = differences.filter(|difference| match difference {
+            Difference::Input { field, .. } => known_role(field),
+            Difference::Param { .. } | Difference::Version { .. } => true,
+        });
+        certain.map(Reason::Changed).collect()
+    }
+
+    /// The state of a job whose inputs are all known.
+    fn resolve(&mut self, id: Id) -> anyhow::Result<JobState> {
+        let Some(order) = self.jobs.order(id) else {
+            let reason = Reason::Cannot("an output that it reads is not in the entry that should have it".to_owned());
+            return Ok(self.blank(id, State::Blocked, vec![reason]));
+        };
+        let reads = match order.read(self.store) {
+            Ok(reads) => reads,
+            Err(error) => return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(error.to_string())])),
+        };
+        if order.expanded.is_none() {
+            return self.expand(id, &order, &reads);
+        }
+        let recipe = order.recipe(&reads);
+        let key = recipe.key();
+        let mut state = self.look_up(id, &recipe, key)?;
+        state.origins = order.origins(&reads);
+        state.key = Some(key);
+        state.recipe = Some(recipe);
+        Ok(state)
+    }
+
+    fn look_up(&mut self, id: Id, recipe: &Recipe, key: Key) -> anyhow::Result<JobState> {
+        let name = self.jobs.get(id).name.clone();
+        let forced = self.forced.contains(&name);
+        let damage = match self.store.find(&key)? {
+            Found::Hit(entry) if !forced => {
+                let kind = self.jobs.get(id).kind;
+                let found = outputs(self.store, &name, &kind, &entry);
+                if let Some(found) = found {
+                    return Ok(self.hit(id, found, *entry));
+                }
+                vec![Reason::Damaged("its entry lacks an output".to_owned())]
+            }
+            Found::Hit(_) | Found::Nothing => Vec::new(),
+            Found::Damaged(damage) => damage.iter().map(|damage| Reason::Damaged(damage.to_string())).collect(),
+        };
+        let (mut reasons, nearest) = self.history.reasons(&name, recipe);
+        if forced {
+            reasons = vec![Reason::Forced];
+        } else if !damage.is_empty() {
+            reasons = damage;
+        }
+        let state = self.store.interrupted_at(&key).map_or(State::Stale, State::Interrupted);
+        Ok(JobState { nearest, ..self.blank(id, state, reasons) })
+    }
+
+    fn hit(&mut self, id: Id, outputs: Vec<(&'static str, Artifact)>, entry: Entry) -> JobState {
+        self.jobs.get_mut(id).outputs = Some(outputs);
+        let made = Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() };
+        JobState { entry: Some(entry), ..self.blank(id, State::Cached, vec![made]) }
+    }
+
+    /// Asks a job for its jobs, finds their states, and then that of the job itself.
+    fn expand(&mut self, id: Id, order: &Order, reads: &[super::context::Read]) -> anyhow::Result<JobState> {
+        let (stop, shared) = (AtomicBool::new(false), Shared::default());
+        let bench = Bench { store: self.store, device: "cpu", stop: &stop, shared: &shared };
+        let cx = Cx::new(&order.kind, reads, &[], &bench, &Silent, None);
+        let specs = order.expand(&cx).and_then(|specs| self.jobs.expand(id, specs));
+        let children = match specs {
+            Ok(children) => children,
+            Err(error) => return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(format!("{error:#}"))])),
+        };
+        self.states.resize_with(self.jobs.len(), || None);
+        for child in children {
+            self.visit(child)?;
+        }
+        match self.open_upstream(id) {
+            Some(state) => Ok(state),
+            None => self.resolve(id),
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The engine at work on toy kinds: what runs again, what does not, and what happens when something breaks.
+
+use super::digest::Key;
+use super::plan::{Plan, Source};
+use super::run::{Ending, Fault};
+use super::state::{State, survey};
+use super::toys::{Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn concat(text: &str) -> Concat {
+    Concat { text: text.to_owned(), ..Concat::default() }
+}
+
+fn logged(yard: &Yard, text: &str) -> Concat {
+    Concat { log: yard.path("log"), ..concat(text) }
+}
+
+/// `a` and `b` into `c`.
+fn triangle(yard: &Yard, a: &str) -> Plan {
+    let mut sketch = Sketch::new();
+    let (a, b) = (sketch.job("a", logged(yard, a), vec![]), sketch.job("b", logged(yard, "b"), vec![]));
+    sketch.job("c", logged(yard, "c"), vec![("parts", all(&[a, b]))]);
+    sketch.plan()
+}
+
+/// One job that reads a file.
+fn reader(job: Concat, path: &Path) -> Plan {
+    let mut sketch = Sketch::new();
+    sketch.job("reader", job, vec![("file", Source::File(path.to_owned()))]);
+    sketch.plan()
+}
+
+fn states(yard: &Yard, plan: &Plan) -> Vec<(String, String, Vec<String>)> {
+    let states = survey(plan, &yard.store, &BTreeSet::new()).unwrap();
+    let reasons = |reasons: &[super::state::Reason]| reasons.iter().map(ToString::to_string).collect();
+    states.into_iter().map(|job| (job.job, job.state.to_string(), reasons(&job.reasons))).collect()
+}
+
+fn state(yard: &Yard, plan: &Plan, job: &str) -> (String, Vec<String>) {
+    let found = states(yard, plan).into_iter().find(|(name, ..)| name == job);
+    found.map(|(_, state, reasons)| (state, reasons)).unwrap()
+}
+
+fn key(yard: &Yard, plan: &Plan) -> Key {
+    survey(plan, &yard.store, &BTreeSet::new()).unwrap().pop().unwrap().key.unwrap()
+}
+
+// ---- what runs again ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_hit_skips_execution() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    let first = yard.run(&plan);
+    assert_eq!((first.jobs, first.executed, first.cached), (3, 3, 0));
+    let second = yard.run(&plan);
+    assert_eq!((second.executed, second.cached, second.failed), (0, 3, 0));
+    assert_eq!(yard.log("log").len(), 3);
+}
+
+#[test]
+fn a_changed_parameter_runs_its_job_and_what_depends_on_it() {
+    let yard = Yard::new();
+    yard.run(&triangle(&yard, "a"));
+    let changed = triangle(&yard, "A");
+    assert_eq!(state(&yard, &changed, "a"), ("stale".to_owned(), vec![r#"text: "a" -> "A""#.to_owned()]));
+    assert_eq!(state(&yard, &changed, "c"), ("may run".to_owned(), vec!["depends on `a`".to_owned()]));
+    yard.run(&changed);
+    assert_eq!(yard.ended(Ending::Executed), ["a", "c"]);
+    assert_eq!(yard.reasons("a"), [r#"text: "a" -> "A""#]);
+    assert!(yard.reasons("c")[0].starts_with("input parts: "), "{:?}", yard.reasons("c"));
+}
+
+#[test]
+fn a_parameter_changed_and_changed_back_runs_nothing() {
+    let yard = Yard::new();
+    yard.run(&triangle(&yard, "a"));
+    yard.run(&triangle(&yard, "A"));
+    let back = yard.run(&triangle(&yard, "a"));
+    assert_eq!((back.executed, back.cached), (0, 3));
+    assert!(yard.text("a").starts_with("a0;"), "the views follow");
+}
+
+#[test]
+fn equal_bytes_upstream_leave_everything_below_fresh() {
+    let yard = Yard::new();
+    let plan = |text: &str| {
+        let mut sketch = Sketch::new();
+        let a = sketch.job("a", concat(text), vec![]);
+        let length = sketch.job("length", Length::default(), vec![("of", of(a))]);
+        sketch.job("below", logged(&yard, "x"), vec![("parts", all(&[length]))]);
+        sketch.plan()
+    };
+    yard.run(&plan("one"));
+    yard.run(&plan("two"));
+    assert_eq!(yard.ended(Ending::Executed), ["a", "length"]);
+    assert_eq!(yard.ended(Ending::Cached), ["below"]);
+}
+
+#[test]
+fn everything_that_decides_the_result_changes_the_key() {
+    let yard = Yard::new();
+    let file = yard.file("rows.tsv", "rows");
+    let base = key(&yard, &reader(concat("x"), &file));
+    let mut keys = vec![base];
+    keys.push(key(&yard, &reader(concat("y"), &file)));
+    keys.push(key(&yard, &reader(Concat { seed: 1, ..concat("x") }, &file)));
+    keys.push(key(&yard, &reader(Concat { upper: true, ..concat("x") }, &file)));
+    let mut other_role = Sketch::new();
+    other_role.job("reader", concat("x"), vec![("parts", Source::File(file.clone()))]);
+    keys.push(key(&yard, &other_role.plan()));
+    yard.file("rows.tsv", "rows and one more");
+    keys.push(key(&yard, &reader(concat("x"), &file)));
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 6);
+}
+
+#[test]
+fn nothing_else_changes_the_key() {
+    let yard = Yard::new();
+    let file = yard.file("rows.tsv", "rows");
+    let base = key(&yard, &reader(concat("x"), &file));
+    // Another path with the same content, another log, another name of job, stage, pipeline; another cache, other threads.
+    let elsewhere = yard.file("copy.tsv", "rows");
+    let mut sketch = Sketch::named("other");
+    sketch.job("other[a]", logged(&yard, "x"), vec![("file", Source::File(elsewhere))]);
+    let plan = sketch.plan();
+    assert_eq!(key(&yard, &plan), base);
+    let mut other = Yard::new();
+    other.settings.threads = 7;
+    other.settings.jobs = 1;
+    other.run(&plan);
+    assert_eq!(other.outcome("other[a]").key, Some(base));
+    // The same content written again.
+    yard.file("rows.tsv", "rows");
+    assert_eq!(key(&yard, &reader(concat("x"), &file)), base);
+}
+
+#[test]
+fn inputs_of_one_role_are_a_set() {
+    let yard = Yard::new();
+    let plan = |swap: bool| {
+        let mut sketch = Sketch::new();
+        let nodes = [sketch.job("a", concat("a"), vec![]), sketch.job("b", concat("b"), vec![])];
+        let parts = if swap { all(&[nodes[1], nodes[0]]) } else { all(&nodes) };
+        sketch.job("c", concat("c"), vec![("parts", parts)]);
+        sketch.plan()
+    };
+    yard.run(&plan(false));
+    assert_eq!(yard.run(&plan(true)).executed, 0);
+}
+
+#[test]
+fn only_the_picked_files_of_a_folder_count() {
+    let yard = Yard::new();
+    fs_err::create_dir(yard.path("folder")).unwrap();
+    let write = |name: &str, text: &str| fs_err::write(yard.path("folder").join(name), text).unwrap();
+    write("b.json", "1");
+    write("a.json", "2");
+    write("README", "3");
+    let pick = |names: &[String]| names.iter().filter(|name| name.ends_with(".json")).cloned().collect();
+    let mut sketch = Sketch::new();
+    sketch.job("x", concat("x"), vec![("folder", Source::Folder(yard.path("folder"), pick))]);
+    let plan = sketch.plan();
+    yard.run(&plan);
+    assert_eq!(yard.text("x"), "x0;a.json2b.json1");
+    write("README", "changed");
+    assert_eq!(yard.run(&plan).executed, 0);
+    write("a.json", "4");
+    assert_eq!(yard.run(&plan).executed, 1);
+    assert!(yard.reasons("x")[0].starts_with("input folder/a.json: "), "{:?}", yard.reasons("x"));
+}
+
+#[test]
+fn equal_recipes_execute_once() {
+    let mut yard = Yard::new();
+    yard.settings.jobs = 4;
+    let mut sketch = Sketch::new();
+    for i in 0..12 {
+        sketch.job(&format!("same[{i}]"), logged(&yard, "same"), vec![]);
+    }
+    let summary = yard.run(&sketch.plan());
+    assert_eq!((summary.executed, summary.cached), (1, 11));
+    assert_eq!(yard.log("log"), ["same"]);
+}
+
+#[test]
+fn a_forced_job_runs_once_more_and_its_equal_output_stops_there() {
+    let mut yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    yard.settings.forced = BTreeSet::from(["a".to_owned()]);
+    yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed), ["a"]);
+    assert_eq!(yard.reasons("a"), ["forced"]);
+}
+
+#[test]
+fn only_runs_what_was_asked_for_and_what_it_needs() {
+    let mut yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.settings.only = Some(BTreeSet::from(["b".to_owned()]));
+    let summary = yard.run(&plan);
+    assert_eq!((summary.jobs, summary.executed), (1, 1));
+    yard.settings.only = Some(BTreeSet::from(["c".to_owned()]));
+    assert_eq!(yard.run(&plan).executed, 2);
+}
+
+// ---- jobs that ask for jobs ---------------------------------------------------------------------------------------------
+
+fn fan(yard: &Yard, letters: &str, until: char) -> Plan {
+    let mut sketch = Sketch::new();
+    let source = sketch.job("source", concat(letters), vec![]);
+    sketch.job("fan", Fan { until, log: yard.path("log"), ..Fan::default() }, vec![("of", of(source))]);
+    sketch.plan()
+}
+
+#[test]
+fn expansion_adds_jobs_and_more_of_it_runs_only_the_new_ones() {
+    let yard = Yard::new();
+    let plan = fan(&yard, "abc", 'b');
+    let reasons = state(&yard, &plan, "fan").1;
+    assert_eq!(reasons, ["depends on `source`", "asks for up to 26 more jobs once its inputs are known"]);
+    let first = yard.run(&plan);
+    assert_eq!((first.jobs, first.executed), (4, 4));
+    assert_eq!(yard.text("fan"), "a0;abc0;b0;abc0;");
+    let more = fan(&yard, "abc", 'c');
+    let found: Vec<_> = states(&yard, &more).into_iter().map(|(name, state, _)| format!("{name} {state}")).collect();
+    assert_eq!(found, ["source cached", "fan stale", "fan/a cached", "fan/b cached", "fan/c stale"]);
+    yard.run(&more);
+    assert_eq!(yard.ended(Ending::Executed), ["fan", "fan/c"]);
+    let mut log = yard.log("log");
+    log.sort();
+    assert_eq!(log, ["a", "b", "c"]);
+}
+
+#[test]
+fn an_expanded_job_shares_its_key_with_a_job_of_the_manifest() {
+    let yard = Yard::new();
+    let mut sketch = Sketch::new();
+    let source = sketch.job("source", concat("ab"), vec![]);
+    sketch.job("direct", logged(&yard, "a"), vec![("parts", all(&[source]))]);
+    sketch.job("fan", Fan { until: 'a', log: yard.path("log"), ..Fan::default() }, vec![("of", of(source))]);
+    let summary = yard.run(&sketch.plan());
+    assert_eq!((summary.jobs, summary.executed, summary.cached), (4, 3, 1));
+    assert_eq!(yard.log("log"), ["a"]);
+}
+
+// ---- what breaks --------------------------------------------------------------------------------------------------------
+
+fn trouble(how: &str) -> Plan {
+    let mut sketch = Sketch::new();
+    let bad = sketch.job("bad", Trouble { how: how.to_owned() }, vec![]);
+    sketch.job("below", concat("x"), vec![("parts", all(&[bad]))]);
+    sketch.job("beside", concat("y"), vec![]);
+    sketch.plan()
+}
+
+#[track_caller]
+fn check_trouble(how: &str, error: &str, fault: Fault) {
+    let mut yard = Yard::new();
+    yard.settings.keep_going = true;
+    let summary = yard.run(&trouble(how));
+    let found = yard.outcome("bad").error.unwrap();
+    assert!(found.contains(error), "{found}");
+    assert_eq!(summary.fault, Some(fault));
+    assert_eq!(yard.ended(Ending::Blocked), ["below"]);
+    assert_eq!(yard.store.keys().unwrap().len(), summary.executed, "a failed job leaves no entry");
+}
+
+#[test]
+fn what_goes_wrong_in_a_job_is_told() {
+    check_trouble("error", "loss is NaN at step 3", Fault::Job);
+    check_trouble("panic", "panicked: index out of bounds", Fault::Job);
+    check_trouble("silent", "did not write its output `text`", Fault::Job);
+    check_trouble("twice", "`text` is written a second time", Fault::Job);
+    check_trouble("unknown", "no output `txet`", Fault::Job);
+    check_trouble("full", "no storage space", Fault::Environment);
+}
+
+#[test]
+fn a_failure_lets_running_jobs_finish_and_keep_going_runs_the_rest() {
+    let mut yard = Yard::new();
+    yard.settings.jobs = 1;
+    let summary = yard.run(&trouble("error"));
+    assert_eq!((summary.failed, summary.blocked, summary.executed), (1, 1, 0));
+    yard.settings.keep_going = true;
+    let summary = yard.run(&trouble("error"));
+    assert_eq!((summary.failed, summary.blocked, summary.executed), (1, 1, 1));
+}
+
+#[test]
+fn a_result_whose_input_changed_meanwhile_is_discarded() {
+    let yard = Yard::new();
+    let file = yard.file("rows.tsv", "rows");
+    let mut sketch = Sketch::new();
+    sketch.job("edited", Trouble { how: "edit".to_owned() }, vec![("file", Source::File(file))]);
+    let summary = yard.run(&sketch.plan());
+    assert_eq!(summary.failed, 1);
+    assert!(yard.outcome("edited").error.unwrap().contains("changed while the job ran; its result is discarded"));
+    assert!(yard.store.keys().unwrap().is_empty());
+}
+
+#[test]
+fn a_missing_input_file_blocks_and_is_named() {
+    let yard = Yard::new();
+    let plan = reader(concat("x"), &yard.path("absent.tsv"));
+    let (found, reasons) = state(&yard, &plan, "reader");
+    assert_eq!(found, "blocked");
+    assert!(reasons[0].contains("absent.tsv"), "{reasons:?}");
+    assert_eq!(yard.run(&plan).failed, 1);
+    assert!(yard.outcome("reader").error.unwrap().contains("absent.tsv"));
+}
+
+#[test]
+fn a_corrupt_blob_is_never_served_and_only_its_job_runs_again() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    let blob = yard.blob("a");
+    overwrite(&blob, b"A0;");
+    let (found, reasons) = state(&yard, &plan, "a");
+    assert_eq!(found, "stale");
+    assert!(reasons[0].contains("of `text` is corrupt"), "{reasons:?}");
+    yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed), ["a"]);
+    assert!(yard.reasons("a")[0].contains("is corrupt"));
+    assert_eq!(fs_err::read(blob).unwrap(), b"a0;");
+}
+
+#[test]
+fn a_missing_blob_and_an_edited_entry_run_their_job_again() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    fs_err::remove_file(yard.blob("a")).unwrap();
+    let entry = yard.store.entry_path(&yard.outcome("b").key.unwrap());
+    let text = fs_err::read_to_string(&entry).unwrap();
+    overwrite(&entry, text.replace("\"attempts\":1", "\"attempts\":2").as_bytes());
+    yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed), ["a", "b"]);
+    assert!(yard.reasons("a")[0].contains("is missing"));
+    assert!(yard.reasons("b")[0].contains("edited or damaged"));
+    assert_eq!(yard.run(&plan).executed, 0);
+}
+
+// ---- interruption -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn an_interrupted_job_goes_on_where_it_was() {
+    let mut yard = Yard::new();
+    let mut sketch = Sketch::new();
+    sketch.job("slow", Slow { steps: 5, log: yard.path("steps") }, vec![]);
+    let plan = sketch.plan();
+    yard.stop_at = Some(3);
+    let summary = yard.run(&plan);
+    assert!(summary.interrupted);
+    assert_eq!(yard.outcome("slow").ending, Ending::Interrupted(3));
+    assert_eq!(state(&yard, &plan, "slow").0, "interrupted at step 3");
+    yard.stop_at = None;
+    assert_eq!(yard.run(&plan).executed, 1);
+    assert_eq!(yard.log("steps"), ["0", "1", "2", "3", "4"]);
+    let entry = yard.store.entry(&yard.outcome("slow").key.unwrap()).unwrap().unwrap().unwrap();
+    assert_eq!((entry.provenance.attempts, entry.provenance.resumed_at), (2, Some(3)));
+    assert!(!yard.store.scratch_path(&entry.key).exists());
+}
+
+#[test]
+fn two_runs_on_one_cache_execute_each_job_once() {
+    let yard = Yard::new();
+    let others: Vec<Yard> = (0..3).map(|_| Yard { store: yard.store.clone(), ..Yard::new() }).collect();
+    let plan = || {
+        let mut sketch = Sketch::new();
+        let jobs: Vec<_> =
+            (0..20).map(|i| sketch.job(&format!("job[{i}]"), logged(&yard, &i.to_string()), vec![])).collect();
+        sketch.job("all", logged(&yard, "all"), vec![("parts", all(&jobs))]);
+        sketch.plan()
+    };
+    std::thread::scope(|scope| {
+        for other in &others {
+            scope.spawn(|| assert_eq!(other.run(&plan()).failed, 0));
+        }
+    });
+    let mut log = yard.log("log");
+    log.sort();
+    log.dedup();
+    assert_eq!((log.len(), yard.log("log").len()), (21, 21));
+}
+
+/// Set for the process that [`a_killed_run_costs_only_the_step_it_was_at`] kills.
+const VICTIM: &str = "SPOT_TEST_VICTIM";
+
+fn victim_plan(yard: &Path) -> Plan {
+    let mut sketch = Sketch::new();
+    sketch.job("before", concat("before"), vec![]);
+    sketch.job("slow", Slow { steps: 20_000, log: yard.join("steps") }, vec![]);
+    sketch.plan()
+}
+
+#[test]
+fn a_killed_run_costs_only_the_step_it_was_at() {
+    if let Some(folder) = std::env::var_os(VICTIM).map(PathBuf::from) {
+        let yard = Yard { store: super::store::Store::new(&folder.join("cache")), ..Yard::new() };
+        yard.run(&victim_plan(&folder));
+        return;
+    }
+    let yard = Yard::new();
+    let folder = yard.path("");
+    let test = "engine::tests::a_killed_run_costs_only_the_step_it_was_at";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(VICTIM, &folder)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while yard.log("steps").len() < 10 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let plan = victim_plan(&folder);
+    let State::Interrupted(step) = survey(&plan, &yard.store, &BTreeSet::new()).unwrap()[1].state else {
+        panic!("{:?}", states(&yard, &plan))
+    };
+    assert!((10..20_000).contains(&step), "{step}");
+    let summary = yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed).last().map(String::as_str), Some("slow"));
+    assert_eq!((summary.failed, yard.text("slow").as_str()), (0, "20000"));
+    // The step during which the kill came may be logged twice, and no other.
+    assert!(yard.log("steps").len() <= 20_001);
+    assert_eq!(super::journal::check(&yard.store).unwrap().1, []);
+}
+
+#[test]
+fn a_plan_is_looked_at_without_a_trace() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    assert_eq!(states(&yard, &plan)[0].1, "stale");
+    assert_eq!(states(&yard, &plan)[0].2, ["never seen"]);
+    assert!(!yard.path("cache").exists());
+}
+
+#[test]
+fn the_cache_marks_itself() {
+    let yard = Yard::new();
+    yard.run(&triangle(&yard, "a"));
+    let tag = fs_err::read_to_string(yard.path("cache/CACHEDIR.TAG")).unwrap();
+    assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
+    assert_eq!(fs_err::read_to_string(yard.path("cache/.gitignore")).unwrap(), "*\n");
+}

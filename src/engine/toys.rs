@@ -1,0 +1,357 @@
+//! Kinds and plans for the tests of the engine: no model, no manifest.
+
+use super::context::{Cx, Interrupted};
+use super::digest::Digest;
+use super::plan::{Plan, Planned, PlannedInput, Source};
+use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
+use super::stage::{Input, Job, Output, Ref, Refs, Spec, Stage, Type};
+use super::store::Store;
+use petgraph::graph::{DiGraph, NodeIndex};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+const TEXT: Output = Output { name: "text", of: Type("text") };
+
+/// Joins its text, its seed and the content of its inputs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct Concat {
+    pub(super) text: String,
+    pub(super) seed: u64,
+    pub(super) upper: bool,
+    pub(super) parts: Refs,
+    /// Gets a line for every execution.
+    #[serde(skip_serializing)]
+    pub(super) log: PathBuf,
+}
+
+fn log(path: &Path, line: &str) {
+    if path != Path::new("") {
+        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+impl Stage for Concat {
+    const KIND: &'static str = "concat";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[TEXT];
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::many("parts", &self.parts, Type("text"))]
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        log(&self.log, &self.text);
+        let mut text = format!("{}{};", self.text, self.seed).into_bytes();
+        for part in cx.many("parts") {
+            text.extend(part.bytes()?);
+        }
+        if let Ok(file) = cx.one("file") {
+            text.extend(file.bytes()?);
+        }
+        for (name, file) in cx.folder("folder") {
+            text.extend(name.bytes());
+            text.extend(file.bytes()?);
+        }
+        if self.upper {
+            text.make_ascii_uppercase();
+        }
+        cx.write("text", &text)
+    }
+}
+
+/// Counts the bytes of its input, so that different inputs may give one output.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Length {
+    of: Ref,
+}
+
+impl Stage for Length {
+    const KIND: &'static str = "length";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[TEXT];
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::one("of", &self.of, Type("text"))]
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let length = cx.one("of")?.bytes()?.len();
+        cx.write("text", length.to_string().as_bytes())
+    }
+}
+
+/// Asks for a [`Concat`] for every letter of its input that is at most `until`, and joins what they make.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Fan {
+    pub(super) until: char,
+    pub(super) of: Ref,
+    #[serde(skip_serializing)]
+    pub(super) log: PathBuf,
+}
+
+impl Stage for Fan {
+    const KIND: &'static str = "fan";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[TEXT];
+    const EXPANDS: bool = true;
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::one("of", &self.of, Type("text"))]
+    }
+
+    fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
+        let of = cx.one("of")?;
+        let letters = String::from_utf8(of.bytes()?)?;
+        let letters = letters.chars().filter(|letter| letter.is_alphabetic() && *letter <= self.until);
+        let spec = |letter: char| {
+            let text = letter.to_string();
+            let job = Concat { text: text.clone(), log: self.log.clone(), ..Concat::default() };
+            Spec { name: text, job: Box::new(job), inputs: vec![("parts".to_owned(), of.clone())] }
+        };
+        Ok(letters.map(spec).collect())
+    }
+
+    fn expands_to_at_most(&self) -> usize {
+        26
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        for job in cx.expanded() {
+            text.extend(job.outputs[0].1.bytes()?);
+        }
+        cx.write("text", &text)
+    }
+}
+
+/// What can go wrong in a job.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Trouble {
+    pub(super) how: String,
+}
+
+impl Stage for Trouble {
+    const KIND: &'static str = "trouble";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[TEXT];
+
+    fn inputs(&self) -> Vec<Input> {
+        Vec::new()
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        match self.how.as_str() {
+            "error" => anyhow::bail!("loss is NaN at step 3"),
+            "panic" => panic!("index out of bounds"),
+            "full" => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+            "twice" => {
+                cx.write("text", b"a")?;
+                cx.write("text", b"b")
+            }
+            "unknown" => cx.write("txet", b"a"),
+            "silent" => Ok(()),
+            // Somebody edits the input while the job runs.
+            _ => {
+                let path = cx.one("file")?.origin();
+                cx.write("text", b"a")?;
+                Ok(fs_err::write(path, "changed while it ran")?)
+            }
+        }
+    }
+}
+
+/// Takes steps, saves each in its scratch folder, and stops when asked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Slow {
+    pub(super) steps: u64,
+    #[serde(skip_serializing)]
+    pub(super) log: PathBuf,
+}
+
+impl Stage for Slow {
+    const KIND: &'static str = "slow";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[TEXT];
+
+    fn inputs(&self) -> Vec<Input> {
+        Vec::new()
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let saved = cx.scratch()?.join("step");
+        let from = fs_err::read_to_string(&saved).ok().map_or(0, |text| text.parse().unwrap());
+        for step in from..self.steps {
+            if cx.stopped() {
+                return Err(Interrupted { step }.into());
+            }
+            log(&self.log, &step.to_string());
+            let new = saved.with_extension("new");
+            fs_err::write(&new, (step + 1).to_string())?;
+            fs_err::rename(new, &saved)?;
+            cx.progress().step(step + 1, self.steps, "");
+        }
+        cx.write("text", self.steps.to_string().as_bytes())
+    }
+}
+
+/// A plan under construction.
+pub(super) struct Sketch {
+    plan: Plan,
+}
+
+impl Sketch {
+    pub(super) fn new() -> Self {
+        let graph = DiGraph::new();
+        let path = PathBuf::from("pipelines/toy.yaml");
+        Self { plan: Plan { name: "toy".to_owned(), profile: None, path, stages: Vec::new(), graph } }
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        let mut sketch = Self::new();
+        sketch.plan.name = name.to_owned();
+        sketch
+    }
+
+    pub(super) fn job(&mut self, name: &str, job: impl Stage, inputs: Vec<(&str, Source)>) -> NodeIndex {
+        let stage = name.split('[').next().unwrap().to_owned();
+        let inputs: Vec<_> =
+            inputs.into_iter().map(|(role, source)| PlannedInput { role: role.to_owned(), source }).collect();
+        let from: Vec<_> = inputs.iter().flat_map(|input| nodes(&input.source)).collect();
+        let job: Arc<dyn Job> = Arc::new(job);
+        let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), job, inputs });
+        for upstream in from {
+            self.plan.graph.add_edge(upstream, node, ());
+        }
+        node
+    }
+
+    pub(super) fn plan(self) -> Plan {
+        self.plan
+    }
+}
+
+fn nodes(source: &Source) -> Vec<NodeIndex> {
+    match source {
+        Source::Output(node, _) => vec![*node],
+        Source::Outputs(many) => many.iter().map(|(node, _)| *node).collect(),
+        Source::File(_) | Source::Folder(..) => Vec::new(),
+    }
+}
+
+/// Everything that one job makes.
+pub(super) fn of(node: NodeIndex) -> Source {
+    Source::Output(node, "text")
+}
+
+/// What several jobs make.
+pub(super) fn all(nodes: &[NodeIndex]) -> Source {
+    Source::Outputs(nodes.iter().map(|node| (*node, "text")).collect())
+}
+
+/// A cache, a place for files, and what happened in the last run.
+pub(super) struct Yard {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) store: Arc<Store>,
+    pub(super) settings: Settings,
+    pub(super) stop: AtomicBool,
+    /// Set `stop` when a job reports this step.
+    pub(super) stop_at: Option<u64>,
+    pub(super) outcomes: Mutex<Vec<Outcome>>,
+    pub(super) warnings: Mutex<Vec<String>>,
+}
+
+impl Watch for Yard {
+    fn known(&self, _: usize) {}
+    fn started(&self, _: &str) {}
+
+    fn step(&self, _: &str, done: u64, _: u64, _: &str) {
+        if self.stop_at == Some(done) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn warn(&self, job: &str, message: &str) {
+        self.warnings.lock().unwrap().push(format!("{job}: {message}"));
+    }
+
+    fn ended(&self, outcome: &Outcome) {
+        self.outcomes.lock().unwrap().push(outcome.clone());
+    }
+}
+
+impl Yard {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            jobs: 2,
+            threads: 2,
+            device: "cpu".to_owned(),
+            keep_going: false,
+            only: None,
+            forced: BTreeSet::new(),
+            command_line: vec!["spot".to_owned()],
+        };
+        let store = Store::new(&folder.path().join("cache"));
+        let (outcomes, warnings) = (Mutex::default(), Mutex::default());
+        Self { folder, store, settings, stop: AtomicBool::new(false), stop_at: None, outcomes, warnings }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
+        fs_err::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// Lines that jobs wrote into a log.
+    pub(super) fn log(&self, name: &str) -> Vec<String> {
+        let text = fs_err::read_to_string(self.path(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub(super) fn run(&self, plan: &Plan) -> Summary {
+        self.stop.store(false, Ordering::Relaxed);
+        self.outcomes.lock().unwrap().clear();
+        run(plan, &self.store, &self.settings, self, &self.stop).unwrap()
+    }
+
+    /// Names of the jobs that ended so in the last run, sorted.
+    pub(super) fn ended(&self, ending: Ending) -> Vec<String> {
+        let outcomes = self.outcomes.lock().unwrap();
+        let mut names: Vec<_> = outcomes.iter().filter(|o| o.ending == ending).map(|o| o.job.clone()).collect();
+        names.sort();
+        names
+    }
+
+    pub(super) fn outcome(&self, job: &str) -> Outcome {
+        self.outcomes.lock().unwrap().iter().find(|outcome| outcome.job == job).unwrap().clone()
+    }
+
+    pub(super) fn reasons(&self, job: &str) -> Vec<String> {
+        self.outcome(job).reasons.iter().map(ToString::to_string).collect()
+    }
+
+    /// What a job of the pipeline `toy` made, through its view.
+    pub(super) fn text(&self, job: &str) -> String {
+        fs_err::read_to_string(self.store.view_path("toy", job).join("text")).unwrap()
+    }
+
+    pub(super) fn blob(&self, job: &str) -> PathBuf {
+        self.store.blob_path(&Digest::of(self.text(job).as_bytes()))
+    }
+}
+
+/// Replaces a read-only file.
+pub(super) fn overwrite(path: &Path, content: &[u8]) {
+    fs_err::remove_file(path).unwrap();
+    fs_err::write(path, content).unwrap();
+}
