@@ -6,6 +6,7 @@ use super::entry::Entry;
 use super::history::History;
 use super::jobs::{Id, Jobs, Order};
 use super::plan::Plan;
+use super::provenance::Origin;
 use super::recipe::{Difference, Recipe};
 use super::store::{Found, Store};
 use serde::{Serialize, Serializer};
@@ -117,8 +118,8 @@ pub struct JobState {
     pub entry: Option<Entry>,
     /// The entry that `reasons` compare it with.
     pub nearest: Option<Key>,
-    /// Role and origin of every input, if they are known.
-    pub origins: Vec<(String, String)>,
+    /// Where every input comes from, if all of them are known.
+    pub origins: Vec<Origin>,
     /// At most how many jobs it will ask for; `None` if that is known already.
     pub expands_to_at_most: Option<usize>,
 }
