@@ -118,8 +118,13 @@ impl Entry {
         fn json<T: Serialize>(value: &T) -> String {
             serde_json::to_string(value).expect("entries have only string keys and finite numbers")
         }
-        let values =
-            [VERSION.to_string(), json(&self.key), self.recipe.canonical(), json(&self.artifacts), json(&self.provenance)];
+        let values = [
+            VERSION.to_string(),
+            json(&self.key),
+            self.recipe.canonical(),
+            json(&self.artifacts),
+            json(&self.provenance),
+        ];
         let mut text = String::from("{\n");
         for (field, value) in FIELDS[1..SEAL].iter().zip(values) {
             text += &format!("{field}{value},\n");

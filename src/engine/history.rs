@@ -34,7 +34,8 @@ impl History {
             return (changes(recipe, &entry.recipe), Some(entry.key));
         }
         let same_kind = self.all().iter().filter(|(_, old)| old.kind == recipe.kind);
-        let nearest = same_kind.map(|(key, old)| (recipe.differences(old).len(), key, old)).min_by_key(|(n, key, _)| (*n, *key));
+        let nearest =
+            same_kind.map(|(key, old)| (recipe.differences(old).len(), key, old)).min_by_key(|(n, key, _)| (*n, *key));
         match nearest {
             Some((_, key, old)) => (changes(recipe, old), Some(*key)),
             None => (vec![Reason::NeverSeen], None),

@@ -230,19 +230,12 @@ impl Feed {
                 let digest = store.files().digest(path).map_err(|error| unreadable(role, error))?;
                 Ok(vec![Read { role: role.clone(), artifact: Artifact::file(path, digest) }])
             }
-            Self::Folder(role, path, pick) => {
-                folder(store, role, path, *pick).map_err(|error| unreadable(role, error))
-            }
+            Self::Folder(role, path, pick) => folder(store, role, path, *pick).map_err(|error| unreadable(role, error)),
         }
     }
 }
 
-fn folder(
-    store: &Store,
-    role: &str,
-    path: &Path,
-    pick: fn(&[String]) -> Vec<String>,
-) -> io::Result<Vec<Read>> {
+fn folder(store: &Store, role: &str, path: &Path, pick: fn(&[String]) -> Vec<String>) -> io::Result<Vec<Read>> {
     if !path.is_dir() {
         let error = io::Error::new(io::ErrorKind::NotFound, format!("`{}` is not a folder", path.display()));
         return Err(error);

@@ -7,18 +7,23 @@ pub mod context;
 pub mod digest;
 pub mod entry;
 pub mod files;
+pub mod graph;
 mod history;
 mod jobs;
 pub mod journal;
+pub mod manifest;
 pub mod node;
 pub mod plan;
 pub mod problem;
 pub mod provenance;
 pub mod recipe;
+mod reference;
 pub mod run;
+pub mod schema;
 pub mod stage;
 pub mod state;
 pub mod store;
+mod variables;
 
 #[cfg(test)]
 mod tests;

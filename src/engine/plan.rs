@@ -1,5 +1,6 @@
 //! A plan: the jobs of a manifest as a graph, every reference resolved.
 
+use super::problem::{nearest, suggestion};
 use super::stage::{Job, Kind};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::path::PathBuf;
@@ -54,4 +55,49 @@ pub enum Source {
     File(PathBuf),
     /// Files of a folder; the role of each is `role/name`.
     Folder(PathBuf, fn(&[String]) -> Vec<String>),
+}
+
+impl Plan {
+    /// The job with this name.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn find(&self, name: &str) -> Result<NodeIndex, String> {
+        let found = self.graph.node_indices().find(|index| self.graph[*index].name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.graph.node_weights().map(|job| job.name.as_str()).collect();
+            let few = if names.len() <= 12 { &names[..] } else { &[] };
+            match nearest(name, names.iter().copied()) {
+                Some(near) => format!("no job `{name}`; did you mean `{near}`?"),
+                None => format!("no job `{name}`{}", suggestion(name, few.iter().copied())),
+            }
+        })
+    }
+
+    /// The jobs that a name or pattern stands for: `source[mnli,0]`, `source`, `source[*,0]`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn select(&self, pattern: &str) -> Result<Vec<NodeIndex>, String> {
+        let of_stage = |stage: &str| -> Vec<NodeIndex> {
+            self.graph.node_indices().filter(|index| self.graph[*index].stage == stage).collect()
+        };
+        let (stage, values) = match pattern.strip_suffix(']').and_then(|inner| inner.split_once('[')) {
+            Some((stage, values)) => (stage, Some(values)),
+            None => (pattern, None),
+        };
+        if !self.stages.iter().any(|known| known == stage) {
+            return Err(format!("no stage `{stage}`{}", suggestion(stage, self.stages.iter().map(String::as_str))));
+        }
+        let jobs = of_stage(stage);
+        let Some(values) = values else { return Ok(jobs) };
+        let wanted: Vec<&str> = values.split(',').map(str::trim).collect();
+        let fits = |name: &str| {
+            let own = name.strip_suffix(']').and_then(|name| name.split_once('[')).map_or("", |(_, values)| values);
+            let own: Vec<&str> = own.split(',').collect();
+            wanted == ["*"] || own.len() == wanted.len() && own.iter().zip(&wanted).all(|(o, w)| *w == "*" || o == w)
+        };
+        let chosen: Vec<NodeIndex> = jobs.into_iter().filter(|index| fits(&self.graph[*index].name)).collect();
+        if chosen.is_empty() { self.find(pattern).map(|index| vec![index]) } else { Ok(chosen) }
+    }
 }

@@ -591,8 +591,14 @@ impl Crew<'_> {
 
     fn attend(&self, order: &Order, pool: &OnceCell<ThreadPool>) -> Report {
         let started = Instant::now();
-        let mut report =
-            Report { id: order.id, key: None, executed: None, reasons: Vec::new(), seconds: 0.0, verdict: Verdict::Stopped };
+        let mut report = Report {
+            id: order.id,
+            key: None,
+            executed: None,
+            reasons: Vec::new(),
+            seconds: 0.0,
+            verdict: Verdict::Stopped,
+        };
         report.verdict = match self.find_or_make(order, pool, &mut report) {
             Ok(verdict) => verdict,
             Err(error) => match error.chain().find_map(|cause| cause.downcast_ref::<Interrupted>()) {
@@ -604,12 +610,7 @@ impl Crew<'_> {
         report
     }
 
-    fn find_or_make(
-        &self,
-        order: &Order,
-        pool: &OnceCell<ThreadPool>,
-        report: &mut Report,
-    ) -> anyhow::Result<Verdict> {
+    fn find_or_make(&self, order: &Order, pool: &OnceCell<ThreadPool>, report: &mut Report) -> anyhow::Result<Verdict> {
         let reads = order.read(self.bench.store)?;
         if order.expanded.is_none() {
             return self.expand(order, &reads);
@@ -651,8 +652,7 @@ impl Crew<'_> {
         if outputs(self.bench.store, &ticket.order.name, &ticket.order.kind, &entry).is_none() {
             return Ok(None);
         }
-        report.reasons =
-            vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
+        report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
         Ok(Some(Verdict::Done(entry, Ending::Cached)))
     }
 
@@ -688,8 +688,7 @@ impl Crew<'_> {
     }
 
     fn execute(&self, ticket: &Ticket<'_>, pool: &OnceCell<ThreadPool>) -> anyhow::Result<Entry> {
-        let (store, order, started, start) =
-            (self.bench.store, ticket.order, Instant::now(), provenance::now());
+        let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
         let resumed_at = store.interrupted_at(&ticket.key);
         let attempts = self.count_attempt(&ticket.key)?;
         let progress = Reporter { job: &order.name, watch: self.watch };

@@ -35,6 +35,9 @@ pub enum Error {
     /// A prompt that does not fit where it is used.
     #[error("prompt: {0}")]
     Prompt(String),
+    /// A file of task rows that does not hold what its format says.
+    #[error(transparent)]
+    Rows(#[from] super::tasks::ReadError),
     /// A setting outside its range.
     #[error("`{field}` is {found}, expected {expected}")]
     Setting {

@@ -3,9 +3,16 @@
 pub mod batch;
 pub mod error;
 pub mod kernels;
+pub mod metrics;
 pub mod optim;
+pub mod pretrain;
 pub mod prompt;
+pub mod prompt_file;
 pub mod random;
+pub mod similarity;
+pub mod statistics;
 pub mod t5;
 pub mod tasks;
 pub mod tokens;
+pub mod train;
+pub mod world;

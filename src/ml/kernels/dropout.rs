@@ -5,6 +5,8 @@
 
 use super::vectorised;
 use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Names one example of one step of one run; its masks are a function of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,8 @@ impl Key {
 }
 
 /// Which elements share a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// All positions of a sequence share one, as in T5X (`broadcast_dims=(-2,)`).
     Sequence,

@@ -181,6 +181,21 @@ impl<'w> Engine<'w> {
         (&self.space.memory[..rows * self.weights.dims.width], starts)
     }
 
+    /// Cross-attention keys and values of all decoder layers, `[N, 2I·layers]`, and where each example's rows begin.
+    pub(super) fn cross_keys_values(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+    ) -> (Vec<f32>, Vec<usize>) {
+        let weights = self.weights;
+        let Weights { dims, layout, .. } = weights;
+        let (memory, starts) = self.encode(prompts, run, inputs);
+        let mut cross = vec![0.0; starts[run.len()] * 2 * dims.inner() * dims.decoder_layers];
+        linear(&mut cross, memory, weights.at(&layout.cross), dims.width);
+        (cross, starts)
+    }
+
     fn encoder(&mut self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, dropout: Option<&Dropout>) -> Vec<usize> {
         let Weights { dims, layout, .. } = self.weights;
         let width = dims.width;

@@ -1,5 +1,24 @@
 //! Tasks: how the rows of a published data set become text-to-text examples, and how answers in text become scores.
 
+mod error;
+mod format;
+mod glue;
+mod multirc;
+mod record;
+mod rows;
+mod score;
+mod squad;
+mod superglue;
+mod wsc;
+
+#[cfg(test)]
+pub(crate) mod shared;
+
+pub use error::ReadError;
+pub use format::{Reading, formats, read, task, template};
+pub use score::Scores;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a data set says of its task: all that tuning and evaluation need to know, so that a data set file describes itself.
@@ -54,6 +73,23 @@ pub enum Metric {
     TokenF1,
 }
 
+impl Metric {
+    /// The name used in files and reports, the same as in data: `macro_f1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::F1 => "f1",
+            Self::MacroF1 => "macro_f1",
+            Self::Matthews => "matthews",
+            Self::Pearson => "pearson",
+            Self::Spearman => "spearman",
+            Self::GroupExactMatch => "group_exact_match",
+            Self::ExactMatch => "exact_match",
+            Self::TokenF1 => "token_f1",
+        }
+    }
+}
+
 /// One example in text-to-text form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
@@ -63,7 +99,8 @@ pub struct Example {
     pub input: String,
     /// What the model should write; `<unk>` where the label is hidden (test splits).
     pub target: String,
-    /// Index into [`Task::labels`]; `None` for free text, numbers and hidden labels.
+    /// Index into [`Task::labels`]; `None` for free text, numbers and hidden labels. For [`Answer::Referent`], 1 if the
+    /// target is what the pronoun refers to and 0 if it is not.
     pub label: Option<u32>,
     /// Examples that are scored together (MultiRC question, ReCoRD passage and query).
     pub group: Option<String>,
@@ -72,7 +109,7 @@ pub struct Example {
 }
 
 /// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// Prompts learn from it.
@@ -81,4 +118,40 @@ pub enum Split {
     Validation,
     /// Held out; often without labels.
     Test,
+}
+
+impl Split {
+    /// All splits, in their usual order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The name used in files: `train`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+
+    /// The split with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|split| split.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_serialised_values() {
+        use Metric::{Accuracy, ExactMatch, F1, GroupExactMatch, MacroF1, Matthews, Pearson, Spearman, TokenF1};
+        for metric in [Accuracy, F1, MacroF1, Matthews, Pearson, Spearman, GroupExactMatch, ExactMatch, TokenF1] {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+        for split in Split::ALL {
+            assert_eq!(serde_json::to_value(split).unwrap(), split.name());
+            assert_eq!(Split::named(split.name()), Some(split));
+        }
+    }
 }

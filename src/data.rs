@@ -1,0 +1,66 @@
+//! Tables on disk: the one reader and writer of Parquet, and the data sets that are kept in it.
+//!
+//! Files are written byte-deterministically: a fixed writer name, one order of columns and metadata, no times. Equal content
+//! is equal bytes, which is what lets a rerun job leave everything after it fresh.
+
+mod dataset;
+mod table;
+
+pub use dataset::{Dataset, Part, Tokenized, read_dataset, write_dataset};
+pub use table::{Column, Table};
+
+/// A file that is not the table it should be. The caller adds the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Bytes that are no Parquet file, or not the whole of one.
+    #[error("not a readable Parquet file (cut off or damaged?): {0}")]
+    Parquet(String),
+    /// A file that would unpack to far more than its size suggests.
+    #[error("unpacks to more than {limit} bytes from a file of {size}; refused")]
+    Bomb {
+        /// Bytes that were allowed.
+        limit: usize,
+        /// Bytes of the file.
+        size: usize,
+    },
+    /// A column that is not there.
+    #[error("no column `{expected}`; the file has {found}")]
+    Missing {
+        /// Its name.
+        expected: String,
+        /// Columns that are there.
+        found: String,
+    },
+    /// A column of another type.
+    #[error("column `{column}` is {found}, expected {expected}")]
+    Type {
+        /// Name of the column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A cell that its column cannot have.
+    #[error("row {row}, column `{column}`: {found}, expected {expected}")]
+    Cell {
+        /// Row, from 0.
+        row: usize,
+        /// Name of the column.
+        column: String,
+        /// What is there.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// Metadata that is missing or says something impossible.
+    #[error("file metadata `{key}` {found}, expected {expected}")]
+    Metadata {
+        /// Its key.
+        key: &'static str,
+        /// What is there.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+}

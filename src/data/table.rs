@@ -1,0 +1,652 @@
+//! Tables with typed columns and text metadata, to Parquet and back.
+
+use super::DataError;
+use arrow_array::builder::{
+    BooleanBuilder, FixedSizeListBuilder, ListBuilder, PrimitiveBuilder, StringBuilder, UInt32Builder,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Rows of a row group, and of what is turned into arrow's arrays at a time.
+const GROUP: usize = 16_384;
+
+/// Rows that are unpacked before their size is looked at. Few, since a dictionary can make every row of a small file long.
+const BATCH: usize = 256;
+
+/// A file may unpack to this many times its size, and [`ALLOWANCE`] bytes on top. Text packs some tenfold; columns that
+/// repeat one value pack without limit, but stay small.
+const EXPANSION: usize = 1000;
+const ALLOWANCE: usize = 64 << 20;
+
+/// Columns of equal length, and text metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Names and columns, in the order of the file.
+    pub columns: Vec<(String, Column)>,
+    /// File metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A column of one type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// Texts.
+    Text(Vec<String>),
+    /// Texts that may be missing.
+    OptText(Vec<Option<String>>),
+    /// Whole numbers.
+    Int(Vec<i64>),
+    /// Whole numbers that may be missing.
+    OptInt(Vec<Option<i64>>),
+    /// Numbers.
+    Float(Vec<f64>),
+    /// Numbers that may be missing.
+    OptFloat(Vec<Option<f64>>),
+    /// Yes or no.
+    Bool(Vec<bool>),
+    /// Lists of texts.
+    Texts(Vec<Vec<String>>),
+    /// Lists of token ids.
+    Ids(Vec<Vec<u32>>),
+    /// Vectors of one width, such as embeddings, row after row.
+    Vector {
+        /// Numbers in each row.
+        width: usize,
+        /// All rows, one after the other.
+        values: Vec<f32>,
+    },
+}
+
+impl Column {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(rows) => rows.len(),
+            Self::OptText(rows) => rows.len(),
+            Self::Int(rows) => rows.len(),
+            Self::OptInt(rows) => rows.len(),
+            Self::Float(rows) => rows.len(),
+            Self::OptFloat(rows) => rows.len(),
+            Self::Bool(rows) => rows.len(),
+            Self::Texts(rows) => rows.len(),
+            Self::Ids(rows) => rows.len(),
+            Self::Vector { width, values } => values.len() / width.max(&1),
+        }
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn describe(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::OptText(_) => "text with gaps",
+            Self::Int(_) => "whole numbers",
+            Self::OptInt(_) => "whole numbers with gaps",
+            Self::Float(_) => "numbers",
+            Self::OptFloat(_) => "numbers with gaps",
+            Self::Bool(_) => "booleans",
+            Self::Texts(_) => "lists of text",
+            Self::Ids(_) => "lists of whole numbers",
+            Self::Vector { .. } => "vectors",
+        }
+    }
+}
+
+impl Table {
+    /// A table of these columns.
+    pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Column)>) -> Self {
+        Self { columns: columns.into_iter().map(|(name, column)| (name.into(), column)).collect(), ..Self::default() }
+    }
+
+    /// The same with one more entry of metadata.
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.columns.first().map_or(0, |(_, column)| column.len())
+    }
+
+    /// The table as Parquet. Equal tables give equal bytes.
+    ///
+    /// # Panics
+    /// If columns differ in length or share a name.
+    pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
+        for (at, (name, column)) in self.columns.iter().enumerate() {
+            assert_eq!(column.len(), self.rows(), "column `{name}` has another length than the first");
+            assert!(self.columns[..at].iter().all(|(other, _)| other != name), "column `{name}` twice");
+        }
+        let fields: Vec<Field> = self.columns.iter().map(|(name, column)| field(name, column)).collect();
+        // Metadata goes into the file's own list: the schema keeps its metadata in a hash map, whose order differs by run.
+        let schema = Arc::new(Schema::new(fields));
+        let metadata = self.metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let properties = WriterProperties::builder()
+            .set_created_by("spot".to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
+            .set_max_row_group_row_count(Some(GROUP))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_key_value_metadata(Some(metadata))
+            .build();
+        let failed = |error: parquet::errors::ParquetError| DataError::Parquet(error.to_string());
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties)).map_err(failed)?;
+        for start in (0..self.rows()).step_by(GROUP) {
+            let end = self.rows().min(start + GROUP);
+            let arrays = self.columns.iter().map(|(_, column)| array(column, start, end)).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(end - start));
+            let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
+                .map_err(|error| DataError::Parquet(error.to_string()))?;
+            writer.write(&batch).map_err(failed)?;
+        }
+        writer.close().map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// Reads a table from Parquet, also from files that other programs wrote.
+    pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
+        // Some damaged files make the decoder panic on an index or a length; that must not end the program.
+        catch_unwind(AssertUnwindSafe(|| decode(bytes)))
+            .unwrap_or_else(|_| Err(DataError::Parquet("the decoder failed on its content".to_owned())))
+    }
+
+    fn take(&mut self, name: &str) -> Result<Column, DataError> {
+        match self.columns.iter().position(|(other, _)| other == name) {
+            Some(at) => Ok(self.columns.remove(at).1),
+            None => {
+                let names: Vec<String> = self.columns.iter().map(|(name, _)| format!("`{name}`")).collect();
+                Err(DataError::Missing { expected: name.to_owned(), found: names.join(", ") })
+            }
+        }
+    }
+
+    /// Takes out a column of texts.
+    pub fn take_text(&mut self, name: &str) -> Result<Vec<String>, DataError> {
+        match self.take(name)? {
+            Column::Text(rows) => Ok(rows),
+            Column::OptText(rows) => without_gaps(name, rows),
+            other => Err(unexpected(name, &other, "text")),
+        }
+    }
+
+    /// Takes out a column of texts that may be missing.
+    pub fn take_opt_text(&mut self, name: &str) -> Result<Vec<Option<String>>, DataError> {
+        match self.take(name)? {
+            Column::Text(rows) => Ok(rows.into_iter().map(Some).collect()),
+            Column::OptText(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "text")),
+        }
+    }
+
+    /// Takes out a column of whole numbers.
+    pub fn take_int(&mut self, name: &str) -> Result<Vec<i64>, DataError> {
+        match self.take(name)? {
+            Column::Int(rows) => Ok(rows),
+            Column::OptInt(rows) => without_gaps(name, rows),
+            other => Err(unexpected(name, &other, "whole numbers")),
+        }
+    }
+
+    /// Takes out a column of whole numbers that may be missing.
+    pub fn take_opt_int(&mut self, name: &str) -> Result<Vec<Option<i64>>, DataError> {
+        match self.take(name)? {
+            Column::Int(rows) => Ok(rows.into_iter().map(Some).collect()),
+            Column::OptInt(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "whole numbers")),
+        }
+    }
+
+    /// Takes out a column of numbers.
+    pub fn take_float(&mut self, name: &str) -> Result<Vec<f64>, DataError> {
+        match self.take(name)? {
+            Column::Float(rows) => Ok(rows),
+            Column::OptFloat(rows) => without_gaps(name, rows),
+            other => Err(unexpected(name, &other, "numbers")),
+        }
+    }
+
+    /// Takes out a column of numbers that may be missing.
+    pub fn take_opt_float(&mut self, name: &str) -> Result<Vec<Option<f64>>, DataError> {
+        match self.take(name)? {
+            Column::Float(rows) => Ok(rows.into_iter().map(Some).collect()),
+            Column::OptFloat(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "numbers")),
+        }
+    }
+
+    /// Takes out a column of booleans.
+    pub fn take_bool(&mut self, name: &str) -> Result<Vec<bool>, DataError> {
+        match self.take(name)? {
+            Column::Bool(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "booleans")),
+        }
+    }
+
+    /// Takes out a column of lists of texts.
+    pub fn take_texts(&mut self, name: &str) -> Result<Vec<Vec<String>>, DataError> {
+        match self.take(name)? {
+            Column::Texts(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "lists of text")),
+        }
+    }
+
+    /// Takes out a column of lists of token ids.
+    pub fn take_ids(&mut self, name: &str) -> Result<Vec<Vec<u32>>, DataError> {
+        match self.take(name)? {
+            Column::Ids(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "lists of whole numbers")),
+        }
+    }
+
+    /// Takes out a column of vectors: their width, and all of them one after the other.
+    pub fn take_vectors(&mut self, name: &str) -> Result<(usize, Vec<f32>), DataError> {
+        match self.take(name)? {
+            Column::Vector { width, values } => Ok((width, values)),
+            other => Err(unexpected(name, &other, "vectors")),
+        }
+    }
+}
+
+fn without_gaps<T>(name: &str, rows: Vec<Option<T>>) -> Result<Vec<T>, DataError> {
+    match rows.iter().position(Option::is_none) {
+        None => Ok(rows.into_iter().flatten().collect()),
+        Some(row) => Err(DataError::Cell {
+            row,
+            column: name.to_owned(),
+            found: "missing".to_owned(),
+            expected: "a value in every row".to_owned(),
+        }),
+    }
+}
+
+fn unexpected(name: &str, found: &Column, expected: &str) -> DataError {
+    DataError::Type { column: name.to_owned(), found: found.describe().to_owned(), expected: expected.to_owned() }
+}
+
+fn field(name: &str, column: &Column) -> Field {
+    let list = |item| DataType::List(Arc::new(element(item)));
+    let (kind, gaps) = match column {
+        Column::Text(_) => (DataType::Utf8, false),
+        Column::OptText(_) => (DataType::Utf8, true),
+        Column::Int(_) => (DataType::Int64, false),
+        Column::OptInt(_) => (DataType::Int64, true),
+        Column::Float(_) => (DataType::Float64, false),
+        Column::OptFloat(_) => (DataType::Float64, true),
+        Column::Bool(_) => (DataType::Boolean, false),
+        Column::Texts(_) => (list(DataType::Utf8), false),
+        Column::Ids(_) => (list(DataType::UInt32), false),
+        Column::Vector { width, .. } => {
+            (DataType::FixedSizeList(Arc::new(element(DataType::Float32)), to_i32(*width)), false)
+        }
+    };
+    Field::new(name, kind, gaps)
+}
+
+fn element(kind: DataType) -> Field {
+    Field::new("element", kind, false)
+}
+
+fn to_i32(width: usize) -> i32 {
+    i32::try_from(width).expect("vectors have fewer than 2^31 numbers")
+}
+
+fn array(column: &Column, start: usize, end: usize) -> ArrayRef {
+    match column {
+        Column::Text(rows) => texts(rows[start..end].iter().map(|text| Some(text.as_str()))),
+        Column::OptText(rows) => texts(rows[start..end].iter().map(Option::as_deref)),
+        Column::Int(rows) => numbers::<Int64Type>(rows[start..end].iter().map(|number| Some(*number))),
+        Column::OptInt(rows) => numbers::<Int64Type>(rows[start..end].iter().copied()),
+        Column::Float(rows) => numbers::<Float64Type>(rows[start..end].iter().map(|number| Some(*number))),
+        Column::OptFloat(rows) => numbers::<Float64Type>(rows[start..end].iter().copied()),
+        Column::Bool(rows) => {
+            let mut builder = BooleanBuilder::with_capacity(end - start);
+            builder.append_slice(&rows[start..end]);
+            Arc::new(builder.finish())
+        }
+        Column::Texts(rows) => {
+            let mut builder = ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8));
+            for row in &rows[start..end] {
+                row.iter().for_each(|text| builder.values().append_value(text));
+                builder.append(true);
+            }
+            Arc::new(builder.finish())
+        }
+        Column::Ids(rows) => {
+            let mut builder = ListBuilder::new(UInt32Builder::new()).with_field(element(DataType::UInt32));
+            for row in &rows[start..end] {
+                builder.values().append_slice(row);
+                builder.append(true);
+            }
+            Arc::new(builder.finish())
+        }
+        Column::Vector { width, values } => {
+            let numbers = PrimitiveBuilder::<Float32Type>::new();
+            let mut builder = FixedSizeListBuilder::new(numbers, to_i32(*width)).with_field(element(DataType::Float32));
+            for row in values[start * width..end * width].chunks_exact(*width) {
+                builder.values().append_slice(row);
+                builder.append(true);
+            }
+            Arc::new(builder.finish())
+        }
+    }
+}
+
+fn texts<'t>(rows: impl Iterator<Item = Option<&'t str>>) -> ArrayRef {
+    let mut builder = StringBuilder::new();
+    rows.for_each(|text| builder.append_option(text));
+    Arc::new(builder.finish())
+}
+
+fn numbers<T: ArrowPrimitiveType>(rows: impl Iterator<Item = Option<T::Native>>) -> ArrayRef {
+    let mut builder = PrimitiveBuilder::<T>::new();
+    rows.for_each(|number| builder.append_option(number));
+    Arc::new(builder.finish())
+}
+
+fn decode(bytes: &[u8]) -> Result<Table, DataError> {
+    let failed = |error: &dyn std::fmt::Display| DataError::Parquet(error.to_string());
+    // The types of Parquet say all we need; a schema that a writer left for itself is one more thing that can lie.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::copy_from_slice(bytes), options)
+        .map_err(|error| failed(&error))?;
+    let pairs = reader.metadata().file_metadata().key_value_metadata();
+    let metadata = pairs
+        .into_iter()
+        .flatten()
+        .filter(|pair| pair.key != "ARROW:schema")
+        .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
+        .collect();
+    let fields = reader.schema().fields().clone();
+    let mut columns: Vec<Column> = fields.iter().map(|field| empty(field)).collect::<Result<_, _>>()?;
+    let limit = bytes.len().saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
+    let expected = reader.metadata().file_metadata().num_rows();
+    let bomb = DataError::Bomb { limit, size: bytes.len() };
+    let values = |group: &RowGroupMetaData| group.columns().iter().map(ColumnChunkMetaData::num_values).max();
+    if reader.metadata().row_groups().iter().filter_map(values).chain([expected]).any(|n| n as u64 > limit as u64) {
+        return Err(bomb);
+    }
+    let (mut row, mut unpacked) = (0, 0_usize);
+    for batch in reader.with_batch_size(BATCH).build().map_err(|error| failed(&error))? {
+        let batch = batch.map_err(|error| failed(&error))?;
+        unpacked = unpacked.saturating_add(batch.get_array_memory_size());
+        if unpacked > limit {
+            return Err(bomb);
+        }
+        for ((column, field), array) in columns.iter_mut().zip(&fields).zip(batch.columns()) {
+            append(column, field.name(), array, row)?;
+        }
+        row += batch.num_rows();
+    }
+    if i64::try_from(row) != Ok(expected) {
+        return Err(DataError::Parquet(format!("the footer says {expected} rows, but {row} are there")));
+    }
+    let columns = fields.iter().map(|field| field.name().clone()).zip(columns).collect();
+    Ok(Table { columns, metadata })
+}
+
+/// A column without rows for a field of a file.
+fn empty(field: &Field) -> Result<Column, DataError> {
+    use DataType::{Boolean, Float32, Float64, Int8, Int16, Int32, Int64, List, UInt8, UInt16, UInt32, Utf8};
+    let item = match field.data_type() {
+        List(item) => Some(item.data_type()),
+        _ => None,
+    };
+    Ok(match (field.data_type(), item, field.is_nullable()) {
+        (Utf8, _, false) => Column::Text(Vec::new()),
+        (Utf8, _, true) => Column::OptText(Vec::new()),
+        (Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32, _, false) => Column::Int(Vec::new()),
+        (Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32, _, true) => Column::OptInt(Vec::new()),
+        (Float32 | Float64, _, false) => Column::Float(Vec::new()),
+        (Float32 | Float64, _, true) => Column::OptFloat(Vec::new()),
+        (Boolean, _, _) => Column::Bool(Vec::new()),
+        (_, Some(Utf8), _) => Column::Texts(Vec::new()),
+        (_, Some(Int32 | Int64 | UInt32), _) => Column::Ids(Vec::new()),
+        (_, Some(Float32), _) => Column::Vector { width: 0, values: Vec::new() },
+        (other, _, _) => {
+            return Err(DataError::Type {
+                column: field.name().clone(),
+                found: other.to_string(),
+                expected: "text, numbers, booleans, or lists of text, whole numbers or 32-bit floats".to_owned(),
+            });
+        }
+    })
+}
+
+fn append(column: &mut Column, name: &str, array: &ArrayRef, first: usize) -> Result<(), DataError> {
+    let cell = |row: usize, found: String, expected: &str| DataError::Cell {
+        row: first + row,
+        column: name.to_owned(),
+        found,
+        expected: expected.to_owned(),
+    };
+    let gapless = |array: &dyn Array| match (0..array.len()).find(|row| array.is_null(*row)) {
+        None => Ok(()),
+        Some(row) => Err(cell(row, "missing".to_owned(), "a value in every row")),
+    };
+    match column {
+        Column::Text(rows) => {
+            rows.extend(array.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned()));
+        }
+        Column::OptText(rows) => rows.extend(array.as_string::<i32>().iter().map(|text| text.map(str::to_owned))),
+        Column::Int(rows) => rows.extend(whole(array).into_iter().flatten()),
+        Column::OptInt(rows) => rows.extend(whole(array)),
+        Column::Float(rows) => rows.extend(real(array).into_iter().flatten()),
+        Column::OptFloat(rows) => rows.extend(real(array)),
+        Column::Bool(rows) => {
+            gapless(array)?;
+            rows.extend(array.as_boolean().iter().flatten());
+        }
+        Column::Texts(rows) => {
+            gapless(array)?;
+            for (row, list) in array.as_list::<i32>().iter().flatten().enumerate() {
+                let texts = list.as_string::<i32>();
+                if texts.null_count() > 0 {
+                    return Err(cell(row, "a gap in a list".to_owned(), "texts"));
+                }
+                rows.push(texts.iter().flatten().map(str::to_owned).collect());
+            }
+        }
+        Column::Ids(rows) => {
+            gapless(array)?;
+            for (row, list) in array.as_list::<i32>().iter().flatten().enumerate() {
+                let ids: Option<Vec<u32>> =
+                    whole(&list).into_iter().map(|id| id.and_then(|id| u32::try_from(id).ok())).collect();
+                rows.push(
+                    ids.ok_or_else(|| {
+                        cell(row, "a list with a gap or a number that is no id".to_owned(), "token ids")
+                    })?,
+                );
+            }
+        }
+        Column::Vector { width, values } => {
+            gapless(array)?;
+            for (row, list) in array.as_list::<i32>().iter().flatten().enumerate() {
+                if *width == 0 {
+                    *width = list.len();
+                }
+                if list.len() != *width || list.is_empty() || list.null_count() > 0 {
+                    let found = format!("{} numbers, {} of them missing", list.len(), list.null_count());
+                    return Err(cell(row, found, &format!("{} as in the first row, and at least one", *width)));
+                }
+                values.extend_from_slice(list.as_primitive::<Float32Type>().values());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whole numbers of any of the widths that [`empty`] admits.
+fn whole(array: &ArrayRef) -> Vec<Option<i64>> {
+    fn of<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &ArrayRef) -> Vec<Option<i64>> {
+        array.as_primitive::<T>().iter().map(|number| number.map(Into::into)).collect()
+    }
+    match array.data_type() {
+        DataType::Int8 => of::<Int8Type>(array),
+        DataType::Int16 => of::<Int16Type>(array),
+        DataType::Int32 => of::<Int32Type>(array),
+        DataType::UInt8 => of::<UInt8Type>(array),
+        DataType::UInt16 => of::<UInt16Type>(array),
+        DataType::UInt32 => of::<UInt32Type>(array),
+        _ => of::<Int64Type>(array),
+    }
+}
+
+fn real(array: &ArrayRef) -> Vec<Option<f64>> {
+    if array.data_type() == &DataType::Float32 {
+        array.as_primitive::<Float32Type>().iter().map(|number| number.map(f64::from)).collect()
+    } else {
+        array.as_primitive::<Float64Type>().iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polars::prelude::{AnyValue, Column as PolarsColumn, DataFrame, DataType as PolarsType, NamedFrom, Series};
+    use polars_io::SerReader;
+    use polars_io::parquet::read::ParquetReader;
+    use polars_io::parquet::write::ParquetWriter;
+
+    fn table(rows: usize) -> Table {
+        let odd = |i: usize| i % 2 == 1;
+        let (text, number) = (|i: usize| format!("row {i} é"), |i: usize| i as i64 - 3);
+        Table::new([
+            ("text", Column::Text((0..rows).map(text).collect())),
+            ("opt_text", Column::OptText((0..rows).map(|i| odd(i).then(|| text(i))).collect())),
+            ("int", Column::Int((0..rows).map(number).collect())),
+            ("opt_int", Column::OptInt((0..rows).map(|i| odd(i).then(|| number(i))).collect())),
+            ("float", Column::Float((0..rows).map(|i| i as f64 / 7.0).collect())),
+            ("opt_float", Column::OptFloat((0..rows).map(|i| odd(i).then_some(i as f64 / 7.0)).collect())),
+            ("bool", Column::Bool((0..rows).map(odd).collect())),
+            ("texts", Column::Texts((0..rows).map(|i| (0..i % 4).map(text).collect()).collect())),
+            ("ids", Column::Ids((0..rows).map(|i| (0..i as u32 % 5).map(|k| u32::MAX - k).collect()).collect())),
+            ("vector", Column::Vector { width: 3, values: (0..3 * rows).map(|i| i as f32 / 3.0).collect() }),
+        ])
+        .with("b", "2")
+        .with("a", "{\"x\": 1}")
+    }
+
+    #[test]
+    fn tables_come_back_as_they_were() {
+        for rows in [1, 5, GROUP, 2 * GROUP + 7] {
+            let table = table(rows);
+            assert_eq!(Table::from_parquet(&table.to_parquet().unwrap()).unwrap(), table, "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn a_table_without_rows_keeps_names_and_metadata() {
+        let empty = Table::from_parquet(&table(0).to_parquet().unwrap()).unwrap();
+        assert_eq!(empty.rows(), 0);
+        assert_eq!(empty.metadata, table(0).metadata);
+        assert_eq!(empty.columns.len(), 10);
+    }
+
+    #[test]
+    fn equal_tables_are_equal_bytes() {
+        assert_eq!(table(300).to_parquet().unwrap(), table(300).to_parquet().unwrap());
+        let digest = blake3::hash(&table(300).to_parquet().unwrap()).to_hex();
+        assert_eq!(&digest[..16], PINNED, "a change here gives every table another digest");
+    }
+
+    const PINNED: &str = "ca113eb43d420f1c";
+
+    #[test]
+    fn polars_reads_the_files_as_they_are() {
+        let bytes = table(9).to_parquet().unwrap();
+        let frame = ParquetReader::new(std::io::Cursor::new(bytes)).finish().unwrap();
+        assert_eq!(frame.height(), 9);
+        let cell = |name: &str, row: usize| frame.column(name).unwrap().get(row).unwrap().into_static();
+        assert_eq!(cell("text", 2).get_str(), Some("row 2 é"));
+        assert_eq!(cell("opt_text", 2), AnyValue::Null);
+        assert_eq!(cell("opt_int", 5), AnyValue::Int64(2));
+        assert_eq!(cell("float", 7), AnyValue::Float64(1.0));
+        assert_eq!(frame.column("ids").unwrap().dtype(), &PolarsType::List(Box::new(PolarsType::UInt32)));
+        assert_eq!(frame.column("vector").unwrap().dtype(), &PolarsType::Array(Box::new(PolarsType::Float32), 3));
+    }
+
+    #[test]
+    fn files_of_polars_are_read() {
+        let lists = Series::new("ids".into(), [Series::new("".into(), [1_u32, 2]), Series::new("".into(), [3_u32])]);
+        let mut frame = DataFrame::new(
+            2,
+            vec![
+                PolarsColumn::new("text".into(), [Some("a"), None]),
+                PolarsColumn::new("int".into(), [1_i32, -2]),
+                PolarsColumn::new("float".into(), [0.5_f32, 1.5]),
+                lists.into(),
+            ],
+        )
+        .unwrap();
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+        let mut table = Table::from_parquet(&bytes).unwrap();
+        assert_eq!(table.take_opt_text("text").unwrap(), [Some("a".to_owned()), None]);
+        assert_eq!(table.take_int("int").unwrap(), [1, -2]);
+        assert_eq!(table.take_float("float").unwrap(), [0.5, 1.5]);
+        assert_eq!(table.take_ids("ids").unwrap(), [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
+    fn every_cut_is_an_error() {
+        let bytes = table(2000).to_parquet().unwrap();
+        for tenth in 0..10 {
+            let error = Table::from_parquet(&bytes[..bytes.len() * tenth / 10]).unwrap_err().to_string();
+            assert!(error.starts_with("not a readable Parquet file"), "{error}");
+        }
+        assert!(Table::from_parquet(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn flipped_bytes_end_in_an_error_or_another_table() {
+        let original = table(50);
+        let bytes = original.to_parquet().unwrap();
+        let mut refused = 0;
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            refused += usize::from(Table::from_parquet(&damaged).is_err());
+        }
+        assert!(refused > bytes.len() / 4, "{refused} of {} refused", bytes.len());
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        // 200 MB of one long text, which packs to some kilobytes.
+        let text = "x".repeat(1 << 18);
+        let rows = Table::new([("text", Column::Text(vec![text; 800]))]);
+        let bytes = rows.to_parquet().unwrap();
+        let error = Table::from_parquet(&bytes).unwrap_err();
+        assert!(matches!(error, DataError::Bomb { .. }), "{error}");
+    }
+
+    #[test]
+    fn columns_are_asked_for_by_name_and_type() {
+        let mut table = table(4);
+        assert_eq!(table.take_float("text").unwrap_err().to_string(), "column `text` is text, expected numbers");
+        let error = table.take_int("score").unwrap_err().to_string();
+        assert!(error.starts_with("no column `score`; the file has `opt_text`, `int`"), "{error}");
+        assert_eq!(
+            table.take_int("opt_int").unwrap_err().to_string(),
+            "row 0, column `opt_int`: missing, expected a value in every row"
+        );
+        assert_eq!(table.take_vectors("vector").unwrap().0, 3);
+    }
+}

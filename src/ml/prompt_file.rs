@@ -1,0 +1,323 @@
+//! The bytes of prompt files: safetensors with metadata, which we write, and NPY, which others publish.
+//!
+//! Both are read strictly. Nothing in a file is executed, and no allocation is larger than the file.
+
+use super::error::{Error, Result};
+use super::prompt::Prompt;
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+
+/// The name of the tensor in a file that holds one prompt.
+pub const PROMPT: &str = "prompt";
+
+/// The longest header that is read. Ours have some hundred bytes.
+const LONGEST_HEADER: u64 = 1 << 20;
+
+/// Prompts by name, and what is known of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PromptFile {
+    /// `prompt`, or several such as `step_100`.
+    pub prompts: BTreeMap<String, Prompt>,
+    /// Among others `task`, `step`, `score`, `seed` and `backbone`, all as text.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl PromptFile {
+    /// A file with one prompt.
+    pub fn of(prompt: Prompt, metadata: BTreeMap<String, String>) -> Self {
+        Self { prompts: BTreeMap::from([(PROMPT.to_owned(), prompt)]), metadata }
+    }
+
+    /// A word of metadata.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Task and seed of the tuning, `mnli,0`: what the prompt is called among others.
+    pub fn name(&self) -> String {
+        format!("{},{}", self.get("task").unwrap_or("?"), self.get("seed").unwrap_or("?"))
+    }
+
+    /// Validation score of the checkpoint, 0 to 100.
+    pub fn score(&self) -> Option<f64> {
+        self.get("score")?.parse().ok()
+    }
+
+    /// Whether it was tuned on the backbone with this digest, if it says on which.
+    pub fn check_backbone(&self, digest: &str) -> Result<()> {
+        match self.get("backbone") {
+            Some(own) if own != digest => Err(Error::Prompt(format!(
+                "`{}` was tuned on the backbone {own:.12}, not on {digest:.12}; a prompt speaks to one model only",
+                self.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The prompt with this name.
+    pub fn prompt(&self, name: &str) -> Result<&Prompt> {
+        self.prompts.get(name).ok_or_else(|| {
+            let names: Vec<String> = self.prompts.keys().map(|name| format!("`{name}`")).collect();
+            Error::Prompt(format!("no tensor `{name}`; the file has {}", names.join(", ")))
+        })
+    }
+
+    /// The file as safetensors. Equal content gives equal bytes: the crate's own writer takes its metadata in the order of a
+    /// hash map.
+    ///
+    /// # Panics
+    /// If a prompt has no rows or a ragged last one.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut header = serde_json::Map::new();
+        if !self.metadata.is_empty() {
+            header.insert("__metadata__".to_owned(), serde_json::json!(self.metadata));
+        }
+        let mut end = 0;
+        for (name, prompt) in &self.prompts {
+            assert!(
+                prompt.width > 0 && !prompt.values.is_empty() && prompt.values.len() % prompt.width == 0,
+                "prompt `{name}` has {} values in rows of {}",
+                prompt.values.len(),
+                prompt.width
+            );
+            let start = end;
+            end += 4 * prompt.values.len();
+            let info = serde_json::json!({
+                "dtype": "F32", "shape": [prompt.length(), prompt.width], "data_offsets": [start, end]});
+            header.insert(name.clone(), info);
+        }
+        header.sort_keys();
+        let mut header = serde_json::to_vec(&header).expect("texts and numbers are JSON");
+        // Tensors begin at a multiple of eight bytes, as the crate writes them.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut bytes = Vec::with_capacity(8 + header.len() + end);
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header);
+        for prompt in self.prompts.values() {
+            bytes.extend(prompt.values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        bytes
+    }
+
+    /// Reads safetensors in which every tensor is a prompt.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+        if claimed > LONGEST_HEADER {
+            return Err(Error::Prompt(format!(
+                "safetensors header says it has {claimed} bytes, expected at most {LONGEST_HEADER}"
+            )));
+        }
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let tensors = SafeTensors::deserialize(bytes)?;
+        let mut prompts = BTreeMap::new();
+        for (name, view) in tensors.iter() {
+            let [length, width] = view.shape() else { return Err(unlike(name, view.shape(), view.dtype())) };
+            if view.dtype() != Dtype::F32 || *length == 0 || *width == 0 {
+                return Err(unlike(name, view.shape(), view.dtype()));
+            }
+            let prompt = Prompt { values: floats(view.data()), width: *width };
+            finite(&prompt, name)?;
+            prompts.insert(name.to_owned(), prompt);
+        }
+        if prompts.is_empty() {
+            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
+        }
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Self { prompts, metadata })
+    }
+}
+
+fn unlike(name: &str, shape: &[usize], dtype: Dtype) -> Error {
+    Error::Prompt(format!("tensor `{name}` is {dtype:?} {shape:?}, expected F32 [length, width], neither being 0"))
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+fn finite(prompt: &Prompt, name: &str) -> Result<()> {
+    match prompt.values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let (row, column, value) = (at / prompt.width, at % prompt.width, prompt.values[at]);
+            Err(Error::Prompt(format!("`{name}` is {value} at row {row}, column {column}, expected a finite number")))
+        }
+    }
+}
+
+/// Reads a prompt from NPY version 1.0: little-endian f32 of two dimensions in C order, and nothing else.
+pub fn read_npy(bytes: &[u8]) -> Result<Prompt> {
+    let refused = |found: String| Error::Prompt(format!("NPY: {found}"));
+    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
+        return Err(refused("the file does not begin with the NPY signature".to_owned()));
+    };
+    let [major, minor, low, high, rest @ ..] = rest else {
+        return Err(refused(format!("the file ends after {} bytes, inside its header", bytes.len())));
+    };
+    if (*major, *minor) != (1, 0) {
+        return Err(refused(format!("version {major}.{minor}, expected 1.0")));
+    }
+    let length = usize::from(u16::from_le_bytes([*low, *high]));
+    let Some((header, data)) = rest.split_at_checked(length) else {
+        return Err(refused(format!("header of {length} bytes, but only {} follow", rest.len())));
+    };
+    let header = std::str::from_utf8(header).map_err(|_| refused("the header is not ASCII".to_owned()))?;
+    let [length, width] = shape(header).map_err(refused)?;
+    let expected = length.checked_mul(width).and_then(|n| n.checked_mul(4));
+    if length == 0 || width == 0 || expected != Some(data.len()) {
+        return Err(refused(format!("shape ({length}, {width}) of f32, but {} bytes of data", data.len())));
+    }
+    let prompt = Prompt { values: floats(data), width };
+    finite(&prompt, "NPY array")?;
+    Ok(prompt)
+}
+
+/// The shape in a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (100, 768), }`.
+fn shape(header: &str) -> std::result::Result<[usize; 2], String> {
+    let inner = header
+        .trim_end()
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .ok_or_else(|| "the header is not a dictionary".to_owned())?;
+    let (dictionary, shape) = inner
+        .split_once("'shape':")
+        .and_then(|(before, rest)| {
+            let (shape, after) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
+            Some((format!("{before}{after}"), shape))
+        })
+        .ok_or_else(|| "the header has no `shape`".to_owned())?;
+    let mut entries: Vec<&str> = dictionary.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
+    entries.sort_unstable();
+    if entries != ["'descr': '<f4'", "'fortran_order': False"] {
+        return Err(format!(
+            "the header says {}, expected `'descr': '<f4'` and `'fortran_order': False`",
+            entries.join(", ")
+        ));
+    }
+    let sizes: Vec<&str> = shape.split(',').map(str::trim).collect();
+    match sizes[..] {
+        [length, width] => [length.parse().ok(), width.parse().ok()]
+            .into_iter()
+            .collect::<Option<Vec<usize>>>()
+            .and_then(|sizes| sizes.try_into().ok())
+            .ok_or_else(|| format!("shape ({shape}), expected two sizes")),
+        _ => Err(format!("shape ({shape}), expected two sizes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> PromptFile {
+        let prompt = |scale: f32| Prompt { values: (0..6).map(|i| scale * i as f32).collect(), width: 3 };
+        let metadata = [("task", "mnli"), ("step", "100"), ("score", "81.5"), ("seed", "0"), ("backbone", "ab12")];
+        PromptFile {
+            prompts: [("step_100", 1.0), ("step_200", -0.5)].map(|(n, s)| (n.to_owned(), prompt(s))).into(),
+            metadata: metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        }
+    }
+
+    #[test]
+    fn safetensors_come_back_as_they_were() {
+        let bytes = file().to_bytes();
+        assert_eq!(PromptFile::from_bytes(&bytes).unwrap(), file());
+        assert_eq!(bytes, file().to_bytes());
+        let one = PromptFile::of(file().prompts["step_100"].clone(), BTreeMap::new());
+        assert_eq!(
+            PromptFile::from_bytes(&one.to_bytes()).unwrap().prompt(PROMPT).unwrap(),
+            &file().prompts["step_100"]
+        );
+    }
+
+    #[test]
+    fn the_bytes_are_pinned() {
+        let digest = blake3::hash(&file().to_bytes()).to_hex();
+        assert_eq!(&digest[..16], PINNED, "a change here gives every prompt another digest");
+    }
+
+    const PINNED: &str = "afba22c29ded6823";
+
+    #[test]
+    fn an_unknown_name_is_named_with_those_that_are_there() {
+        let error = file().prompt("prompt").unwrap_err().to_string();
+        assert_eq!(error, "prompt: no tensor `prompt`; the file has `step_100`, `step_200`");
+    }
+
+    fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let cases: [(&str, usize); 9] = [
+            (r#"{"prompt":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}"#, 8),
+            (r#"{"prompt":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 8),
+            (r#"{"prompt":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,16]}}"#, 16),
+            (r#"{"prompt":{"dtype":"F32","shape":[0,4],"data_offsets":[0,0]}}"#, 0),
+            (r#"{"prompt":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 16),
+            (r#"{"prompt":{"dtype":"F64","shape":[1,2],"data_offsets":[0,16]}}"#, 16),
+            (r#"{"prompt":{"dtype":"F32","shape":[1,2],"data_offsets":[8,0]}}"#, 8),
+            (r#"{"__metadata__":{"a":"b"}}"#, 0),
+            ("not json", 0),
+        ];
+        for (header, length) in cases {
+            assert!(PromptFile::from_bytes(&safetensors(header, &vec![0; length])).is_err(), "{header}");
+        }
+        let mut huge = safetensors("{}", &[]);
+        huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        let error = PromptFile::from_bytes(&huge).unwrap_err().to_string();
+        assert!(error.contains("18446744073709551615 bytes, expected at most 1048576"), "{error}");
+    }
+
+    #[test]
+    fn every_shorter_file_is_refused() {
+        let bytes = file().to_bytes();
+        for length in 0..bytes.len() {
+            assert!(PromptFile::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn numbers_must_be_finite() {
+        let prompt = Prompt { values: vec![0.0, f32::NAN], width: 2 };
+        let error = PromptFile::from_bytes(&PromptFile::of(prompt, BTreeMap::new()).to_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "prompt: `prompt` is NaN at row 0, column 1, expected a finite number");
+    }
+
+    fn npy(header: &str, data: &[u8]) -> Vec<u8> {
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn npy_is_read() {
+        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }      \n";
+        assert_eq!(read_npy(&npy(header, &data)).unwrap(), Prompt { values: vec![1.0, 2.0, 3.0, 4.0], width: 2 });
+    }
+
+    #[test]
+    fn hostile_npy_is_refused() {
+        let cases = [
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 1), }", 8, "'<f8'"),
+            ("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1), }", 4, "True"),
+            ("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }", 4, "'|O'"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", 16, "two sizes"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", 8, "two sizes"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }", 8, "8 bytes of data"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", 0, "0 bytes of data"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", 0, "0 bytes of data"),
+            ("{'descr': '<f4', 'fortran_order': False}", 0, "no `shape`"),
+            ("__import__('os')", 0, "not a dictionary"),
+        ];
+        for (header, length, expected) in cases {
+            let error = read_npy(&npy(header, &vec![0; length])).unwrap_err().to_string();
+            assert!(error.contains(expected), "{header}: {error}");
+        }
+        let bytes = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }", &[0; 8]);
+        for length in 0..bytes.len() {
+            assert!(read_npy(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        assert!(read_npy(b"\x93NUMPY\x02\x00\x00\x00\x00\x00").unwrap_err().to_string().contains("version 2.0"));
+    }
+}

@@ -1,0 +1,134 @@
+//! SQuAD v1.1 (Rajpurkar et al. 2016) in its nested JSON, with T5's template, which carries no task name.
+
+use super::error::ReadError;
+use super::format::{Format, HIDDEN, Reading, Source};
+use super::rows::{json, utf8};
+use super::{Answer, Example, Metric, Split};
+use serde::Deserialize;
+
+pub(super) static FORMATS: &[Format] = &[Format {
+    name: "squad",
+    word: "squad",
+    labels: &[],
+    answer: Answer::Text,
+    metrics: &[Metric::ExactMatch, Metric::TokenF1],
+    source: Source::Whole { template: "question: {question} context: {context}", read },
+}];
+
+#[derive(Deserialize)]
+struct File {
+    data: Vec<Article>,
+}
+
+#[derive(Deserialize)]
+struct Article {
+    paragraphs: Vec<Paragraph>,
+}
+
+#[derive(Deserialize)]
+struct Paragraph {
+    context: String,
+    qas: Vec<Question>,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    id: String,
+    question: String,
+    #[serde(default)]
+    answers: Vec<Span>,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    text: String,
+}
+
+fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+    let text = utf8(bytes)?;
+    let file: File = json(text, 1)?;
+    let paragraphs = file.data.iter().flat_map(|article| &article.paragraphs);
+    let questions = paragraphs.flat_map(|p| p.qas.iter().map(|question| (p.context.as_str(), question)));
+    let examples = reading.window().of(questions).map(|(context, question)| {
+        let answers: Vec<String> = question.answers.iter().map(|answer| padded(&answer.text)).collect();
+        if answers.is_empty() && split != Split::Test {
+            return Err(ReadError::Json {
+                line: 1,
+                column: 0,
+                message: format!("question `{}` has no answers, expected one at least", question.id),
+            });
+        }
+        Ok(Example {
+            id: question.id.clone(),
+            input: collapsed(&format!("question: {} context: {}", padded(&question.question), padded(context))),
+            target: answers.first().map_or_else(|| HIDDEN.to_owned(), Clone::clone),
+            label: None,
+            group: None,
+            answers,
+        })
+    });
+    examples.collect()
+}
+
+/// Spaces around every ASCII punctuation mark, and one space for any run of white space, also at the ends.
+fn padded(text: &str) -> String {
+    let mut spaced = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c.is_ascii_punctuation() {
+            spaced.extend([' ', c, ' ']);
+        } else {
+            spaced.push(c);
+        }
+    }
+    collapsed(&spaced)
+}
+
+/// One space for any run of the white space that RE2's `\s` matches.
+fn collapsed(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c') {
+            result.push(c);
+        } else if !result.ends_with(' ') {
+            result.push(' ');
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": "It's  $12.\nYes",
+        "qas": [{"id": "a", "question": "How much?", "answers": [{"answer_start": 6, "text": "$12"}, {"answer_start": 7, "text": "12"}]},
+                {"id": "b", "question": "Why", "answers": [{"answer_start": 0, "text": "It"}]}]}]}]}"#;
+
+    #[test]
+    fn punctuation_is_padded_and_white_space_collapsed() {
+        let examples = read(FILE.as_bytes(), Split::Train, &Reading::default()).unwrap();
+        assert_eq!(examples[0].input, "question: How much ? context: It ' s $ 12 . Yes");
+        assert_eq!(examples[0].answers, [" $ 12", "12"]);
+        assert_eq!(examples[0].target, " $ 12");
+        assert_eq!(examples[1].id, "b");
+    }
+
+    #[test]
+    fn rows_are_questions() {
+        let reading = Reading { skip: 1, rows: Some(1), ..Reading::default() };
+        let examples = read(FILE.as_bytes(), Split::Train, &reading).unwrap();
+        assert_eq!(examples.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn errors_lead_to_the_place() {
+        let broken = FILE.replace(r#""question": "Why", "#, "");
+        let error = read(broken.as_bytes(), Split::Train, &Reading::default()).unwrap_err().to_string();
+        assert!(error.starts_with("line 3, column"), "{error}");
+        assert!(error.contains("`data[0].paragraphs[0].qas[1]`: missing field `question`"), "{error}");
+        let unanswered = FILE.replace(r#"{"answer_start": 0, "text": "It"}"#, "");
+        let error = read(unanswered.as_bytes(), Split::Train, &Reading::default()).unwrap_err().to_string();
+        assert!(error.contains("question `b` has no answers"), "{error}");
+        assert_eq!(read(unanswered.as_bytes(), Split::Test, &Reading::default()).unwrap()[1].target, "<unk>");
+    }
+}

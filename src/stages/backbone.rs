@@ -1,0 +1,188 @@
+//! `backbone`: the frozen model of a pipeline, from a folder in Hugging Face's layout or built into the program.
+
+use super::BACKBONE;
+use crate::engine::context::{Artifact, Cx};
+use crate::engine::digest::Digest;
+use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::ml::t5::{Dims, Weights};
+use crate::ml::tokens::Tokens;
+use anyhow::{Context, bail, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A frozen T5.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backbone {
+    /// Where the model comes from.
+    from: From,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum From {
+    /// A model that is part of the program.
+    Builtin(Builtin),
+    /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json`, `model.safetensors` or its shards.
+    Path(#[serde(skip_serializing)] String),
+}
+
+/// Models that are part of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Builtin {
+    /// A T5 v1.1 of some 2 million parameters that `pipelines/nano.yaml` made.
+    Nano,
+}
+
+/// The files of the built-in nano model.
+pub struct Nano;
+
+impl Nano {
+    /// `config.json`.
+    pub const CONFIG: &'static [u8] = include_bytes!("nano/config.json");
+    /// `tokenizer.json`.
+    pub const TOKENIZER: &'static [u8] = include_bytes!("nano/tokenizer.json");
+    /// `model.safetensors`.
+    pub const WEIGHTS: &'static [u8] = include_bytes!("nano/model.safetensors");
+}
+
+/// The bytes of a backbone artifact: the digests of its parts.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// `config.json`.
+    pub config: Digest,
+    /// `tokenizer.json`.
+    pub tokenizer: Digest,
+    /// Safetensors files, in the order of their names.
+    pub weights: Vec<Digest>,
+}
+
+impl Parts {
+    /// The artifact's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("digests are strings");
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+impl Stage for Backbone {
+    const KIND: &'static str = "backbone";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[Output { name: "backbone", of: BACKBONE }];
+
+    fn inputs(&self) -> Vec<Input> {
+        match &self.from {
+            From::Builtin(_) => Vec::new(),
+            From::Path(path) => vec![Input::Folder { field: FOLDER.into(), path: path.clone(), pick }],
+        }
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let parts = match &self.from {
+            From::Builtin(Builtin::Nano) => Parts {
+                config: cx.attach("backbone", "config.json", Nano::CONFIG)?,
+                tokenizer: cx.attach("backbone", "tokenizer.json", Nano::TOKENIZER)?,
+                weights: vec![cx.attach("backbone", "model.safetensors", Nano::WEIGHTS)?],
+            },
+            From::Path(path) => from_folder(cx, path)?,
+        };
+        cx.write("backbone", &parts.to_bytes())
+    }
+}
+
+/// Role of the files of a folder.
+const FOLDER: &str = "from.path";
+
+fn from_folder(cx: &mut Cx<'_>, path: &str) -> anyhow::Result<Parts> {
+    let files: Vec<(String, Artifact)> =
+        cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
+    let find = |name: &str| {
+        files.iter().find(|(n, _)| n == name).map(|(_, file)| file.clone()).with_context(|| missing(path, name))
+    };
+    let (config, tokenizer) = (find("config.json")?, find("tokenizer.json")?);
+    let weights: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).cloned().collect();
+    ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
+    let contents =
+        weights.iter().map(|(name, file)| file.bytes().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
+    Model::new(&config.bytes()?, &tokenizer.bytes()?, &contents).with_context(|| format!("model in `{path}`"))?;
+    let config = cx.attach("backbone", "config.json", &config.bytes()?)?;
+    let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer.bytes()?)?;
+    let weights = weights
+        .iter()
+        .map(|(name, file)| cx.attach_input("backbone", name, file))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Parts { config, tokenizer, weights })
+}
+
+fn missing(path: &str, name: &str) -> String {
+    format!(
+        "`{path}` has no `{name}`; expected a folder in Hugging Face's layout with `config.json`, `tokenizer.json` and \
+         `model.safetensors` (or its shards)"
+    )
+}
+
+/// The files that matter: configuration, tokenizer, and the weights. Of `model.safetensors` and shards beside it, the
+/// single file is taken.
+fn pick(names: &[String]) -> Vec<String> {
+    let single = names.iter().any(|name| name == "model.safetensors");
+    let weights = |name: &str| {
+        if single { name == "model.safetensors" } else { name.starts_with("model-") && name.ends_with(".safetensors") }
+    };
+    names
+        .iter()
+        .filter(|name| matches!(name.as_str(), "config.json" | "tokenizer.json") || weights(name))
+        .cloned()
+        .collect()
+}
+
+/// A backbone in memory.
+pub struct Model {
+    /// Sizes and parameters.
+    pub weights: Weights,
+    /// Its tokenizer.
+    pub tokens: Tokens,
+}
+
+impl Model {
+    /// Reads and checks configuration, tokenizer and weights.
+    pub fn new(config: &[u8], tokenizer: &[u8], weights: &[Vec<u8>]) -> anyhow::Result<Self> {
+        let dims = Dims::from_json(config).context("`config.json`")?;
+        let tokens = Tokens::from_json(tokenizer, dims.eos).context("`tokenizer.json`")?;
+        if tokens.size() > dims.vocab {
+            bail!(
+                "the tokenizer has {} ids, but the model's embedding has {} rows (`vocab_size` of `config.json`)",
+                tokens.size(),
+                dims.vocab
+            );
+        }
+        let files: Vec<&[u8]> = weights.iter().map(Vec::as_slice).collect();
+        Ok(Self { weights: Weights::from_safetensors(dims, &files)?, tokens })
+    }
+
+    /// The model of a backbone artifact, loaded once a process.
+    pub fn load(cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Arc<Self>> {
+        cx.shared(&artifact.digest, || {
+            let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
+            let weights = parts.weights.iter().map(|part| artifact.part(part)).collect::<anyhow::Result<Vec<_>>>()?;
+            Self::new(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights)
+        })
+    }
+}
+
+/// The tokenizer of a backbone artifact, without its weights.
+pub fn tokenizer(artifact: &Artifact) -> anyhow::Result<(Tokens, Digest)> {
+    let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
+    let dims = Dims::from_json(&artifact.part(&parts.config)?).context("`config.json`")?;
+    let tokens = Tokens::from_json(&artifact.part(&parts.tokenizer)?, dims.eos).context("`tokenizer.json`")?;
+    Ok((tokens, parts.tokenizer))
+}
+
+/// The field of every stage that works on a backbone.
+pub fn input(reference: &Ref) -> Input {
+    Input::one("backbone", reference, BACKBONE)
+}

@@ -1,0 +1,50 @@
+//! The table of kinds, and nothing else.
+
+pub mod backbone;
+mod checkpoint;
+pub mod embed;
+pub mod evaluate;
+pub mod ingest;
+pub mod pretrain;
+pub mod rank;
+pub mod report;
+pub mod transfer;
+pub mod tune;
+
+use crate::engine::stage::{Kind, Type};
+
+/// A frozen model: configuration, tokenizer, weights.
+pub const BACKBONE: Type = Type("backbone");
+/// A task's examples, tokenised.
+pub const DATASET: Type = Type("dataset");
+/// A soft prompt.
+pub const PROMPT: Type = Type("prompt");
+/// Soft prompts of one tuning at named steps.
+pub const CHECKPOINTS: Type = Type("checkpoints");
+/// A prompt as the embedding of its task.
+pub const EMBEDDING: Type = Type("embedding");
+/// Source prompts by similarity to a target.
+pub const RANKING: Type = Type("ranking");
+/// Metrics of a prompt on a split.
+pub const SCORES: Type = Type("scores");
+/// What a prompt made the model say, example by example.
+pub const PREDICTIONS: Type = Type("predictions");
+/// Losses and scores over steps.
+pub const CURVE: Type = Type("curve");
+/// What became of each source that a transfer tried.
+pub const TRIALS: Type = Type("trials");
+/// A results table.
+pub const REPORT: Type = Type("report");
+
+/// Every kind of stage.
+pub static ALL: &[Kind] = &[
+    Kind::of::<backbone::Backbone>(),
+    Kind::of::<pretrain::Pretrain>(),
+    Kind::of::<ingest::Ingest>(),
+    Kind::of::<tune::Tune>(),
+    Kind::of::<embed::Embed>(),
+    Kind::of::<rank::Rank>(),
+    Kind::of::<transfer::Transfer>(),
+    Kind::of::<evaluate::Evaluate>(),
+    Kind::of::<report::Report>(),
+];

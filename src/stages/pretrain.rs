@@ -1,0 +1,258 @@
+//! `pretrain`: a small T5 v1.1 from text, with a tokenizer of its own.
+
+use super::backbone::Parts;
+use super::checkpoint::{Checkpoint, replace};
+use super::{BACKBONE, CURVE};
+use crate::data::{Column, Table};
+use crate::engine::context::{Cx, Interrupted};
+use crate::engine::stage::{Input, Issue, Output, Stage, Type};
+use crate::ml::pretrain::{Corpus, Losses, Pretrainer, Settings};
+use crate::ml::prompt::Prompt;
+use crate::ml::random::Stream;
+use crate::ml::t5::fast::Engine;
+use crate::ml::t5::{Dims, Weights};
+use crate::ml::tokens::{self, Tokens};
+use crate::ml::{train, world};
+use anyhow::Context;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+
+/// How well a pretrained model does each skill of the built-in world.
+const SKILLS: Type = Type("skills");
+
+/// A T5 v1.1 that learns from a corpus and from the generator of the built-in world.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pretrain {
+    /// Text files, UTF-8, a paragraph a line; `.zst` files are decompressed.
+    #[serde(default, skip_serializing)]
+    corpus: Vec<String>,
+    /// Sizes of the tokenizer.
+    #[serde(default)]
+    tokenizer: TokenizerSettings,
+    /// Sizes of the model.
+    #[serde(default)]
+    model: ModelSettings,
+    /// Objectives and optimiser.
+    #[serde(default)]
+    training: Settings,
+    /// Seed of weights and batches.
+    #[serde(default)]
+    seed: u64,
+}
+
+/// Sizes of a tokenizer.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct TokenizerSettings {
+    /// Ids in all.
+    size: usize,
+    /// Sentinels among them.
+    sentinels: usize,
+    /// Characters that are rarer in the training text become unknown.
+    rarest_character: u32,
+    /// Rows of the built-in world in the training text, beside the corpus.
+    generated_rows: usize,
+}
+
+impl Default for TokenizerSettings {
+    fn default() -> Self {
+        Self { size: 4096, sentinels: 16, rarest_character: 100, generated_rows: 100_000 }
+    }
+}
+
+/// Sizes of a model.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct ModelSettings {
+    /// Embedding width.
+    width: usize,
+    /// Width of the feed-forward layers.
+    ff: usize,
+    /// Heads of every attention.
+    heads: usize,
+    /// Width of a head.
+    head_width: usize,
+    /// Layers of the encoder.
+    encoder_layers: usize,
+    /// Layers of the decoder.
+    decoder_layers: usize,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self { width: 128, ff: 384, heads: 4, head_width: 32, encoder_layers: 3, decoder_layers: 2 }
+    }
+}
+
+impl ModelSettings {
+    fn dims(&self, vocab: usize) -> Dims {
+        Dims {
+            vocab,
+            width: self.width,
+            heads: self.heads,
+            head_width: self.head_width,
+            ff: self.ff,
+            encoder_layers: self.encoder_layers,
+            decoder_layers: self.decoder_layers,
+            buckets: 32,
+            max_distance: 128,
+            epsilon: 1e-6,
+            gated: true,
+            tied: false,
+            pad: 0,
+            eos: 1,
+            start: 0,
+        }
+    }
+}
+
+/// Steps between two lines of the curve, and between two checkpoints.
+const LOGGED: u64 = 100;
+const SAVED: u64 = 500;
+/// Held-out rows by which each skill is measured.
+const GATE_ROWS: usize = 400;
+/// Decompressed text of one corpus file; more is a mistake or an attack.
+const LONGEST_TEXT: u64 = 1 << 30;
+
+impl Stage for Pretrain {
+    const KIND: &'static str = "pretrain";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[
+        Output { name: "backbone", of: BACKBONE },
+        Output { name: "curve", of: CURVE },
+        Output { name: "skills", of: SKILLS },
+    ];
+
+    fn inputs(&self) -> Vec<Input> {
+        self.corpus.iter().enumerate().map(|(i, path)| Input::file(format!("corpus[{i}]"), path)).collect()
+    }
+
+    fn check(&self) -> Result<(), Issue> {
+        self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
+        let config = self.model.dims(self.tokenizer.size).to_json();
+        Dims::from_json(config.as_bytes()).map(drop).map_err(|error| Issue::new("model", error.to_string()))
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let texts = self.texts(cx)?;
+        let tokenizer = self.tokenizer(cx, &texts)?;
+        let tokens = Tokens::from_json(&tokenizer, 1)?;
+        let corpus = Corpus::new(texts.iter().flat_map(|text| paragraphs(text)), &tokens)?;
+        drop(texts);
+        let weights = Weights::random(self.model.dims(tokens.size()), &mut Stream::new(self.seed, "weights"));
+        let mut pretrainer = Pretrainer::new(weights, &tokens, &corpus, self.training.clone(), self.seed)?;
+        let curve = self.learn(cx, &mut pretrainer)?;
+        let bytes = pretrainer.weights().to_safetensors(true)?;
+        let rounded = Weights::from_safetensors(pretrainer.weights().dims.clone(), &[&bytes])?;
+        let parts = Parts {
+            config: cx.attach("backbone", "config.json", rounded.dims.to_json().as_bytes())?,
+            tokenizer: cx.attach("backbone", "tokenizer.json", &tokenizer)?,
+            weights: vec![cx.attach("backbone", "model.safetensors", &bytes)?],
+        };
+        cx.write("backbone", &parts.to_bytes())?;
+        cx.write("curve", &curve.to_parquet()?)?;
+        cx.write("skills", &skills(&rounded, &tokens)?.to_parquet()?)
+    }
+}
+
+impl Pretrain {
+    fn texts(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<String>> {
+        let read = |(i, path): (usize, &String)| -> anyhow::Result<String> {
+            let bytes = cx.one(&format!("corpus[{i}]"))?.bytes()?;
+            let mut text = String::new();
+            if path.ends_with(".zst") {
+                let decoder = zstd::stream::read::Decoder::new(&bytes[..]).with_context(|| format!("`{path}`"))?;
+                decoder.take(LONGEST_TEXT).read_to_string(&mut text).with_context(|| format!("`{path}`"))?;
+            } else {
+                text = String::from_utf8(bytes).with_context(|| format!("`{path}`"))?;
+            }
+            Ok(text)
+        };
+        self.corpus.iter().enumerate().map(read).collect()
+    }
+
+    /// Trained once; a run that goes on after an interruption finds it in its scratch folder.
+    fn tokenizer(&self, cx: &Cx<'_>, texts: &[String]) -> anyhow::Result<Vec<u8>> {
+        let kept = cx.scratch()?.join("tokenizer.json");
+        if kept.exists() {
+            return Ok(fs_err::read(kept)?);
+        }
+        let mut stream = Stream::new(self.seed, "tokenizer rows");
+        let rows: Vec<String> = (0..self.tokenizer.generated_rows)
+            .map(|_| {
+                let row = world::rows(&mut stream);
+                format!("{} {}", row.input, row.target)
+            })
+            .collect();
+        let texts = texts.iter().flat_map(|text| paragraphs(text)).chain(rows.iter().map(String::as_str));
+        let TokenizerSettings { size, sentinels, rarest_character, .. } = self.tokenizer;
+        let json = tokens::train(texts, tokens::Training { size, sentinels, rarest_character })?;
+        replace(&kept, &json)?;
+        Ok(json)
+    }
+
+    fn learn(&self, cx: &Cx<'_>, pretrainer: &mut Pretrainer<'_>) -> anyhow::Result<Table> {
+        let mut curve: Vec<(u64, Losses)> = Vec::new();
+        if let Some(mut saved) = Checkpoint::load(cx)? {
+            curve = saved.word("curve")?;
+            let (weights, moments) = (saved.take("weights"), saved.take_moments());
+            pretrainer.restore(saved.step, weights, moments)?;
+        }
+        let mut sum = Losses::default();
+        while pretrainer.steps_done() < self.training.steps {
+            let losses = pretrainer.step()?;
+            sum = Losses { text: sum.text + losses.text, rows: sum.rows + losses.rows };
+            let step = pretrainer.steps_done();
+            if step.is_multiple_of(LOGGED) {
+                let mean = Losses { text: sum.text / LOGGED as f64, rows: sum.rows / LOGGED as f64 };
+                sum = Losses::default();
+                curve.push((step, mean));
+                let note = format!("text loss {:.3} · row loss {:.3}", mean.text, mean.rows);
+                cx.progress().step(step, self.training.steps, &note);
+            }
+            // Checkpoints fall on logged steps, so that a resumed run averages the same losses.
+            if step.is_multiple_of(SAVED) || (cx.stopped() && step.is_multiple_of(LOGGED)) {
+                let mut state = Checkpoint { step, ..Checkpoint::default() };
+                state.vectors.insert("weights".to_owned(), pretrainer.weights().data.clone());
+                state.put_moments(pretrainer.moments());
+                state.put_word("curve", &curve)?;
+                state.save(cx)?;
+                if cx.stopped() {
+                    return Err(Interrupted { step }.into());
+                }
+            }
+        }
+        Ok(Table::new(vec![
+            ("step", Column::Int(curve.iter().map(|(step, _)| *step as i64).collect())),
+            ("text_loss", Column::Float(curve.iter().map(|(_, losses)| losses.text).collect())),
+            ("row_loss", Column::Float(curve.iter().map(|(_, losses)| losses.rows).collect())),
+        ]))
+    }
+}
+
+fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Share of held-out rows of each skill that the model answers exactly, with no prompt.
+fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
+    let mut engine = Engine::new(weights);
+    let none = Prompt { values: Vec::new(), width: weights.dims.width };
+    let (mut names, mut accuracies) = (Vec::new(), Vec::new());
+    for skill in world::SKILLS {
+        let mut stream = Stream::new(0, &format!("held-out rows of {skill}"));
+        let rows: Vec<world::Row> = (0..GATE_ROWS).map(|_| world::row(skill, &mut stream)).collect();
+        let inputs = rows.iter().map(|row| tokens.encode(&row.input, 128)).collect::<Result<Vec<_>, _>>()?;
+        let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
+        let predictions = train::predict(&mut engine, &none, &inputs, 16);
+        let mut right = 0;
+        for (row, ids) in rows.iter().zip(predictions) {
+            right += usize::from(tokens.decode(&ids)? == row.target);
+        }
+        names.push((*skill).to_owned());
+        accuracies.push(100.0 * right as f64 / GATE_ROWS as f64);
+    }
+    Ok(Table::new(vec![("skill", Column::Text(names)), ("accuracy", Column::Float(accuracies))]))
+}

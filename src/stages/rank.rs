@@ -1,0 +1,73 @@
+//! `rank`: sources by the similarity of their embeddings to a target's (SPoT, section 3).
+
+use super::embed::Embedding;
+use super::{EMBEDDING, RANKING};
+use crate::data::{Column, Table};
+use crate::engine::context::Cx;
+use crate::engine::stage::{Input, Output, Refs, Stage};
+use crate::ml::similarity::Similarity;
+use anyhow::{Context, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Source prompts in order of similarity to a target.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rank {
+    /// Embeddings of the target: one, or several seeds, over which the similarity is averaged.
+    target: Refs,
+    /// Embeddings of the sources.
+    sources: Refs,
+    /// How similar two prompts are.
+    #[serde(default)]
+    metric: Similarity,
+}
+
+impl Stage for Rank {
+    const KIND: &'static str = "rank";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[Output { name: "ranking", of: RANKING }];
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::many("target", &self.target, EMBEDDING), Input::many("sources", &self.sources, EMBEDDING)]
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let read = |role: &str| -> anyhow::Result<Vec<Embedding>> {
+            cx.many(role)
+                .into_iter()
+                .map(|a| Embedding::read(&a.bytes()?))
+                .collect::<Result<_, _>>()
+                .with_context(|| format!("`{role}`"))
+        };
+        let (targets, sources) = (read("target")?, read("sources")?);
+        let first = targets.first().context("`target` names no embedding")?;
+        for other in targets.iter().chain(&sources) {
+            ensure!(
+                other.backbone == first.backbone && other.prompt.width == first.prompt.width,
+                "the embeddings of `{}` and `{}` belong to different backbones and cannot be compared",
+                first.task,
+                other.task
+            );
+        }
+        let mut rows = sources
+            .iter()
+            .map(|source| {
+                let mut sum = 0.0;
+                for target in &targets {
+                    sum += self.metric.of(&target.prompt, &source.prompt)?;
+                }
+                Ok((source, sum / targets.len() as f64))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        rows.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| (&a.task, &a.seed).cmp(&(&b.task, &b.seed))));
+        let table = Table::new(vec![
+            ("rank", Column::Int((1..=rows.len() as i64).collect())),
+            ("task", Column::Text(rows.iter().map(|(source, _)| source.task.clone()).collect())),
+            ("seed", Column::Text(rows.iter().map(|(source, _)| source.seed.clone()).collect())),
+            ("similarity", Column::Float(rows.iter().map(|(_, similarity)| *similarity).collect())),
+        ])
+        .with("target", &first.task);
+        cx.write("ranking", &table.to_parquet()?)
+    }
+}

@@ -1,0 +1,390 @@
+//! `tune`: a soft prompt learns a task through the frozen backbone (Lester et al. 2021).
+
+use super::backbone::{self, Model};
+use super::checkpoint::Checkpoint;
+use super::{CHECKPOINTS, CURVE, DATASET, PROMPT};
+use crate::data::{Column, Dataset, Table, read_dataset};
+use crate::engine::context::{Cx, Interrupted};
+use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Stage};
+use crate::ml::prompt::{self, Prompt};
+use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::random::Stream;
+use crate::ml::tasks::Split;
+use crate::ml::train::{Pair, Settings, Tuner};
+use anyhow::{Context, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One prompt, tuned on one task.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tune {
+    /// The frozen model.
+    pub backbone: Ref,
+    /// What the prompt learns.
+    pub data: Ref,
+    /// Where the prompt begins.
+    #[serde(default)]
+    pub init: Init,
+    /// P, number of rows of the prompt.
+    #[serde(default = "hundred")]
+    pub length: usize,
+    /// Seed of the initial prompt, the order of examples, and dropout.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps, batches, optimiser, evaluation.
+    #[serde(default)]
+    pub training: Settings,
+    /// Steps after which the prompt is kept besides the best one, for embeddings.
+    #[serde(default)]
+    pub keep_at: Vec<u64>,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+/// Where a prompt begins (SCIENCE a.7).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Init {
+    /// Embeddings drawn from the most common pieces of the vocabulary.
+    SampledVocabulary(Top),
+    /// The mean embedding of each label's pieces, then sampled vocabulary.
+    ClassLabels(Top),
+    /// The embeddings of a text's pieces, then sampled vocabulary.
+    Text(String),
+    /// Uniform random numbers.
+    Uniform(Range),
+    /// A tuned prompt: this is soft prompt transfer.
+    Prompt(Ref),
+    /// A weighted average of tuned prompts; weights by `task,seed` of the prompt.
+    Average(Average),
+}
+
+/// How much of the vocabulary counts as common.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Top {
+    /// The first ids, which are the most common pieces.
+    top: usize,
+}
+
+/// A range of numbers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Range {
+    /// Smallest.
+    low: f64,
+    /// Bound that is not reached.
+    high: f64,
+}
+
+/// Prompts and their weights.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Average {
+    /// The prompts.
+    pub prompts: Refs,
+    /// Weight by `task,seed`; they must sum to 1.
+    pub weights: BTreeMap<String, f64>,
+}
+
+impl Default for Top {
+    fn default() -> Self {
+        Self { top: 5000 }
+    }
+}
+
+impl Default for Range {
+    fn default() -> Self {
+        Self { low: -0.5, high: 0.5 }
+    }
+}
+
+impl Default for Init {
+    fn default() -> Self {
+        Self::SampledVocabulary(Top::default())
+    }
+}
+
+/// Longest prompt: beyond, attention over the prompt costs more than the text.
+const LONGEST: usize = 4096;
+
+impl Stage for Tune {
+    const KIND: &'static str = "tune";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[
+        Output { name: "prompt", of: PROMPT },
+        Output { name: "checkpoints", of: CHECKPOINTS },
+        Output { name: "curve", of: CURVE },
+    ];
+
+    fn inputs(&self) -> Vec<Input> {
+        let mut inputs = vec![backbone::input(&self.backbone), Input::one("data", &self.data, DATASET)];
+        match &self.init {
+            Init::Prompt(prompt) => inputs.push(Input::one("init.prompt", prompt, PROMPT)),
+            Init::Average(average) => inputs.push(Input::many("init.average.prompts", &average.prompts, PROMPT)),
+            _ => {}
+        }
+        inputs
+    }
+
+    fn check(&self) -> Result<(), Issue> {
+        self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
+        if self.length == 0 || self.length > LONGEST {
+            return Err(Issue::new("length", format!("is {}, expected 1 to {LONGEST}", self.length)));
+        }
+        if let Some(step) = self.keep_at.iter().find(|step| **step > self.training.steps) {
+            let steps = self.training.steps;
+            return Err(Issue::new("keep_at", format!("asks for step {step}, but tuning ends after {steps}")));
+        }
+        match &self.init {
+            Init::Uniform(range) if !(range.low < range.high && range.low.is_finite() && range.high.is_finite()) => {
+                Err(Issue::new("init.uniform", "expected `low` below `high`"))
+            }
+            Init::Average(average) if (average.weights.values().sum::<f64>() - 1.0).abs() > 1e-6 => {
+                let sum: f64 = average.weights.values().sum();
+                Err(Issue::new("init.average.weights", format!("sum to {sum}, expected 1")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let backbone = cx.one("backbone")?.clone();
+        let model = Model::load(cx, &backbone)?;
+        let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
+        let prompt = self.initial(cx, &model, &dataset)?;
+        let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
+        let mut run = Run {
+            tuner: Tuner::new(&model.weights, train, self.training.clone(), prompt.clone(), self.seed)?,
+            progress: Kept {
+                best: prompt,
+                best_score: None,
+                best_step: 0,
+                kept: BTreeMap::new(),
+                curve: Curve::default(),
+            },
+        };
+        run.go(self, cx, &model, &dataset)?;
+        let Kept { best, best_score, best_step, kept, curve } = run.progress;
+        let describe = |step: u64, score: Option<f64>| {
+            let mut metadata = BTreeMap::from([
+                ("task".to_owned(), dataset.task.name.clone()),
+                ("seed".to_owned(), self.seed.to_string()),
+                ("step".to_owned(), step.to_string()),
+                ("backbone".to_owned(), backbone.digest.to_string()),
+            ]);
+            if let Some(score) = score {
+                metadata.insert("score".to_owned(), score.to_string());
+            }
+            metadata
+        };
+        cx.write("prompt", &PromptFile::of(best, describe(best_step, best_score)).to_bytes())?;
+        let prompts = kept.into_iter().map(|(step, prompt)| (format!("step_{step}"), prompt)).collect();
+        let metadata = describe(self.training.steps, None);
+        cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
+        cx.write("curve", &curve.table().to_parquet()?)
+    }
+}
+
+impl Tune {
+    fn initial(&self, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<Prompt> {
+        let weights = &model.weights;
+        let width = weights.dims.width;
+        let mut stream = Stream::new(self.seed, "initial prompt");
+        let sampled = |top: usize, stream: &mut Stream| {
+            // Ids beyond the tokenizer's are rows of padding that were never trained.
+            prompt::sampled_vocabulary(weights, self.length, top.min(model.tokens.size()), stream)
+        };
+        Ok(match &self.init {
+            Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
+            Init::ClassLabels(Top { top }) => {
+                let labels = dataset
+                    .task
+                    .labels
+                    .iter()
+                    .map(|label| model.tokens.pieces(label))
+                    .collect::<Result<Vec<_>, _>>()?;
+                prompt::class_labels(weights, &labels, sampled(*top, &mut stream))
+            }
+            Init::Text(text) => {
+                prompt::text(weights, &model.tokens.pieces(text)?, sampled(Top::default().top, &mut stream))
+            }
+            Init::Uniform(Range { low, high }) => prompt::uniform(self.length, width, *low, *high, &mut stream),
+            Init::Prompt(_) => self.fitting(&cx.one("init.prompt")?.bytes()?, width)?.1,
+            Init::Average(average) => {
+                let mut values = vec![0.0f64; self.length * width];
+                let mut used = 0;
+                for artifact in cx.many("init.average.prompts") {
+                    let (name, prompt) = self.fitting(&artifact.bytes()?, width)?;
+                    let weight = average
+                        .weights
+                        .get(&name)
+                        .with_context(|| format!("`init.average.weights` has no weight for the prompt `{name}`"))?;
+                    values.iter_mut().zip(&prompt.values).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+                    used += 1;
+                }
+                ensure!(
+                    used == average.weights.len(),
+                    "`init.average.weights` names {} prompts, {used} are given",
+                    average.weights.len()
+                );
+                Prompt { values: values.into_iter().map(|x| x as f32).collect(), width }
+            }
+        })
+    }
+
+    /// Name and values of a prompt from which this one can begin.
+    fn fitting(&self, bytes: &[u8], width: usize) -> anyhow::Result<(String, Prompt)> {
+        let file = PromptFile::from_bytes(bytes).context("`init`")?;
+        let name = file.name();
+        let prompt = file.prompt(prompt_file::PROMPT).context("`init`")?.clone();
+        prompt.fits(width).with_context(|| format!("`init`: the prompt `{name}`"))?;
+        let length = prompt.length();
+        ensure!(
+            length == self.length,
+            "`init`: the prompt `{name}` has {length} rows, but `length` is {}; a prompt starts another of its own length",
+            self.length
+        );
+        Ok((name, prompt))
+    }
+}
+
+/// A tuning at work, and what it keeps.
+struct Run<'w, 'd> {
+    tuner: Tuner<'w, 'd>,
+    progress: Kept,
+}
+
+struct Kept {
+    best: Prompt,
+    best_score: Option<f64>,
+    best_step: u64,
+    kept: BTreeMap<u64, Prompt>,
+    curve: Curve,
+}
+
+/// A row for each evaluation: mean training loss of a token since the last one, and the validation score.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Curve {
+    steps: Vec<u64>,
+    losses: Vec<Option<f64>>,
+    scores: Vec<Option<f64>>,
+}
+
+impl Curve {
+    fn table(&self) -> Table {
+        Table::new(vec![
+            ("step", Column::Int(self.steps.iter().map(|step| *step as i64).collect())),
+            ("loss", Column::OptFloat(self.losses.clone())),
+            ("score", Column::OptFloat(self.scores.clone())),
+        ])
+    }
+}
+
+impl Run<'_, '_> {
+    /// Evaluate if due, keep if asked, save, step: until the end.
+    fn go(&mut self, stage: &Tune, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<()> {
+        let settings = &stage.training;
+        let mut losses = Vec::new();
+        let mut stale_evaluations = 0;
+        if let Some(saved) = Checkpoint::load(cx)? {
+            stale_evaluations = self.restore(saved)?;
+        }
+        loop {
+            let step = self.tuner.steps_done();
+            if stage.keep_at.contains(&step) {
+                self.progress.kept.insert(step, self.tuner.prompt().clone());
+            }
+            let resumed = self.progress.curve.steps.last() == Some(&step);
+            if settings.evaluates_at(step) && !resumed {
+                let improved = self.evaluate(model, dataset, &mut losses)?;
+                stale_evaluations = if improved { 0 } else { stale_evaluations + 1 };
+                let (loss, score) = (self.progress.curve.losses.last(), self.progress.curve.scores.last());
+                cx.progress().step(step, settings.steps, &note(loss.copied().flatten(), score.copied().flatten()));
+                let patient = settings.patience == 0 || stale_evaluations < settings.patience;
+                // Steps that must be kept are reached whatever the score does.
+                if !patient && stage.keep_at.iter().all(|keep| *keep <= step) {
+                    return Ok(());
+                }
+                // Evaluations are where nothing but the prompts and the optimiser is under way.
+                if step < settings.steps {
+                    self.save(cx, stale_evaluations)?;
+                }
+            }
+            if step >= settings.steps {
+                return Ok(());
+            }
+            if cx.stopped() {
+                let step = self.progress.curve.steps.last().copied().unwrap_or(0);
+                return Err(Interrupted { step }.into());
+            }
+            let loss = self.tuner.step()?;
+            losses.push(loss.mean());
+        }
+    }
+
+    fn save(&self, cx: &Cx<'_>, stale_evaluations: u64) -> anyhow::Result<()> {
+        let Kept { best, best_score, best_step, kept, curve } = &self.progress;
+        let mut state = Checkpoint { step: self.tuner.steps_done(), ..Checkpoint::default() };
+        state.vectors.insert("prompt".to_owned(), self.tuner.prompt().values.clone());
+        state.vectors.insert("best".to_owned(), best.values.clone());
+        for (step, prompt) in kept {
+            state.vectors.insert(format!("kept_{step}"), prompt.values.clone());
+        }
+        state.put_moments(self.tuner.moments());
+        state.put_word("progress", &(best_score, best_step, curve, stale_evaluations))?;
+        state.save(cx)
+    }
+
+    /// Takes up a saved state; the number of evaluations without improvement in it.
+    fn restore(&mut self, mut saved: Checkpoint) -> anyhow::Result<u64> {
+        let width = self.tuner.prompt().width;
+        let (best_score, best_step, curve, stale_evaluations) = saved.word("progress")?;
+        let prompt = Prompt { values: saved.take("prompt"), width };
+        let best = Prompt { values: saved.take("best"), width };
+        let moments = saved.take_moments();
+        let mut kept = BTreeMap::new();
+        for (name, values) in saved.vectors {
+            let step = name.strip_prefix("kept_").and_then(|step| step.parse().ok());
+            kept.insert(step.with_context(|| format!("`{name}` in a saved state"))?, Prompt { values, width });
+        }
+        self.tuner.restore(saved.step, prompt, moments)?;
+        self.progress = Kept { best, best_score, best_step, kept, curve };
+        Ok(stale_evaluations)
+    }
+
+    /// Scores the prompt on the validation split; whether it is the best so far. Without such a split the last is best.
+    fn evaluate(&mut self, model: &Model, dataset: &Dataset, losses: &mut Vec<f64>) -> anyhow::Result<bool> {
+        let step = self.tuner.steps_done();
+        let prompt = self.tuner.prompt().clone();
+        let score = match dataset.examples(Split::Validation) {
+            [] => None,
+            _ => {
+                let answers =
+                    super::evaluate::answers(self.tuner.engine(), model, &prompt, dataset, Split::Validation)?;
+                Some(dataset.task.score(&answers, dataset.examples(Split::Validation)).score)
+            }
+        };
+        let Kept { best, best_score, best_step, curve, .. } = &mut self.progress;
+        let loss = (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
+        losses.clear();
+        curve.steps.push(step);
+        curve.losses.push(loss);
+        curve.scores.push(score);
+        let improved = score.is_none_or(|score| best_score.is_none_or(|best| score > best));
+        if improved {
+            (*best, *best_score, *best_step) = (prompt, score, step);
+        }
+        Ok(improved)
+    }
+}
+
+fn note(loss: Option<f64>, score: Option<f64>) -> String {
+    let loss = loss.map(|loss| format!("loss {loss:.3}"));
+    let score = score.map(|score| format!("score {score:.1}"));
+    loss.into_iter().chain(score).collect::<Vec<_>>().join(" · ")
+}

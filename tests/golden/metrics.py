@@ -1,0 +1,131 @@
+"""Writes metrics.json: measures of random data by scikit-learn and SciPy, and by a plain SQuAD scorer written here.
+
+    pip install numpy scipy scikit-learn
+    python tests/golden/metrics.py > tests/golden/metrics.json
+"""
+
+import collections
+import json
+import platform
+import re
+import string
+
+import numpy as np
+import scipy.special
+import scipy.stats
+import sklearn
+import sklearn.metrics
+
+random = np.random.default_rng(20260101)
+
+
+def classes():
+    """Targets and predictions with outputs that are no class (-1), skewed and constant cases included."""
+    for number in range(24):
+        n_classes = 2 + number % 3
+        count = int(random.integers(1, 60))
+        skew = random.dirichlet(np.ones(n_classes) * random.choice([0.2, 1.0, 10.0]))
+        targets = random.choice(n_classes, size=count, p=skew)
+        noise = random.choice(np.arange(-1, n_classes), size=count)
+        predictions = np.where(random.random(count) < 0.5, targets, noise)
+        if number % 8 == 7:
+            predictions = np.full(count, int(random.integers(-1, n_classes)))
+        groups = [f"g{g}" for g in random.integers(0, 1 + count // 3, size=count)]
+        by_group = collections.defaultdict(list)
+        for group, target, prediction in zip(groups, targets, predictions):
+            by_group[group].append(target == prediction)
+        case = {
+            "classes": n_classes,
+            "targets": targets.tolist(),
+            "predictions": predictions.tolist(),
+            "groups": groups,
+            "accuracy": 100 * sklearn.metrics.accuracy_score(targets, predictions),
+            "macro_f1": 100 * sklearn.metrics.f1_score(
+                targets, predictions, labels=range(n_classes), average="macro", zero_division=0
+            ),
+            "matthews": 100 * sklearn.metrics.matthews_corrcoef(targets, predictions),
+            "group_exact_match": 100 * float(np.mean([all(right) for right in by_group.values()])),
+        }
+        if n_classes == 2:
+            settled = np.where(predictions == -1, 1 - targets, predictions)
+            case["binary_f1"] = 100 * sklearn.metrics.f1_score(targets, settled, zero_division=0)
+        yield case
+
+
+def correlations():
+    for number in range(30):
+        count = int(random.integers(3, 50))
+        x = random.normal(size=count)
+        y = random.normal(size=count) + random.choice([0.0, 0.3, 3.0, -30.0]) * x
+        if number % 3 == 0:  # ties
+            x, y = np.round(x, 0) + np.arange(count) % 2, np.round(y, 0) + np.arange(count) % 3
+        if number % 3 == 1:  # similarities against scores: small spread on a large mean
+            x, y = 0.5 + 0.01 * x, 80.0 + y
+        pearson, spearman = scipy.stats.pearsonr(x, y), scipy.stats.spearmanr(x, y)
+        yield {
+            "x": x.tolist(),
+            "y": y.tolist(),
+            "pearson": {"r": float(pearson.statistic), "p": float(pearson.pvalue)},
+            "spearman": {"r": float(spearman.statistic), "p": float(spearman.pvalue)},
+        }
+
+
+def incomplete_beta():
+    for a in [0.5, 1.0, 2.5, 23.0, 500.0]:
+        for b in [0.5, 1.0, 7.0]:
+            for x in [1e-12, 0.01, 0.3, 0.5, 0.9, 0.9999]:
+                yield {"a": a, "b": b, "x": x, "value": float(scipy.special.betainc(a, b, x))}
+
+
+def normalized(text):
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def overlap(answer, prediction):
+    answer, prediction = normalized(answer).split(), normalized(prediction).split()
+    same = sum(min(answer.count(token), prediction.count(token)) for token in set(answer))
+    if same == 0:
+        return 0.0
+    # The harmonic mean of precision and recall, written differently from the official script.
+    return 2 * same / (len(answer) + len(prediction))
+
+
+def squad():
+    words = ["the", "a", "An", "Paris", "paris,", "$12", "12", "U.S.", "—", "über", "Theatre", "  ", "\t", "…the", "of", "O'Neil"]
+    text = lambda: " ".join(random.choice(words, size=int(random.integers(0, 6))))
+    for _ in range(12):
+        count = int(random.integers(1, 20))
+        answers = [[text() for _ in range(int(random.integers(1, 4)))] for _ in range(count)]
+        predictions = [text() if random.random() < 0.6 else given[0].upper() for given in answers]
+        pairs = list(zip(answers, predictions))
+        exact = [max(normalized(a) == normalized(p) for a in given) for given, p in pairs]
+        yield {
+            "answers": answers,
+            "predictions": predictions,
+            "exact_match": 100 * float(np.mean(exact)),
+            "token_f1": 100 * float(np.mean([max(overlap(a, p) for a in given) for given, p in pairs])),
+        }
+
+
+golden = {
+    "versions": {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+    },
+    "classes": list(classes()),
+    "correlations": list(correlations()),
+    "incomplete_beta": list(incomplete_beta()),
+    "squad": list(squad()),
+}
+# One case a line keeps the file readable in a diff.
+parts = []
+for name, value in golden.items():
+    if isinstance(value, list):
+        lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in value)
+        parts.append(f'"{name}": [\n{lines}\n]')
+    else:
+        parts.append(f'"{name}": {json.dumps(value)}')
+print("{\n" + ",\n".join(parts) + "\n}")
