@@ -6,7 +6,7 @@ use super::digest::{Digest, Key};
 use super::files;
 use super::journal;
 use super::plan::Plan;
-use super::state::{State, survey};
+use super::state::{Question, State, survey};
 use super::store::{Damage, Store};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -163,7 +163,7 @@ impl Audit {
 
     /// From every result of the plan to what it was made from, until only files are left.
     fn follow(&mut self, store: &Arc<Store>, plan: &Plan, catalog: &Catalog) -> anyhow::Result<()> {
-        let states = survey(plan, store, &BTreeSet::new())?;
+        let states = survey(plan, store, &Question::default())?;
         let cached: Vec<_> = states.iter().filter(|job| job.state == State::Cached).collect();
         let mut open: Vec<Key> = cached.iter().filter_map(|job| job.key).collect();
         let mut lineage = Lineage { jobs: states.len(), cached: cached.len(), ..Lineage::default() };

@@ -107,6 +107,19 @@ impl Jobs {
         jobs
     }
 
+    /// The jobs called `only`, and everything upstream of them; all if `None`.
+    pub(super) fn wanted(&self, only: Option<&BTreeSet<String>>) -> BTreeSet<Id> {
+        let asked = |id: &Id| only.is_none_or(|only| only.contains(&self.get(*id).name));
+        let mut open: Vec<Id> = (0..self.len()).filter(asked).collect();
+        let mut wanted = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            if wanted.insert(id) {
+                open.extend(self.upstream(id));
+            }
+        }
+        wanted
+    }
+
     /// Adds the jobs that `parent` asks for.
     ///
     /// # Errors

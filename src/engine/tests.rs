@@ -4,7 +4,7 @@ use super::audit::audit;
 use super::digest::Key;
 use super::plan::{Plan, Source};
 use super::run::{Ending, Fault};
-use super::state::{State, survey};
+use super::state::{Question, State, survey};
 use super::toys::{Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ fn reader(job: Concat, path: &Path) -> Plan {
 }
 
 fn states(yard: &Yard, plan: &Plan) -> Vec<(String, String, Vec<String>)> {
-    let states = survey(plan, &yard.store, &BTreeSet::new()).unwrap();
+    let states = survey(plan, &yard.store, &Question::default()).unwrap();
     let reasons = |reasons: &[super::state::Reason]| reasons.iter().map(ToString::to_string).collect();
     states.into_iter().map(|job| (job.job, job.state.to_string(), reasons(&job.reasons))).collect()
 }
@@ -44,7 +44,7 @@ fn state(yard: &Yard, plan: &Plan, job: &str) -> (String, Vec<String>) {
 }
 
 fn key(yard: &Yard, plan: &Plan) -> Key {
-    survey(plan, &yard.store, &BTreeSet::new()).unwrap().pop().unwrap().key.unwrap()
+    survey(plan, &yard.store, &Question::default()).unwrap().pop().unwrap().key.unwrap()
 }
 
 // ---- what runs again ----------------------------------------------------------------------------------------------------
@@ -422,7 +422,7 @@ fn a_killed_run_costs_only_the_step_it_was_at() {
     child.kill().unwrap();
     child.wait().unwrap();
     let plan = victim_plan(&folder);
-    let State::Interrupted(step) = survey(&plan, &yard.store, &BTreeSet::new()).unwrap()[1].state else {
+    let State::Interrupted(step) = survey(&plan, &yard.store, &Question::default()).unwrap()[1].state else {
         panic!("{:?}", states(&yard, &plan))
     };
     assert!((10..20_000).contains(&step), "{step}");
