@@ -77,7 +77,7 @@ fn resolve(path: &Path, text: &str, kinds: &[Kind], options: &Options<'_>) -> Re
     let environment = environment(&root, options.environment, &mut found);
     let nothing = Node::new(Value::Map(Vec::new()), Place::default());
     let scope = Scope { vars: root.get("vars").unwrap_or(&nothing), environment: &environment, matrix: Vec::new() };
-    let mut builder = Builder { kinds, found, stages: Vec::new(), jobs: Vec::new() };
+    let mut builder = Builder { kinds, found, stages: Vec::new(), jobs: Vec::new(), broken: BTreeSet::new() };
     match root.get("stages") {
         Some(stages) if !stages.entries().is_empty() => builder.stages(stages, &scope),
         Some(stages) => builder.found.at(stages.place, "`stages` is empty; a manifest needs at least one"),
@@ -270,6 +270,8 @@ struct Builder<'k> {
     found: Found,
     stages: Vec<Stage>,
     jobs: Vec<Draft>,
+    /// Stages with mistakes; references to them are not judged.
+    broken: BTreeSet<String>,
 }
 
 impl Builder<'_> {
@@ -294,10 +296,16 @@ impl Builder<'_> {
     }
 
     fn stage(&mut self, name: &Key, node: &Node, scope: &Scope<'_>) {
-        let Some(kind) = self.kind(name, node) else { return };
+        let Some(kind) = self.kind(name, node) else {
+            self.broken.insert(name.text.clone());
+            return;
+        };
         let entries = node.entries().iter().filter(|(key, _)| key.text != "kind" && key.text != "matrix");
         let params = Node::new(Value::Map(entries.cloned().collect()), name.place);
-        let Some(matrix) = self.matrix(node, scope) else { return };
+        let Some(matrix) = self.matrix(node, scope) else {
+            self.broken.insert(name.text.clone());
+            return;
+        };
         let keys: Vec<String> = matrix.iter().map(|(key, _)| key.clone()).collect();
         let count = matrix.iter().try_fold(1usize, |product, (_, values)| product.checked_mul(values.len()));
         if count.is_none_or(|count| count.saturating_add(self.jobs.len()) > MOST_JOBS) {
@@ -321,7 +329,10 @@ impl Builder<'_> {
                     self.jobs.push(Draft { name: job_name, stage: index, job, params });
                 }
                 // The other jobs would say the same with another value.
-                None => break,
+                None => {
+                    self.broken.insert(name.text.clone());
+                    break;
+                }
             }
         }
     }
@@ -441,7 +452,8 @@ impl Builder<'_> {
         for (index, draft) in self.jobs.iter().enumerate() {
             for input in draft.job.inputs() {
                 match self.input(draft, input) {
-                    Ok(input) => graph[NodeIndex::new(index)].inputs.push(input),
+                    Ok(Some(input)) => graph[NodeIndex::new(index)].inputs.push(input),
+                    Ok(None) => {}
                     Err(problem) => problems.push(problem),
                 }
             }
@@ -468,28 +480,32 @@ impl Builder<'_> {
         graph
     }
 
-    fn input(&self, draft: &Draft, input: Input) -> Result<PlannedInput, Problem> {
+    /// What an input stands for; `None` if that cannot be judged.
+    fn input(&self, draft: &Draft, input: Input) -> Result<Option<PlannedInput>, Problem> {
         match input {
             Input::Artifacts { field, refs, of, many } => {
                 let mut sources = Vec::new();
                 for reference in &refs {
                     let place = place_of_text(draft.params.at(&field), &reference.0);
+                    if reference::parse(&reference.0).is_ok_and(|parsed| self.broken.contains(parsed.stage)) {
+                        return Ok(None);
+                    }
                     let found = self.reference(draft, reference, of, many);
                     sources.extend(found.map_err(|message| Problem::new(place, message))?);
                 }
                 if many {
-                    return Ok(PlannedInput { role: field, source: Source::Outputs(sources) });
+                    return Ok(Some(PlannedInput { role: field, source: Source::Outputs(sources) }));
                 }
                 let (job, output) = sources[0];
-                Ok(PlannedInput { role: field, source: Source::Output(job, output) })
+                Ok(Some(PlannedInput { role: field, source: Source::Output(job, output) }))
             }
             Input::File { field, path } => {
                 let path = self.path(draft, &field, &path)?;
-                Ok(PlannedInput { role: field, source: Source::File(path) })
+                Ok(Some(PlannedInput { role: field, source: Source::File(path) }))
             }
             Input::Folder { field, path, pick } => {
                 let path = self.path(draft, &field, &path)?;
-                Ok(PlannedInput { role: field, source: Source::Folder(path, pick) })
+                Ok(Some(PlannedInput { role: field, source: Source::Folder(path, pick) }))
             }
         }
     }

@@ -296,11 +296,16 @@ impl Kind {
             version: S::VERSION,
             outputs: S::OUTPUTS,
             expands: S::EXPANDS,
-            parse: |value| match serde_path_to_error::deserialize::<_, S>(value) {
-                Ok(stage) => Ok(Box::new(stage)),
-                Err(error) => {
-                    let path = error.path().to_string();
-                    Err(Issue::new(if path == "." { String::new() } else { path }, error.into_inner().to_string()))
+            parse: |value| {
+                let mut track = serde_path_to_error::Track::new();
+                let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
+                // Choices are written `name: settings`, not as YAML tags.
+                match serde_yaml::with::singleton_map_recursive::deserialize::<S, _>(deserializer) {
+                    Ok(stage) => Ok(Box::new(stage)),
+                    Err(error) => {
+                        let path = track.path().to_string();
+                        Err(Issue::new(if path == "." { String::new() } else { path }, error.to_string()))
+                    }
                 }
             },
             schema: |generator| generator.subschema_for::<S>(),
