@@ -156,6 +156,8 @@ pub struct Summary {
     pub seconds: f64,
     /// The worst that happened.
     pub fault: Option<Fault>,
+    /// Jobs with a result: name, kind and key, in the order in which they ended.
+    pub results: Vec<(String, &'static str, Key)>,
 }
 
 impl Fault {
@@ -281,24 +283,10 @@ impl<'a> Scheduler<'a> {
             halted: false,
             started: Instant::now(),
         };
-        for id in scheduler.wanted() {
+        for id in scheduler.jobs.wanted(crew.settings.only.as_ref()) {
             scheduler.admit(id);
         }
         scheduler
-    }
-
-    /// The jobs that were asked for, and everything upstream of them.
-    fn wanted(&self) -> BTreeSet<Id> {
-        let only = &self.crew.settings.only;
-        let asked = |id: &Id| only.as_ref().is_none_or(|only| only.contains(&self.jobs.get(*id).name));
-        let mut open: Vec<Id> = (0..self.jobs.len()).filter(asked).collect();
-        let mut wanted = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if wanted.insert(id) {
-                open.extend(self.jobs.upstream(id));
-            }
-        }
-        wanted
     }
 
     /// Makes a job part of the run.
@@ -475,6 +463,9 @@ impl<'a> Scheduler<'a> {
         let known = self.jobs.get(id);
         let (job, stage, kind) = (known.name.clone(), known.stage.clone(), known.kind.name);
         let outcome = Outcome { job, stage, kind, ending, key, reasons, seconds, error };
+        if let (Ending::Executed | Ending::Cached, Some(key)) = (ending, key) {
+            self.summary.results.push((outcome.job.clone(), kind, key));
+        }
         self.crew.watch.ended(&outcome);
         Ok(self.journal.add(outcome.event())?)
     }
