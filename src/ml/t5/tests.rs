@@ -6,7 +6,7 @@ use super::{Dims, Weights};
 use crate::ml::batch::Batch;
 use crate::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use crate::ml::random::Stream;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 
 const PLAIN: CrossEntropy = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
 const Z_LOSS: CrossEntropy = CrossEntropy { z_loss: 1e-2, label_smoothing: 0.0 };
@@ -138,8 +138,7 @@ fn engines_agree(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing:
     }
 
     let vars = reference.unfreeze().unwrap();
-    let (sums, _) =
-        reference.loss(&tensors(&prompts, width, DType::F32), &batch, settings, dropout.as_ref()).unwrap();
+    let (sums, _) = reference.loss(&tensors(&prompts, width, DType::F32), &batch, settings, dropout.as_ref()).unwrap();
     let store = sums.sum_all().unwrap().backward().unwrap();
     for slot in weights.layout.slots() {
         let expected = doubles(store.get(&vars[&slot.name]).unwrap());
@@ -179,4 +178,164 @@ fn engines_agree_under_dropout() {
         engines_agree(tiny(false), &[5, 0, 3], Z_LOSS, Some(sharing));
     }
     engines_agree(wide(true), &[5, 0, 3], PLAIN, Some(Sharing::Sequence));
+}
+
+/// The examples of one run, its dropout keys, and the run's own numbering.
+fn alone(batch: &Batch, dropout: &Dropout, run: usize) -> (Batch, Dropout) {
+    let mut own = Batch::default();
+    let mut keys = Vec::new();
+    for example in (0..batch.len()).filter(|example| batch.run[*example] == run) {
+        own.push(0, batch.inputs.row(example), batch.targets.row(example));
+        keys.push(dropout.keys[example]);
+    }
+    (own, Dropout { keys, ..dropout.clone() })
+}
+
+fn joint_runs_equal_separate_runs(dims: Dims, lengths: &[usize]) {
+    let weights = weights(dims, 2);
+    let (prompts, batch) = (prompts(weights.dims.width, lengths), batch(weights.dims.vocab));
+    for sharing in [Sharing::Sequence, Sharing::Element] {
+        let dropout = dropout(&batch, sharing);
+        let (losses, d_prompts, _) = gradients(&weights, &prompts, &batch, Z_LOSS, Some(&dropout));
+        for run in 0..prompts.len() {
+            let (batch, dropout) = alone(&batch, &dropout, run);
+            let prompts = &prompts[run..=run];
+            let (loss, d_prompt, _) = gradients(&weights, prompts, &batch, Z_LOSS, Some(&dropout));
+            assert_eq!(losses[run].sum.to_bits(), loss[0].sum.to_bits(), "loss of run {run}");
+            assert!(d_prompts[run] == d_prompt[0], "gradient of run {run}");
+        }
+    }
+}
+
+#[test]
+fn joint_runs_equal_separate_runs_bit_for_bit() {
+    for gated in [true, false] {
+        joint_runs_equal_separate_runs(tiny(gated), &[5, 0, 3]);
+        joint_runs_equal_separate_runs(wide(gated), &[5, 0, 3]);
+        joint_runs_equal_separate_runs(Dims { width: 32, head_width: 8, vocab: 1500, ..wide(gated) }, &[1, 1, 70]);
+    }
+}
+
+#[test]
+fn an_example_without_target_has_no_part_in_loss_and_gradients() {
+    let weights = weights(tiny(true), 2);
+    let prompts = prompts(weights.dims.width, &[2]);
+    let (mut batch, mut engine) = (Batch::default(), Engine::new(&weights));
+    batch.push(0, &[4, 5, 1], &[6, 1]);
+    let run = |engine: &mut Engine<'_>, batch: &Batch| {
+        let mut d_prompts = zeros(&prompts);
+        let gradients = Gradients { prompts: &mut d_prompts, weights: None };
+        (engine.gradients(&slices(&prompts), batch, PLAIN, None, gradients), d_prompts)
+    };
+    let expected = run(&mut engine, &batch);
+    let mut larger = batch.clone();
+    larger.push(0, &[9, 8, 7, 1], &[3, 2, 1]);
+    run(&mut engine, &larger);
+    batch.push(0, &[9, 8, 7, 1], &[]);
+    assert!(run(&mut engine, &batch) == expected, "what an earlier batch left behind was used");
+}
+
+#[test]
+fn an_engine_keeps_nothing_from_an_earlier_batch() {
+    let weights = weights(tiny(true), 2);
+    let prompts = prompts(weights.dims.width, &[5, 0, 3]);
+    let batch = batch(weights.dims.vocab);
+    let (small, dropout) = alone(&batch, &dropout(&batch, Sharing::Element), 1);
+    let run = |engine: &mut Engine<'_>, prompts: &[Vec<f32>], batch: &Batch, dropout: Option<&Dropout>| {
+        let (mut d_prompts, mut d_weights) = (zeros(prompts), vec![0.0; weights.data.len()]);
+        let gradients = Gradients { prompts: &mut d_prompts, weights: Some(&mut d_weights) };
+        (engine.gradients(&slices(prompts), batch, PLAIN, dropout, gradients), d_prompts, d_weights)
+    };
+    let mut used = Engine::new(&weights);
+    run(&mut used, &prompts, &batch, None);
+    let fresh = run(&mut Engine::new(&weights), &prompts[1..2], &small, Some(&dropout));
+    assert!(run(&mut used, &prompts[1..2], &small, Some(&dropout)) == fresh);
+    assert!(
+        used.losses(&slices(&prompts), &batch, PLAIN) == Engine::new(&weights).losses(&slices(&prompts), &batch, PLAIN)
+    );
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for dims in [tiny(true), wide(true), wide(false)] {
+        let weights = weights(dims, 2);
+        let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
+        let dropout = dropout(&batch, Sharing::Sequence);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| gradients(&weights, &prompts, &batch, Z_LOSS, Some(&dropout)))
+        };
+        let one = on(1);
+        for threads in [2, 3] {
+            let several = on(threads);
+            assert!(several.0 == one.0, "losses on {threads} threads");
+            assert!(several.1 == one.1, "gradients of the prompts on {threads} threads");
+            assert!(several.2 == one.2, "gradients of the weights on {threads} threads");
+        }
+    }
+}
+
+/// Sum of the losses of all runs, in f64.
+fn exact_loss(reference: &Reference, prompts: &[Tensor], batch: &Batch, dropout: Option<&Dropout>) -> f64 {
+    let (sums, _) = reference.loss(prompts, batch, Z_LOSS, dropout).unwrap();
+    doubles(&sums).iter().sum()
+}
+
+/// The prompts' gradients against central differences of the f64 loss through the whole model: candle's in f64, and
+/// those of the fast engine in f32.
+fn gradient_matches_finite_differences(dims: Dims, sharing: Option<Sharing>) {
+    const STEP: f64 = 1e-4;
+    let weights = weights(dims, 4);
+    let width = weights.dims.width;
+    let (prompts, batch) = (prompts(width, &[3, 0, 2]), batch(weights.dims.vocab));
+    let dropout = sharing.map(|sharing| dropout(&batch, sharing));
+    let reference = Reference::new(&weights, DType::F64, &Device::Cpu).unwrap();
+    let (_, fast, _) = gradients(&weights, &prompts, &batch, Z_LOSS, dropout.as_ref());
+
+    let given = tensors(&prompts, width, DType::F64);
+    let vars: Vec<Var> = given.iter().map(|p| Var::from_tensor(p).unwrap()).collect();
+    let variables: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let (sums, _) = reference.loss(&variables, &batch, Z_LOSS, dropout.as_ref()).unwrap();
+    let store = sums.sum_all().unwrap().backward().unwrap();
+
+    for run in [0, 2] {
+        let values = doubles(&given[run]);
+        let shape = given[run].shape();
+        let differences: Vec<f64> = (0..values.len())
+            .map(|i| {
+                let at = |shift: f64| {
+                    let mut moved = values.clone();
+                    moved[i] += shift;
+                    let mut prompts = given.clone();
+                    prompts[run] = Tensor::from_vec(moved, shape, &Device::Cpu).unwrap();
+                    exact_loss(&reference, &prompts, &batch, dropout.as_ref())
+                };
+                (at(STEP) - at(-STEP)) / (2.0 * STEP)
+            })
+            .collect();
+        let exact = distance(doubles(store.get(&vars[run]).unwrap()), &differences);
+        println!(
+            "run {run}: reference in f64 {exact:.2e}, fast engine {:.2e}",
+            distance(wide_copy(&fast[run]), &differences)
+        );
+        assert!(exact < 1e-5, "reference, run {run}: {exact}");
+        let fast = distance(wide_copy(&fast[run]), &differences);
+        assert!(fast < 1e-4, "fast engine, run {run}: {fast}");
+    }
+}
+
+#[test]
+fn prompt_gradients_match_finite_differences_on_v1_1() {
+    gradient_matches_finite_differences(tiny(true), None);
+}
+
+#[test]
+fn prompt_gradients_match_finite_differences_on_v1_0() {
+    gradient_matches_finite_differences(tiny(false), None);
+}
+
+#[test]
+fn prompt_gradients_match_finite_differences_under_dropout() {
+    gradient_matches_finite_differences(tiny(true), Some(Sharing::Sequence));
+    gradient_matches_finite_differences(tiny(true), Some(Sharing::Element));
 }
