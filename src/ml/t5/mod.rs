@@ -10,6 +10,8 @@ mod layout;
 pub mod position;
 pub mod reference;
 mod site;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use candle_transformers::models::t5::Config;
