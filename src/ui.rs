@@ -3,7 +3,8 @@
 use crate::engine::run::{Ending, Outcome, Watch};
 use crate::engine::state::Reason;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -29,15 +30,28 @@ pub fn print(text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`print`].
-pub fn print_json(value: &Value) -> io::Result<()> {
-    print(&value.to_string())
+pub fn print_json(value: &impl Serialize) -> io::Result<()> {
+    print(&serde_json::to_string(value)?)
 }
 
-/// Reasons in one line.
+/// Reasons in one line; jobs upstream by their stages.
 pub fn reasons(reasons: &[Reason]) -> String {
-    let mut texts: Vec<_> = reasons.iter().take(MOST_REASONS).map(ToString::to_string).collect();
-    if reasons.len() > MOST_REASONS {
-        texts.push(format!("and {} more", reasons.len() - MOST_REASONS));
+    let mut texts = Vec::new();
+    let mut stages: Vec<&str> = Vec::new();
+    for reason in reasons {
+        match reason {
+            Reason::Upstream(job) => stages.push(job.split(['[', '/']).next().unwrap_or(job)),
+            other => texts.push(other.to_string()),
+        }
+    }
+    stages.dedup();
+    if !stages.is_empty() {
+        texts.push(format!("depends on {}", stages.join(", ")));
+    }
+    let more = texts.len().saturating_sub(MOST_REASONS);
+    texts.truncate(MOST_REASONS);
+    if more > 0 {
+        texts.push(format!("and {more} more"));
     }
     texts.join("; ")
 }
@@ -158,7 +172,7 @@ impl Watch for Lines {
 pub struct Events;
 
 impl Events {
-    fn event(&self, event: &Value) {
+    fn event(&self, event: &impl Serialize) {
         // A reader that has gone does not stop the run.
         let _ = print_json(event);
     }
@@ -200,5 +214,7 @@ mod tests {
     fn many_reasons_are_counted() {
         let many = vec![Reason::Forced; 6];
         assert_eq!(reasons(&many), "forced; forced; forced; forced; and 2 more");
+        let upstream = ["data[a]", "data[b]", "tune[a,0]"].map(|job| Reason::Upstream(job.to_owned()));
+        assert_eq!(reasons(&upstream), "depends on data, tune");
     }
 }

@@ -79,7 +79,7 @@ fn text(job: &JobState) -> String {
     let changes: Vec<_> = differences(job).collect();
     let width = changes.iter().map(|change| change.field().chars().count()).max().unwrap_or(0);
     for change in changes {
-        text += &format!("  {:width$}  {} -> {}\n", change.field(), change.old(), change.new());
+        text += &format!("  {:width$}  {} -> {}\n", change.field(), change.was(), change.is());
     }
     for reason in job.reasons.iter().filter(|reason| !matches!(reason, Reason::Changed(_))) {
         text += &format!("  {reason}\n");

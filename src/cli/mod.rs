@@ -48,7 +48,7 @@ enum Command {
     /// Print the newest report of a pipeline
     Report(report::Report),
     /// Print the JSON Schema of manifests
-    Schema(schema::Schema),
+    Schema,
 }
 
 /// The store.
@@ -96,7 +96,7 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Audit(audit) => audit.execute(kinds),
         Command::Show(show) => show.execute(),
         Command::Report(report) => report.execute(kinds),
-        Command::Schema(schema) => schema.execute(kinds),
+        Command::Schema => schema::execute(kinds),
     }
 }
 

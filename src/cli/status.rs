@@ -2,13 +2,14 @@
 
 use super::pipeline::Pipeline;
 use super::{Cache, Format, JSON_VERSION};
+use crate::engine::digest::Key;
 use crate::engine::plan::Plan;
 use crate::engine::stage::Kind;
-use crate::engine::state::{JobState, Question, State, survey};
+use crate::engine::state::{JobState, Question, Reason, State, survey};
 use crate::error::Exit;
 use crate::ui;
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Jobs named in one line of text; the rest are counted.
@@ -47,28 +48,49 @@ impl Status {
     }
 }
 
+/// A job for programs. Scripts rely on the fields.
+#[derive(Serialize)]
+struct Job<'a> {
+    job: &'a str,
+    stage: &'a str,
+    kind: &'a str,
+    state: State,
+    key: Option<Key>,
+    reasons: &'a [Reason],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expands_to_at_most: Option<usize>,
+}
+
 /// States for programs.
-pub(super) fn json(plan: &Plan, jobs: &[JobState]) -> Value {
-    let job = |job: &JobState| {
-        let step = if let State::Interrupted(step) = job.state { Some(step) } else { None };
-        json!({
-            "job": job.job,
-            "stage": job.stage,
-            "kind": job.kind,
-            "state": job.state,
-            "key": job.key,
-            "reasons": job.reasons,
-            "step": step,
-            "expands_to_at_most": job.expands_to_at_most,
-        })
+#[derive(Serialize)]
+pub(super) struct Json<'a> {
+    version: u32,
+    pipeline: &'a str,
+    profile: Option<&'a str>,
+    counts: BTreeMap<String, usize>,
+    jobs: Vec<Job<'a>>,
+}
+
+pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState]) -> Json<'a> {
+    let job = |job: &'a JobState| Job {
+        job: &job.job,
+        stage: &job.stage,
+        kind: job.kind,
+        state: job.state,
+        key: job.key,
+        reasons: &job.reasons,
+        step: if let State::Interrupted(step) = job.state { Some(step) } else { None },
+        expands_to_at_most: job.expands_to_at_most,
     };
-    json!({
-        "version": JSON_VERSION,
-        "pipeline": plan.name,
-        "profile": plan.profile,
-        "counts": counts(jobs.iter()),
-        "jobs": jobs.iter().map(job).collect::<Vec<_>>(),
-    })
+    Json {
+        version: JSON_VERSION,
+        pipeline: &plan.name,
+        profile: plan.profile.as_deref(),
+        counts: counts(jobs.iter()),
+        jobs: jobs.iter().map(job).collect(),
+    }
 }
 
 /// States for people: a line a stage, and below it the jobs that are not cached, those with the same reasons together.

@@ -3,6 +3,7 @@
 
 use super::catalog::Catalog;
 use super::digest::{Digest, Key};
+use super::entry::Entry;
 use super::files;
 use super::journal;
 use super::plan::Plan;
@@ -133,7 +134,7 @@ impl Audit {
     }
 
     fn check_external(&mut self, catalog: &Catalog) -> io::Result<()> {
-        let parts = catalog.entries().iter().flat_map(|entry| entry.external());
+        let parts = catalog.entries().iter().flat_map(Entry::external);
         let paths: BTreeSet<_> = parts.map(|(_, part, path)| (path, part.digest)).collect();
         self.external = paths.len();
         for (path, digest) in paths {

@@ -204,7 +204,7 @@ impl Difference {
     }
 
     /// What it was, for people.
-    pub fn old(&self) -> String {
+    pub fn was(&self) -> String {
         match self {
             Self::Param { old, .. } => value(old.as_ref()),
             Self::Input { old, .. } => digests(old),
@@ -213,7 +213,7 @@ impl Difference {
     }
 
     /// What it is, for people.
-    pub fn new(&self) -> String {
+    pub fn is(&self) -> String {
         match self {
             Self::Param { new, .. } => value(new.as_ref()),
             Self::Input { new, .. } => digests(new),
@@ -241,7 +241,7 @@ impl fmt::Display for Difference {
             Self::Input { .. } => "input ",
             Self::Version { .. } => "version of ",
         };
-        write!(f, "{what}{}: {} -> {}", self.field(), self.old(), self.new())
+        write!(f, "{what}{}: {} -> {}", self.field(), self.was(), self.is())
     }
 }
 

@@ -209,6 +209,15 @@ fn only_runs_what_was_asked_for_and_what_it_needs() {
     assert_eq!(yard.run(&plan).executed, 2);
 }
 
+#[test]
+fn the_last_event_is_what_scripts_expect() {
+    let yard = Yard::new();
+    let mut summary = yard.run(&triangle(&yard, "a"));
+    summary.seconds = 0.5;
+    let expected = r#"{"event":"summary","jobs":3,"executed":3,"cached":0,"failed":0,"seconds":0.5}"#;
+    assert_eq!(serde_json::to_string(&summary.event()).unwrap(), expected);
+}
+
 // ---- jobs that ask for jobs ---------------------------------------------------------------------------------------------
 
 fn fan(yard: &Yard, letters: &str, until: char) -> Plan {

@@ -156,10 +156,12 @@ impl Stage for Tune {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
+        model.check_data(&dataset)?;
         let (prompt, source) = self.initial(cx, &model, &dataset)?;
+        let engine = model.engine(cx)?;
         let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
         let mut run = Run {
-            tuner: Tuner::new(&model.weights, train, self.training.clone(), prompt.clone(), self.seed)?,
+            tuner: Tuner::new(engine, train, self.training.clone(), prompt.clone(), self.seed)?,
             progress: Kept {
                 best: prompt,
                 best_score: None,

@@ -5,6 +5,7 @@
 
 mod decode;
 mod dims;
+mod engine;
 pub mod fast;
 mod layout;
 pub mod position;
@@ -16,5 +17,6 @@ mod weights;
 
 pub use candle_transformers::models::t5::Config;
 pub use dims::Dims;
-pub use layout::{Layout, Slot};
+pub use engine::Engine;
+pub use layout::{Layout, Place, Slot};
 pub use weights::Weights;
