@@ -237,12 +237,7 @@ impl<'w, 'd> Tuner<'w, 'd> {
 const DECODED_TOGETHER: usize = 64;
 
 /// Greedy predictions as ids, without the closing eos, for each of `inputs` (ids with eos); at most `longest` ids each.
-pub fn predict(
-    engine: &mut Engine<'_>,
-    prompt: &Prompt,
-    inputs: &[&[u32]],
-    longest: usize,
-) -> Result<Vec<Vec<u32>>> {
+pub fn predict(engine: &mut Engine<'_>, prompt: &Prompt, inputs: &[&[u32]], longest: usize) -> Result<Vec<Vec<u32>>> {
     // Neighbours in length share a batch; each row's result does not depend on its neighbours.
     let mut order: Vec<usize> = (0..inputs.len()).collect();
     order.sort_by_key(|i| inputs[*i].len());

@@ -76,7 +76,8 @@ impl Reference {
         let mut ended = vec![false; inputs.len()];
         for position in 0..longest {
             // The decoder reads a target one place to the right, so its last id is never read.
-            let rows = answers.iter().map(|answer| answer.iter().copied().chain(std::iter::repeat(pad)).take(position + 1));
+            let rows =
+                answers.iter().map(|answer| answer.iter().copied().chain(std::iter::repeat(pad)).take(position + 1));
             let logits = self.logits(&memory, &lengths, &rows.collect(), None)?;
             let next = logits.narrow(1, position, 1)?.squeeze(1)?.argmax(candle_core::D::Minus1)?.to_vec1::<u32>()?;
             for ((answer, ended), id) in answers.iter_mut().zip(&mut ended).zip(next) {
