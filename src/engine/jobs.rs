@@ -58,7 +58,7 @@ enum Feed {
 
 /// A file that a job reads and that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("input `{role}`: {error}")]
+#[error("input `{role}`")]
 pub(super) struct UnreadableInput {
     role: String,
     #[source]

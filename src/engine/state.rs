@@ -258,7 +258,10 @@ impl Survey<'_> {
         };
         let reads = match order.read(self.store) {
             Ok(reads) => reads,
-            Err(error) => return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(error.to_string())])),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(format!("{error:#}"))]));
+            }
         };
         if order.expanded.is_none() {
             return self.expand(id, &order, &reads);

@@ -142,7 +142,7 @@ fn fails_at_the_file(file: &str, from: &str, to: &str, message: &str) {
 
 #[test]
 fn a_table_with_a_short_row_is_refused_with_its_line() {
-    let message = "`data/sst2.tsv`: line 3: 1 tab-separated fields, expected 2 (`sentence`, `label`)";
+    let message = "`data/sst2.tsv`: line 3: 1 tab-separated fields, expected 2 (`sentence`, `label`); mend the row or leave it out";
     fails_at_the_file("data/sst2.tsv", "a dull film\t0", "a dull film", message);
 }
 
@@ -150,8 +150,7 @@ fn a_table_with_a_short_row_is_refused_with_its_line() {
 fn a_label_outside_the_label_set_is_refused_with_its_line() {
     let message = "`data/sst2.tsv`: line 3: column `label` is `7`, which is no label of `sst2`";
     fails_at_the_file("data/sst2.tsv", "a dull film\t0", "a dull film\t7", message);
-    let message =
-        "`data/cb.jsonl`: line 1: column `label` is `entailmnt`, which is no label of `cb`; did you mean `entailment`?";
+    let message = "`data/cb.jsonl`: line 1: column `label` is `entailmnt`, which is no label of `cb` (did you mean `entailment`?)";
     fails_at_the_file("data/cb.jsonl", "\"label\": \"entailment\"", "\"label\": \"entailmnt\"", message);
 }
 
@@ -170,7 +169,7 @@ fn a_missing_file_blocks_its_task_and_is_named() {
     let shell = files();
     std::fs::remove_file(shell.path("data/cb.jsonl")).unwrap();
     let done = shell.spot("run files --keep-going").exits_with(1);
-    done.complains("error: job `data[cb]` failed: ").complains("data/cb.jsonl");
+    done.complains("error: job `data[cb]` failed: input `from.files.train`: there is no file `data/cb.jsonl`\n");
     let states = shell.states("files");
     assert_eq!(
         (&*states["scores[sst2]"], &*states["data[cb]"], &*states["scores[cb]"]),

@@ -171,7 +171,9 @@ fn every_profile_can_be_planned_without_weights_or_data() {
 #[test]
 fn unknown_names_on_the_command_line_are_refused_with_the_nearest_known() {
     let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
-    let refused = |line: &str, message: &str| drop(shell.spot(line).exits_with(2).complains(message));
+    let refused = |line: &str, message: &str| {
+        shell.spot(line).exits_with(2).complains(message);
+    };
     refused("run smok", "no manifest `smok`, neither as a path nor in `pipelines/`; did you mean `smoke`?");
     refused("run smoke --only sorce", "no stage `sorce`; did you mean `source`?");
     refused("run smoke --profile full", "no profile `full`");
