@@ -5,6 +5,8 @@
 
 mod dims;
 pub mod fast;
+#[cfg(test)]
+mod golden;
 mod layout;
 pub mod position;
 pub mod reference;
