@@ -7,6 +7,8 @@ mod decode;
 mod dims;
 mod engine;
 pub mod fast;
+#[cfg(test)]
+mod golden;
 mod layout;
 pub mod position;
 pub mod reference;
