@@ -69,8 +69,8 @@ fn text(audit: &audit::Audit) -> String {
     }
     text + &match (audit.problems.len(), audit.is_clean()) {
         (0, _) => "everything is as it was made\n".to_owned(),
-        (n, true) => format!("{n} problems, set aside; `spot run` makes anew what is needed\n"),
-        (n, false) => format!("{n} problems\n\nhint: `spot audit --repair` sets aside what can be made anew\n"),
+        (n, true) => format!("damaged: {n}, set aside; `spot run` makes anew what is needed\n"),
+        (n, false) => format!("damaged: {n}\n\nhint: `spot audit --repair` sets aside what can be made anew\n"),
     }
 }
 

@@ -86,7 +86,8 @@ impl Recipe {
         let (before, now) = (flat(&old.params), flat(&self.params));
         for field in union(&before, &now) {
             let (old, new) = (before.get(field).cloned(), now.get(field).cloned());
-            if !same(old.as_ref(), new.as_ref()) {
+            let is_same = old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| same(old, new));
+            if !is_same {
                 found.push(Difference::Param { field: field.clone(), old, new });
             }
         }
@@ -126,16 +127,19 @@ fn union<'a, V>(
     names.into_iter()
 }
 
-/// Whether two values have one text. `serde_json` may miss the last bit of a float it reads, and either side may have been
-/// read from an entry.
-fn same(old: Option<&Value>, new: Option<&Value>) -> bool {
-    let (Some(old), Some(new)) = (old, new) else { return old == new };
-    old == new || reread(old) == *new || *old == reread(new)
-}
-
-/// What a reader of the stored text would see.
-fn reread(value: &Value) -> Value {
-    serde_json::from_str(&canonical(value)).expect("canonical JSON is JSON")
+/// Whether two values are equal but for the last bits of floats, which `serde_json` does not read back exactly.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+            (a - b).abs() <= 4.0 * f64::EPSILON * a.abs().max(b.abs())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => one == other,
+    }
 }
 
 /// Scalars by their path. Lists stay whole: a changed list reads better than its items.
@@ -229,7 +233,14 @@ impl Difference {
 }
 
 fn value(value: Option<&Value>) -> String {
-    value.map_or_else(|| "(absent)".to_owned(), canonical)
+    let Some(value) = value else { return "(absent)".to_owned() };
+    match value.as_f64().filter(|_| value.is_f64()) {
+        // To 15 digits, those that reading keeps.
+        Some(float) => {
+            format!("{float:.14e}").parse::<f64>().map_or_else(|_| canonical(value), |float| format!("{float:?}"))
+        }
+        None => canonical(value),
+    }
 }
 
 fn digests(digests: &[Digest]) -> String {
@@ -329,13 +340,15 @@ mod tests {
 
     #[test]
     fn a_float_read_back_from_an_entry_is_no_difference() {
-        // Values of f32 parameters have 17 digits, which serde_json does not always read back exactly.
-        for i in 0..2000u32 {
-            let rate = f64::from(1.0_f32 / (i as f32 * 0.37 + 1.1));
-            let new = recipe(json!({ "rate": rate }));
+        // Values of f32 parameters have 17 digits; 1e-30 is one that even a second reading changes again.
+        let from_f32 = (0..2000_u16).map(|i| f64::from(1.0_f32 / (f32::from(i) * 0.37 + 1.1)));
+        for rate in from_f32.chain([1e-30, 1e-5, 0.3, -0.0, 1e300]) {
+            let new = recipe(json!({ "rate": rate, "rates": [rate] }));
             let stored: Recipe = serde_json::from_str(&new.canonical()).unwrap();
-            assert!(new.differences(&stored).is_empty(), "{rate}");
+            assert_eq!(new.differences(&stored), []);
         }
+        let (old, new) = (recipe(json!({"rate": 9.999999999999999e-31})), recipe(json!({"rate": 2e-30})));
+        assert_eq!(new.differences(&old)[0].to_string(), "rate: 1e-30 -> 2e-30");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl fmt::Display for Reason {
             Self::Damaged(what) | Self::Cannot(what) => f.write_str(what),
             Self::Forced => f.write_str("forced"),
             Self::Upstream(job) => write!(f, "depends on `{job}`"),
-            Self::Expands(most) => write!(f, "asks for up to {most} more jobs once its inputs are known"),
+            Self::Expands(most) => write!(f, "asks for more jobs once its inputs are known, at most {most}"),
             Self::Made { end, job } => write!(f, "made {end} for `{job}`"),
         }
     }
