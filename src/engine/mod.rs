@@ -5,16 +5,21 @@ pub mod audit;
 pub mod catalog;
 pub mod context;
 pub mod digest;
+mod draft;
 pub mod entry;
 pub mod files;
 pub mod graph;
 mod history;
+mod issue;
 mod jobs;
 pub mod journal;
+mod link;
 pub mod manifest;
+mod matrix;
 pub mod node;
 pub mod plan;
 pub mod problem;
+mod profile;
 pub mod provenance;
 pub mod recipe;
 mod reference;
@@ -25,6 +30,8 @@ pub mod state;
 pub mod store;
 mod variables;
 
+#[cfg(test)]
+mod manifest_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! YAML with places: what a manifest says, and where.
 
-use super::problem::{Place, Problem};
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use super::problem::{Place, Problem, clipped};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A value of a manifest and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,10 +44,12 @@ pub struct Key {
     pub place: Place,
 }
 
-/// Values of one manifest after aliases are replaced; more is a mistake or an attack.
-const MOST_NODES: usize = 200_000;
-/// Nesting that the parser follows.
-const MOST_DEPTH: usize = 64;
+/// Size of one manifest after aliases are replaced, in values; more is a mistake or an attack.
+const LARGEST: usize = 200_000;
+/// Nesting of values, aliases replaced.
+pub(super) const DEEPEST: usize = 64;
+/// Keys of one mapping.
+const MOST_KEYS: usize = 10_000;
 
 impl Node {
     /// A value at a place.
@@ -98,7 +101,7 @@ impl Node {
             Value::Bool(x) => format!("`{x}`"),
             Value::Int(x) => format!("the number {x}"),
             Value::Float(x) => format!("the number {x}"),
-            Value::Text(x) => format!("the text `{x}`"),
+            Value::Text(x) => format!("the text `{}`", clipped(x)),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
         }
@@ -132,28 +135,61 @@ impl Node {
         }
     }
 
-    fn count(&self) -> usize {
-        1 + match &self.value {
-            Value::List(items) => items.iter().map(Node::count).sum(),
-            Value::Map(entries) => entries.iter().map(|(_, node)| node.count()).sum(),
-            _ => 0,
+    /// The value at the end of a chain of keys, for changing it; `None` if there is none.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Map(entries) => entries.iter_mut().find(|(name, _)| name.text == key).map(|(_, node)| node),
+            _ => None,
         }
+    }
+
+    /// Marks everything here as supplied by a variable.
+    pub(super) fn mark_from_variable(&mut self) {
+        self.from_variable = true;
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(Node::mark_from_variable),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.mark_from_variable()),
+            _ => {}
+        }
+    }
+
+    /// How much memory this takes, in values: long texts count for several.
+    pub(super) fn weight(&self) -> usize {
+        let inner = match &self.value {
+            Value::Text(text) => text.len() / TEXT_PER_VALUE,
+            Value::List(items) => items.iter().map(Node::weight).sum(),
+            Value::Map(entries) => {
+                entries.iter().map(|(key, node)| key.text.len() / TEXT_PER_VALUE + node.weight()).sum()
+            }
+            _ => 0,
+        };
+        1 + inner
+    }
+
+    /// Levels of nesting below this.
+    fn height(&self) -> usize {
+        let below = match &self.value {
+            Value::List(items) => items.iter().map(Node::height).max(),
+            Value::Map(entries) => entries.iter().map(|(_, node)| node.height()).max(),
+            _ => None,
+        };
+        below.map_or(0, |below| below + 1)
     }
 }
 
-/// Lays `over` on `base`: mappings are merged key by key, everything else is replaced.
+/// Bytes of text that count as one more value in a [`Node::weight`].
+const TEXT_PER_VALUE: usize = 64;
+
+/// Lays `over` on `base`: mappings are merged key by key, a key set to null is removed, everything else is replaced.
 pub fn overlay(base: &mut Node, over: &Node) {
-    let Value::Map(entries) = &mut base.value else {
-        *base = over.clone();
-        return;
-    };
-    let Value::Map(news) = &over.value else {
+    let (Value::Map(entries), Value::Map(news)) = (&mut base.value, &over.value) else {
         *base = over.clone();
         return;
     };
     for (key, node) in news {
-        match entries.iter_mut().find(|(name, _)| name.text == key.text) {
-            Some((_, old)) => overlay(old, node),
+        match entries.iter().position(|(name, _)| name.text == key.text) {
+            Some(at) if node.value == Value::Null => drop(entries.remove(at)),
+            Some(at) => overlay(&mut entries[at].1, node),
             None => entries.push((key.clone(), node.clone())),
         }
     }
@@ -162,49 +198,30 @@ pub fn overlay(base: &mut Node, over: &Node) {
 /// Reads one YAML document.
 ///
 /// # Errors
-/// Everything that is wrong with its syntax: the first mistake of the scanner, every duplicate key, unknown tags, aliases
-/// that grow beyond bounds.
+/// Everything that is wrong with its syntax: the first mistake of the scanner, every duplicate key, tags, aliases that grow
+/// beyond bounds.
 pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
-    let mut reader = Reader { anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
-    let mut parser = Parser::new_from_str(text);
-    let mut root = None;
-    loop {
-        match parser.next_event() {
-            None => break,
-            Some(Err(error)) => {
-                let marker = error.marker();
-                let place = Place { line: marker.line(), column: marker.col() + 1, width: 1 };
-                reader.problems.push(Problem::new(place, format!("not YAML: {}", error.info())));
-                break;
-            }
-            Some(Ok((Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _))) => {}
-            Some(Ok((Event::StreamEnd, _))) => break,
-            Some(Ok((event, span))) => {
-                if root.is_some() {
-                    let message = "a second document; a manifest is one document";
-                    reader.problems.push(Problem::new(place(span), message));
-                    break;
-                }
-                match reader.node(&mut parser, event, span, 0) {
-                    Ok(node) => root = Some(node),
-                    Err(problem) => {
-                        reader.problems.push(problem);
-                        break;
-                    }
-                }
-            }
-        }
-    }
+    let mut reader =
+        Reader { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), size: 0, problems: Vec::new() };
+    let root = reader.document().unwrap_or_else(|problem| {
+        reader.problems.push(problem);
+        None
+    });
     match root {
-        Some(root) if reader.problems.is_empty() => Ok(root),
-        None if reader.problems.is_empty() => Ok(Node::new(Value::Null, Place { line: 1, column: 1, width: 1 })),
-        _ => Err(reader.problems),
+        _ if !reader.problems.is_empty() => Err(reader.problems),
+        Some(root) => Ok(root),
+        None => Ok(Node::new(Value::Null, START)),
     }
 }
 
-struct Reader {
+/// Where a text begins.
+const START: Place = Place { line: 1, column: 1, width: 1 };
+
+struct Reader<'i> {
+    text: &'i str,
+    parser: Parser<'i, saphyr_parser::StrInput<'i>>,
     anchors: HashMap<usize, Node>,
-    nodes: usize,
+    size: usize,
     problems: Vec<Problem>,
 }
 
@@ -214,94 +231,141 @@ fn place(span: Span) -> Place {
     Place { line: span.start.line(), column: span.start.col() + 1, width }
 }
 
-type Events<'i> = Parser<'i, saphyr_parser::StrInput<'i>>;
-
-impl Reader {
-    fn next<'i>(parser: &mut Events<'i>) -> Result<(Event<'i>, Span), Problem> {
-        match parser.next_event() {
-            Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => {
-                let marker = error.marker();
-                let place = Place { line: marker.line(), column: marker.col() + 1, width: 1 };
-                Err(Problem::new(place, format!("not YAML: {}", error.info())))
+impl<'i> Reader<'i> {
+    fn document(&mut self) -> Result<Option<Node>, Problem> {
+        let mut root = None;
+        loop {
+            match self.next()? {
+                (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
+                (Event::StreamEnd, _) => return Ok(root),
+                (_, span) if root.is_some() => {
+                    return Err(Problem::new(place(span), "a second document; a manifest is one document"));
+                }
+                (event, span) => root = Some(self.node(event, span, 0)?),
             }
-            None => Err(Problem::new(Place::default(), "not YAML: the text ends inside a value")),
         }
     }
 
-    fn node<'i>(
-        &mut self,
-        parser: &mut Events<'i>,
-        event: Event<'i>,
-        span: Span,
-        depth: usize,
-    ) -> Result<Node, Problem> {
+    fn next(&mut self) -> Result<(Event<'i>, Span), Problem> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(self.not_yaml(&error)),
+            None => Err(Problem::new(START, "not YAML: the text ends inside a value")),
+        }
+    }
+
+    /// What the scanner says, and the usual reasons for it.
+    fn not_yaml(&self, error: &ScanError) -> Problem {
+        let marker = error.marker();
+        let place = Place { line: marker.line(), column: marker.col() + 1, width: 1 };
+        let line = self.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
+        let info = error.info();
+        let line_begins_with_tab = line.trim_start_matches(' ').starts_with('\t');
+        let hint = if info.contains("flow") && line.contains("${") {
+            "; inside `{…}` and `[…]` a text with `${…}` needs quotes: \"${name}\""
+        } else if info.contains("mapping values are not allowed") {
+            "; a text with `: ` in it needs quotes"
+        } else if info.contains("illegal placement of ':'") {
+            "; a `[` or `{` above may not be closed"
+        } else if info.contains("tab") || line_begins_with_tab {
+            "; indent with blanks, not tabs"
+        } else {
+            ""
+        };
+        Problem::new(place, format!("not YAML: {info}{hint}"))
+    }
+
+    fn grow(&mut self, by: usize, at: Place) -> Result<(), Problem> {
+        self.size += by;
+        if self.size > LARGEST {
+            return Err(Problem::new(at, format!("more than {LARGEST} values after aliases are replaced")));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'i>, span: Span, depth: usize) -> Result<Node, Problem> {
         let at = place(span);
-        self.nodes += 1;
-        if self.nodes > MOST_NODES {
-            return Err(Problem::new(at, format!("more than {MOST_NODES} values after aliases are replaced")));
+        let too_deep = || Problem::new(at, format!("nested deeper than {DEEPEST} levels"));
+        self.grow(1, at)?;
+        if depth > DEEPEST {
+            return Err(too_deep());
         }
-        if depth > MOST_DEPTH {
-            return Err(Problem::new(at, format!("nested deeper than {MOST_DEPTH} levels")));
-        }
-        let (node, anchor) = match event {
+        let (value, anchor) = match event {
             Event::Alias(anchor) => {
-                let Some(mut node) = self.anchors.get(&anchor).cloned() else {
+                let Some(node) = self.anchors.get(&anchor) else {
                     return Err(Problem::new(at, "an alias inside its own anchor"));
                 };
-                self.nodes += node.count();
-                node.place = at;
-                (node, 0)
+                if depth + node.height() > DEEPEST {
+                    return Err(too_deep());
+                }
+                let node = Node { place: at, ..node.clone() };
+                self.grow(node.weight(), at)?;
+                return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), at);
-                let value = if style == ScalarStyle::Plain { plain(&text) } else { Value::Text(text.into_owned()) };
-                (Node::new(value, at), anchor)
+                (if style == ScalarStyle::Plain { plain(&text) } else { Value::Text(text.into_owned()) }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), at);
-                let mut items = Vec::new();
-                loop {
-                    match Self::next(parser)? {
-                        (Event::SequenceEnd, _) => break,
-                        (event, span) => items.push(self.node(parser, event, span, depth + 1)?),
-                    }
-                }
-                (Node::new(Value::List(items), at), anchor)
+                (Value::List(self.sequence(depth)?), anchor)
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), at);
-                (Node::new(Value::Map(self.mapping(parser, depth)?), at), anchor)
+                (Value::Map(self.mapping(depth)?), anchor)
             }
             other => return Err(Problem::new(at, format!("not YAML: unexpected {other:?}"))),
         };
+        let node = Node::new(value, at);
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
     }
 
-    fn mapping(&mut self, parser: &mut Events<'_>, depth: usize) -> Result<Vec<(Key, Node)>, Problem> {
+    fn sequence(&mut self, depth: usize) -> Result<Vec<Node>, Problem> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Problem> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut lines: HashMap<String, usize> = HashMap::new();
         let mut merged: Vec<Node> = Vec::new();
         loop {
-            let (key, key_place) = match Self::next(parser)? {
+            let key = match self.next()? {
                 (Event::MappingEnd, _) => break,
-                (Event::Scalar(text, ..), span) => (text.into_owned(), place(span)),
+                (Event::Scalar(text, _, anchor, tag), span) => {
+                    self.key(text.into_owned(), anchor, tag.as_deref(), span)?
+                }
                 (_, span) => return Err(Problem::new(place(span), "a key that is not a word")),
             };
-            let (event, span) = Self::next(parser)?;
-            let node = self.node(parser, event, span, depth + 1)?;
-            if key == "<<" {
+            let (event, span) = self.next()?;
+            let node = self.node(event, span, depth + 1)?;
+            if key.text == "<<" {
                 match node.value {
                     Value::List(items) => merged.extend(items),
                     _ => merged.push(node),
                 }
-            } else if let Some((first, _)) = entries.iter().find(|(name, _)| name.text == key) {
-                let message = format!("`{key}` stands here a second time; first in line {}", first.place.line);
-                self.problems.push(Problem::new(key_place, message));
-            } else {
-                entries.push((Key { text: key, place: key_place }, node));
+                continue;
+            }
+            match lines.entry(key.text.clone()) {
+                Entry::Occupied(first) => {
+                    let message = format!("`{}` stands here a second time; first in line {}", key.text, first.get());
+                    self.problems.push(Problem::new(key.place, message));
+                }
+                Entry::Vacant(free) => {
+                    free.insert(key.place.line);
+                    entries.push((key, node));
+                }
+            }
+            if entries.len() > MOST_KEYS {
+                return Err(Problem::new(place(span), format!("more than {MOST_KEYS} keys in one mapping")));
             }
         }
         for node in merged {
@@ -309,16 +373,23 @@ impl Reader {
                 self.problems.push(Problem::new(node.place, "`<<` takes a mapping or a list of mappings"));
                 continue;
             };
-            for (key, node) in more {
-                if !entries.iter().any(|(name, _)| name.text == key.text) {
-                    entries.push((key, node));
-                }
-            }
+            let new = more.into_iter().filter(|(key, _)| lines.insert(key.text.clone(), key.place.line).is_none());
+            entries.extend(new);
         }
         Ok(entries)
     }
 
-    fn refuse_tag(&mut self, tag: Option<&saphyr_parser::Tag>, at: Place) {
+    fn key(&mut self, text: String, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<Key, Problem> {
+        let at = place(span);
+        self.refuse_tag(tag, at);
+        self.grow(1 + text.len() / TEXT_PER_VALUE, at)?;
+        if anchor > 0 {
+            self.anchors.insert(anchor, Node::new(Value::Text(text.clone()), at));
+        }
+        Ok(Key { text, place: at })
+    }
+
+    fn refuse_tag(&mut self, tag: Option<&Tag>, at: Place) {
         if let Some(tag) = tag {
             let message = format!("the tag `{}{}`; a manifest has no tags", tag.handle, tag.suffix);
             self.problems.push(Problem::new(at, message));
@@ -326,7 +397,7 @@ impl Reader {
     }
 }
 
-/// A plain scalar by the core schema of YAML 1.2: `no` and `on` are text.
+/// A plain scalar by the core schema of YAML 1.2 (`no` and `on` are text), where digits may be grouped: `30_000`.
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -334,19 +405,26 @@ fn plain(text: &str) -> Value {
         "false" | "False" | "FALSE" => return Value::Bool(false),
         _ => {}
     }
-    let looks_numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-        && text.chars().any(|c| c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E' | '_'));
-    if looks_numeric {
-        let digits = text.replace('_', "");
+    let numeric = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+    let digits = if grouped(text) { text.replace('_', "") } else { text.to_owned() };
+    if digits.chars().all(numeric) && !digits.starts_with(['e', 'E']) && digits.contains(|c: char| c.is_ascii_digit()) {
         if let Ok(number) = digits.parse() {
             return Value::Int(number);
         }
-        if let Ok(number) = digits.parse() {
+        // `1e999` is no number: it has no finite value.
+        if let Some(number) = digits.parse().ok().filter(|number: &f64| number.is_finite()) {
             return Value::Float(number);
         }
     }
     Value::Text(text.to_owned())
+}
+
+/// Whether underscores part groups of three digits, and nothing else: `1_000` is a number, `1_2` a name.
+fn grouped(text: &str) -> bool {
+    let mut groups = text.trim_start_matches(['-', '+']).split('_');
+    let digits = |group: &str| group.chars().all(|c| c.is_ascii_digit());
+    groups.next().is_some_and(|first| (1..=3).contains(&first.len()) && digits(first))
+        && groups.all(|group| group.len() == 3 && digits(group))
 }
 
 #[cfg(test)]
@@ -360,7 +438,8 @@ mod tests {
 
     #[test]
     fn scalars_follow_the_core_schema() {
-        let node = parse("a: [1, -2, 0.3, 1e-5, 30_000, no, 'true', true, ~, 1.2.3, e5]").unwrap();
+        let node =
+            parse("a: [1, -2, 0.3, 1e-5, 30_000, 1_2, 1e999, no, 'true', true, ~, 1.2.3, e5, 2024-01-01]").unwrap();
         let Value::List(items) = &node.get("a").unwrap().value else { panic!() };
         let values: Vec<_> = items.iter().map(|item| item.value.clone()).collect();
         let text = |s: &str| Value::Text(s.to_owned());
@@ -370,12 +449,15 @@ mod tests {
             Value::Float(0.3),
             Value::Float(1e-5),
             Value::Int(30_000),
+            text("1_2"),
+            text("1e999"),
             text("no"),
             text("true"),
             Value::Bool(true),
             Value::Null,
             text("1.2.3"),
             text("e5"),
+            text("2024-01-01"),
         ];
         assert_eq!(values, expected);
     }
@@ -414,8 +496,46 @@ mod tests {
     }
 
     #[test]
-    fn syntax_errors_have_a_place() {
-        let found = messages("a: [1, 2\nb: 3\n");
-        assert!(found[0].0 >= 1 && found[0].2.starts_with("not YAML"), "{found:?}");
+    fn long_texts_count_when_aliases_repeat_them() {
+        let aliases = vec!["*t"; 1000].join(", ");
+        let found = messages(&format!("a: &t {}\nb: [{aliases}]\n", "x".repeat(100_000)));
+        assert!(found[0].2.contains("more than"), "{found:?}");
+    }
+
+    #[test]
+    fn nesting_built_by_aliases_is_refused() {
+        let mut text = String::from("a0: &a0 [1]\n");
+        for i in 1..100 {
+            text += &format!("a{i}: &a{i} [*a{}]\n", i - 1);
+        }
+        assert!(messages(&text)[0].2.contains("nested deeper"));
+    }
+
+    #[test]
+    fn an_anchor_on_a_key_can_be_used() {
+        let node = parse("&k a: 1\nb: *k\n").unwrap();
+        assert_eq!(node.get("b").unwrap().text(), Some("a"));
+    }
+
+    #[test]
+    fn what_is_laid_over_merges_replaces_and_removes() {
+        let mut base = parse("a: {x: 1, y: 2, z: {p: 1}}\nb: [1]\n").unwrap();
+        overlay(&mut base, &parse("a: {x: null, y: 3, z: {q: 2}}\nb: [2]\nc: 4\n").unwrap());
+        let expected = parse("a: {y: 3, z: {p: 1, q: 2}}\nb: [2]\nc: 4\n").unwrap();
+        assert_eq!(base.to_yaml(), expected.to_yaml());
+    }
+
+    #[test]
+    fn syntax_errors_have_a_place_and_the_usual_reason() {
+        let check = |text: &str, line: usize, hint: &str| {
+            let found = messages(text);
+            assert_eq!((found.len(), found[0].0), (1, line), "{found:?}");
+            assert!(found[0].2.starts_with("not YAML: ") && found[0].2.ends_with(hint), "{found:?}");
+        };
+        check("a: [1, 2\nb: 3\n", 2, "a `[` or `{` above may not be closed");
+        check("a:\n  b: {c: ${d}}\n", 2, "needs quotes: \"${name}\"");
+        check("a: [x[${b}]]\n", 1, "needs quotes: \"${name}\"");
+        check("a: what: is this\n", 1, "a text with `: ` in it needs quotes");
+        check("a:\n  b: 1\n\tc: 2\n", 2, "indent with blanks, not tabs");
     }
 }

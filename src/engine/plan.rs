@@ -1,8 +1,11 @@
 //! A plan: the jobs of a manifest as a graph, every reference resolved.
 
-use super::problem::{nearest, suggestion};
+use super::problem::suggestion;
 use super::stage::{Job, Kind};
+use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,6 +61,41 @@ pub enum Source {
 }
 
 impl Plan {
+    /// The jobs, each after those whose outputs it reads; otherwise in the order of the manifest.
+    pub fn order(&self) -> Vec<NodeIndex> {
+        let mut waits: Vec<usize> = self
+            .graph
+            .node_indices()
+            .map(|job| self.graph.neighbors_directed(job, Direction::Incoming).count())
+            .collect();
+        let ready = self.graph.node_indices().filter(|job| waits[job.index()] == 0).map(Reverse);
+        let mut ready: BinaryHeap<Reverse<NodeIndex>> = ready.collect();
+        let mut order = Vec::with_capacity(waits.len());
+        while let Some(Reverse(job)) = ready.pop() {
+            order.push(job);
+            for reader in self.graph.neighbors(job) {
+                waits[reader.index()] -= 1;
+                if waits[reader.index()] == 0 {
+                    ready.push(Reverse(reader));
+                }
+            }
+        }
+        order
+    }
+
+    /// All jobs that read what these make, directly or not, in the order of the manifest; without the jobs themselves.
+    pub fn dependants(&self, jobs: &[NodeIndex]) -> BTreeSet<NodeIndex> {
+        let mut found = BTreeSet::new();
+        let mut queue = jobs.to_vec();
+        while let Some(job) = queue.pop() {
+            queue.extend(self.graph.neighbors(job).filter(|reader| found.insert(*reader)));
+        }
+        for job in jobs {
+            found.remove(job);
+        }
+        found
+    }
+
     /// The job with this name.
     ///
     /// # Errors
@@ -65,39 +103,46 @@ impl Plan {
     pub fn find(&self, name: &str) -> Result<NodeIndex, String> {
         let found = self.graph.node_indices().find(|index| self.graph[*index].name == name);
         found.ok_or_else(|| {
-            let names: Vec<&str> = self.graph.node_weights().map(|job| job.name.as_str()).collect();
-            let few = if names.len() <= 12 { &names[..] } else { &[] };
-            match nearest(name, names.iter().copied()) {
-                Some(near) => format!("no job `{name}`; did you mean `{near}`?"),
-                None => format!("no job `{name}`{}", suggestion(name, few.iter().copied())),
-            }
+            let stage = name.split('[').next().unwrap_or_default();
+            let own: Vec<&str> = self.names().filter(|known| known.split('[').next() == Some(stage)).collect();
+            let hint = match own[..] {
+                [] => suggestion(name, self.names()),
+                _ => suggestion(name, own),
+            };
+            format!("no job `{name}`{hint}")
         })
     }
 
-    /// The jobs that a name or pattern stands for: `source[mnli,0]`, `source`, `source[*,0]`.
+    /// The jobs that a name or pattern stands for: `source[mnli,0]`, `source`, `source[*]`, `source[*,0]`.
     ///
     /// # Errors
     /// What to write instead.
     pub fn select(&self, pattern: &str) -> Result<Vec<NodeIndex>, String> {
-        let of_stage = |stage: &str| -> Vec<NodeIndex> {
-            self.graph.node_indices().filter(|index| self.graph[*index].stage == stage).collect()
-        };
-        let (stage, values) = match pattern.strip_suffix(']').and_then(|inner| inner.split_once('[')) {
-            Some((stage, values)) => (stage, Some(values)),
-            None => (pattern, None),
-        };
+        let (stage, wanted) = parts(pattern);
         if !self.stages.iter().any(|known| known == stage) {
             return Err(format!("no stage `{stage}`{}", suggestion(stage, self.stages.iter().map(String::as_str))));
         }
-        let jobs = of_stage(stage);
-        let Some(values) = values else { return Ok(jobs) };
-        let wanted: Vec<&str> = values.split(',').map(str::trim).collect();
-        let fits = |name: &str| {
-            let own = name.strip_suffix(']').and_then(|name| name.split_once('[')).map_or("", |(_, values)| values);
-            let own: Vec<&str> = own.split(',').collect();
-            wanted == ["*"] || own.len() == wanted.len() && own.iter().zip(&wanted).all(|(o, w)| *w == "*" || o == w)
+        let fits = |job: &Planned| {
+            let (_, values) = parts(&job.name);
+            let same = |(value, wanted): (&&str, &&str)| *wanted == "*" || value == wanted;
+            job.stage == stage
+                && (!pattern.contains('[')
+                    || wanted == ["*"] && !values.is_empty()
+                    || values.len() == wanted.len() && values.iter().zip(&wanted).all(same))
         };
-        let chosen: Vec<NodeIndex> = jobs.into_iter().filter(|index| fits(&self.graph[*index].name)).collect();
+        let chosen: Vec<NodeIndex> = self.graph.node_indices().filter(|index| fits(&self.graph[*index])).collect();
         if chosen.is_empty() { self.find(pattern).map(|index| vec![index]) } else { Ok(chosen) }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.graph.node_indices().map(|index| self.graph[index].name.as_str())
+    }
+}
+
+/// The stage in the name of a job, and the values of its matrix.
+fn parts(name: &str) -> (&str, Vec<&str>) {
+    match name.strip_suffix(']').and_then(|inner| inner.split_once('[')) {
+        Some((stage, values)) => (stage, values.split(',').map(str::trim).collect()),
+        None => (name, Vec::new()),
     }
 }

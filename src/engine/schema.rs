@@ -52,11 +52,13 @@ fn stage(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         reference.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     let mut schema = generator.definitions().get(name).cloned().unwrap_or_default();
     allow_variables(&mut schema);
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.insert("kind".to_owned(), json!({"const": kind.name}));
-        let matrix = "A job for each combination of values.";
-        properties.insert("matrix".to_owned(), json!({"type": "object", "description": matrix}));
+    if schema.get("properties").is_none() {
+        schema["properties"] = json!({});
     }
+    let values = json!({"type": ["array", "string"], "items": {"type": ["string", "number", "boolean"]}});
+    let matrix = "A job for each combination of values; the first key is the outermost.";
+    schema["properties"]["kind"] = json!({"const": kind.name});
+    schema["properties"]["matrix"] = json!({"type": "object", "description": matrix, "additionalProperties": values});
     match schema.get_mut("required").and_then(Value::as_array_mut) {
         Some(required) => required.push(json!("kind")),
         None => schema["required"] = json!(["kind"]),
@@ -64,24 +66,31 @@ fn stage(kind: Kind, generator: &mut SchemaGenerator) -> Value {
     schema
 }
 
-/// Lets a text with `${` stand for every property that is no text.
+/// Lets a text with `${` stand wherever a value stands: for a property, an item of a list, a value of a mapping.
 fn allow_variables(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
-            if let Some(Value::Object(properties)) = map.get_mut("properties") {
-                for property in properties.values_mut() {
-                    allow_variables(property);
-                    let own = property.take();
-                    *property = json!({"anyOf": [own, {"type": "string", "pattern": "\\$\\{"}]});
-                }
-            }
             for (key, value) in map.iter_mut() {
-                if key != "properties" {
-                    allow_variables(value);
+                match (key.as_str(), value) {
+                    ("properties", Value::Object(properties)) => properties.values_mut().for_each(or_variable),
+                    ("items" | "additionalProperties", value @ Value::Object(_)) => or_variable(value),
+                    ("prefixItems", Value::Array(items)) => items.iter_mut().for_each(or_variable),
+                    ("const" | "enum" | "default" | "examples" | "description", _) => {}
+                    (_, value) => allow_variables(value),
                 }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(allow_variables),
         _ => {}
+    }
+}
+
+fn or_variable(schema: &mut Value) {
+    allow_variables(schema);
+    let own = schema.take();
+    *schema = json!({"anyOf": [own, {"type": "string", "pattern": "\\$\\{"}]});
+    // Editors show the description of the outermost schema.
+    if let Some(description) = schema["anyOf"][0].get("description").cloned() {
+        schema["description"] = description;
     }
 }

@@ -1,0 +1,252 @@
+//! The stages of a manifest as jobs whose references are not resolved yet.
+
+use super::issue::{self, OF_EVERY_STAGE};
+use super::matrix::Matrix;
+use super::node::{Key, Node, Value};
+use super::problem::{Place, Problem, clipped, listed, suggestion};
+use super::stage::{Input, Job, Kind, Type};
+use super::variables::Scope;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A stage of the manifest.
+pub(super) struct Stage {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+    pub(super) matrix: Matrix,
+    /// Index of its first job; the others follow.
+    pub(super) first: usize,
+}
+
+/// A job before its references are resolved.
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) stage: usize,
+    pub(super) job: Arc<dyn Job>,
+    pub(super) wants: Vec<Want>,
+}
+
+/// What a job reads, as written.
+pub(super) struct Want {
+    pub(super) role: String,
+    pub(super) what: Wanted,
+}
+
+pub(super) enum Wanted {
+    /// References and where they stand.
+    Artifacts {
+        refs: Vec<(String, Place)>,
+        of: Type,
+        many: bool,
+    },
+    File(PathBuf),
+    Folder(PathBuf, fn(&[String]) -> Vec<String>),
+}
+
+/// All stages and jobs.
+pub(super) struct Drafts {
+    pub(super) stages: Vec<Stage>,
+    pub(super) jobs: Vec<Draft>,
+    /// Names of all stages, those with mistakes too.
+    pub(super) names: Vec<String>,
+    /// Stages without mistakes by name.
+    pub(super) by_name: HashMap<String, usize>,
+    /// Stages with mistakes; references to them are not judged.
+    pub(super) broken: BTreeSet<String>,
+}
+
+const MOST_JOBS: usize = 100_000;
+/// Mistakes of one stage that are looked for.
+const MOST_PROBLEMS: usize = 50;
+/// Bytes of the name of a job, which is the name of a folder.
+const LONGEST_NAME: usize = 200;
+
+impl Drafts {
+    /// Reads `stages:`; everything that is wrong with it goes to `found`.
+    pub(super) fn read(stages: &Node, kinds: &[Kind], scope: &Scope<'_>, found: &mut Vec<Problem>) -> Self {
+        let names = stages.entries().iter().map(|(key, _)| key.text.clone()).collect();
+        let mut drafts =
+            Self { stages: Vec::new(), jobs: Vec::new(), names, by_name: HashMap::new(), broken: BTreeSet::new() };
+        for (name, node) in stages.entries() {
+            let before = found.len();
+            drafts.stage(name, node, kinds, scope, found);
+            if found.len() > before {
+                drafts.broken.insert(name.text.clone());
+            }
+        }
+        drafts
+    }
+
+    fn stage(&mut self, name: &Key, node: &Node, kinds: &[Kind], scope: &Scope<'_>, found: &mut Vec<Problem>) {
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+        if name.text.is_empty() || !name.text.chars().all(plain) {
+            let message = format!("`{}` is no name for a stage; letters, digits, `-` and `_` are", clipped(&name.text));
+            return found.push(Problem::new(name.place, message));
+        }
+        if !matches!(node.value, Value::Map(_)) {
+            let message = format!("stage `{}` is {}, expected a mapping with a `kind`", name.text, node.describe());
+            return found.push(Problem::new(node.place, message));
+        }
+        // Both are read, so that mistakes in both are seen.
+        let kind = kind(name, node, kinds).map_err(|problem| found.push(problem));
+        let matrix = match node.get("matrix") {
+            Some(matrix) => Matrix::read(matrix, scope, found),
+            None => Some(Matrix::default()),
+        };
+        let (Ok(kind), Some(matrix)) = (kind, matrix) else { return };
+        let Some(count) = matrix.count().filter(|count| count.saturating_add(self.jobs.len()) <= MOST_JOBS) else {
+            let message = format!("stage `{}` brings the plan over {MOST_JOBS} jobs", name.text);
+            return found.push(Problem::new(name.place, message));
+        };
+        let stage = Stage { name: name.text.clone(), place: name.place, kind, matrix, first: self.jobs.len() };
+        self.jobs_of(&stage, count, node, scope, found);
+        self.by_name.insert(name.text.clone(), self.stages.len());
+        self.stages.push(stage);
+    }
+
+    fn jobs_of(&mut self, stage: &Stage, count: usize, node: &Node, scope: &Scope<'_>, found: &mut Vec<Problem>) {
+        let of_kind = |(key, _): &&(Key, Node)| !OF_EVERY_STAGE.contains(&key.text.as_str());
+        let params: Vec<&(Key, Node)> = node.entries().iter().filter(of_kind).collect();
+        let mut seen: BTreeSet<Problem> = BTreeSet::new();
+        for index in 0..count {
+            let name = format!("{}{}", stage.name, stage.matrix.suffix(index));
+            if name.len() > LONGEST_NAME {
+                let message = format!("the name of a job, `{}`, is longer than {LONGEST_NAME} bytes", clipped(&name));
+                seen.insert(Problem::new(stage.place, message));
+                break;
+            }
+            let row = stage.matrix.row(index);
+            let mut problems = Vec::new();
+            match job(stage, &params, &Scope { matrix: &row, ..*scope }, &mut problems) {
+                Some((job, wants)) if problems.is_empty() => {
+                    self.jobs.push(Draft { name, stage: self.stages.len(), job, wants });
+                }
+                _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
+            }
+            if seen.len() >= MOST_PROBLEMS {
+                break;
+            }
+        }
+        found.extend(seen);
+    }
+}
+
+fn kind(name: &Key, node: &Node, kinds: &[Kind]) -> Result<Kind, Problem> {
+    let known = || kinds.iter().map(|kind| kind.name);
+    let Some(written) = node.get("kind") else {
+        return Err(Problem::new(
+            name.place,
+            format!("stage `{}` has no `kind`; known: {}", name.text, listed(known())),
+        ));
+    };
+    let Some(text) = written.text() else {
+        let message = format!("`kind` is {}, expected one of {}", written.describe(), listed(known()));
+        return Err(Problem::new(written.place, message));
+    };
+    kinds
+        .iter()
+        .find(|kind| kind.name == text)
+        .copied()
+        .ok_or_else(|| Problem::new(written.place, format!("no kind `{}`{}", clipped(text), suggestion(text, known()))))
+}
+
+/// One job of a stage, and what it reads.
+fn job(
+    stage: &Stage,
+    params: &[&(Key, Node)],
+    scope: &Scope<'_>,
+    found: &mut Vec<Problem>,
+) -> Option<(Arc<dyn Job>, Vec<Want>)> {
+    let mut expanded = Vec::with_capacity(params.len());
+    let mut missing = BTreeSet::new();
+    for (key, value) in params {
+        match scope.expand(value) {
+            Ok(value) => expanded.push((key.clone(), value)),
+            Err(problem) => {
+                found.push(problem);
+                missing.insert(key.text.clone());
+            }
+        }
+    }
+    let params = Node::new(Value::Map(expanded), stage.place);
+    let job = issue::read(&stage.kind, &params, missing, found)?;
+    let wants = job.inputs().into_iter().filter_map(|input| want(input, &params).map_err(|p| found.push(p)).ok());
+    let wants = wants.collect();
+    Some((job.into(), wants))
+}
+
+fn want(input: Input, params: &Node) -> Result<Want, Problem> {
+    Ok(match input {
+        Input::Artifacts { field, refs, of, many } => {
+            let node = params.at(&field);
+            if many && node.value == Value::List(Vec::new()) {
+                let message = format!("`{field}` is an empty list, expected at least one reference");
+                return Err(Problem::new(node.place, message));
+            }
+            let refs = refs.into_iter().map(|reference| (place_of_text(node, &reference.0), reference.0));
+            let refs = refs.map(|(place, text)| (text, place)).collect();
+            Want { role: field, what: Wanted::Artifacts { refs, of, many } }
+        }
+        Input::File { field, path } => {
+            let path = within_reach(params.at(&field), path)?;
+            Want { role: field, what: Wanted::File(path) }
+        }
+        Input::Folder { field, path, pick } => {
+            let path = within_reach(params.at(&field), path)?;
+            Want { role: field, what: Wanted::Folder(path, pick) }
+        }
+    })
+}
+
+/// The place of a text in a field that may be a list.
+fn place_of_text(node: &Node, text: &str) -> Place {
+    match &node.value {
+        Value::List(items) => items.iter().find(|item| item.text() == Some(text)).unwrap_or(node).place,
+        _ => node.place,
+    }
+}
+
+/// A path that a job may read: within the current folder, or supplied by a variable that somebody named.
+fn within_reach(node: &Node, path: String) -> Result<PathBuf, Problem> {
+    if path.is_empty() {
+        return Err(Problem::new(node.place, "an empty path"));
+    }
+    if !node.from_variable && leaves(Path::new(&path)) {
+        let path = clipped(&path);
+        let message =
+            format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
+        return Err(Problem::new(node.place, message));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Whether a path leads out of the current folder, by its text.
+fn leaves(path: &Path) -> bool {
+    let mut depth = 0i64;
+    path.components().any(|component| {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => depth = -1,
+        }
+        depth < 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leaves_the_folder_where_its_text_climbs_above_it() {
+        for inside in ["a", "a/b", "./a", "a/../b", "a/b/../../c", "..a", "a..b/c"] {
+            assert!(!leaves(Path::new(inside)), "{inside}");
+        }
+        for outside in ["..", "../a", "/a", "a/../../b", "./../a", "a/../../a/b"] {
+            assert!(leaves(Path::new(outside)), "{outside}");
+        }
+    }
+}

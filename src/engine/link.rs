@@ -1,0 +1,221 @@
+//! References become edges: which output of which job is meant, and that nothing waits for itself.
+
+use super::draft::{Draft, Drafts, Stage, Want, Wanted};
+use super::plan::{Planned, PlannedInput, Source};
+use super::problem::{Place, Problem, clipped, suggestion};
+use super::reference;
+use super::stage::Type;
+use petgraph::graph::{DiGraph, NodeIndex};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+/// References of all jobs together, wildcards counted for each job that they stand for.
+const MOST_REFERENCES: usize = 2_000_000;
+
+/// The jobs as a graph; everything that is wrong with their references goes to `found`. `removed` are the stages that a
+/// profile or `--set` took out.
+pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<Problem>) -> DiGraph<Planned, ()> {
+    let mut linker = Linker { drafts, removed, references: 0, problems: BTreeSet::new() };
+    let mut graph = DiGraph::with_capacity(drafts.jobs.len(), drafts.jobs.len());
+    for (index, draft) in drafts.jobs.iter().enumerate() {
+        let inputs = linker.inputs(index, draft);
+        let Stage { name, kind, .. } = &drafts.stages[draft.stage];
+        let (name, stage) = (draft.name.clone(), name.clone());
+        graph.add_node(Planned { name, stage, kind: *kind, job: draft.job.clone(), inputs });
+        if linker.references > MOST_REFERENCES {
+            break;
+        }
+    }
+    connect(&mut graph, drafts.jobs.len());
+    if let Some(cycle) = cycle(&graph) {
+        let names: Vec<&str> = cycle.iter().map(|index| graph[*index].name.as_str()).collect();
+        let place = drafts.stages[drafts.jobs[cycle[0].index()].stage].place;
+        let message = format!("jobs wait for each other in a cycle: {} -> {}", names.join(" -> "), names[0]);
+        linker.problems.insert(Problem::new(place, message));
+    }
+    found.extend(linker.problems);
+    graph
+}
+
+struct Linker<'d> {
+    drafts: &'d Drafts,
+    removed: &'d BTreeSet<String>,
+    references: usize,
+    problems: BTreeSet<Problem>,
+}
+
+impl Linker<'_> {
+    fn inputs(&mut self, index: usize, draft: &Draft) -> Vec<PlannedInput> {
+        draft.wants.iter().filter_map(|want| self.input(index, draft, want)).collect()
+    }
+
+    /// What an input stands for; `None` if something is wrong with it, or with the stage that it refers to.
+    fn input(&mut self, index: usize, draft: &Draft, want: &Want) -> Option<PlannedInput> {
+        let source = match &want.what {
+            Wanted::Artifacts { refs, of, many } => self.artifacts(index, draft, refs, *of, *many)?,
+            Wanted::File(path) => Source::File(path.clone()),
+            Wanted::Folder(path, pick) => Source::Folder(path.clone(), *pick),
+        };
+        Some(PlannedInput { role: want.role.clone(), source })
+    }
+
+    fn artifacts(
+        &mut self,
+        index: usize,
+        draft: &Draft,
+        refs: &[(String, Place)],
+        of: Type,
+        many: bool,
+    ) -> Option<Source> {
+        let mut sources: Vec<(NodeIndex, &'static str)> = Vec::new();
+        let mut good = true;
+        for (reference, place) in refs {
+            match self.reference(index, draft, reference, of, many) {
+                Ok(Some(found)) => {
+                    self.references += found.len();
+                    sources.extend(found);
+                }
+                Ok(None) => good = false,
+                Err(message) => {
+                    let stage = &self.drafts.stages[draft.stage].name;
+                    self.problems.insert(Problem::new(*place, message).in_stage(stage));
+                    good = false;
+                }
+            }
+            if self.references > MOST_REFERENCES {
+                let message = format!("more than {MOST_REFERENCES} references in the plan");
+                self.problems.insert(Problem::new(*place, message));
+                return None;
+            }
+        }
+        if !good {
+            return None;
+        }
+        if many {
+            // A set: what two patterns both stand for is read once.
+            let mut seen = BTreeSet::new();
+            sources.retain(|source| seen.insert(*source));
+            return Some(Source::Outputs(sources));
+        }
+        sources.first().map(|(job, output)| Source::Output(*job, output))
+    }
+
+    /// The outputs that a reference stands for; `None` if its stage has mistakes of its own.
+    fn reference(
+        &self,
+        index: usize,
+        draft: &Draft,
+        text: &str,
+        of: Type,
+        many: bool,
+    ) -> Result<Option<Vec<(NodeIndex, &'static str)>>, String> {
+        let parsed = reference::parse(text)?;
+        if self.drafts.broken.contains(parsed.stage) {
+            return Ok(None);
+        }
+        let Some(stage) = self.drafts.by_name.get(parsed.stage).map(|at| &self.drafts.stages[*at]) else {
+            return Err(self.no_stage(parsed.stage));
+        };
+        let output = output(stage, parsed.output, of)?;
+        let selection = stage.matrix.select(&stage.name, parsed.pattern.as_ref())?;
+        if selection.several && !many {
+            let own = &self.drafts.stages[draft.stage];
+            return Err(format!("`{text}` may stand for several jobs, but one is needed; {}", instead(stage, own)));
+        }
+        let jobs = selection.jobs.into_iter().map(|job| NodeIndex::new(stage.first + job));
+        let jobs: Vec<_> = jobs.map(|job| (job, output)).collect();
+        if jobs.iter().any(|(job, _)| job.index() == index) {
+            let how = if selection.several { "includes" } else { "is" };
+            return Err(format!("`{text}` {how} the job that reads it, `{}`", draft.name));
+        }
+        Ok(Some(jobs))
+    }
+
+    fn no_stage(&self, name: &str) -> String {
+        if self.removed.contains(name) {
+            return format!("stage `{name}` is removed by the profile or `--set`, but needed here");
+        }
+        let known = self.drafts.names.iter().map(String::as_str);
+        format!("no stage `{}`{}", clipped(name), suggestion(name, known))
+    }
+}
+
+/// How to name one job of a stage.
+fn instead(stage: &Stage, own: &Stage) -> String {
+    if stage.matrix.keys().all(|key| own.matrix.keys().any(|known| known == key)) {
+        let keys: Vec<String> = stage.matrix.keys().map(|key| format!("${{{key}}}")).collect();
+        return format!("write `{}[{}]`", stage.name, keys.join(","));
+    }
+    format!("name one, such as `{}{}`", stage.name, stage.matrix.suffix(0))
+}
+
+/// The output of a stage that is meant.
+fn output(stage: &Stage, named: Option<&str>, of: Type) -> Result<&'static str, String> {
+    let (name, outputs) = (&stage.name, stage.kind.outputs);
+    let made = || outputs.iter().map(|o| format!("`{}` ({})", o.name, o.of)).collect::<Vec<_>>().join(", ");
+    if let Some(named) = named {
+        return match outputs.iter().find(|output| output.name == named) {
+            Some(output) if output.of == of => Ok(output.name),
+            Some(output) => {
+                Err(format!("`{name}.{named}` is of type {}, expected {of}; `{name}` makes {}", output.of, made()))
+            }
+            None => Err(format!("`{name}` has no output `{}`; it makes {}", clipped(named), made())),
+        };
+    }
+    let mut fitting = outputs.iter().filter(|output| output.of == of);
+    match (fitting.next(), fitting.next()) {
+        (Some(output), None) => Ok(output.name),
+        (None, _) => Err(format!("`{name}` makes no {of}, which is needed here; it makes {}", made())),
+        (Some(first), Some(_)) => {
+            Err(format!("`{name}` makes several of type {of}; write `{name}.{}` or another of {}", first.name, made()))
+        }
+    }
+}
+
+/// Adds an edge from each job to those that read its outputs.
+fn connect(graph: &mut DiGraph<Planned, ()>, jobs: usize) {
+    let mut edges = BTreeSet::new();
+    for index in graph.node_indices() {
+        for input in &graph[index].inputs {
+            match &input.source {
+                Source::Output(from, _) => drop(edges.insert((*from, index))),
+                Source::Outputs(many) => edges.extend(many.iter().map(|(from, _)| (*from, index))),
+                Source::File(_) | Source::Folder(..) => {}
+            }
+        }
+    }
+    // Where linking was broken off, some jobs are not in the graph.
+    if graph.node_count() == jobs {
+        for (from, to) in edges {
+            graph.add_edge(from, to, ());
+        }
+    }
+}
+
+/// A shortest cycle through the first job that is on one.
+fn cycle(graph: &DiGraph<Planned, ()>) -> Option<Vec<NodeIndex>> {
+    // Not Tarjan's: petgraph's is recursive, and a chain of jobs may be long.
+    let components = petgraph::algo::kosaraju_scc(graph);
+    let on_cycles = components.into_iter().filter(|component| component.len() > 1);
+    let start = on_cycles.flatten().min()?;
+    let mut came_from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(at) = queue.pop_front() {
+        let mut next: Vec<NodeIndex> = graph.neighbors(at).collect();
+        next.sort_unstable();
+        for node in next {
+            if node == start {
+                let mut path = vec![at];
+                while let Some(before) = came_from.get(&path[path.len() - 1]) {
+                    path.push(*before);
+                }
+                path.reverse();
+                return Some(path);
+            }
+            if !came_from.contains_key(&node) {
+                came_from.insert(node, at);
+                queue.push_back(node);
+            }
+        }
+    }
+    None
+}
