@@ -27,12 +27,12 @@ pub struct Options<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// It cannot be read.
-    #[error("{source}")]
+    #[error("{error}")]
     Io {
         /// The manifest.
         path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
+        /// What is wrong; names the manifest.
+        error: std::io::Error,
     },
     /// It says something impossible.
     #[error(transparent)]
@@ -51,7 +51,7 @@ const TOP: [&str; 6] = ["version", "name", "environment", "profiles", "vars", "s
 /// # Errors
 /// All its problems at once.
 pub fn load(path: &Path, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, LoadError> {
-    let text = read(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+    let text = read(path).map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
     resolve(path, &text, kinds, options).map_err(|problems| Problems::new(path, &text, problems).into())
 }
 

@@ -42,7 +42,7 @@ fn a_reference_to_something_of_another_type_names_both_types() {
     refused(
         "prompt: target[${task},${seed}]\n    at",
         "prompt: data[${task}]\n    at",
-        "`data` makes no checkpoints; it makes `dataset` (dataset)",
+        "`data` makes no checkpoints, which is needed here; it makes `dataset` (dataset)",
     );
 }
 
@@ -56,7 +56,7 @@ fn a_reference_to_an_unknown_stage_or_job_is_refused_with_the_nearest_known() {
     refused(
         "prompt: source[${task},${seed}]",
         "prompt: source[w_sun,0]",
-        "`source` has no job with `task` w_sun; did you mean `w_sum`?",
+        "`source` has no job with task `w_sun`; did you mean `w_sum`?",
     );
 }
 
@@ -89,7 +89,7 @@ fn all_problems_are_told_at_once() {
 #[test]
 fn numbers_out_of_range_are_refused_before_anything_runs() {
     refused("learning_rate: 0.3", "learning_rate: -0.3", "`learning_rate` is -0.3, expected above 0");
-    refused("keep_at: [2]", "keep_at: [9]", "`keep_at`: asks for step 9, but tuning ends after 2");
+    refused("keep_at: [2]", "keep_at: [9]", "`keep_at` asks for step 9, but tuning ends after 2");
     refused("best_of_top_k: \"${k}\"", "best_of_top_k: 0", "k is 0, expected at least 1");
 }
 
@@ -98,7 +98,7 @@ fn text_that_is_no_yaml_is_refused_with_its_place() {
     let shell = Shell::new().write("pipelines/x.yaml", "version: 1\nname: [x\n");
     shell.spot("run x").exits_with(2).complains("pipelines/x.yaml:").complains("not YAML: ");
     let shell = Shell::new().write("pipelines/x.yaml", [0xff, 0xfe, 0x00]);
-    shell.spot("run x").exits_with(2).complains("manifest `pipelines/x.yaml`: not UTF-8 text");
+    shell.spot("run x").exits_with(2).complains("manifest `pipelines/x.yaml` is not UTF-8 text in line 1");
 }
 
 #[test]
@@ -114,7 +114,8 @@ fn a_required_environment_variable_must_be_set() {
 fn a_path_out_of_the_project_needs_a_named_variable() {
     for path in ["../secret.tsv", "/etc/passwd", "data/../../secret.tsv"] {
         let shell = files();
-        shell.edit("pipelines/files.yaml", "train: data/sst2.tsv", &format!("train: {path}"));
+        let origin = format!("from: {{files: {{format: glue/sst2, train: {path}}}}}");
+        shell.edit("pipelines/files.yaml", "from: ${origins.${task}}", &origin);
         let done = shell.spot("status files").exits_with(2);
         done.complains(&format!("`{path}` leads out of the project; name the folder by a variable"));
     }

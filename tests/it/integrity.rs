@@ -83,7 +83,7 @@ fn an_edited_entry_is_found_and_made_anew() {
 fn what_an_audit_repairs_is_set_aside_and_made_anew() {
     let shell = Shell::finished();
     overwrite(&shell.behind("smoke", "source[w_sum,0]", "prompt"), |bytes| bytes[20] ^= 0x80);
-    shell.spot("audit --repair").ok().prints("1 problem").prints("set aside");
+    shell.spot("audit --repair").ok().prints("damaged: 1, set aside");
     shell.spot("audit").ok();
     assert_eq!(shell.executed_by("run smoke"), ["source[w_sum,0]"]);
 }

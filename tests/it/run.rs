@@ -59,7 +59,7 @@ fn set_changes_a_variable_for_one_command() {
     shell.spot("status smoke --set vars.length=3").ok().prints("length: 2 -> 3");
     shell.spot("status smoke --exit-code").ok();
     let done = shell.spot("status smoke --set length=3").exits_with(2);
-    done.complains("error: --set: `length` cannot be set; expected a path such as `vars.steps`");
+    done.complains("error: --set: `length` cannot be set; known: `environment`, `vars`, `stages`");
 }
 
 #[test]
