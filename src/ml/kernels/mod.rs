@@ -80,22 +80,4 @@ fn exp(x: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exp_is_within_two_ulp_of_the_library() {
-        for i in -80_000..80_000 {
-            let x = i as f32 * 1e-3;
-            let (ours, theirs) = (exp(x), x.exp());
-            assert!((ours - theirs).abs() <= theirs * 2.5e-7, "exp({x}) = {ours}, expected {theirs}");
-        }
-    }
-
-    #[test]
-    fn sums_cover_the_rest_of_a_row() {
-        let row: Vec<f32> = (0..37).map(|i| i as f32).collect();
-        assert_eq!(sum_by(&row, &row, |x, _| x), 666.0);
-        assert_eq!(largest(&row), 36.0);
-    }
-}
+mod tests;
