@@ -56,8 +56,8 @@ fn leave_out(params: &mut Node, issue: &Issue, missing: &mut BTreeSet<String>) -
 }
 
 fn at_mut<'n>(node: &'n mut Node, path: &str) -> Option<&'n mut Node> {
-    let parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
-    parts.fold(Some(node), |node, part| match &mut node?.value {
+    let mut parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
+    parts.try_fold(node, |node, part| match &mut node.value {
         Value::List(items) => items.get_mut(part.parse::<usize>().ok()?),
         Value::Map(entries) => entries.iter_mut().find(|(key, _)| key.text == part).map(|(_, node)| node),
         _ => None,

@@ -6,6 +6,7 @@ use super::problem::{Place, Problem, clipped, suggestion};
 use super::reference;
 use super::stage::Type;
 use petgraph::graph::{DiGraph, NodeIndex};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// References of all jobs together, wildcards counted for each job that they stand for.
@@ -211,8 +212,8 @@ fn cycle(graph: &DiGraph<Planned, ()>) -> Option<Vec<NodeIndex>> {
                 path.reverse();
                 return Some(path);
             }
-            if !came_from.contains_key(&node) {
-                came_from.insert(node, at);
+            if let Entry::Vacant(free) = came_from.entry(node) {
+                free.insert(at);
                 queue.push_back(node);
             }
         }
