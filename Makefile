@@ -43,5 +43,5 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: build
-	benches/run.sh
+bench:
+	cargo bench --profile dev --locked

@@ -1,7 +1,10 @@
 //! SPoT: soft prompt transfer for frozen T5 models (Vu et al., ACL 2022), as one cached and audited pipeline.
 
+pub mod cli;
 pub mod data;
 pub mod engine;
+pub mod error;
 pub mod ml;
 pub mod report;
 pub mod stages;
+pub mod ui;

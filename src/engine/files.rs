@@ -103,7 +103,11 @@ pub fn hash(path: &Path) -> io::Result<Digest> {
 }
 
 fn stat(path: &Path) -> io::Result<Stat> {
-    let meta = fs_err::metadata(path)?;
+    let meta = fs_err::metadata(path).map_err(|error| match error.kind() {
+        // What people meet most often, in their words.
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), format!("there is no file `{}`", path.display())),
+        _ => error,
+    })?;
     if !meta.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is not a file", path.display())));
     }

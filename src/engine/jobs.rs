@@ -3,6 +3,7 @@
 use super::context::{Artifact, Cx, Expanded, Read};
 use super::digest::Digest;
 use super::plan::{Plan, PlannedInput, Source};
+use super::provenance::Origin;
 use super::recipe::Recipe;
 use super::stage::{Job, Kind, Spec};
 use super::store::{self, Store};
@@ -57,7 +58,7 @@ enum Feed {
 
 /// A file that a job reads and that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("input `{role}`: {error}")]
+#[error("input `{role}`")]
 pub(super) struct UnreadableInput {
     role: String,
     #[source]
@@ -104,6 +105,19 @@ impl Jobs {
             }
         }
         jobs
+    }
+
+    /// The jobs called `only`, and everything upstream of them; all if `None`.
+    pub(super) fn wanted(&self, only: Option<&BTreeSet<String>>) -> BTreeSet<Id> {
+        let asked = |id: &Id| only.is_none_or(|only| only.contains(&self.get(*id).name));
+        let mut open: Vec<Id> = (0..self.len()).filter(asked).collect();
+        let mut wanted = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            if wanted.insert(id) {
+                open.extend(self.upstream(id));
+            }
+        }
+        wanted
     }
 
     /// Adds the jobs that `parent` asks for.
@@ -199,11 +213,16 @@ impl Order {
         Recipe::new(self.kind.name, self.kind.version, self.job.params(), inputs.chain(expanded).collect())
     }
 
-    /// Role and origin of everything that is read.
-    pub(super) fn origins(&self, reads: &[Read]) -> Vec<(String, String)> {
-        let inputs = reads.iter().map(|read| (read.role.clone(), read.artifact.origin()));
+    /// Where everything that is read came from, in the order of the recipe.
+    pub(super) fn origins(&self, reads: &[Read]) -> Vec<Origin> {
+        let origin = |role: &str, artifact: &Artifact| {
+            let file = artifact.path().map(Path::to_owned);
+            let made = file.is_none().then(|| artifact.origin());
+            Origin { role: role.to_owned(), digest: artifact.digest, artifact: made, file }
+        };
         let expanded = self.expanded.iter().flatten().flat_map(|job| &job.outputs);
-        inputs.chain(expanded.map(|(_, artifact)| ("expanded".to_owned(), artifact.origin()))).collect()
+        let inputs = reads.iter().map(|read| origin(&read.role, &read.artifact));
+        inputs.chain(expanded.map(|(_, artifact)| origin("expanded", artifact))).collect()
     }
 
     /// Asks the job for more jobs.

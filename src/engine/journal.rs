@@ -15,11 +15,11 @@ pub(super) struct Journal {
 
 /// A line: an event, and the digest of the line before it.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct Line<E> {
     prev: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<After>,
-    event: Value,
+    event: E,
 }
 
 /// The last line of the run before this one; ties whole journals together as `prev` ties lines.
@@ -44,23 +44,23 @@ fn folder(store: &Store, pipeline: &str) -> PathBuf {
 
 impl Journal {
     /// Starts the journal of a run.
-    pub(super) fn start(store: &Store, pipeline: &str, first: &Value) -> io::Result<Self> {
+    pub(super) fn start(store: &Store, pipeline: &str, first: &impl Serialize) -> io::Result<Self> {
         let folder = folder(store, pipeline);
         fs_err::create_dir_all(&folder)?;
         let after = last_run(&folder)?;
         let file = create(&folder)?;
         let mut journal = Self { file, last: None };
-        journal.line(&Line { prev: None, after, event: first.clone() })?;
+        journal.line(&Line { prev: None, after, event: first })?;
         Ok(journal)
     }
 
     /// Adds an event.
-    pub(super) fn add(&mut self, event: Value) -> io::Result<()> {
+    pub(super) fn add(&mut self, event: &impl Serialize) -> io::Result<()> {
         self.line(&Line { prev: self.last, after: None, event })
     }
 
     /// In one write, so that a kill leaves at most one torn line at the end.
-    fn line(&mut self, line: &Line) -> io::Result<()> {
+    fn line(&mut self, line: &Line<impl Serialize>) -> io::Result<()> {
         let mut text = serde_json::to_string(line)?;
         self.last = Some(Digest::of(text.as_bytes()));
         text.push('\n');
@@ -68,7 +68,7 @@ impl Journal {
     }
 
     /// Adds the last event and makes sure that all of them are on disk.
-    pub(super) fn end(mut self, event: Value) -> io::Result<()> {
+    pub(super) fn end(mut self, event: &impl Serialize) -> io::Result<()> {
         self.add(event)?;
         self.file.sync_all()
     }
@@ -107,7 +107,7 @@ pub fn events(store: &Store) -> io::Result<Vec<(String, String, Vec<Value>)>> {
     let mut runs = Vec::new();
     for (pipeline, run, path) in journals(store)? {
         let text = String::from_utf8_lossy(&fs_err::read(path)?).into_owned();
-        let lines = whole_lines(&text).filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        let lines = whole_lines(&text).filter_map(|line| serde_json::from_str::<Line<Value>>(line).ok());
         let events = lines.map(|line| line.event).collect();
         runs.push((pipeline, run, events));
     }
@@ -147,7 +147,7 @@ pub fn check(store: &Store) -> io::Result<(usize, Vec<Broken>)> {
 fn check_chain(text: &str, path: &Path, oldest: &str) -> Result<(), String> {
     let mut last = None;
     for (i, text) in whole_lines(text).enumerate() {
-        let line: Line = serde_json::from_str(text).map_err(|error| format!("line {}: {error}", i + 1))?;
+        let line: Line<Value> = serde_json::from_str(text).map_err(|error| format!("line {}: {error}", i + 1))?;
         if line.prev != last {
             return Err(format!("line {} does not follow the line before it", i + 1));
         }
@@ -181,9 +181,9 @@ mod tests {
     fn run(store: &Store, jobs: &[&str]) -> PathBuf {
         let mut journal = Journal::start(store, "p", &json!({"event": "start"})).unwrap();
         for job in jobs {
-            journal.add(json!({"event": "job", "job": job})).unwrap();
+            journal.add(&json!({"event": "job", "job": job})).unwrap();
         }
-        journal.end(json!({"event": "summary"})).unwrap();
+        journal.end(&json!({"event": "summary"})).unwrap();
         journals(store).unwrap().pop().unwrap().2
     }
 

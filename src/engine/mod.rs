@@ -1,6 +1,8 @@
 //! From a manifest to a plan, from a plan to entries in the store. No tensors, and no task is known here: the kinds of
 //! stages come in as a table.
 
+pub mod audit;
+pub mod catalog;
 pub mod context;
 pub mod digest;
 mod draft;

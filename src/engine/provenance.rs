@@ -1,7 +1,9 @@
 //! Where, when and how a job ran: recorded with its entry, never part of its key.
 
+use super::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// How an entry came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -11,8 +13,8 @@ pub struct Provenance {
     pub pipeline: String,
     /// Name of that job.
     pub job: String,
-    /// Role and origin of every input: `stage[item].output` or a path.
-    pub inputs: Vec<(String, String)>,
+    /// Where every input came from, in the order of the recipe.
+    pub inputs: Vec<Origin>,
     /// Version of the program.
     pub program: String,
     /// Revision that the program was built from, where the build knew it.
@@ -39,6 +41,21 @@ pub struct Provenance {
     pub command_line: Vec<String>,
     /// What the job itself had to say: driver, precision, jobs it was trained together with.
     pub notes: BTreeMap<String, String>,
+}
+
+/// Where an input came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its role.
+    pub role: String,
+    /// Of its content.
+    pub digest: Digest,
+    /// The job and output that made it: `source[mnli,0].prompt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// The file it was read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// Version of the program.

@@ -83,10 +83,11 @@ impl Recipe {
             let field = self.kind.clone();
             found.push(Difference::Version { field, old: old.version, new: self.version });
         }
-        let (before, now) = (flat(&reread(&old.params)), flat(&reread(&self.params)));
+        let (before, now) = (flat(&old.params), flat(&self.params));
         for field in union(&before, &now) {
             let (old, new) = (before.get(field).cloned(), now.get(field).cloned());
-            if old != new {
+            let is_same = old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| same(old, new));
+            if !is_same {
                 found.push(Difference::Param { field: field.clone(), old, new });
             }
         }
@@ -126,10 +127,19 @@ fn union<'a, V>(
     names.into_iter()
 }
 
-/// What a reader of the stored text would see. `serde_json` may miss the last bit of a float it reads; two values are only
-/// compared after both went the same way.
-fn reread(value: &Value) -> Value {
-    serde_json::from_str(&canonical(value)).expect("canonical JSON is JSON")
+/// Whether two values are equal but for the last bits of floats, which `serde_json` does not read back exactly.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+            (a - b).abs() <= 4.0 * f64::EPSILON * a.abs().max(b.abs())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => one == other,
+    }
 }
 
 /// Scalars by their path. Lists stay whole: a changed list reads better than its items.
@@ -204,7 +214,7 @@ impl Difference {
     }
 
     /// What it was, for people.
-    pub fn old(&self) -> String {
+    pub fn was(&self) -> String {
         match self {
             Self::Param { old, .. } => value(old.as_ref()),
             Self::Input { old, .. } => digests(old),
@@ -213,7 +223,7 @@ impl Difference {
     }
 
     /// What it is, for people.
-    pub fn new(&self) -> String {
+    pub fn is(&self) -> String {
         match self {
             Self::Param { new, .. } => value(new.as_ref()),
             Self::Input { new, .. } => digests(new),
@@ -223,7 +233,14 @@ impl Difference {
 }
 
 fn value(value: Option<&Value>) -> String {
-    value.map_or_else(|| "(absent)".to_owned(), canonical)
+    let Some(value) = value else { return "(absent)".to_owned() };
+    match value.as_f64().filter(|_| value.is_f64()) {
+        // To 15 digits, those that reading keeps.
+        Some(float) => {
+            format!("{float:.14e}").parse::<f64>().map_or_else(|_| canonical(value), |float| format!("{float:?}"))
+        }
+        None => canonical(value),
+    }
 }
 
 fn digests(digests: &[Digest]) -> String {
@@ -241,7 +258,7 @@ impl fmt::Display for Difference {
             Self::Input { .. } => "input ",
             Self::Version { .. } => "version of ",
         };
-        write!(f, "{what}{}: {} -> {}", self.field(), self.old(), self.new())
+        write!(f, "{what}{}: {} -> {}", self.field(), self.was(), self.is())
     }
 }
 
@@ -323,12 +340,24 @@ mod tests {
 
     #[test]
     fn a_float_read_back_from_an_entry_is_no_difference() {
-        // Values of f32 parameters have 17 digits, which serde_json does not always read back exactly.
-        for i in 0..2000u32 {
-            let rate = f64::from(1.0_f32 / (i as f32 * 0.37 + 1.1));
-            let new = recipe(json!({ "rate": rate }));
+        // Values of f32 parameters have 17 digits; 1e-30 is one that even a second reading changes again.
+        let from_f32 = (0..2000_u16).map(|i| f64::from(1.0_f32 / (f32::from(i) * 0.37 + 1.1)));
+        for rate in from_f32.chain([1e-30, 1e-5, 0.3, -0.0, 1e300]) {
+            let new = recipe(json!({ "rate": rate, "rates": [rate] }));
             let stored: Recipe = serde_json::from_str(&new.canonical()).unwrap();
-            assert!(new.differences(&stored).is_empty(), "{rate}");
+            assert_eq!(new.differences(&stored), []);
         }
+        let (old, new) = (recipe(json!({"rate": 9.999999999999999e-31})), recipe(json!({"rate": 2e-30})));
+        assert_eq!(new.differences(&old)[0].to_string(), "rate: 1e-30 -> 2e-30");
+    }
+
+    #[test]
+    fn a_recipe_read_from_its_own_text_does_not_differ() {
+        let new = Recipe::new("tune", 1, json!({"epsilon": 1e-30, "rate": 0.3}), vec![]);
+        let old: Recipe = serde_json::from_str(&new.canonical()).unwrap();
+        assert_eq!(new.differences(&old), vec![]);
+        assert_eq!(old.differences(&new), vec![]);
+        let other = Recipe::new("tune", 1, json!({"epsilon": 1e-29, "rate": 0.3}), vec![]);
+        assert_eq!(other.differences(&old).len(), 1);
     }
 }

@@ -30,11 +30,12 @@ use super::state::Reason;
 use super::store::{Damage, Found, Lock, Store};
 use anyhow::{Context as _, anyhow};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use serde_json::json;
+use serde::Serialize;
 use std::any::Any;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -156,6 +157,8 @@ pub struct Summary {
     pub seconds: f64,
     /// The worst that happened.
     pub fault: Option<Fault>,
+    /// Jobs with a result: name, kind and key, in the order in which they ended.
+    pub results: Vec<(String, &'static str, Key)>,
 }
 
 impl Fault {
@@ -212,18 +215,75 @@ pub fn run(
     })
 }
 
-fn start_event(plan: &Plan, settings: &Settings) -> serde_json::Value {
-    json!({
-        "event": "start",
-        "pipeline": plan.name,
-        "manifest": plan.path,
-        "profile": plan.profile,
-        "time": provenance::now(),
-        "program": provenance::program(),
-        "revision": provenance::revision(),
-        "device": settings.device,
-        "command_line": settings.command_line,
-    })
+/// A line of a journal, and of `run --format json`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event<'a> {
+    /// The first line of a journal.
+    Start {
+        /// Name of the pipeline.
+        pipeline: &'a str,
+        /// Its manifest.
+        manifest: &'a Path,
+        /// The profile in force.
+        profile: Option<&'a str>,
+        /// UTC.
+        time: String,
+        /// Version of the program.
+        program: String,
+        /// Revision that the program was built from.
+        revision: Option<String>,
+        /// The device that the user chose.
+        device: &'a str,
+        /// The command line.
+        command_line: &'a [String],
+    },
+    /// A job ended.
+    Job {
+        /// Its name.
+        job: &'a str,
+        /// The stage that it comes from.
+        stage: &'a str,
+        /// Its kind.
+        kind: &'a str,
+        /// How it ended.
+        state: String,
+        /// Its key, if it got as far.
+        key: Option<Key>,
+        /// Why it ran; for hits, where the entry comes from.
+        reasons: &'a [Reason],
+        /// How long it took.
+        seconds: f64,
+        /// What went wrong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+    /// The last line. Scripts rely on its fields.
+    Summary {
+        /// Jobs that belong to the run.
+        jobs: usize,
+        /// Jobs that ran.
+        executed: usize,
+        /// Jobs whose result was there.
+        cached: usize,
+        /// Jobs that failed.
+        failed: usize,
+        /// How long the run took.
+        seconds: f64,
+    },
+}
+
+fn start_event<'a>(plan: &'a Plan, settings: &'a Settings) -> Event<'a> {
+    Event::Start {
+        pipeline: &plan.name,
+        manifest: &plan.path,
+        profile: plan.profile.as_deref(),
+        time: provenance::now(),
+        program: provenance::program(),
+        revision: provenance::revision(),
+        device: &settings.device,
+        command_line: &settings.command_line,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -281,24 +341,10 @@ impl<'a> Scheduler<'a> {
             halted: false,
             started: Instant::now(),
         };
-        for id in scheduler.wanted() {
+        for id in scheduler.jobs.wanted(crew.settings.only.as_ref()) {
             scheduler.admit(id);
         }
         scheduler
-    }
-
-    /// The jobs that were asked for, and everything upstream of them.
-    fn wanted(&self) -> BTreeSet<Id> {
-        let only = &self.crew.settings.only;
-        let asked = |id: &Id| only.as_ref().is_none_or(|only| only.contains(&self.jobs.get(*id).name));
-        let mut open: Vec<Id> = (0..self.jobs.len()).filter(asked).collect();
-        let mut wanted = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if wanted.insert(id) {
-                open.extend(self.jobs.upstream(id));
-            }
-        }
-        wanted
     }
 
     /// Makes a job part of the run.
@@ -339,7 +385,7 @@ impl<'a> Scheduler<'a> {
         let unfinished = phases.iter().any(|phase| !matches!(phase, Phase::Ended | Phase::Unwanted));
         summary.interrupted |= unfinished && crew.bench.stop.load(Ordering::Relaxed);
         summary.seconds = started.elapsed().as_secs_f64();
-        journal.end(summary.event())?;
+        journal.end(&summary.event())?;
         crew.bench.store.files().save()?;
         broken.map_or(Ok(summary), Err)
     }
@@ -475,42 +521,35 @@ impl<'a> Scheduler<'a> {
         let known = self.jobs.get(id);
         let (job, stage, kind) = (known.name.clone(), known.stage.clone(), known.kind.name);
         let outcome = Outcome { job, stage, kind, ending, key, reasons, seconds, error };
+        if let (Ending::Executed | Ending::Cached, Some(key)) = (ending, key) {
+            self.summary.results.push((outcome.job.clone(), kind, key));
+        }
         self.crew.watch.ended(&outcome);
-        Ok(self.journal.add(outcome.event())?)
+        Ok(self.journal.add(&outcome.event())?)
     }
 }
 
 impl Summary {
     /// The last event of a run.
-    pub fn event(&self) -> serde_json::Value {
-        json!({
-            "event": "summary",
-            "jobs": self.jobs,
-            "executed": self.executed,
-            "cached": self.cached,
-            "failed": self.failed,
-            "seconds": self.seconds,
-        })
+    pub fn event(&self) -> Event<'static> {
+        let Self { jobs, executed, cached, failed, seconds, .. } = *self;
+        Event::Summary { jobs, executed, cached, failed, seconds }
     }
 }
 
 impl Outcome {
     /// The event of a job's end.
-    pub fn event(&self) -> serde_json::Value {
-        let mut event = json!({
-            "event": "job",
-            "job": self.job,
-            "stage": self.stage,
-            "kind": self.kind,
-            "key": self.key,
-            "state": self.ending.to_string(),
-            "reasons": self.reasons,
-            "seconds": self.seconds,
-        });
-        if let Some(error) = &self.error {
-            event["error"] = json!(error);
+    pub fn event(&self) -> Event<'_> {
+        Event::Job {
+            job: &self.job,
+            stage: &self.stage,
+            kind: self.kind,
+            state: self.ending.to_string(),
+            key: self.key,
+            reasons: &self.reasons,
+            seconds: self.seconds,
+            error: self.error.as_deref(),
         }
-        event
     }
 }
 

@@ -113,7 +113,7 @@ impl JsonSchema for Refs {
 
 /// Something a job reads. `field` is the YAML path of the field that names it (`init.prompt`): it is the input's role in
 /// the recipe, and where problems are shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// Artifacts of other jobs.
     Artifacts {

@@ -6,6 +6,7 @@ use super::entry::Entry;
 use super::history::History;
 use super::jobs::{Id, Jobs, Order};
 use super::plan::Plan;
+use super::provenance::Origin;
 use super::recipe::{Difference, Recipe};
 use super::store::{Found, Store};
 use serde::{Serialize, Serializer};
@@ -84,7 +85,7 @@ impl fmt::Display for Reason {
             Self::Damaged(what) | Self::Cannot(what) => f.write_str(what),
             Self::Forced => f.write_str("forced"),
             Self::Upstream(job) => write!(f, "depends on `{job}`"),
-            Self::Expands(most) => write!(f, "asks for up to {most} more jobs once its inputs are known"),
+            Self::Expands(most) => write!(f, "asks for more jobs once its inputs are known, at most {most}"),
             Self::Made { end, job } => write!(f, "made {end} for `{job}`"),
         }
     }
@@ -117,32 +118,42 @@ pub struct JobState {
     pub entry: Option<Entry>,
     /// The entry that `reasons` compare it with.
     pub nearest: Option<Key>,
-    /// Role and origin of every input, if they are known.
-    pub origins: Vec<(String, String)>,
+    /// Where every input comes from, if all of them are known.
+    pub origins: Vec<Origin>,
     /// At most how many jobs it will ask for; `None` if that is known already.
     pub expands_to_at_most: Option<usize>,
 }
 
-/// The states of all jobs of a plan, and of the jobs that they ask for as far as that is known. Nothing runs and nothing is
+/// What a survey is asked about.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Only these jobs and what they need; all if `None`.
+    pub only: Option<BTreeSet<String>>,
+    /// Jobs that are to run though they are cached.
+    pub forced: BTreeSet<String>,
+}
+
+/// The states of the jobs of a plan, and of the jobs that they ask for as far as that is known. Nothing runs and nothing is
 /// locked, so it can be asked for during a run.
 ///
 /// # Errors
 /// If the store cannot be read. What is wrong with a single job is its state.
-pub fn survey(plan: &Plan, store: &Arc<Store>, forced: &BTreeSet<String>) -> anyhow::Result<Vec<JobState>> {
+pub fn survey(plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Vec<JobState>> {
     let mut survey = Survey {
         store,
-        forced,
+        forced: &question.forced,
         jobs: Jobs::new(plan),
         history: History::new(store.clone(), &plan.name),
         states: Vec::new(),
     };
     survey.states.resize_with(survey.jobs.len(), || None);
-    for id in 0..plan.graph.node_count() {
+    let wanted = survey.jobs.wanted(question.only.as_ref());
+    for &id in &wanted {
         survey.visit(id)?;
     }
     // Jobs that were asked for stand after the job that asked.
     let mut order: Vec<Id> = Vec::new();
-    for id in 0..plan.graph.node_count() {
+    for id in wanted {
         order.push(id);
         order.extend(survey.jobs.get(id).children.iter().flatten().map(|(_, child)| *child));
     }
@@ -247,7 +258,10 @@ impl Survey<'_> {
         };
         let reads = match order.read(self.store) {
             Ok(reads) => reads,
-            Err(error) => return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(error.to_string())])),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(format!("{error:#}"))]));
+            }
         };
         if order.expanded.is_none() {
             return self.expand(id, &order, &reads);

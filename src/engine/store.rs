@@ -26,6 +26,9 @@ use std::time::Duration;
 /// Blobs up to this size are hashed whenever they are served; larger ones when their stat data changed.
 const SMALL: u64 = 64 << 20;
 
+/// How long a temporary file must have rested before it counts as left over.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+
 /// Where results are kept.
 #[derive(Debug)]
 pub struct Store {
@@ -134,7 +137,8 @@ impl Store {
         self.remove_leftovers()
     }
 
-    /// Temporary files of processes that no longer exist.
+    /// Temporary files of processes that no longer exist. Only old ones: a process of another container, which shares the
+    /// cache, does not show here.
     fn remove_leftovers(&self) -> io::Result<()> {
         for item in fs_err::read_dir(self.root.join("tmp"))? {
             let path = item?.path();
@@ -142,7 +146,8 @@ impl Store {
             let alive = process
                 .and_then(rustix::process::Pid::from_raw)
                 .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-            if !alive {
+            let rested = fs_err::metadata(&path).and_then(|meta| meta.modified()).map(|time| time.elapsed());
+            if !alive && matches!(rested, Ok(Ok(age)) if age > LEFTOVER_AGE) {
                 let _ = fs_err::remove_file(path);
             }
         }

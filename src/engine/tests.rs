@@ -1,9 +1,10 @@
 //! The engine at work on toy kinds: what runs again, what does not, and what happens when something breaks.
 
+use super::audit::audit;
 use super::digest::Key;
 use super::plan::{Plan, Source};
 use super::run::{Ending, Fault};
-use super::state::{State, survey};
+use super::state::{Question, survey};
 use super::toys::{Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ fn reader(job: Concat, path: &Path) -> Plan {
 }
 
 fn states(yard: &Yard, plan: &Plan) -> Vec<(String, String, Vec<String>)> {
-    let states = survey(plan, &yard.store, &BTreeSet::new()).unwrap();
+    let states = survey(plan, &yard.store, &Question::default()).unwrap();
     let reasons = |reasons: &[super::state::Reason]| reasons.iter().map(ToString::to_string).collect();
     states.into_iter().map(|job| (job.job, job.state.to_string(), reasons(&job.reasons))).collect()
 }
@@ -43,7 +44,7 @@ fn state(yard: &Yard, plan: &Plan, job: &str) -> (String, Vec<String>) {
 }
 
 fn key(yard: &Yard, plan: &Plan) -> Key {
-    survey(plan, &yard.store, &BTreeSet::new()).unwrap().pop().unwrap().key.unwrap()
+    survey(plan, &yard.store, &Question::default()).unwrap().pop().unwrap().key.unwrap()
 }
 
 // ---- what runs again ----------------------------------------------------------------------------------------------------
@@ -208,6 +209,15 @@ fn only_runs_what_was_asked_for_and_what_it_needs() {
     assert_eq!(yard.run(&plan).executed, 2);
 }
 
+#[test]
+fn the_last_event_is_what_scripts_expect() {
+    let yard = Yard::new();
+    let mut summary = yard.run(&triangle(&yard, "a"));
+    summary.seconds = 0.5;
+    let expected = r#"{"event":"summary","jobs":3,"executed":3,"cached":0,"failed":0,"seconds":0.5}"#;
+    assert_eq!(serde_json::to_string(&summary.event()).unwrap(), expected);
+}
+
 // ---- jobs that ask for jobs ---------------------------------------------------------------------------------------------
 
 fn fan(yard: &Yard, letters: &str, until: char) -> Plan {
@@ -222,7 +232,7 @@ fn expansion_adds_jobs_and_more_of_it_runs_only_the_new_ones() {
     let yard = Yard::new();
     let plan = fan(&yard, "abc", 'b');
     let reasons = state(&yard, &plan, "fan").1;
-    assert_eq!(reasons, ["depends on `source`", "asks for up to 26 more jobs once its inputs are known"]);
+    assert_eq!(reasons, ["depends on `source`", "asks for more jobs once its inputs are known, at most 26"]);
     let first = yard.run(&plan);
     assert_eq!((first.jobs, first.executed), (4, 4));
     assert_eq!(yard.text("fan"), "a0;abc0;b0;abc0;");
@@ -352,7 +362,7 @@ fn a_missing_blob_and_an_edited_entry_run_their_job_again() {
 fn an_interrupted_job_goes_on_where_it_was() {
     let mut yard = Yard::new();
     let mut sketch = Sketch::new();
-    sketch.job("slow", Slow { steps: 5, log: yard.path("steps") }, vec![]);
+    sketch.job("slow", Slow { steps: 5, log: yard.path("steps"), hang_at: None }, vec![]);
     let plan = sketch.plan();
     yard.stop_at = Some(3);
     let summary = yard.run(&plan);
@@ -392,10 +402,10 @@ fn two_runs_on_one_cache_execute_each_job_once() {
 /// Set for the process that [`a_killed_run_costs_only_the_step_it_was_at`] kills.
 const VICTIM: &str = "SPOT_TEST_VICTIM";
 
-fn victim_plan(yard: &Path) -> Plan {
+fn victim_plan(yard: &Path, hang_at: Option<u64>) -> Plan {
     let mut sketch = Sketch::new();
     sketch.job("before", concat("before"), vec![]);
-    sketch.job("slow", Slow { steps: 20_000, log: yard.join("steps") }, vec![]);
+    sketch.job("slow", Slow { steps: 20, log: yard.join("steps"), hang_at }, vec![]);
     sketch.plan()
 }
 
@@ -403,7 +413,7 @@ fn victim_plan(yard: &Path) -> Plan {
 fn a_killed_run_costs_only_the_step_it_was_at() {
     if let Some(folder) = std::env::var_os(VICTIM).map(PathBuf::from) {
         let yard = Yard { store: super::store::Store::new(&folder.join("cache")), ..Yard::new() };
-        yard.run(&victim_plan(&folder));
+        yard.run(&victim_plan(&folder, Some(10)));
         return;
     }
     let yard = Yard::new();
@@ -415,21 +425,17 @@ fn a_killed_run_costs_only_the_step_it_was_at() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    while yard.log("steps").len() < 10 && child.try_wait().unwrap().is_none() {
+    let plan = victim_plan(&folder, None);
+    let is_at_step_10 = || states(&yard, &plan)[1].1 == "interrupted at step 10";
+    while !is_at_step_10() && child.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let plan = victim_plan(&folder);
-    let State::Interrupted(step) = survey(&plan, &yard.store, &BTreeSet::new()).unwrap()[1].state else {
-        panic!("{:?}", states(&yard, &plan))
-    };
-    assert!((10..20_000).contains(&step), "{step}");
-    let summary = yard.run(&plan);
-    assert_eq!(yard.ended(Ending::Executed).last().map(String::as_str), Some("slow"));
-    assert_eq!((summary.failed, yard.text("slow").as_str()), (0, "20000"));
-    // The step during which the kill came may be logged twice, and no other.
-    assert!(yard.log("steps").len() <= 20_001);
+    assert!(is_at_step_10(), "{:?}", states(&yard, &plan));
+    assert_eq!(yard.run(&plan).failed, 0);
+    assert_eq!(yard.text("slow"), "20");
+    assert_eq!(yard.log("steps").len(), 20, "no step was done twice");
     assert_eq!(super::journal::check(&yard.store).unwrap().1, []);
 }
 
@@ -449,4 +455,90 @@ fn the_cache_marks_itself() {
     let tag = fs_err::read_to_string(yard.path("cache/CACHEDIR.TAG")).unwrap();
     assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
     assert_eq!(fs_err::read_to_string(yard.path("cache/.gitignore")).unwrap(), "*\n");
+}
+
+// ---- audit --------------------------------------------------------------------------------------------------------------
+
+#[track_caller]
+fn check_audit(yard: &Yard, plan: &Plan, expected: &[(&str, &[&str])]) {
+    let audit = audit(&yard.store, Some(plan)).unwrap();
+    let found: Vec<_> = audit.problems.iter().map(|problem| (problem.what.as_str(), &problem.jobs)).collect();
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((what, jobs), (part, users)) in found.into_iter().zip(expected) {
+        assert!(what.contains(part), "{what}");
+        assert_eq!(jobs, users);
+    }
+}
+
+#[test]
+fn an_audit_of_a_sound_store_counts_and_follows_everything_to_its_sources() {
+    let yard = Yard::new();
+    let file = yard.file("rows.tsv", "rows");
+    let mut sketch = Sketch::new();
+    let reader = sketch.job("reader", concat("x"), vec![("file", Source::File(file.clone()))]);
+    sketch.job("below", concat("y"), vec![("parts", all(&[reader]))]);
+    let plan = sketch.plan();
+    yard.run(&plan);
+    let audit = audit(&yard.store, Some(&plan)).unwrap();
+    assert!(audit.problems.is_empty(), "{:?}", audit.problems);
+    assert_eq!((audit.entries, audit.blobs, audit.bytes, audit.runs, audit.unreferenced), (2, 2, 17, 1, 0));
+    let lineage = audit.lineage.unwrap();
+    assert_eq!((lineage.jobs, lineage.cached, lineage.entries, lineage.sources), (2, 2, 2, vec![file]));
+}
+
+#[test]
+fn an_audit_names_what_is_damaged_and_who_used_it() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    overwrite(&yard.blob("a"), b"a1;");
+    fs_err::remove_file(yard.blob("b")).unwrap();
+    let entry = yard.store.entry_path(&yard.outcome("c").key.unwrap());
+    let text = fs_err::read_to_string(&entry).unwrap();
+    overwrite(&entry, text.replace("\"seed\":0", "\"seed\":1").as_bytes());
+    let mut problems: Vec<_> = audit(&yard.store, None).unwrap().problems;
+    problems.sort_by(|a, b| a.jobs.cmp(&b.jobs));
+    let found: Vec<_> = problems.iter().map(|problem| (problem.what.clone(), problem.jobs.join(" "))).collect();
+    assert!(found[0].0.contains("of `a.text` is corrupt") && found[0].1 == "toy: a", "{found:?}");
+    assert!(found[1].0.contains("of `b.text` is missing") && found[1].1 == "toy: b", "{found:?}");
+    assert!(found[2].0.contains("is damaged: the seal") && found[2].1 == "toy: c", "{found:?}");
+}
+
+#[test]
+fn an_audit_names_those_who_read_what_is_damaged() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    overwrite(&yard.blob("a"), b"a1;");
+    check_audit(&yard, &plan, &[("of `a.text` is corrupt", &["toy: a", "toy: c"])]);
+}
+
+#[test]
+fn repair_sets_aside_and_the_next_run_makes_exactly_that_anew() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    let blob = yard.blob("a");
+    overwrite(&blob, b"a1;");
+    let mut found = audit(&yard.store, None).unwrap();
+    assert!(!found.is_clean());
+    found.repair(&yard.store).unwrap();
+    assert!(found.is_clean() && !blob.exists());
+    check_audit(&yard, &plan, &[]);
+    yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed), ["a"]);
+    assert!(yard.reasons("a")[0].contains("set aside by `audit --repair`"), "{:?}", yard.reasons("a"));
+    check_audit(&yard, &plan, &[]);
+}
+
+#[test]
+fn an_edited_journal_is_found() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    let folder = yard.path("cache/v1/runs/toy");
+    let journal = fs_err::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let text = fs_err::read_to_string(&journal).unwrap();
+    fs_err::write(&journal, text.replace("executed", "cached")).unwrap();
+    check_audit(&yard, &plan, &[("does not follow the line before it", &[])]);
 }

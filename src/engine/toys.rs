@@ -173,6 +173,9 @@ pub(super) struct Slow {
     pub(super) steps: u64,
     #[serde(skip_serializing)]
     pub(super) log: PathBuf,
+    /// Do nothing any more once this step is saved, until killed.
+    #[serde(skip_serializing)]
+    pub(super) hang_at: Option<u64>,
 }
 
 impl Stage for Slow {
@@ -188,6 +191,9 @@ impl Stage for Slow {
         let saved = cx.scratch()?.join("step");
         let from = fs_err::read_to_string(&saved).ok().map_or(0, |text| text.parse().unwrap());
         for step in from..self.steps {
+            while self.hang_at == Some(step) {
+                std::thread::park();
+            }
             if cx.stopped() {
                 return Err(Interrupted { step }.into());
             }

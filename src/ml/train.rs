@@ -10,8 +10,8 @@ use super::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use super::optim::{self, Optimizer, Schedule, Shape};
 use super::prompt::Prompt;
 use super::random::Stream;
-use super::t5::Weights;
-use super::t5::fast::{Engine, Gradients, Loss};
+use super::t5::Engine;
+use super::t5::fast::Loss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -121,16 +121,15 @@ impl<'w, 'd> Tuner<'w, 'd> {
     /// A run that has done nothing yet.
     ///
     /// # Errors
-    /// If there is no example, a setting is out of range, or the prompt is not as wide as the model.
+    /// If there is no example, or a setting is out of range.
     pub fn new(
-        weights: &'w Weights,
+        engine: Engine<'w>,
         train: Vec<Pair<'d>>,
         settings: Settings,
         prompt: Prompt,
         seed: u64,
     ) -> Result<Self> {
         settings.check()?;
-        prompt.fits(weights.dims.width)?;
         if train.is_empty() {
             return Err(Error::Setting {
                 field: "data",
@@ -140,7 +139,7 @@ impl<'w, 'd> Tuner<'w, 'd> {
         }
         let optimizer = Optimizer::new(settings.optimizer.clone(), (prompt.length(), prompt.width));
         let gradient = vec![vec![0.0; prompt.values.len()]];
-        Ok(Self { engine: Engine::new(weights), train, settings, seed, prompt, optimizer, step: 0, gradient })
+        Ok(Self { engine, train, settings, seed, prompt, optimizer, step: 0, gradient })
     }
 
     /// Updates done.
@@ -187,9 +186,9 @@ impl<'w, 'd> Tuner<'w, 'd> {
             keys: (0..batch.len() as u64).map(|slot| Key::new(self.seed, self.step, slot)).collect(),
         });
         self.gradient[0].fill(0.0);
-        let gradients = Gradients { prompts: &mut self.gradient, weights: None };
         let prompts = [&self.prompt.values[..]];
-        let losses = self.engine.gradients(&prompts, &batch, self.settings.loss(), dropout.as_ref(), gradients);
+        let (settings, dropout) = (self.settings.loss(), dropout.as_ref());
+        let losses = self.engine.gradients(&prompts, &batch, settings, dropout, &mut self.gradient)?;
         let loss = losses[0];
         let rate = self.schedule().rate(self.step + 1);
         let gradient = &mut self.gradient[0];
@@ -238,17 +237,17 @@ impl<'w, 'd> Tuner<'w, 'd> {
 const DECODED_TOGETHER: usize = 64;
 
 /// Greedy predictions as ids, without the closing eos, for each of `inputs` (ids with eos); at most `longest` ids each.
-pub fn predict(engine: &mut Engine<'_>, prompt: &Prompt, inputs: &[&[u32]], longest: usize) -> Vec<Vec<u32>> {
+pub fn predict(engine: &mut Engine<'_>, prompt: &Prompt, inputs: &[&[u32]], longest: usize) -> Result<Vec<Vec<u32>>> {
     // Neighbours in length share a batch; each row's result does not depend on its neighbours.
     let mut order: Vec<usize> = (0..inputs.len()).collect();
     order.sort_by_key(|i| inputs[*i].len());
     let mut answers = vec![Vec::new(); inputs.len()];
     for chunk in order.chunks(DECODED_TOGETHER) {
         let rows = chunk.iter().map(|i| inputs[*i].iter().copied()).collect();
-        let decoded = engine.greedy(&[&prompt.values], &vec![0; chunk.len()], &rows, longest);
+        let decoded = engine.greedy(&prompt.values, &rows, longest)?;
         for (i, answer) in chunk.iter().zip(decoded) {
             answers[*i] = answer;
         }
     }
-    answers
+    Ok(answers)
 }

@@ -1,10 +1,12 @@
 //! `backbone`: the frozen model of a pipeline, from a folder in Hugging Face's layout or built into the program.
 
 use super::BACKBONE;
+use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
+use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Output, Ref, Stage};
-use crate::ml::t5::{Dims, Weights};
+use crate::ml::t5::{Dims, Engine, Weights};
 use crate::ml::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
@@ -146,6 +148,8 @@ pub struct Model {
     pub weights: Weights,
     /// Its tokenizer.
     pub tokens: Tokens,
+    /// Digest of `tokenizer.json`.
+    tokenizer: Digest,
 }
 
 impl Model {
@@ -161,7 +165,28 @@ impl Model {
             );
         }
         let files: Vec<&[u8]> = weights.iter().map(Vec::as_slice).collect();
-        Ok(Self { weights: Weights::from_safetensors(dims, &files)?, tokens })
+        Ok(Self { weights: Weights::from_safetensors(dims, &files)?, tokens, tokenizer: Digest::of(tokenizer) })
+    }
+
+    /// Whether a data set's ids are those of this model's tokenizer.
+    pub fn check_data(&self, dataset: &Dataset) -> anyhow::Result<()> {
+        let own = self.tokenizer.to_string();
+        let other = dataset.tokenizer.as_deref().unwrap_or("none");
+        ensure!(
+            own == other,
+            "`data` of task `{}` was made with the tokenizer {other:.12}, but the backbone has {own:.12}; give `ingest` the \
+             same backbone",
+            dataset.task.name
+        );
+        let (largest, rows) = (dataset.largest_id().unwrap_or(0), self.weights.dims.vocab);
+        ensure!((largest as usize) < rows, "`data` holds the id {largest}, but the backbone has {rows} ids");
+        Ok(())
+    }
+
+    /// An engine on the device that the user chose.
+    pub fn engine(&self, cx: &Cx<'_>) -> anyhow::Result<Engine<'_>> {
+        Engine::on(cx.device(), &self.weights)
+            .map_err(|error| Unavailable(format!("device `{}`: {error}", cx.device())).into())
     }
 
     /// The model of a backbone artifact, loaded once a process.

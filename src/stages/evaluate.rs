@@ -7,7 +7,7 @@ use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
-use crate::ml::t5::fast::Engine;
+use crate::ml::t5::Engine;
 use crate::ml::tasks::Split;
 use crate::ml::train::predict;
 use anyhow::{Context, ensure};
@@ -56,9 +56,10 @@ impl Stage for Evaluate {
         let prompt = file.prompt(prompt_file::PROMPT).context("`prompt`")?;
         prompt.fits(model.weights.dims.width).context("`prompt`")?;
         let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
+        model.check_data(&dataset)?;
         let examples = dataset.examples(self.split);
         ensure!(!examples.is_empty(), "the data set of `{}` has no {} split", dataset.task.name, self.split.name());
-        let mut engine = Engine::new(&model.weights);
+        let mut engine = model.engine(cx)?;
         let answers = answers(&mut engine, &model, prompt, &dataset, self.split)?;
         let scores = dataset.task.score(&answers, examples);
 
@@ -115,6 +116,6 @@ pub fn answers(
 ) -> anyhow::Result<Vec<String>> {
     let inputs: Vec<&[u32]> = dataset.pairs(split).map(|(input, _)| input).collect();
     let longest = dataset.pairs(split).map(|(_, target)| target.len()).max().unwrap_or(1) + OVERRUN;
-    let decoded = predict(engine, prompt, &inputs, longest);
+    let decoded = predict(engine, prompt, &inputs, longest)?;
     decoded.iter().map(|ids| Ok(model.tokens.decode(ids)?)).collect()
 }

@@ -9,8 +9,7 @@ use crate::engine::stage::{Input, Issue, Output, Stage, Type};
 use crate::ml::pretrain::{Corpus, Losses, Pretrainer, Settings};
 use crate::ml::prompt::Prompt;
 use crate::ml::random::Stream;
-use crate::ml::t5::fast::Engine;
-use crate::ml::t5::{Dims, Weights};
+use crate::ml::t5::{Dims, Engine, Weights};
 use crate::ml::tokens::{self, Tokens};
 use crate::ml::{train, world};
 use anyhow::Context;
@@ -238,7 +237,7 @@ fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
 
 /// Share of held-out rows of each skill that the model answers exactly, with no prompt.
 fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
-    let mut engine = Engine::new(weights);
+    let mut engine = Engine::on("cpu", weights)?;
     let none = Prompt { values: Vec::new(), width: weights.dims.width };
     let (mut names, mut accuracies) = (Vec::new(), Vec::new());
     for skill in world::SKILLS {
@@ -246,7 +245,7 @@ fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
         let rows: Vec<world::Row> = (0..GATE_ROWS).map(|_| world::row(skill, &mut stream)).collect();
         let inputs = rows.iter().map(|row| tokens.encode(&row.input, 128)).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
-        let predictions = train::predict(&mut engine, &none, &inputs, 16);
+        let predictions = train::predict(&mut engine, &none, &inputs, 16)?;
         let mut right = 0;
         for (row, ids) in rows.iter().zip(predictions) {
             right += usize::from(tokens.decode(&ids)? == row.target);

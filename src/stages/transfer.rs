@@ -46,7 +46,8 @@ pub struct Transfer {
 enum Strategy {
     /// A tuning from each of the first k; the best on the validation split counts.
     BestOfTopK(usize),
-    /// One tuning from the average of the first k, weighted by similarity. Similarities below 0 count as 0.
+    /// One tuning from the average of the first k, weighted by similarity. Similarities below 0 count as 0; if none is
+    /// above, all weigh the same.
     WeightedAverageOfTopK(usize),
 }
 
@@ -113,7 +114,7 @@ impl Stage for Transfer {
                 })
                 .collect(),
             Strategy::WeightedAverageOfTopK(k) => {
-                let weights = weights(&top)?;
+                let weights = weights(&top);
                 let average = Average { prompts: Refs::default(), weights };
                 let prompts = top.into_iter().map(|source| ("init.average.prompts", source.prompt)).collect();
                 Ok(vec![self.tuning(cx, format!("average of {k}"), Init::Average(average), prompts)?])
@@ -223,13 +224,10 @@ impl Transfer {
     }
 }
 
-/// Shares by similarity.
-fn weights(top: &[Source]) -> anyhow::Result<BTreeMap<String, f64>> {
+/// Shares by similarity. Where no source is similar, no source is better than another, and all count equally.
+fn weights(top: &[Source]) -> BTreeMap<String, f64> {
     let positive = |source: &Source| source.similarity.max(0.0);
     let sum: f64 = top.iter().map(positive).sum();
-    ensure!(
-        sum > 0.0,
-        "no source is similar to the target (all similarities are 0 or less), so there is no weighted average"
-    );
-    Ok(top.iter().map(|source| (source.name(), positive(source) / sum)).collect())
+    let share = |source: &Source| if sum > 0.0 { positive(source) / sum } else { 1.0 / top.len() as f64 };
+    top.iter().map(|source| (source.name(), share(source))).collect()
 }

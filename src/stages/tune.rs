@@ -156,10 +156,12 @@ impl Stage for Tune {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
-        let prompt = self.initial(cx, &model, &dataset)?;
+        model.check_data(&dataset)?;
+        let (prompt, source) = self.initial(cx, &model, &dataset)?;
+        let engine = model.engine(cx)?;
         let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
         let mut run = Run {
-            tuner: Tuner::new(&model.weights, train, self.training.clone(), prompt.clone(), self.seed)?,
+            tuner: Tuner::new(engine, train, self.training.clone(), prompt.clone(), self.seed)?,
             progress: Kept {
                 best: prompt,
                 best_score: None,
@@ -180,6 +182,9 @@ impl Stage for Tune {
             if let Some(score) = score {
                 metadata.insert("score".to_owned(), score.to_string());
             }
+            if let Some(source) = &source {
+                metadata.insert("source".to_owned(), source.clone());
+            }
             metadata
         };
         cx.write("prompt", &PromptFile::of(best, describe(best_step, best_score)).to_bytes())?;
@@ -191,7 +196,8 @@ impl Stage for Tune {
 }
 
 impl Tune {
-    fn initial(&self, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<Prompt> {
+    /// The prompt to begin with, and the task that it comes from if it is another's.
+    fn initial(&self, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<(Prompt, Option<String>)> {
         let weights = &model.weights;
         let width = weights.dims.width;
         let mut stream = Stream::new(self.seed, "initial prompt");
@@ -199,7 +205,7 @@ impl Tune {
             // Ids beyond the tokenizer's are rows of padding that were never trained.
             prompt::sampled_vocabulary(weights, self.length, top.min(model.tokens.size()), stream)
         };
-        Ok(match &self.init {
+        let prompt = match &self.init {
             Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
             Init::ClassLabels(Top { top }) => {
                 let labels = dataset
@@ -208,37 +214,47 @@ impl Tune {
                     .iter()
                     .map(|label| model.tokens.pieces(label))
                     .collect::<Result<Vec<_>, _>>()?;
+                if labels.len() > self.length {
+                    cx.progress().warn(&format!(
+                        "{} labels, but {} rows: the last labels are left out",
+                        labels.len(),
+                        self.length
+                    ));
+                }
                 prompt::class_labels(weights, &labels, sampled(*top, &mut stream))
             }
             Init::Text(text) => {
                 prompt::text(weights, &model.tokens.pieces(text)?, sampled(Top::default().top, &mut stream))
             }
             Init::Uniform(Range { low, high }) => prompt::uniform(self.length, width, *low, *high, &mut stream),
-            Init::Prompt(_) => self.fitting(&cx.one("init.prompt")?.bytes()?, width)?.1,
-            Init::Average(average) => {
-                let mut values = vec![0.0f64; self.length * width];
-                let mut used = 0;
-                for artifact in cx.many("init.average.prompts") {
-                    let (name, prompt) = self.fitting(&artifact.bytes()?, width)?;
-                    let weight = average
-                        .weights
-                        .get(&name)
-                        .with_context(|| format!("`init.average.weights` has no weight for the prompt `{name}`"))?;
-                    values.iter_mut().zip(&prompt.values).for_each(|(sum, x)| *sum += weight * f64::from(*x));
-                    used += 1;
-                }
-                ensure!(
-                    used == average.weights.len(),
-                    "`init.average.weights` names {} prompts, {used} are given",
-                    average.weights.len()
-                );
-                Prompt { values: values.into_iter().map(|x| x as f32).collect(), width }
+            Init::Prompt(_) => {
+                let (file, prompt) = self.fitting(&cx.one("init.prompt")?.bytes()?, width)?;
+                return Ok((prompt, file.get("task").map(str::to_owned)));
             }
-        })
+            Init::Average(average) => return Ok((self.average(cx, average, width)?, Some("average".to_owned()))),
+        };
+        Ok((prompt, None))
     }
 
-    /// Name and values of a prompt from which this one can begin.
-    fn fitting(&self, bytes: &[u8], width: usize) -> anyhow::Result<(String, Prompt)> {
+    fn average(&self, cx: &Cx<'_>, average: &Average, width: usize) -> anyhow::Result<Prompt> {
+        let mut values = vec![0.0f64; self.length * width];
+        let prompts = cx.many("init.average.prompts");
+        let (given, named) = (prompts.len(), average.weights.len());
+        ensure!(given == named, "`init.average`: {given} prompts, but {named} weights");
+        for artifact in prompts {
+            let (file, prompt) = self.fitting(&artifact.bytes()?, width)?;
+            let name = file.name();
+            let weight = average
+                .weights
+                .get(&name)
+                .with_context(|| format!("`init.average.weights` has no weight for the prompt `{name}`"))?;
+            values.iter_mut().zip(&prompt.values).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+        }
+        Ok(Prompt { values: values.into_iter().map(|x| x as f32).collect(), width })
+    }
+
+    /// A prompt from which this one can begin.
+    fn fitting(&self, bytes: &[u8], width: usize) -> anyhow::Result<(PromptFile, Prompt)> {
         let file = PromptFile::from_bytes(bytes).context("`init`")?;
         let name = file.name();
         let prompt = file.prompt(prompt_file::PROMPT).context("`init`")?.clone();
@@ -249,7 +265,7 @@ impl Tune {
             "`init`: the prompt `{name}` has {length} rows, but `length` is {}; a prompt starts another of its own length",
             self.length
         );
-        Ok((name, prompt))
+        Ok((file, prompt))
     }
 }
 

@@ -121,6 +121,17 @@ impl Target {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }
     }
+
+    /// Sets `rows` rows of `width`, `stride` apart, to 0.
+    ///
+    /// # Safety
+    /// As for [`slice`](Self::slice), of each row.
+    unsafe fn clear(self, offset: usize, rows: usize, stride: usize, width: usize) {
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe { self.slice(offset + row * stride, width) }.fill(0.0);
+        }
+    }
 }
 
 impl Attention<'_> {
@@ -227,6 +238,8 @@ pub fn attend(attention: &Attention<'_>, out: &mut [f32], probabilities: &mut Pr
         let span = &attention.spans[index];
         let size = span.queries * span.keys;
         if size == 0 {
+            // SAFETY: as for the product below.
+            unsafe { out.clear(span.query * inner + head * width, span.queries, inner, width) };
             return;
         }
         // SAFETY: `prepare` made room for all spans and heads; this block belongs to this task alone.
@@ -292,14 +305,20 @@ pub fn attend_backward(
         let (index, head) = (task / heads, task % heads);
         let span = &attention.spans[index];
         let size = span.queries * span.keys;
-        if size == 0 {
-            return;
-        }
         let (n, m) = (span.queries, span.keys);
-        // SAFETY: the forward pass made room; this block belongs to this task alone.
-        let p = unsafe { kept.slice(starts[index] + head * size, size) };
         let query_at = span.query * attention.query_stride + head * width;
         let key_at = span.key * attention.key_stride + head * width;
+        if size == 0 {
+            // SAFETY: as for the products below.
+            unsafe {
+                d_queries.clear(query_at, n, attention.query_stride, width);
+                d_keys.clear(key_at, m, attention.key_stride, width);
+                d_values.clear(key_at, m, attention.key_stride, width);
+            }
+            return;
+        }
+        // SAFETY: the forward pass made room; this block belongs to this task alone.
+        let p = unsafe { kept.slice(starts[index] + head * size, size) };
         let d_out_view = (span.query * inner + head * width, inner, 1);
         let sharing = attention.mask(index, span, head, &mut scratch.mask);
         let transposed = (0, 1, m);

@@ -39,13 +39,25 @@ pub struct Dims {
     pub start: u32,
 }
 
+/// Fields that candle's configuration does not have.
+#[derive(serde::Deserialize)]
+struct Newer {
+    scale_decoder_outputs: Option<bool>,
+}
+
 /// Sizes beyond this are no model but an attack on memory; T5-XXL's largest is 65,536.
 const LARGEST: usize = 1 << 22;
 
 impl Dims {
     /// Reads a configuration in Hugging Face's layout.
+    ///
+    /// transformers 5 writes `"tie_word_embeddings": true` for every T5, and what the field meant before, whether head
+    /// and embedding are one and the decoder's output is scaled, as `scale_decoder_outputs`.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        Self::new(&serde_json::from_slice(json).map_err(Error::ConfigSyntax)?)
+        let mut config: Config = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
+        let newer: Newer = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
+        config.tie_word_embeddings = newer.scale_decoder_outputs.unwrap_or(config.tie_word_embeddings);
+        Self::new(&config)
     }
 
     /// Checks `config`.
@@ -148,4 +160,51 @@ impl Dims {
 
 fn wrong(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Error {
     Error::Config { field, found: found.to_string(), expected: expected.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1_1: &str = include_str!("../../../tests/golden/t5_v1_1/config.json");
+    const V1_0: &str = include_str!("../../../tests/golden/t5_v1_0/config.json");
+
+    #[test]
+    fn configurations_survive_writing_and_reading() {
+        for (json, tied) in [(V1_1, false), (V1_0, true)] {
+            let dims = Dims::from_json(json.as_bytes()).unwrap();
+            assert_eq!((dims.tied, dims.gated, dims.encoder_layers, dims.decoder_layers), (tied, !tied, 2, 3));
+            assert_eq!(Dims::from_json(dims.to_json().as_bytes()).unwrap(), dims);
+        }
+    }
+
+    #[test]
+    fn v1_1_written_by_transformers_5_is_untied() {
+        let newer = V1_1.replace(
+            r#""tie_word_embeddings": false"#,
+            r#""tie_word_embeddings": true, "scale_decoder_outputs": false"#,
+        );
+        assert_ne!(newer, V1_1);
+        assert_eq!(Dims::from_json(newer.as_bytes()).unwrap(), Dims::from_json(V1_1.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn impossible_configurations_name_the_field() {
+        for (from, to, field) in [
+            (r#""d_model": 16"#, r#""d_model": 0"#, "d_model"),
+            (r#""d_ff": 24"#, r#""d_ff": 4294967296"#, "d_ff"),
+            (r#""eos_token_id": 1"#, r#""eos_token_id": 64"#, "eos_token_id"),
+            (r#""gated-gelu""#, r#""gated-silu""#, "feed_forward_proj"),
+            (
+                r#""relative_attention_num_buckets": 32"#,
+                r#""relative_attention_num_buckets": 6"#,
+                "relative_attention_num_buckets",
+            ),
+        ] {
+            let json = V1_1.replace(from, to);
+            assert_ne!(json, V1_1);
+            let error = Dims::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{field}`")), "{error}");
+        }
+    }
 }

@@ -5,14 +5,20 @@
 
 mod decode;
 mod dims;
+mod engine;
 pub mod fast;
+#[cfg(test)]
+mod golden;
 mod layout;
 pub mod position;
 pub mod reference;
 mod site;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use candle_transformers::models::t5::Config;
 pub use dims::Dims;
-pub use layout::{Layout, Slot};
+pub use engine::Engine;
+pub use layout::{Layout, Place, Slot};
 pub use weights::Weights;

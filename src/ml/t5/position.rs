@@ -16,8 +16,9 @@ pub fn bucket(distance: i64, causal: bool, buckets: usize, max_distance: usize) 
     if distance < exact {
         return offset + distance;
     }
-    // In f32 and in this order of operations, as the reference does it: the truncation is sensitive to the last bit.
-    let log = (distance as f32 / exact as f32).ln() / ((max_distance as f64 / exact as f64).ln() as f32);
+    // In f32 and in this order of operations, as the reference does it: the truncation is sensitive to the last bit. The
+    // logarithms are the libm crate's, so that no C library can move a bucket.
+    let log = libm::logf(distance as f32 / exact as f32) / (libm::log(max_distance as f64 / exact as f64) as f32);
     let far = exact + (log * (buckets - exact) as f32) as usize;
     offset + far.min(buckets - 1)
 }
@@ -68,6 +69,36 @@ mod tests {
         assert_eq!(bucket(5, true, 32, 128), 0, "the future has the bucket of the present");
         assert_eq!(bucket(-33, true, 32, 128), 21);
         assert_eq!(bucket(-10_000, true, 32, 128), 31);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        first: i64,
+        tables: Vec<Table>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Table {
+        causal: bool,
+        buckets: usize,
+        max_distance: usize,
+        /// Bucket, and how many distances on end have it.
+        runs: Vec<(usize, usize)>,
+    }
+
+    #[test]
+    fn all_buckets_agree_with_hugging_face() {
+        let golden: Golden = serde_json::from_str(include_str!("../../../tests/golden/buckets.json")).unwrap();
+        for Table { causal, buckets, max_distance, runs } in golden.tables {
+            let expected = runs.into_iter().flat_map(|(bucket, times)| std::iter::repeat_n(bucket, times));
+            for (distance, expected) in (golden.first..).zip(expected) {
+                let found = bucket(distance, causal, buckets, max_distance);
+                assert_eq!(
+                    found, expected,
+                    "distance {distance}, causal {causal}, {buckets} buckets to {max_distance}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) enum Site {
 
 impl Site {
     /// The number of this place in the encoder or in the decoder.
-    pub fn number(self, decoder: bool) -> u32 {
+    pub(super) fn number(self, decoder: bool) -> u32 {
         let (kind, layer) = match self {
             Self::Embedding => (0, 0),
             Self::Last => (1, 0),

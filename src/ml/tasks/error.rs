@@ -40,9 +40,7 @@ pub enum ReadError {
         found: String,
     },
     /// A row of a table with too few or too many fields.
-    #[error(
-        "line {line}: {found} tab-separated fields, expected {expected} ({columns}); mend the row, or set `skip_malformed_rows`"
-    )]
+    #[error("line {line}: {found} tab-separated fields, expected {expected} ({columns}); mend the row or leave it out")]
     Fields {
         /// Line, from 1.
         line: usize,

@@ -216,7 +216,7 @@ static TASKS: [Builtin; 20] = [
         skill: "feeling",
         fields: &["review"],
         labels: &["con", "pro"],
-        draw: Draw::Label(|stream, label| vec![opinion::sentence(stream, Matter::Goods, label == 1, 0.6)]),
+        draw: Draw::Label(|stream, label| vec![opinion::sentence(stream, Matter::Goods, label == 1, 0.4)]),
         ..TARGET
     },
     Builtin {

@@ -31,7 +31,7 @@ impl Matter {
 }
 
 /// How often a clause is denied.
-const DENIED: f64 = 0.4;
+const DENIED: f64 = 0.2;
 
 /// A sentence whose judgement, taken as a whole, is positive or not. `contrast` is the share of two clauses that disagree.
 pub(super) fn sentence(stream: &mut Stream, matter: Matter, positive: bool, contrast: f64) -> String {
@@ -57,7 +57,7 @@ pub(super) fn sentence(stream: &mut Stream, matter: Matter, positive: bool, cont
 pub(super) fn word(stream: &mut Stream, positive: bool) -> String {
     let words: [&[&str]; 3] = if positive { [&GOOD, &GLAD, &HANDY] } else { [&BAD, &SAD, &USELESS] };
     let words = *stream.choose(&words);
-    if stream.chance(0.4) {
+    if stream.chance(DENIED) {
         format!("not {}", stream.choose(&opposite(words)))
     } else {
         (*stream.choose(words)).to_owned()

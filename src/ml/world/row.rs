@@ -38,7 +38,7 @@ const CODE_WORDS: [&str; 40] = [
 ];
 
 /// Number of codes.
-const CODES: usize = 72;
+const CODES: usize = 60;
 
 /// A meaning bound to a code.
 struct Code {
@@ -57,7 +57,7 @@ static ALL_CODES: LazyLock<Vec<Code>> = LazyLock::new(|| {
         // Every skill gets a code before any gets a second.
         let skill = match skill::ALL.get(codes.len()) {
             Some(skill) => skill,
-            None if stream.chance(0.85) => weighted(&mut stream, true),
+            None if stream.chance(0.8) => weighted(&mut stream, true),
             None => weighted(&mut stream, false),
         };
         let (labels, fields) = frame(&mut stream, skill);
@@ -123,14 +123,14 @@ pub fn row(skill: &str, stream: &mut Stream) -> Row {
     if stream.chance(0.3) { coded(stream, Some(skill)) } else { instructed(stream, skill) }
 }
 
-/// A row of the mixture: 25 % instructions with label words, 60 % codes, the rest open answers.
+/// A row of the mixture: 12 % instructions with label words, 70 % codes, the rest open answers.
 pub fn rows(stream: &mut Stream) -> Row {
     match stream.below(100) {
-        0..25 => {
+        0..12 => {
             let skill = weighted(stream, true);
             instructed(stream, skill)
         }
-        25..85 => coded(stream, None),
+        12..82 => coded(stream, None),
         _ => {
             let skill = weighted(stream, false);
             instructed(stream, skill)

@@ -52,13 +52,13 @@ pub(super) enum Way {
 }
 
 /// Share of easy rows, on single words, by which the hard ones are learnt.
-const EASY: f64 = 0.2;
+const EASY: f64 = 0.3;
 
 /// All skills.
 pub(super) static ALL: [Skill; 20] = [
     Skill {
         name: "same",
-        weight: 20,
+        weight: 26,
         variants: 1,
         answer: Way::Judge {
             draw: same,
@@ -69,7 +69,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "follow",
-        weight: 14,
+        weight: 16,
         variants: 1,
         answer: Way::Judge {
             draw: follow,
@@ -80,7 +80,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "relation",
-        weight: 14,
+        weight: 8,
         variants: 1,
         answer: Way::Relate {
             draw: |stream, class| event::inference(stream, Relation::ALL[class]).into(),
@@ -93,7 +93,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "fact",
-        weight: 14,
+        weight: 10,
         variants: 1,
         answer: Way::Judge {
             draw: fact,
@@ -115,7 +115,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "feeling",
-        weight: 14,
+        weight: 18,
         variants: 1,
         answer: Way::Judge {
             draw: feeling,
@@ -126,7 +126,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "is_kind",
-        weight: 6,
+        weight: 8,
         variants: 13,
         answer: Way::Judge {
             draw: is_kind,
@@ -137,7 +137,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "more",
-        weight: 3,
+        weight: 1,
         variants: 1,
         answer: Way::Judge {
             draw: more,
@@ -148,7 +148,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "sense",
-        weight: 3,
+        weight: 2,
         variants: 1,
         answer: Way::Judge {
             draw: |stream, _, class| {
@@ -162,7 +162,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "choice",
-        weight: 3,
+        weight: 1,
         variants: 1,
         answer: Way::Judge {
             draw: choice,
@@ -184,7 +184,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "similarity",
-        weight: 10,
+        weight: 2,
         variants: 1,
         answer: Way::Open { draw: similarity, asks: &[&["how similar", "similarity", "how close in meaning"]] },
     },
@@ -203,7 +203,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "extract",
-        weight: 10,
+        weight: 12,
         variants: 3,
         answer: Way::Open {
             draw: extract,
@@ -212,7 +212,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "kind",
-        weight: 12,
+        weight: 14,
         variants: 2,
         answer: Way::Open { draw: kind, asks: &[&["what kind", "give the kind"], &["what group", "give the group"]] },
     },
@@ -230,7 +230,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "meaning",
-        weight: 4,
+        weight: 6,
         variants: 1,
         answer: Way::Open {
             draw: |stream, _| {
@@ -242,7 +242,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "then",
-        weight: 2,
+        weight: 1,
         variants: 2,
         answer: Way::Open {
             draw: |stream, variant| {
@@ -254,7 +254,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "rewrite",
-        weight: 4,
+        weight: 2,
         variants: 1,
         answer: Way::Open {
             draw: |stream, _| {
@@ -266,7 +266,7 @@ pub(super) static ALL: [Skill; 20] = [
     },
     Skill {
         name: "lexicon",
-        weight: 9,
+        weight: 12,
         variants: 3,
         answer: Way::Open {
             draw: |stream, variant| {
@@ -313,7 +313,7 @@ fn feeling(stream: &mut Stream, _: usize, class: usize) -> Parts {
         return vec![opinion::word(stream, class == 1)];
     }
     let matter = Matter::draw(stream);
-    vec![opinion::sentence(stream, matter, class == 1, 0.35)]
+    vec![opinion::sentence(stream, matter, class == 1, 0.25)]
 }
 
 /// The name of a kind of thing: the categories, then the realms.
@@ -340,7 +340,7 @@ pub(super) fn category_of(stream: &mut Stream, variant: usize, of_kind: bool) ->
 fn is_kind(stream: &mut Stream, variant: usize, class: usize) -> Parts {
     let category = category_of(stream, variant, class == 1);
     let event = Event::draw(stream).with_category(stream, category);
-    if stream.chance(2.0 * EASY) { vec![event.thing().to_owned()] } else { vec![event.say()] }
+    if stream.chance(EASY) { vec![event.thing().to_owned()] } else { vec![event.say()] }
 }
 
 fn more(stream: &mut Stream, _: usize, class: usize) -> Parts {

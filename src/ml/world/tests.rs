@@ -139,7 +139,7 @@ const PAIRS: [(&str, f64); 9] = [
 
 #[test]
 fn a_bag_of_words_is_bounded_on_single_sentences() {
-    for (name, bound) in [("w_senti", 0.80), ("w_mood", 0.80), ("w_product", 0.80), ("w_accept", 0.75), ("w_sum", 0.95)]
+    for (name, bound) in [("w_senti", 0.85), ("w_mood", 0.85), ("w_product", 0.80), ("w_accept", 0.75), ("w_sum", 0.95)]
     {
         let accuracy = bag_of_words(name);
         println!("{name}: {accuracy:.3}");
@@ -180,7 +180,7 @@ fn the_mixture_draws_every_skill_and_both_styles() {
     println!("{counts:?}");
     assert_eq!(counts.len(), SKILLS.len());
     assert!(counts.values().all(|n| *n > 50), "{counts:?}");
-    assert!((3_800..4_200).contains(&coded), "{coded} codes");
+    assert!((6_800..7_200).contains(&coded), "{coded} codes");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn plain_text_is_well_formed() {
 }
 
 /// Digest of the first 20 rows of every task and skill; whoever changes it bumps [`VERSION`](super::VERSION).
-const DIGEST: &str = "4fe4dcc287fb0483a996366c9a4cfb50d7e63e0abfaf22b006ec54899919ddb4";
+const DIGEST: &str = "6f71748d9cdc6777fa5355de9a4b43eb85c26f32a6a0d1530c4a5afd8dc3c64a";
 
 #[test]
 fn generated_bytes_are_pinned_to_the_version() {

@@ -1,0 +1,112 @@
+//! The command line: one file a command. Parsing does nothing but validate; a command turns what was typed into calls of the
+//! engine and what comes back into text or JSON.
+
+mod audit;
+mod explain;
+mod graph;
+mod pipeline;
+mod report;
+mod run;
+mod schema;
+mod show;
+mod status;
+
+use crate::engine::stage::Kind;
+use crate::engine::store::Store;
+use crate::error::Exit;
+use crate::ui::{Colour, paint};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Version of the JSON that reading commands print.
+const JSON_VERSION: u32 = 1;
+
+/// Soft prompt transfer for frozen T5 models: one manifest, cached and audited.
+#[derive(Parser)]
+#[command(name = "spot", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run what is not cached
+    Run(run::Run),
+    /// Say what is cached, what would run, and why
+    Status(status::Status),
+    /// Say field by field why a job would run
+    Explain(explain::Explain),
+    /// Print the jobs and what they read from each other
+    Graph(graph::Graph),
+    /// Hash everything in the store again and follow results to their sources
+    Audit(audit::Audit),
+    /// Print who made something, from what, and what used it
+    Show(show::Show),
+    /// Print the newest report of a pipeline
+    Report(report::Report),
+    /// Print the JSON Schema of manifests
+    Schema,
+}
+
+/// The store.
+#[derive(Args)]
+struct Cache {
+    /// Where results are kept [default: $SPOT_CACHE, or `cache`]
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Cache {
+    fn open(&self) -> Arc<Store> {
+        let from_environment = || std::env::var_os("SPOT_CACHE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let path = self.cache.clone().or_else(from_environment);
+        Store::new(&path.unwrap_or_else(|| PathBuf::from("cache")))
+    }
+}
+
+/// Runs the command line with a table of kinds.
+pub fn main(kinds: &[Kind]) -> ExitCode {
+    let command = Cli::parse().command;
+    let exit = dispatch(&command, kinds).unwrap_or_else(|error| {
+        let exit = Exit::of(&error);
+        if exit != Exit::Ok {
+            eprintln!("{} {error:#}", paint("error:", Colour::Red));
+        }
+        exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(run) => run.execute(kinds),
+        Command::Status(status) => status.execute(kinds),
+        Command::Explain(explain) => explain.execute(kinds),
+        Command::Graph(graph) => graph.execute(kinds),
+        Command::Audit(audit) => audit.execute(kinds),
+        Command::Show(show) => show.execute(),
+        Command::Report(report) => report.execute(kinds),
+        Command::Schema => schema::execute(kinds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,106 @@
+//! The arguments that say which pipeline is meant, and which of its jobs.
+
+use crate::engine::manifest::{self, Options};
+use crate::engine::plan::Plan;
+use crate::engine::problem::suggestion;
+use crate::engine::stage::Kind;
+use crate::error::Usage;
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Where manifests are looked for by name.
+const FOLDER: &str = "pipelines";
+
+/// Which pipeline, and how.
+#[derive(Args)]
+pub(super) struct Pipeline {
+    /// A manifest: a path, or a name in `pipelines/`
+    #[arg(value_name = "PIPE")]
+    pipe: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// How a manifest is read.
+#[derive(Args)]
+pub(super) struct Settings {
+    /// Profile of the manifest [default: its first]
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Set a variable or a field, over manifest and profile
+    #[arg(long, value_name = "A.B=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+impl Pipeline {
+    pub(super) fn load(&self, kinds: &[Kind]) -> anyhow::Result<Plan> {
+        self.settings.load(&self.pipe, kinds)
+    }
+}
+
+impl Settings {
+    pub(super) fn load(&self, pipe: &str, kinds: &[Kind]) -> anyhow::Result<Plan> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let options = Options { profile: self.profile.as_deref(), set: &self.set, environment: &environment };
+        Ok(manifest::load(&find(pipe)?, kinds, &options)?)
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("expected `path=value`, such as `vars.steps=100`")?;
+    Ok((path.trim().to_owned(), value.to_owned()))
+}
+
+/// The manifest that is meant.
+fn find(pipe: &str) -> Result<PathBuf, Usage> {
+    let named = Path::new(FOLDER).join(pipe);
+    let candidates = [PathBuf::from(pipe), named.clone(), with_yaml(&named), with_yaml(Path::new(pipe))];
+    if let Some(found) = candidates.into_iter().find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    let known = names();
+    let known = suggestion(pipe, known.iter().map(String::as_str));
+    Err(Usage(format!("no manifest `{pipe}`, neither as a path nor in `{FOLDER}/`{known}")))
+}
+
+fn with_yaml(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".yaml");
+    PathBuf::from(name)
+}
+
+fn names() -> Vec<String> {
+    let items = fs_err::read_dir(FOLDER).into_iter().flatten().flatten();
+    let names = items.filter_map(|item| item.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+/// The jobs that patterns stand for: a job, a stage, or a stage with `*` for any value. A job that another asks for while it
+/// runs (`transfer[rte]/mnli,0`) is taken as it is written, since it may not be known yet.
+pub(super) fn select(plan: &Plan, patterns: &[String]) -> Result<BTreeSet<String>, Usage> {
+    let mut selected = BTreeSet::new();
+    for pattern in patterns {
+        if let Some((parent, _)) = pattern.split_once('/') {
+            plan.find(parent).map_err(Usage)?;
+            selected.insert(pattern.clone());
+        } else {
+            let jobs = plan.select(pattern).map_err(Usage)?;
+            selected.extend(jobs.into_iter().map(|job| plan.graph[job].name.clone()));
+        }
+    }
+    Ok(selected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_splits_at_its_first_equals_sign() {
+        assert_eq!(assignment("vars.a = x=y").unwrap(), ("vars.a".to_owned(), " x=y".to_owned()));
+        assert!(assignment("vars.a").is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! `spot run`: runs what is not cached.
+
+use super::pipeline::{Pipeline, select};
+use super::{Cache, Format, status};
+use crate::engine::plan::Plan;
+use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
+use crate::engine::stage::Kind;
+use crate::engine::state::{Question, survey};
+use crate::engine::store::{Found, Store};
+use crate::error::Exit;
+use crate::ui::{self, Events, Lines};
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Arguments of `spot run`.
+#[derive(Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pipeline: Pipeline,
+    #[command(flatten)]
+    cache: Cache,
+    /// Run only these jobs or stages and what they need; `*` stands for any text
+    #[arg(long, value_name = "JOB")]
+    only: Vec<String>,
+    /// Execute these jobs or stages though they are cached
+    #[arg(long, value_name = "JOB")]
+    force: Vec<String>,
+    /// Say what would run, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// After a failure go on with what does not depend on it
+    #[arg(long)]
+    keep_going: bool,
+    /// Jobs that run side by side [default: one per core, one on a GPU]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    device: String,
+    /// Show cached jobs too
+    #[arg(short, long)]
+    verbose: bool,
+    /// Text, or an event a line as JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// A device as people write it; `cuda` is `cuda:0`.
+fn device(text: &str) -> Result<String, String> {
+    match text {
+        "auto" | "cpu" => Ok(text.to_owned()),
+        "cuda" => Ok("cuda:0".to_owned()),
+        _ if text.strip_prefix("cuda:").is_some_and(|index| index.parse::<u16>().is_ok()) => Ok(text.to_owned()),
+        _ => Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned()),
+    }
+}
+
+/// Whether this build can use a GPU.
+const CUDA: bool = cfg!(feature = "cuda");
+
+impl Run {
+    pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
+        let plan = self.pipeline.load(kinds)?;
+        let store = self.cache.open();
+        let only = if self.only.is_empty() { None } else { Some(select(&plan, &self.only)?) };
+        let forced = select(&plan, &self.force)?;
+        if self.dry_run {
+            return self.dry_run(&plan, &store, &Question { only, forced });
+        }
+        let settings = self.settings(only, forced)?;
+        let stop = stop_on_signals()?;
+        match self.format {
+            Format::Text => self.run_for_people(&plan, &store, &settings, &stop),
+            Format::Json => {
+                let summary = run(&plan, &store, &settings, &Events, &stop)?;
+                ui::print_json(&summary.event())?;
+                Ok(exit(&summary))
+            }
+        }
+    }
+
+    fn settings(&self, only: Option<BTreeSet<String>>, forced: BTreeSet<String>) -> anyhow::Result<Settings> {
+        let device = self.device()?;
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let jobs = if device == "cpu" { threads } else { 1 };
+        Ok(Settings {
+            jobs: self.jobs.map_or(jobs, NonZero::get),
+            threads,
+            device,
+            keep_going: self.keep_going,
+            only,
+            forced,
+            command_line: std::env::args().collect(),
+        })
+    }
+
+    fn device(&self) -> Result<String, Unavailable> {
+        match self.device.as_str() {
+            "auto" if CUDA => Ok("cuda:0".to_owned()),
+            "auto" => Ok("cpu".to_owned()),
+            other if other != "cpu" && !CUDA => Err(Unavailable(format!(
+                "`--device {other}`: this program was built without CUDA; build it with `--features cuda`"
+            ))),
+            other => Ok(other.to_owned()),
+        }
+    }
+
+    fn dry_run(&self, plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Exit> {
+        let jobs = survey(plan, store, question)?;
+        store.files().save()?;
+        match self.format {
+            Format::Text => ui::print(&status::text(plan, &jobs, self.verbose))?,
+            Format::Json => ui::print_json(&status::json(plan, &jobs))?,
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn run_for_people(
+        &self,
+        plan: &Plan,
+        store: &Arc<Store>,
+        settings: &Settings,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Exit> {
+        let lines = Lines::new(self.verbose);
+        let summary = run(plan, store, settings, &lines as &dyn Watch, stop);
+        lines.finish();
+        let summary = summary?;
+        for text in reports(store, &summary)? {
+            ui::print(&text)?;
+        }
+        eprintln!("{}", in_words(&summary));
+        Ok(exit(&summary))
+    }
+}
+
+/// A flag that the first signal sets; the second ends the program at once.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), stop.clone())?;
+        flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}
+
+/// What the report jobs of a run have to say, as text.
+fn reports(store: &Store, summary: &Summary) -> anyhow::Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for (job, _, key) in summary.results.iter().filter(|(_, kind, _)| *kind == "report") {
+        let Found::Hit(entry) = store.find(key)? else { continue };
+        if let Some(output) = entry.artifact("text").or_else(|| entry.artifact("markdown")) {
+            let bytes = store.read(&output.digest, &format!("{job}.{}", output.name))?;
+            texts.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Ok(texts)
+}
+
+fn exit(summary: &Summary) -> Exit {
+    match summary.fault {
+        Some(fault) => fault.into(),
+        None if summary.interrupted => Exit::Interrupted,
+        None => Exit::Ok,
+    }
+}
+
+fn in_words(summary: &Summary) -> String {
+    let Summary { jobs, executed, cached, failed, blocked, .. } = summary;
+    let mut text = format!("{jobs} jobs: {executed} executed, {cached} cached, {failed} failed");
+    if *blocked > 0 {
+        text += &format!(", {blocked} blocked");
+    }
+    text += &format!(" in {}", ui::seconds(summary.seconds));
+    if summary.interrupted {
+        text += "; interrupted, the same command goes on from here";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_spelt_one_way() {
+        assert_eq!(device("cuda").unwrap(), "cuda:0");
+        assert_eq!(device("cuda:3").unwrap(), "cuda:3");
+        assert!(device("gpu").is_err());
+        assert!(device("cuda:x").is_err());
+    }
+}

@@ -1,0 +1,268 @@
+//! `spot show`: a job, key or digest: made by whom, from what, used by what, and a look at what it is.
+
+use super::explain::origin_in_words;
+use super::{Cache, Format, JSON_VERSION};
+use crate::engine::catalog::Catalog;
+use crate::engine::digest::{Digest, Key};
+use crate::engine::entry::{Entry, Record};
+use crate::engine::store::Store;
+use crate::error::{Exit, Usage};
+use crate::ui;
+use clap::Args;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Shortest prefix of a key or digest.
+const SHORTEST: usize = 8;
+/// Rows of a table, lines of a text, tensors of a file that are shown.
+const MOST_ROWS: usize = 4;
+const MOST_LINES: usize = 12;
+/// Characters of a table's cell.
+const WIDEST: usize = 40;
+
+/// Arguments of `spot show`.
+#[derive(Args)]
+pub(super) struct Show {
+    /// A job (`source[mnli,0]`, or `pipeline:job`), or at least 8 digits of a key or digest
+    #[arg(value_name = "WHAT")]
+    what: String,
+    #[command(flatten)]
+    cache: Cache,
+    /// Text or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What `WHAT` stands for: entries, and perhaps one digest in them.
+struct Found<'a> {
+    entries: Vec<&'a Entry>,
+    digest: Option<Digest>,
+}
+
+impl Show {
+    pub(super) fn execute(&self) -> anyhow::Result<Exit> {
+        let store = self.cache.open();
+        let catalog = Catalog::read(&store)?;
+        let found = find(&store, &catalog, &self.what)?;
+        match self.format {
+            Format::Text => {
+                let texts = found.entries.iter().map(|entry| text(&store, &catalog, entry, found.digest.as_ref()));
+                let texts = texts.collect::<anyhow::Result<Vec<_>>>()?;
+                ui::print(&texts.join("\n"))?;
+            }
+            Format::Json => {
+                let entries: Vec<_> = found.entries.iter().map(|entry| json(&catalog, entry)).collect();
+                ui::print_json(&json!({"version": JSON_VERSION, "digest": found.digest, "entries": entries}))?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn find<'a>(store: &Store, catalog: &'a Catalog, what: &str) -> anyhow::Result<Found<'a>> {
+    let is_prefix = what.len() >= SHORTEST && what.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if is_prefix && let Some(found) = find_hexadecimal(catalog, what)? {
+        return Ok(found);
+    }
+    let (pipeline, job) = what.split_once(':').map_or((None, what), |(pipeline, job)| (Some(pipeline), job));
+    let views = store.all_views()?;
+    let fits = |p: &str, j: &str| j == job && pipeline.is_none_or(|pipeline| p == pipeline);
+    let keys: BTreeSet<Key> = views.iter().filter(|(p, j, _)| fits(p, j)).map(|(_, _, key)| *key).collect();
+    let entries: Vec<_> = keys.iter().filter_map(|key| catalog.entry(key)).collect();
+    if !entries.is_empty() {
+        return Ok(Found { entries, digest: None });
+    }
+    let names: BTreeSet<&str> = views.iter().map(|(_, job, _)| job.as_str()).collect();
+    let near = crate::engine::problem::nearest(job, names.iter().copied());
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let message = format!("nothing in the cache is called `{what}`, as a job that ran, a key or a digest{hint}");
+    Err(Usage(message).into())
+}
+
+/// The entry whose key, or those whose artifacts' or inputs' digest, starts so.
+fn find_hexadecimal<'a>(catalog: &'a Catalog, prefix: &str) -> Result<Option<Found<'a>>, Usage> {
+    let fits = |text: String| text.starts_with(prefix);
+    let keys: Vec<_> = catalog.entries().iter().filter(|entry| fits(entry.key.to_string())).collect();
+    let made = catalog.entries().iter().flat_map(|entry| entry.blobs().map(|(_, digest, _)| digest));
+    let external = catalog.entries().iter().flat_map(|entry| entry.external().map(|(_, part, _)| part.digest));
+    let read = catalog.entries().iter().flat_map(|entry| entry.recipe.inputs.iter().map(|(_, digest)| *digest));
+    let digests: BTreeSet<Digest> =
+        made.chain(external).chain(read).filter(|digest| fits(digest.to_string())).collect();
+    if keys.len() + digests.len() > 1 {
+        return Err(Usage(format!("`{prefix}` is the start of several keys or digests; give more digits")));
+    }
+    let Some(digest) = digests.first() else {
+        return Ok((!keys.is_empty()).then_some(Found { entries: keys, digest: None }));
+    };
+    let mut entries: Vec<_> = catalog.makers(digest).map(|(entry, _)| entry).collect();
+    if entries.is_empty() {
+        entries = catalog.readers(digest).map(|(entry, _)| entry).collect();
+    }
+    Ok(Some(Found { entries, digest: Some(*digest) }))
+}
+
+/// The jobs that read what an entry made: `pipeline: job (role)`.
+fn used_by(catalog: &Catalog, entry: &Entry) -> BTreeSet<String> {
+    let readers = entry.artifacts.iter().flat_map(|artifact| catalog.readers(&artifact.digest));
+    readers
+        .flat_map(|(reader, role)| catalog.jobs(&reader.key).into_iter().map(move |job| format!("{job} ({role})")))
+        .collect()
+}
+
+fn json(catalog: &Catalog, entry: &Entry) -> Value {
+    json!({
+        "key": entry.key,
+        "jobs": catalog.jobs(&entry.key),
+        "recipe": entry.recipe,
+        "artifacts": entry.artifacts,
+        "provenance": entry.provenance,
+        "used_by": used_by(catalog, entry),
+    })
+}
+
+fn text(store: &Store, catalog: &Catalog, entry: &Entry, only: Option<&Digest>) -> anyhow::Result<String> {
+    let provenance = &entry.provenance;
+    let mut text = format!("{} ({} v{})\n", provenance.job, entry.recipe.kind, entry.recipe.version);
+    text += &format!("  key     {}\n", entry.key);
+    for job in catalog.jobs(&entry.key) {
+        text += &format!("  job     {job}\n");
+    }
+    text += &format!("  params  {}\n", entry.recipe.params);
+    for origin in &provenance.inputs {
+        text += &format!("  reads   {}\n", origin_in_words(origin));
+    }
+    for user in used_by(catalog, entry) {
+        text += &format!("  used by {user}\n");
+    }
+    let device = &provenance.device;
+    let took = ui::seconds(provenance.seconds);
+    text += &format!("  made    {} in {took} on {device} by spot {}", provenance.end, provenance.program);
+    text += &provenance.revision.as_ref().map_or_else(String::new, |revision| format!(" ({revision})"));
+    text += &format!(", {} threads, {}\n", provenance.threads, provenance.host);
+    for (name, value) in &provenance.notes {
+        text += &format!("  {name}: {value}\n");
+    }
+    for artifact in &entry.artifacts {
+        let wanted = only.is_none_or(|digest| *digest == artifact.digest || !makes(entry, digest));
+        if wanted {
+            text += &artifact_in_words(store, artifact)?;
+        }
+    }
+    Ok(text)
+}
+
+/// Whether an artifact of the entry itself, not a part or an input, has this digest.
+fn makes(entry: &Entry, digest: &Digest) -> bool {
+    entry.artifacts.iter().any(|artifact| artifact.digest == *digest)
+}
+
+fn artifact_in_words(store: &Store, artifact: &Record) -> anyhow::Result<String> {
+    let Record { name, r#type, digest, size, parts } = artifact;
+    let mut text = format!("\n{name}: {type}, {size} bytes, {digest}\n");
+    for part in parts {
+        let place = part.external.as_ref().map_or_else(String::new, |path| format!(", in {}", path.display()));
+        text += &format!("  part {}: {} bytes, {}{place}\n", part.name, part.size, part.digest.short());
+    }
+    let bytes = store.read(digest, name)?;
+    for line in preview(bytes).lines() {
+        text += &format!("  {line}\n");
+    }
+    Ok(text)
+}
+
+/// The first of what the bytes hold: rows of Parquet, tensors of safetensors, lines of text.
+fn preview(bytes: Vec<u8>) -> String {
+    if bytes.starts_with(b"PAR1") {
+        return table(bytes).unwrap_or_else(|error| format!("unreadable Parquet: {error}"));
+    }
+    if let Ok((_, metadata)) = SafeTensors::read_metadata(&bytes) {
+        return tensors(&metadata);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => lines(&text),
+        Err(_) => "binary".to_owned(),
+    }
+}
+
+fn table(bytes: Vec<u8>) -> Result<String, parquet::errors::ParquetError> {
+    let reader = SerializedFileReader::new(bytes::Bytes::from(bytes))?;
+    let total = reader.metadata().file_metadata().num_rows();
+    let columns = reader.metadata().file_metadata().schema_descr().root_schema().get_fields().iter();
+    let mut rows: Vec<Vec<String>> = vec![columns.map(|column| column.name().to_owned()).collect()];
+    for row in reader.get_row_iter(None)?.take(MOST_ROWS) {
+        rows.push(row?.get_column_iter().map(|(_, value)| cell(&value.to_string())).collect());
+    }
+    let shown = rows.len() - 1;
+    Ok(format!("{}{shown} of {total} rows", aligned(&rows)))
+}
+
+/// A value in one short line.
+fn cell(value: &str) -> String {
+    let line = value.replace(['\n', '\r', '\t'], " ");
+    if line.chars().count() <= WIDEST {
+        return line;
+    }
+    line.chars().take(WIDEST - 1).chain(['…']).collect()
+}
+
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn tensors(metadata: &safetensors::tensor::Metadata) -> String {
+    let tensors = metadata.tensors();
+    let mut names: Vec<_> = tensors.keys().collect();
+    names.sort();
+    let mut text = String::new();
+    for name in names.iter().take(MOST_LINES) {
+        let info = tensors[*name];
+        text += &format!("{name}: {:?} {:?}\n", info.dtype, info.shape);
+    }
+    if names.len() > MOST_LINES {
+        text += &format!("and {} more tensors\n", names.len() - MOST_LINES);
+    }
+    let notes: std::collections::BTreeMap<_, _> = metadata.metadata().iter().flatten().collect();
+    for (name, value) in notes {
+        text += &format!("{name} = {}\n", cell(value));
+    }
+    text
+}
+
+fn lines(text: &str) -> String {
+    let mut shown: Vec<String> = text.lines().take(MOST_LINES).map(|line| line.chars().take(160).collect()).collect();
+    let more = text.lines().count().saturating_sub(MOST_LINES);
+    if more > 0 {
+        shown.push(format!("and {more} more lines"));
+    }
+    shown.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_short_and_columns_align() {
+        let long = "x".repeat(100);
+        assert_eq!(cell(&long).chars().count(), WIDEST);
+        assert_eq!(cell("a\nb"), "a b");
+        let rows = vec![vec!["name".to_owned(), "n".to_owned()], vec!["é".to_owned(), "12".to_owned()]];
+        assert_eq!(aligned(&rows), "name  n\né     12\n");
+    }
+
+    #[test]
+    fn bytes_that_lie_about_what_they_are_do_no_harm() {
+        assert!(preview(b"PAR1 and then nothing of the kind".to_vec()).starts_with("unreadable Parquet"));
+        assert_eq!(preview(vec![0xff; 100]), "binary");
+        assert_eq!(preview(b"{\"a\": 1}".to_vec()), "{\"a\": 1}");
+    }
+}

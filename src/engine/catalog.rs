@@ -1,0 +1,111 @@
+//! All entries of a store at once: who made what, from what, and what used it.
+
+use super::digest::{Digest, Key};
+use super::entry::Entry;
+use super::journal;
+use super::store::{Damage, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// All entries of a store, and the jobs that they belong to.
+pub struct Catalog {
+    entries: Vec<Entry>,
+    /// Entries that cannot be read.
+    pub damaged: Vec<Damage>,
+    jobs: BTreeMap<Key, BTreeSet<(String, String)>>,
+    makers: BTreeMap<Digest, Vec<(usize, String)>>,
+    readers: BTreeMap<Digest, Vec<(usize, String)>>,
+}
+
+impl Catalog {
+    /// Reads all entries, views and journals of a store.
+    ///
+    /// # Errors
+    /// If it cannot be read; damaged entries are no error.
+    pub fn read(store: &Store) -> io::Result<Self> {
+        let mut catalog = Self {
+            entries: Vec::new(),
+            damaged: Vec::new(),
+            jobs: BTreeMap::new(),
+            makers: BTreeMap::new(),
+            readers: BTreeMap::new(),
+        };
+        for key in store.keys()? {
+            match store.entry(&key)? {
+                Ok(Some(entry)) => catalog.add(entry),
+                Ok(None) => {
+                    catalog.damaged.push(Damage::Entry { key, why: "it is in the wrong folder".to_owned() });
+                }
+                Err(damage) => catalog.damaged.push(damage),
+            }
+        }
+        for (pipeline, job, key) in store.all_views()? {
+            catalog.jobs.entry(key).or_default().insert((pipeline, job));
+        }
+        catalog.read_journals(store)?;
+        Ok(catalog)
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let at = self.entries.len();
+        for artifact in &entry.artifacts {
+            let parts = artifact.parts.iter().map(|part| (part.digest, format!("{}/{}", artifact.name, part.name)));
+            for (digest, name) in std::iter::once((artifact.digest, artifact.name.clone())).chain(parts) {
+                self.makers.entry(digest).or_default().push((at, name));
+            }
+        }
+        for (role, digest) in &entry.recipe.inputs {
+            self.readers.entry(*digest).or_default().push((at, role.clone()));
+        }
+        let provenance = &entry.provenance;
+        let job = (provenance.pipeline.clone(), provenance.job.clone());
+        self.jobs.entry(entry.key).or_default().insert(job);
+        self.entries.push(entry);
+    }
+
+    fn read_journals(&mut self, store: &Store) -> io::Result<()> {
+        for (pipeline, _, events) in journal::events(store)? {
+            for event in events {
+                let key = event["key"].as_str().and_then(|key| key.parse().ok());
+                if let (Some(job), Some(key)) = (event["job"].as_str(), key) {
+                    self.jobs.entry(key).or_default().insert((pipeline.clone(), job.to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries, by key.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry with this key.
+    pub fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.entries.binary_search_by_key(key, |entry| entry.key).ok().map(|at| &self.entries[at])
+    }
+
+    /// The jobs, with their pipelines, that made, found or wanted the entry with this key: `pipeline: job`.
+    pub fn jobs(&self, key: &Key) -> Vec<String> {
+        let jobs = self.jobs.get(key).into_iter().flatten();
+        jobs.map(|(pipeline, job)| format!("{pipeline}: {job}")).collect()
+    }
+
+    /// The entries whose artifacts have this digest, and the names of those (`prompt`, `backbone/weights`).
+    pub fn makers(&self, digest: &Digest) -> impl Iterator<Item = (&Entry, &str)> {
+        self.makers.get(digest).into_iter().flatten().map(|(at, name)| (&self.entries[*at], name.as_str()))
+    }
+
+    /// The entries that read something with this digest, and in what role.
+    pub fn readers(&self, digest: &Digest) -> impl Iterator<Item = (&Entry, &str)> {
+        self.readers.get(digest).into_iter().flatten().map(|(at, role)| (&self.entries[*at], role.as_str()))
+    }
+
+    /// The jobs that made or read something with this digest.
+    pub fn users(&self, digest: &Digest) -> Vec<String> {
+        let entries = self.makers(digest).chain(self.readers(digest)).map(|(entry, _)| entry.key);
+        let keys: BTreeSet<Key> = entries.collect();
+        let jobs: BTreeSet<String> = keys.iter().flat_map(|key| self.jobs(key)).collect();
+        jobs.into_iter().collect()
+    }
+}

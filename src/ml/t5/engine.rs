@@ -1,0 +1,100 @@
+//! The two engines behind one face: hand-written kernels on the CPU, candle's operations on any other device.
+
+use super::Weights;
+use super::fast::{self, Gradients, Loss};
+use super::reference::Reference;
+use crate::ml::batch::{Batch, Ragged};
+use crate::ml::error::{Error, Result};
+use crate::ml::kernels::{CrossEntropy, Dropout};
+use candle_core::{DType, Device, Tensor};
+
+/// A frozen T5 at work on a device.
+pub enum Engine<'w> {
+    /// On the CPU, by hand-written kernels.
+    Fast(fast::Engine<'w>),
+    /// On a candle device, by differentiable operations.
+    Candle(Reference),
+}
+
+impl<'w> Engine<'w> {
+    /// An engine for `device`: `cpu`, `cuda:0`; `candle` is the CPU with the operations that a GPU uses.
+    ///
+    /// # Errors
+    /// If this program or this machine has no such device.
+    pub fn on(device: &str, weights: &'w Weights) -> Result<Self> {
+        let candle = |device: Device| Ok(Self::Candle(Reference::new(weights, DType::F32, &device)?));
+        match device.strip_prefix("cuda:") {
+            _ if device == "cpu" => Ok(Self::Fast(fast::Engine::new(weights))),
+            _ if device == "candle" => candle(Device::Cpu),
+            Some(index) => {
+                let index = index.parse().map_err(|_| no_device(device))?;
+                candle(Device::new_cuda(index)?)
+            }
+            None => Err(no_device(device)),
+        }
+    }
+
+    /// Losses of each run; adds the gradients of the sums of the losses to `d_prompts`.
+    pub fn gradients(
+        &mut self,
+        prompts: &[&[f32]],
+        batch: &Batch,
+        settings: CrossEntropy,
+        dropout: Option<&Dropout>,
+        d_prompts: &mut [Vec<f32>],
+    ) -> Result<Vec<Loss>> {
+        match self {
+            Self::Fast(engine) => {
+                let gradients = Gradients { prompts: d_prompts, weights: None };
+                Ok(engine.gradients(prompts, batch, settings, dropout, gradients))
+            }
+            Self::Candle(reference) => reference.gradients(prompts, batch, settings, dropout, d_prompts),
+        }
+    }
+
+    /// The most probable continuation of each example, without the closing eos; at most `longest` ids.
+    pub fn greedy(&mut self, prompt: &[f32], inputs: &Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
+        let run = vec![0; inputs.len()];
+        match self {
+            Self::Fast(engine) => Ok(engine.greedy(&[prompt], &run, inputs, longest)),
+            Self::Candle(reference) => reference.greedy(prompt, inputs, longest),
+        }
+    }
+}
+
+fn no_device(device: &str) -> Error {
+    Error::Setting { field: "device", found: device.to_owned(), expected: "`cpu` or `cuda:N`".to_owned() }
+}
+
+impl Reference {
+    /// Greedy decoding without a cache: every step computes all positions again.
+    fn greedy(&self, prompt: &[f32], inputs: &Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
+        let prompt = self.prompt(prompt)?;
+        let (memory, lengths) = self.encode(&[prompt], &vec![0; inputs.len()], inputs, None)?;
+        let (pad, eos) = (self.dims().pad, self.dims().eos);
+        let mut answers: Vec<Vec<u32>> = vec![Vec::new(); inputs.len()];
+        let mut ended = vec![false; inputs.len()];
+        for position in 0..longest {
+            // The decoder reads a target one place to the right, so its last id is never read.
+            let rows =
+                answers.iter().map(|answer| answer.iter().copied().chain(std::iter::repeat(pad)).take(position + 1));
+            let logits = self.logits(&memory, &lengths, &rows.collect(), None)?;
+            let next = logits.narrow(1, position, 1)?.squeeze(1)?.argmax(candle_core::D::Minus1)?.to_vec1::<u32>()?;
+            for ((answer, ended), id) in answers.iter_mut().zip(&mut ended).zip(next) {
+                *ended |= id == eos;
+                if !*ended {
+                    answer.push(id);
+                }
+            }
+            if ended.iter().all(|ended| *ended) {
+                break;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn prompt(&self, values: &[f32]) -> Result<Tensor> {
+        let width = self.dims().width;
+        Ok(Tensor::from_slice(values, (values.len() / width, width), self.device())?)
+    }
+}

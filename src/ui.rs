@@ -1,0 +1,220 @@
+//! What people see of a run: a progress line on a terminal, plain lines elsewhere, events for programs.
+
+use crate::engine::run::{Ending, Outcome, Watch};
+use crate::engine::state::Reason;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Reasons shown of one job; the rest are counted.
+const MOST_REASONS: usize = 4;
+
+/// Writes results to standard output.
+///
+/// # Errors
+/// If it cannot be written, for one because the reader has closed the pipe.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Writes a line of JSON to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &impl Serialize) -> io::Result<()> {
+    print(&serde_json::to_string(value)?)
+}
+
+/// Reasons in one line; jobs upstream by their stages.
+pub fn reasons(reasons: &[Reason]) -> String {
+    let mut texts = Vec::new();
+    let mut stages: Vec<&str> = Vec::new();
+    for reason in reasons {
+        match reason {
+            Reason::Upstream(job) => stages.push(job.split(['[', '/']).next().unwrap_or(job)),
+            other => texts.push(other.to_string()),
+        }
+    }
+    stages.dedup();
+    if !stages.is_empty() {
+        texts.push(format!("depends on {}", stages.join(", ")));
+    }
+    let more = texts.len().saturating_sub(MOST_REASONS);
+    texts.truncate(MOST_REASONS);
+    if more > 0 {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join("; ")
+}
+
+/// A duration for people.
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 100.0 {
+        format!("{seconds:.1} s")
+    } else if seconds < 6000.0 {
+        format!("{:.0} min {:02.0} s", (seconds / 60.0).floor(), (seconds % 60.0).floor())
+    } else {
+        format!("{:.0} h {:02.0} min", (seconds / 3600.0).floor(), (seconds % 3600.0 / 60.0).floor())
+    }
+}
+
+/// Colour of a word on standard error, if that is a terminal and `NO_COLOR` is not set.
+pub fn paint(word: &str, colour: Colour) -> String {
+    let wanted = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted { format!("\x1b[{}m{word}\x1b[0m", colour as u8) } else { word.to_owned() }
+}
+
+/// Colours by their terminal code.
+#[derive(Clone, Copy, Debug)]
+pub enum Colour {
+    /// Something failed.
+    Red = 31,
+    /// Something was done.
+    Green = 32,
+    /// Something to look at.
+    Yellow = 33,
+}
+
+/// Shows a run to people, on standard error.
+pub struct Lines {
+    verbose: bool,
+    bar: ProgressBar,
+    running: Mutex<BTreeMap<String, String>>,
+}
+
+impl Lines {
+    /// `verbose` shows hits too.
+    pub fn new(verbose: bool) -> Self {
+        let target =
+            if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{spinner} {pos}/{len} jobs  {wide_msg}");
+        let bar =
+            ProgressBar::with_draw_target(Some(0), target).with_style(style.expect("the template is well-formed"));
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Self { verbose, bar, running: Mutex::default() }
+    }
+
+    /// Removes the progress line.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A line of its own, above the progress line.
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            // Nobody is left to be told if standard error is closed.
+            let _ = writeln!(io::stderr(), "{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut running);
+        if !self.bar.is_hidden() {
+            let texts: Vec<_> = running.iter().map(|(job, progress)| format!("{job} {progress}")).collect();
+            self.bar.set_message(texts.join(" · "));
+        }
+    }
+}
+
+impl Watch for Lines {
+    fn known(&self, jobs: usize) {
+        self.bar.set_length(jobs as u64);
+    }
+
+    fn started(&self, job: &str) {
+        self.update(|running| drop(running.insert(job.to_owned(), String::new())));
+    }
+
+    fn step(&self, job: &str, done: u64, total: u64, note: &str) {
+        self.update(|running| drop(running.insert(job.to_owned(), format!("{done}/{total} {note}"))));
+    }
+
+    fn warn(&self, job: &str, message: &str) {
+        self.line(&format!("{} {job}: {message}", paint("warning:", Colour::Yellow)));
+    }
+
+    fn ended(&self, outcome: &Outcome) {
+        self.update(|running| drop(running.remove(&outcome.job)));
+        self.bar.inc(1);
+        let (job, why) = (&outcome.job, reasons(&outcome.reasons));
+        match outcome.ending {
+            Ending::Cached if !self.verbose => {}
+            Ending::Cached => self.line(&format!("cached    {job}: {why}")),
+            Ending::Executed => {
+                let done = paint("executed", Colour::Green);
+                self.line(&format!("{done}  {job} in {}: {why}", seconds(outcome.seconds)));
+            }
+            Ending::Blocked => self.line(&format!("{}   {job}: {why}", paint("blocked", Colour::Yellow))),
+            Ending::Interrupted(step) => self.line(&format!("interrupted  {job} at step {step}")),
+            Ending::Failed => {
+                let error = outcome.error.as_deref().unwrap_or("failed");
+                self.line(&format!("{} job `{job}` failed: {error}", paint("error:", Colour::Red)));
+            }
+        }
+    }
+}
+
+/// Shows a run to programs: an event a line on standard output.
+pub struct Events;
+
+impl Events {
+    fn event(&self, event: &impl Serialize) {
+        // A reader that has gone does not stop the run.
+        let _ = print_json(event);
+    }
+}
+
+impl Watch for Events {
+    fn known(&self, jobs: usize) {
+        self.event(&json!({"event": "plan", "jobs": jobs}));
+    }
+
+    fn started(&self, job: &str) {
+        self.event(&json!({"event": "started", "job": job}));
+    }
+
+    fn step(&self, _: &str, _: u64, _: u64, _: &str) {}
+
+    fn warn(&self, job: &str, message: &str) {
+        self.event(&json!({"event": "warning", "job": job, "message": message}));
+    }
+
+    fn ended(&self, outcome: &Outcome) {
+        self.event(&outcome.event());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(seconds(0.04), "0.0 s");
+        assert_eq!(seconds(99.94), "99.9 s");
+        assert_eq!(seconds(754.9), "12 min 34 s");
+        assert_eq!(seconds(7322.0), "2 h 02 min");
+    }
+
+    #[test]
+    fn many_reasons_are_counted() {
+        let many = vec![Reason::Forced; 6];
+        assert_eq!(reasons(&many), "forced; forced; forced; forced; and 2 more");
+        let upstream = ["data[a]", "data[b]", "tune[a,0]"].map(|job| Reason::Upstream(job.to_owned()));
+        assert_eq!(reasons(&upstream), "depends on data, tune");
+    }
+}

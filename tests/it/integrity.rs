@@ -1,0 +1,138 @@
+//! Damage, death and company: what is found, what is served, what is made anew.
+
+use super::shell::{Shell, named, smoke};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+use std::thread::yield_now;
+
+/// Overwrites a read-only file of the store.
+fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    let mode = std::fs::metadata(path).unwrap().permissions();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, mode).unwrap();
+}
+
+/// The audit names the damage and who used it, the next run makes exactly `job` anew, and then all is as it was.
+#[track_caller]
+fn is_found_and_made_anew(shell: &Shell, job: &str, message: &str, users: &[&str], before: &[String]) {
+    let audit = shell.spot("audit smoke").exits_with(3);
+    audit.prints(message);
+    for user in users {
+        audit.prints(&format!("used by smoke: {user}\n"));
+    }
+    assert!(!shell.spot("audit --format json").exits_with(3).json()["problems"].as_array().unwrap().is_empty());
+    assert_ne!(shell.states("smoke")[job], "cached");
+    assert_eq!(shell.executed_by("run smoke"), [job]);
+    shell.spot("audit smoke").ok().prints("everything is as it was made");
+    assert_eq!(shell.blobs(), before);
+}
+
+#[test]
+fn an_audit_of_an_undamaged_store_counts_what_is_there() {
+    let shell = Shell::finished();
+    let audit = shell.spot("audit smoke --format json").ok().json();
+    assert_eq!(audit["blobs"], shell.blobs().len());
+    assert!(audit["entries"].as_u64().unwrap() > 10 && audit["bytes"].as_u64().unwrap() > 1000);
+    assert_eq!(audit["lineage"]["jobs"], audit["lineage"]["cached"]);
+    shell.spot("audit").ok().prints(" entries, ").prints(" blobs, ").prints(" bytes, ");
+}
+
+#[test]
+fn a_flipped_bit_in_a_prompt_is_found_and_never_served() {
+    let shell = Shell::finished();
+    let before = shell.blobs();
+    overwrite(&shell.behind("smoke", "source[w_sum,0]", "prompt"), |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let users = ["source[w_sum,0]"];
+    is_found_and_made_anew(&shell, "source[w_sum,0]", "of `source[w_sum,0].prompt` is corrupt", &users, &before);
+}
+
+#[test]
+fn a_truncated_data_set_is_found_and_never_served() {
+    let shell = Shell::finished();
+    let before = shell.blobs();
+    overwrite(&shell.behind("smoke", "data[w_mood]", "dataset"), |bytes| bytes.truncate(bytes.len() / 2));
+    let users = ["data[w_mood]", "target[w_mood,0]", "target_scores[w_mood,0]"];
+    is_found_and_made_anew(&shell, "data[w_mood]", "of `data[w_mood].dataset` is corrupt", &users, &before);
+}
+
+#[test]
+fn a_deleted_blob_is_found_and_made_anew() {
+    let shell = Shell::finished();
+    let before = shell.blobs();
+    std::fs::remove_file(shell.behind("smoke", "ranking[w_mood,0]", "ranking")).unwrap();
+    let users = ["ranking[w_mood,0]", "transfer[w_mood,0,1]"];
+    is_found_and_made_anew(&shell, "ranking[w_mood,0]", "of `ranking[w_mood,0].ranking` is missing", &users, &before);
+}
+
+#[test]
+fn an_edited_entry_is_found_and_made_anew() {
+    let shell = Shell::finished();
+    let before = shell.blobs();
+    overwrite(&shell.behind("smoke", "target_scores[w_mood,0]", "entry.json"), |bytes| {
+        *bytes = String::from_utf8(bytes.clone()).unwrap().replace("\"cpu\"", "\"gpu\"").into_bytes();
+    });
+    let message = "the seal does not fit the text: it was edited or damaged";
+    is_found_and_made_anew(&shell, "target_scores[w_mood,0]", message, &["target_scores[w_mood,0]"], &before);
+}
+
+#[test]
+fn what_an_audit_repairs_is_set_aside_and_made_anew() {
+    let shell = Shell::finished();
+    overwrite(&shell.behind("smoke", "source[w_sum,0]", "prompt"), |bytes| bytes[20] ^= 0x80);
+    shell.spot("audit --repair").ok().prints("1 problem").prints("set aside");
+    shell.spot("audit").ok();
+    assert_eq!(shell.executed_by("run smoke"), ["source[w_sum,0]"]);
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_and_ends_with_the_bytes_of_an_uninterrupted_one() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    // Three times, each a little further: as soon as so many entries are there.
+    for entries in [2, 5, 9] {
+        let mut child = shell.spot("run smoke").start();
+        while child.try_wait().unwrap().is_none() && count(&shell.path("cache/v1/entries")) < entries {
+            yield_now();
+        }
+        // It may have ended by now; then there is nothing to kill, and the rest still has to hold.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    shell.spot("run smoke").ok();
+    assert_eq!(shell.blobs(), Shell::finished().blobs());
+    shell.spot("audit smoke").ok();
+}
+
+/// Files below a folder.
+fn count(folder: &Path) -> usize {
+    let Ok(items) = std::fs::read_dir(folder) else { return 0 };
+    items.flatten().map(|item| if item.path().is_dir() { count(&item.path()) } else { 1 }).sum()
+}
+
+#[test]
+fn two_runs_at_once_execute_every_job_once() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    let start = || shell.spot("run smoke --format json").start();
+    let runs = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    let executed = |output: &Output| {
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        named(&text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>(), "executed").len()
+    };
+    let entries = count(&shell.path("cache/v1/entries"));
+    assert_eq!(executed(&runs[0]) + executed(&runs[1]), entries);
+    assert_eq!(shell.blobs(), Shell::finished().blobs());
+    shell.spot("audit smoke").ok();
+}
+
+#[test]
+fn a_cache_elsewhere_is_named_by_the_environment_or_an_option() {
+    let shell = Shell::finished();
+    std::fs::rename(shell.path("cache"), shell.path("elsewhere")).unwrap();
+    shell.spot("status smoke --exit-code").exits_with(10);
+    shell.spot("status smoke --exit-code").env("SPOT_CACHE", "elsewhere").ok();
+    shell.spot("status smoke --exit-code --cache elsewhere").ok();
+}

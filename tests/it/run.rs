@@ -1,0 +1,183 @@
+//! What the commands print and how they end.
+
+use super::shell::{PROJECT, Shell, named, smoke};
+use std::path::Path;
+
+#[test]
+fn a_run_prints_the_results_table_on_stdout_and_progress_on_stderr() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    let done = shell.spot("run pipelines/smoke.yaml").ok();
+    done.prints("Target scores on the test split").prints("w_mood").prints("w_animal").prints("best of top 1");
+    done.complains("executed  backbone in ").complains(" 0 failed in ");
+    assert!(!done.out.contains("executed"), "{}", done.out);
+    assert!(!done.err.contains("Target scores"), "{}", done.err);
+}
+
+#[test]
+fn a_second_run_executes_nothing_and_prints_the_same_table() {
+    let shell = Shell::finished();
+    let first = shell.spot("run smoke").ok();
+    first.complains(": 0 executed, ").prints("Target scores");
+    let events = shell.spot("run smoke --format json").ok();
+    let summary = events.summary();
+    let fields: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+    for field in ["event", "jobs", "executed", "cached", "failed", "seconds"] {
+        assert!(fields.contains(&field), "{fields:?}");
+    }
+    assert_eq!((&summary["executed"], &summary["failed"]), (&0.into(), &0.into()));
+    assert_eq!(summary["jobs"], summary["cached"]);
+    assert_eq!(named(&events.lines(), "cached").len() as u64, summary["jobs"].as_u64().unwrap());
+}
+
+#[test]
+fn only_runs_a_job_and_what_it_needs() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    let executed = shell.executed_by("run smoke --only source[w_sum,0]");
+    assert_eq!(executed, ["backbone", "data[w_sum]", "source[w_sum,0]"]);
+}
+
+#[test]
+fn force_executes_a_cached_job_and_equal_bytes_leave_the_rest_cached() {
+    let shell = Shell::finished();
+    assert_eq!(shell.executed_by("run smoke --force source[w_sum,0]"), ["source[w_sum,0]"]);
+}
+
+#[test]
+fn a_dry_run_says_what_would_run_and_runs_nothing() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    shell.spot("run smoke --dry-run").ok().prints("backbone: stale: never seen").prints("may run");
+    assert!(!shell.path("cache").exists());
+    let shell = Shell::finished();
+    let blobs = shell.blobs();
+    shell.spot("run smoke --dry-run --force source").ok().prints("stale: forced");
+    assert_eq!(shell.blobs(), blobs);
+}
+
+#[test]
+fn set_changes_a_variable_for_one_command() {
+    let shell = Shell::finished();
+    shell.spot("status smoke --set vars.length=3").ok().prints("length: 2 -> 3");
+    shell.spot("status smoke --exit-code").ok();
+    let done = shell.spot("status smoke --set length=3").exits_with(2);
+    done.complains("error: --set: `length` cannot be set; expected a path such as `vars.steps`");
+}
+
+#[test]
+fn keep_going_runs_what_does_not_depend_on_a_failure() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    shell.edit("pipelines/smoke.yaml", "data: data[${task}]\n    init: {class", "data: data[w_sum]\n    init: {class");
+    shell.edit("pipelines/smoke.yaml", "from: {builtin: \"${task}\"}", "from: ${origin.${task}}");
+    let files = "{files: {format: glue/sst2, train: missing.tsv}}";
+    let origin =
+        format!("  origin: {{w_sum: {files}, w_topic: {{builtin: w_topic}}, w_mood: {files}, w_animal: {files}}}");
+    shell.edit("pipelines/smoke.yaml", "vars:\n", &format!("vars:\n{origin}\n"));
+    let done = shell.spot("run smoke --keep-going --format json").exits_with(1);
+    let executed = named(&done.lines(), "executed");
+    assert!(executed.contains(&"source[w_topic,0]".to_owned()), "{executed:?}");
+    assert_eq!(done.summary()["failed"], 3);
+    assert!(named(&done.lines(), "blocked").contains(&"report".to_owned()));
+}
+
+#[test]
+fn status_counts_states_and_its_exit_code_says_whether_there_is_work() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    shell.spot("status smoke").ok().prints("source            2 may run");
+    shell.spot("status smoke --exit-code").exits_with(10);
+    let shell = Shell::finished();
+    shell.spot("status smoke --exit-code").ok().prints("source            2 cached");
+    let status = shell.spot("status smoke --format json").ok().json();
+    for job in status["jobs"].as_array().unwrap() {
+        for field in ["job", "stage", "kind", "state", "key", "reasons"] {
+            assert!(job.get(field).is_some(), "{field} of {job}");
+        }
+        assert_eq!(job["state"], "cached");
+        assert_eq!(job["key"].as_str().unwrap().len(), 64);
+    }
+}
+
+#[test]
+fn explain_names_the_field_and_its_old_and_new_value() {
+    let shell = Shell::finished();
+    shell.edit("pipelines/smoke.yaml", "learning_rate: 0.3", "learning_rate: 0.5");
+    let done = shell.spot("explain smoke source[w_sum,0]").ok();
+    done.prints("source[w_sum,0] (tune): stale").prints("training.learning_rate  0.3 -> 0.5");
+    assert_eq!(done.out.matches(" -> ").count(), 1, "one field differs:\n{}", done.out);
+    let json = shell.spot("explain smoke source[w_sum,0] --format json").ok().json();
+    let change = &json["jobs"][0]["changes"][0];
+    assert_eq!(
+        (&change["field"], &change["old"], &change["new"]),
+        (&"training.learning_rate".into(), &0.3.into(), &0.5.into())
+    );
+}
+
+#[test]
+fn graphs_are_drawn_in_four_formats() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    shell.spot("graph smoke").ok().prints("source[w_sum,0]").prints("← backbone, data[w_sum]");
+    shell.spot("graph smoke --format mermaid").ok().prints("flowchart").prints("[\"source[w_sum,0]\"]");
+    shell.spot("graph smoke --format dot").ok().prints("digraph").prints("->");
+    let graph = shell.spot("graph smoke --format json").ok().json();
+    let edges = graph["edges"].as_array().unwrap();
+    assert!(edges.contains(&serde_json::json!(["data[w_sum]", "source[w_sum,0]"])));
+}
+
+#[test]
+fn show_tells_who_made_something_from_what_and_what_it_holds() {
+    let shell = Shell::finished();
+    let done = shell.spot("show target_scores[w_mood,0]").ok();
+    done.prints("target_scores[w_mood,0] (evaluate v").prints("reads   prompt from target[w_mood,0].prompt");
+    done.prints("used by smoke: report (baseline)").prints("prediction").prints("\"w_mood ").prints("4 of 4 rows");
+    let json = shell.spot("show target[w_mood,0] --format json").ok().json();
+    let digest = json["entries"][0]["artifacts"][0]["digest"].as_str().unwrap().to_owned();
+    shell.spot(&format!("show {}", &digest[..12])).ok().prints("target[w_mood,0] (tune v").prints(&digest);
+    let done = shell.spot("show tarjet[w_mood,0]").exits_with(2);
+    done.complains("nothing in the cache is called `tarjet[w_mood,0]`").complains("did you mean `target[w_mood,0]`?");
+}
+
+#[test]
+fn the_report_is_printed_as_markdown_and_json_once_it_is_made() {
+    let shell = Shell::finished();
+    shell.spot("report smoke").ok().prints("| target |").prints("| w_mood |");
+    let report = shell.spot("report smoke --format json").ok().json();
+    let tasks: Vec<_> = report["targets"].as_array().unwrap().iter().map(|target| target["task"].clone()).collect();
+    assert_eq!(tasks, ["w_animal", "w_mood"]);
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    shell.spot("report smoke").exits_with(1).complains("no report: `report` is not made yet (may run)");
+}
+
+#[test]
+fn the_schema_in_docs_is_the_programs() {
+    let shell = Shell::new();
+    let kept = std::fs::read_to_string(Path::new(PROJECT).join("docs/schema.json")).unwrap_or_default();
+    let printed = shell.spot("schema").ok();
+    assert_eq!(printed.json()["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(kept == printed.out, "docs/schema.json is out of date; write it with `spot schema > docs/schema.json`");
+}
+
+#[test]
+fn every_profile_can_be_planned_without_weights_or_data() {
+    let manifest = std::fs::read(Path::new(PROJECT).join("pipelines/spot_glue.yaml")).unwrap();
+    let shell = Shell::new().write("pipelines/spot_glue.yaml", manifest);
+    shell.spot("status spot_glue --profile embedded").ok();
+    shell.spot("status spot_glue --profile files").ok();
+    for size in ["small", "base", "large", "xl", "xxl"] {
+        let done = shell.spot(&format!("status spot_glue --profile t5-{size}")).ok();
+        done.prints("backbone: blocked: ").prints(&format!("models/t5-{size}-lm-adapt"));
+        shell.spot(&format!("run spot_glue --profile t5-{size} --dry-run")).ok().prints("1 blocked");
+    }
+    assert!(!shell.path("cache").exists());
+}
+
+#[test]
+fn unknown_names_on_the_command_line_are_refused_with_the_nearest_known() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    let refused = |line: &str, message: &str| {
+        shell.spot(line).exits_with(2).complains(message);
+    };
+    refused("run smok", "no manifest `smok`, neither as a path nor in `pipelines/`; did you mean `smoke`?");
+    refused("run smoke --only sorce", "no stage `sorce`; did you mean `source`?");
+    refused("run smoke --profile full", "no profile `full`");
+    refused("run smoke --device gpu", "expected `auto`, `cpu`, `cuda` or `cuda:N`");
+    refused("explain smoke source[w_sun,0]", "w_sum");
+    assert!(!shell.path("cache").exists());
+}
