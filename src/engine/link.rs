@@ -212,8 +212,8 @@ fn cycle(graph: &DiGraph<Planned, ()>) -> Option<Vec<NodeIndex>> {
                 path.reverse();
                 return Some(path);
             }
-            if let Entry::Vacant(free) = came_from.entry(node) {
-                free.insert(at);
+            if let Entry::Vacant(place) = came_from.entry(node) {
+                place.insert(at);
                 queue.push_back(node);
             }
         }

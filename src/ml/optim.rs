@@ -219,7 +219,7 @@ impl Optimizer {
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], rate: f64) {
         match &self.settings {
             Settings::Adafactor(s) => {
-                adafactor(s, self.shape, self.step, &mut self.moments, parameters, gradient, rate)
+                adafactor(s, self.shape, self.step, &mut self.moments, parameters, gradient, rate);
             }
             Settings::AdamW(s) => adamw(s, self.step, &mut self.moments, parameters, gradient, rate),
             Settings::Sgd(s) => sgd(s, self.step, &mut self.moments, parameters, gradient, rate),

@@ -220,9 +220,8 @@ impl<'a> Pretrainer<'a> {
         let mut stream = Stream::new(self.seed, &format!("pretraining step {}", self.step));
         let (texts, rows) = (self.texts(&mut stream)?, self.rows(&mut stream)?);
         self.gradient.fill(0.0);
-        let mut losses = Losses::default();
-        losses.text = self.accumulate(&texts, self.settings.text_weight)?;
-        losses.rows = self.accumulate(&rows, 1.0)?;
+        let losses =
+            Losses { text: self.accumulate(&texts, self.settings.text_weight)?, rows: self.accumulate(&rows, 1.0)? };
         let schedule = Schedule {
             peak: self.settings.learning_rate,
             shape: self.settings.schedule,

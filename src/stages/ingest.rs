@@ -79,6 +79,9 @@ struct Files {
     test: Option<String>,
 }
 
+/// Examples by split.
+type Splits = Vec<(Split, Vec<Example>)>;
+
 /// Largest numbers of rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -146,7 +149,7 @@ impl Stage for Ingest {
 }
 
 impl Ingest {
-    fn examples(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Vec<(Split, Vec<Example>)>)> {
+    fn examples(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits)> {
         match &self.from {
             From::Builtin(name) => {
                 let builtin = world::find(name).with_context(|| format!("no built-in task `{name}`"))?;

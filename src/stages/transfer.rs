@@ -59,6 +59,13 @@ impl Strategy {
     }
 }
 
+/// What became of a source.
+struct Trial<'a> {
+    source: &'a Source,
+    score: f64,
+    chosen: bool,
+}
+
 /// A ranked source.
 struct Source {
     task: String,
@@ -124,7 +131,7 @@ impl Stage for Transfer {
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let top = self.top(cx)?;
-        let mut trials = Vec::new();
+        let mut tunings = Vec::new();
         for tuning in cx.expanded() {
             let prompt =
                 tuning.outputs.iter().find(|(name, _)| *name == "prompt").context("a tuning without a prompt")?;
@@ -133,36 +140,35 @@ impl Stage for Transfer {
             let score = file.score().with_context(|| {
                 format!("the tuning from `{}` has no validation score; `data` needs a validation split", tuning.name)
             })?;
-            trials.push((score, file, bytes));
+            tunings.push((score, file, bytes));
         }
         // Of equal scores the better ranked one.
         let mut best = 0;
-        for (i, (score, ..)) in trials.iter().enumerate() {
-            if *score > trials[best].0 {
+        for (i, (score, ..)) in tunings.iter().enumerate() {
+            if *score > tunings[best].0 {
                 best = i;
             }
         }
-        let rows: Vec<(&Source, &(f64, PromptFile, Vec<u8>), bool)> = match self.strategy {
+        let rows: Vec<Trial<'_>> = match self.strategy {
             Strategy::BestOfTopK(_) => {
-                top.iter().zip(&trials).enumerate().map(|(i, (s, t))| (s, t, i == best)).collect()
+                let tried = top.iter().zip(&tunings).enumerate();
+                tried.map(|(i, (source, (score, ..)))| Trial { source, score: *score, chosen: i == best }).collect()
             }
-            Strategy::WeightedAverageOfTopK(_) => top.iter().map(|source| (source, &trials[0], true)).collect(),
-        };
-        let column = |f: &dyn Fn(&(&Source, &(f64, PromptFile, Vec<u8>), bool)) -> String| {
-            Column::Text(rows.iter().map(f).collect())
+            Strategy::WeightedAverageOfTopK(_) => {
+                top.iter().map(|source| Trial { source, score: tunings[0].0, chosen: true }).collect()
+            }
         };
         let table = Table::new(vec![
-            ("source", column(&|(source, ..)| source.task.clone())),
-            ("source_seed", column(&|(source, ..)| source.seed.clone())),
-            ("similarity", Column::Float(rows.iter().map(|(source, ..)| source.similarity).collect())),
-            ("validation_score", Column::Float(rows.iter().map(|(_, trial, _)| trial.0).collect())),
-            ("chosen", Column::Int(rows.iter().map(|(.., chosen)| i64::from(*chosen)).collect())),
+            ("source", Column::Text(rows.iter().map(|row| row.source.task.clone()).collect())),
+            ("source_seed", Column::Text(rows.iter().map(|row| row.source.seed.clone()).collect())),
+            ("similarity", Column::Float(rows.iter().map(|row| row.source.similarity).collect())),
+            ("validation_score", Column::Float(rows.iter().map(|row| row.score).collect())),
+            ("chosen", Column::Bool(rows.iter().map(|row| row.chosen).collect())),
         ])
-        .with("task", trials[0].1.get("task").unwrap_or_default())
+        .with("task", tunings[best].1.get("task").unwrap_or_default())
         .with("seed", self.seed.to_string());
-        let bytes = table.to_parquet()?;
-        cx.write("trials", &bytes)?;
-        cx.write("prompt", &trials[best].2)
+        cx.write("trials", &table.to_parquet()?)?;
+        cx.write("prompt", &tunings[best].2)
     }
 }
 

@@ -1,4 +1,5 @@
 //! End-to-end tests: the real `spot` in temporary folders.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bad_input;
 mod edits;

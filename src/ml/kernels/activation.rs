@@ -13,7 +13,7 @@ pub enum Activation {
 }
 
 /// sqrt(2/π), and the cubic coefficient of the tanh form (Hendrycks and Gimpel 2016).
-const ROOT: f32 = 0.797_884_56;
+const ROOT: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
 #[inline(always)]

@@ -79,7 +79,7 @@ impl Dims {
             }
         }
         let buckets = config.relative_attention_num_buckets;
-        if buckets < 4 || buckets % 4 != 0 {
+        if buckets < 4 || !buckets.is_multiple_of(4) {
             return Err(wrong("relative_attention_num_buckets", buckets, "a multiple of 4"));
         }
         if config.relative_attention_max_distance <= buckets / 2 {
@@ -158,8 +158,8 @@ impl Dims {
     }
 }
 
-fn wrong(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Error {
-    Error::Config { field, found: found.to_string(), expected: expected.into() }
+fn wrong(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Error {
+    Error::Config { field, found: format!("{found}"), expected: expected.into() }
 }
 
 #[cfg(test)]

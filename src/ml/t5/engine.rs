@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 /// A frozen T5 at work on a device.
 pub enum Engine<'w> {
     /// On the CPU, by hand-written kernels.
-    Fast(fast::Engine<'w>),
+    Fast(Box<fast::Engine<'w>>),
     /// On a candle device, by differentiable operations.
     Candle(Reference),
 }
@@ -24,7 +24,7 @@ impl<'w> Engine<'w> {
     pub fn on(device: &str, weights: &'w Weights) -> Result<Self> {
         let candle = |device: Device| Ok(Self::Candle(Reference::new(weights, DType::F32, &device)?));
         match device.strip_prefix("cuda:") {
-            _ if device == "cpu" => Ok(Self::Fast(fast::Engine::new(weights))),
+            _ if device == "cpu" => Ok(Self::Fast(Box::new(fast::Engine::new(weights)))),
             _ if device == "candle" => candle(Device::Cpu),
             Some(index) => {
                 let index = index.parse().map_err(|_| no_device(device))?;

@@ -604,7 +604,7 @@ fn attention_backward(
     let weights = context.weights;
     let (width, inner) = (weights.dims.width, weights.dims.inner());
     let rows = d_x.len() / width;
-    let (mut d_weights, mut d_bias) = match learn {
+    let (mut d_weights, d_bias) = match learn {
         Some((d_weights, d_bias)) => (Some(d_weights), Some(d_bias)),
         None => (None, None),
     };
@@ -620,7 +620,7 @@ fn attention_backward(
     attend_backward(
         &context.self_attention(index),
         QkvGradient::Joined(d_qkv),
-        d_bias.as_deref_mut(),
+        d_bias,
         &mut tape.probabilities,
         d_heads,
         Qkv::joined(qkv, inner),
