@@ -147,7 +147,7 @@ impl Matrix {
 impl Axis {
     fn unknown(&self, stage: &str, value: &str) -> String {
         let hint = suggestion(value, self.texts.iter().map(String::as_str));
-        format!("`{stage}` has no job with {} `{}`{hint}", self.key, clipped(value))
+        format!("`{stage}` has no job with `{}` `{}`{hint}", self.key, clipped(value))
     }
 }
 
@@ -265,8 +265,8 @@ mod tests {
     #[test]
     fn a_reference_that_fits_no_job_says_which_there_are() {
         let check = |text: &str, expected: &str| assert_eq!(select(text).unwrap_err(), expected);
-        check("s[mnil,0]", "`s` has no job with task `mnil`; did you mean `mnli`?");
-        check("s[mnli,7]", "`s` has no job with seed `7`; known: `0`, `1`, `2`");
+        check("s[mnil,0]", "`s` has no job with `task` `mnil`; did you mean `mnli`?");
+        check("s[mnli,7]", "`s` has no job with `seed` `7`; known: `0`, `1`, `2`");
         check("s[mnli]", "`s` takes 2 values (task, seed), but 1 is given");
         check("s[a,b,c]", "`s` takes 2 values (task, seed), but 3 are given");
         check("s[sead=0]", "the matrix of `s` has no key `sead`; did you mean `seed`?");
