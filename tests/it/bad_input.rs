@@ -56,7 +56,7 @@ fn a_reference_to_an_unknown_stage_or_job_is_refused_with_the_nearest_known() {
     refused(
         "prompt: source[${task},${seed}]",
         "prompt: source[w_sun,0]",
-        "`source` has no job with task `w_sun`; did you mean `w_sum`?",
+        "`source` has no job with `task` `w_sun`; did you mean `w_sum`?",
     );
 }
 
