@@ -152,7 +152,8 @@ impl Watch for Lines {
         self.bar.inc(1);
         let (job, why) = (&outcome.job, reasons(&outcome.reasons));
         match outcome.ending {
-            Ending::Cached if !self.verbose => {}
+            // The summary counts them; a line each would bury the error that blocks them.
+            Ending::Cached | Ending::Blocked if !self.verbose => {}
             Ending::Cached => self.line(&format!("cached    {job}: {why}")),
             Ending::Executed => {
                 let done = paint("executed", Colour::Green);
