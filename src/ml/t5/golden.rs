@@ -128,7 +128,8 @@ fn reference_agrees(golden: &Golden) {
     for case in expected.cases() {
         let length = case.prompt.len() / width;
         let prompt = Tensor::from_slice(&case.prompt, (length, width), &Device::Cpu).unwrap();
-        let (memory, lengths) = reference.encode(&[prompt.clone()], &batch.run, &batch.inputs, None).unwrap();
+        let (memory, lengths) =
+            reference.encode(std::slice::from_ref(&prompt), &batch.run, &batch.inputs, None).unwrap();
         for (example, position, values) in &case.encoder {
             let row = usize::try_from(length as i64 + position).unwrap();
             let found: Vec<f32> = memory.get(*example).unwrap().get(row).unwrap().to_vec1().unwrap();
