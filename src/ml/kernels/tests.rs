@@ -161,8 +161,8 @@ fn attentions() {
                         let row = if dropout.sharing == Sharing::Sequence { head } else { head * span.queries + i };
                         dropout.fill(&mut mask, example, 4, row);
                     }
-                    for j in 0..visible {
-                        let p = score(j) / total * f64::from(mask[j]);
+                    for (j, factor) in mask.iter().enumerate().take(visible) {
+                        let p = score(j) / total * f64::from(*factor);
                         let out = &mut out[(span.query + i) * INNER + head * WIDTH..][..WIDTH];
                         out.iter_mut().zip(at(j, 2)).for_each(|(out, v)| *out += p * v);
                     }
