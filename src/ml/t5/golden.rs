@@ -53,6 +53,8 @@ struct Case {
     loss_with_z: f64,
     /// Of `loss_with_z`.
     prompt_gradient: Vec<f64>,
+    /// Ids of greedy decoding, from the start id on, padded after eos.
+    greedy: Vec<Vec<u32>>,
 }
 
 impl Golden {
@@ -204,4 +206,32 @@ fn reference_agrees_with_candle_transformers_where_that_is_right() {
             close(doubles(&found), &expected, 1e-4, "logits");
         }
     }
+}
+
+/// Most new ids that the script asked for.
+const LONGEST: usize = 20;
+
+fn greedy_decoding_agrees(golden: &Golden) {
+    let (weights, expected) = (golden.weights(), golden.expected());
+    let inputs = expected.batch().inputs;
+    for device in ["cpu", "candle"] {
+        let mut engine = super::Engine::on(device, &weights).unwrap();
+        for case in expected.cases() {
+            let found = engine.greedy(&case.prompt, &inputs, LONGEST).unwrap();
+            for (found, theirs) in found.iter().zip(&case.greedy) {
+                let theirs: Vec<u32> = theirs[1..].iter().copied().take_while(|id| *id != weights.dims.eos).collect();
+                assert_eq!(*found, theirs, "{device}");
+            }
+        }
+    }
+}
+
+#[test]
+fn greedy_decoding_gives_the_ids_of_hugging_face_for_v1_1() {
+    greedy_decoding_agrees(&V1_1);
+}
+
+#[test]
+fn greedy_decoding_gives_the_ids_of_hugging_face_for_v1_0() {
+    greedy_decoding_agrees(&V1_0);
 }
