@@ -392,7 +392,8 @@ impl Run<'_, '_> {
         curve.losses.push(loss);
         curve.scores.push(score);
         let improved = score.is_none_or(|score| best_score.is_none_or(|best| score > best));
-        if improved {
+        // Of equal scores the earlier one is best, but an untrained prompt only if it is better than all that follow.
+        if improved || *best_step == 0 && score == *best_score {
             (*best, *best_score, *best_step) = (prompt, score, step);
         }
         Ok(improved)
