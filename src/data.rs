@@ -4,9 +4,11 @@
 //! is equal bytes, which is what lets a rerun job leave everything after it fresh.
 
 mod dataset;
+mod events;
 mod table;
 
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, write_dataset};
+pub use events::{Series, events};
 pub use table::{Column, Table};
 
 /// A file that is not the table it should be. The caller adds the file's name.

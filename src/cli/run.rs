@@ -39,6 +39,15 @@ pub(super) struct Run {
     /// Jobs that run side by side [default: one per core, one on a GPU]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
+    /// Jobs that share the model and compute in common batches [default: four per core, 32 on a GPU]
+    #[arg(long, value_name = "N")]
+    together: Option<NonZero<usize>>,
+    /// Threads of all jobs together [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
+    /// Memory for models at work: `6GiB`, `500MiB` [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<usize>,
     /// `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: String,
@@ -58,6 +67,27 @@ fn device(text: &str) -> Result<String, String> {
         _ if text.strip_prefix("cuda:").is_some_and(|index| index.parse::<u16>().is_ok()) => Ok(text.to_owned()),
         _ => Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned()),
     }
+}
+
+/// A size as people write it.
+fn size(text: &str) -> Result<usize, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let unit = match unit.trim() {
+        "GiB" => 1 << 30,
+        "MiB" => 1 << 20,
+        _ => return Err("expected a number and `GiB` or `MiB`, such as `6GiB`".to_owned()),
+    };
+    let number: usize = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has so much memory".to_owned())
+}
+
+/// Memory that is free, in bytes, as Linux says; 4 GiB where it does not.
+fn free_memory() -> usize {
+    let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    kib.map_or(4 << 30, |kib| kib * 1024)
 }
 
 /// Whether this build can use a GPU.
@@ -86,11 +116,14 @@ impl Run {
 
     fn settings(&self, only: Option<BTreeSet<String>>, forced: BTreeSet<String>) -> anyhow::Result<Settings> {
         let device = self.device()?;
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let jobs = if device == "cpu" { threads } else { 1 };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = self.threads.map_or(cores, NonZero::get);
+        let (jobs, together) = if device == "cpu" { (threads, 4 * threads) } else { (1, 32) };
         Ok(Settings {
             jobs: self.jobs.map_or(jobs, NonZero::get),
+            together: self.together.map_or(together, NonZero::get),
             threads,
+            memory: self.memory.unwrap_or_else(|| free_memory() / 2),
             device,
             keep_going: self.keep_going,
             only,

@@ -51,6 +51,10 @@ pub(super) struct Read {
 pub(super) struct Bench<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) device: &'a str,
+    /// Threads of all jobs together.
+    pub(super) threads: usize,
+    /// Bytes that models at work may take.
+    pub(super) memory: usize,
     pub(super) stop: &'a AtomicBool,
     pub(super) shared: &'a Shared,
 }
@@ -63,6 +67,7 @@ type Slot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
 
 /// The context of a running job.
 pub struct Cx<'a> {
+    job: &'a str,
     inputs: &'a [Read],
     expanded: &'a [Expanded],
     bench: &'a Bench<'a>,
@@ -191,6 +196,7 @@ impl Shared {
 impl<'a> Cx<'a> {
     /// A context to run in. Without a `scratch` folder there is none (while expanding).
     pub(super) fn new(
+        job: &'a str,
         kind: &Kind,
         inputs: &'a [Read],
         expanded: &'a [Expanded],
@@ -199,7 +205,7 @@ impl<'a> Cx<'a> {
         scratch: Option<PathBuf>,
     ) -> Self {
         let outputs = kind.outputs;
-        Self { inputs, expanded, bench, progress, scratch, outputs, written: Vec::new(), notes: BTreeMap::new() }
+        Self { job, inputs, expanded, bench, progress, scratch, outputs, written: Vec::new(), notes: BTreeMap::new() }
     }
 
     /// What was written and noted, once the job is done.
@@ -330,6 +336,21 @@ impl<'a> Cx<'a> {
     /// The device that the user chose: `cpu`, `cuda:0`.
     pub fn device(&self) -> &str {
         self.bench.device
+    }
+
+    /// Threads of all jobs together.
+    pub fn threads(&self) -> usize {
+        self.bench.threads
+    }
+
+    /// Bytes that models at work may take.
+    pub fn memory(&self) -> usize {
+        self.bench.memory
+    }
+
+    /// The name of this job: for people, never for results.
+    pub fn job(&self) -> &str {
+        self.job
     }
 
     /// A value made once a process from the content with this digest, and shared by all jobs. `make` must not ask for the

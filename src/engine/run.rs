@@ -2,7 +2,8 @@
 //!
 //! A scheduler (the calling thread) knows the graph, workers know nothing but the job before them:
 //!
-//! - a job is ready when everything upstream is done; the scheduler hands it to a free worker as an [`Order`];
+//! - a job is ready when everything upstream is done; the scheduler hands it to a free worker as an [`Order`]; jobs that
+//!   compute through a shared model have workers of their own, more of them, since they mostly wait for it;
 //! - the worker digests the job's files and, if the kind expands, first asks it for more jobs, which the scheduler adds;
 //! - then it has the key, and looks for an entry: that is a hit, or it takes the lock of the key, looks again, and executes;
 //! - the scheduler journals the outcome, points the views at the entry, and sees who is ready now.
@@ -44,10 +45,14 @@ use std::time::Instant;
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many jobs run side by side.
+    /// How many jobs run side by side, beside those that share a model.
     pub jobs: usize,
+    /// How many jobs that share a model run side by side.
+    pub together: usize,
     /// Threads for all of them together.
     pub threads: usize,
+    /// Bytes that models at work may take.
+    pub memory: usize,
     /// The device that the user chose: `cpu`, `cuda:0`.
     pub device: String,
     /// Go on after a failure with what does not depend on it.
@@ -195,7 +200,14 @@ pub fn run(
     let shared = Shared::default();
     let crew = Crew {
         pipeline: &plan.name,
-        bench: Bench { store, device: &settings.device, stop, shared: &shared },
+        bench: Bench {
+            store,
+            device: &settings.device,
+            threads: settings.threads,
+            memory: settings.memory,
+            stop,
+            shared: &shared,
+        },
         settings,
         watch,
         history: History::new(store.clone(), &plan.name),
@@ -206,7 +218,7 @@ pub fn run(
     let (outbox, reports) = mpsc::channel();
     let inbox = Mutex::new(inbox);
     std::thread::scope(|scope| {
-        for _ in 0..settings.jobs.max(1) {
+        for _ in 0..settings.jobs.max(1) + settings.together.max(1) {
             let (outbox, inbox, crew) = (outbox.clone(), &inbox, &crew);
             scope.spawn(move || crew.work(inbox, &outbox));
         }
@@ -314,7 +326,9 @@ struct Scheduler<'a> {
     /// The jobs that wait for each job.
     dependants: Vec<Vec<Id>>,
     ready: BTreeSet<Id>,
+    /// Jobs at work, and how many of them share a model.
     running: usize,
+    sharing: usize,
     /// Jobs whose key another job is executing.
     parked: BTreeMap<Key, Vec<Id>>,
     summary: Summary,
@@ -336,6 +350,7 @@ impl<'a> Scheduler<'a> {
             dependants: vec![Vec::new(); n],
             ready: BTreeSet::new(),
             running: 0,
+            sharing: 0,
             parked: BTreeMap::new(),
             summary: Summary::default(),
             halted: false,
@@ -376,6 +391,7 @@ impl<'a> Scheduler<'a> {
             }
             let report = reports.recv().expect("workers live as long as orders can be sent");
             self.running -= 1;
+            self.sharing -= usize::from(self.shares(report.id));
             if let Err(error) = self.settle(report) {
                 self.halted = true;
                 broken.get_or_insert(error);
@@ -391,15 +407,28 @@ impl<'a> Scheduler<'a> {
     }
 
     fn dispatch(&mut self) {
-        while self.running < self.crew.settings.jobs.max(1)
-            && !self.halted
-            && !self.crew.bench.stop.load(Ordering::Relaxed)
-        {
-            let Some(id) = self.ready.pop_first() else { break };
+        while !self.halted && !self.crew.bench.stop.load(Ordering::Relaxed) {
+            let Some(id) = self.ready.iter().copied().find(|id| self.has_room(*id)) else { break };
+            self.ready.remove(&id);
             self.phases[id] = Phase::Running;
+            self.sharing += usize::from(self.shares(id));
             let order = self.jobs.order(id).expect("everything upstream of a ready job is done");
             self.orders.send(order).expect("workers live as long as the scheduler");
             self.running += 1;
+        }
+    }
+
+    fn shares(&self, id: Id) -> bool {
+        self.jobs.get(id).job.needs().shared_model
+    }
+
+    /// Whether one more job like this may start now.
+    fn has_room(&self, id: Id) -> bool {
+        let settings = self.crew.settings;
+        if self.shares(id) {
+            self.sharing < settings.together.max(1)
+        } else {
+            self.running - self.sharing < settings.jobs.max(1)
         }
     }
 
@@ -679,7 +708,7 @@ impl Crew<'_> {
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
         let progress = Reporter { job: &order.name, watch: self.watch };
-        let cx = Cx::new(&order.kind, reads, &[], &self.bench, &progress, None);
+        let cx = Cx::new(&order.name, &order.kind, reads, &[], &self.bench, &progress, None);
         catch(|| order.expand(&cx)).map(Verdict::Expanded)
     }
 
@@ -733,9 +762,15 @@ impl Crew<'_> {
         let progress = Reporter { job: &order.name, watch: self.watch };
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
-        let mut cx = Cx::new(&order.kind, ticket.reads, expanded, &self.bench, &progress, scratch);
-        let pool = self.pool(pool)?;
-        catch(|| pool.install(|| order.job.run(&mut cx)))?;
+        let mut cx = Cx::new(&order.name, &order.kind, ticket.reads, expanded, &self.bench, &progress, scratch);
+        let threads = if order.job.needs().shared_model {
+            catch(|| order.job.run(&mut cx))?;
+            self.settings.threads
+        } else {
+            let pool = self.pool(pool)?;
+            catch(|| pool.install(|| order.job.run(&mut cx)))?;
+            pool.current_num_threads()
+        };
         unchanged(store, ticket.reads)?;
         let (artifacts, notes) = cx.finish()?;
         let provenance = Provenance {
@@ -745,7 +780,7 @@ impl Crew<'_> {
             program: provenance::program(),
             revision: provenance::revision(),
             device: self.settings.device.clone(),
-            threads: pool.current_num_threads(),
+            threads,
             host: provenance::host(),
             start,
             end: provenance::now(),

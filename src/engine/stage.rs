@@ -187,6 +187,14 @@ pub struct Spec {
     pub inputs: Vec<(String, Artifact)>,
 }
 
+/// What a job needs of the machine; never part of a recipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// It computes through a model that jobs share, and mostly waits: many such jobs run side by side, so that the model
+    /// serves them in one batch.
+    pub shared_model: bool,
+}
+
 /// A kind of stage: documented parameters, and what to do with them.
 ///
 /// `Serialize` must give every parameter that affects the result and no other; mark the rest `#[serde(skip_serializing)]`.
@@ -206,6 +214,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What types do not rule out: ranges, exclusive options.
     fn check(&self) -> Result<(), Issue> {
         Ok(())
+    }
+
+    /// What the job needs of the machine.
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 
     /// Jobs known only once the inputs are; they run before [`run`](Self::run), which finds them in
@@ -233,6 +246,8 @@ pub trait Job: Send + Sync {
     fn inputs(&self) -> Vec<Input>;
     /// See [`Stage::check`].
     fn check(&self) -> Result<(), Issue>;
+    /// See [`Stage::needs`].
+    fn needs(&self) -> Needs;
     /// See [`Stage::expand`].
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>>;
     /// See [`Stage::expands_to_at_most`].
@@ -256,6 +271,10 @@ impl<S: Stage> Job for S {
 
     fn check(&self) -> Result<(), Issue> {
         Stage::check(self)
+    }
+
+    fn needs(&self) -> Needs {
+        Stage::needs(self)
     }
 
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {

@@ -297,7 +297,9 @@ impl Yard {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings {
             jobs: 2,
+            together: 2,
             threads: 2,
+            memory: 1 << 30,
             device: "cpu".to_owned(),
             keep_going: false,
             only: None,

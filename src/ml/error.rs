@@ -64,6 +64,9 @@ pub enum Error {
         /// Steps done.
         step: u64,
     },
+    /// A thread that computes for several runs failed.
+    #[error("computation: {0}")]
+    Lane(String),
     /// An error of the tensor library.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -1,6 +1,7 @@
 //! Models, tasks and learning: mathematics on values in memory. No files, no YAML, no cache.
 
 pub mod batch;
+pub mod batcher;
 pub mod error;
 pub mod kernels;
 pub mod metrics;

@@ -183,7 +183,7 @@ impl<'a> Pretrainer<'a> {
                 expected: "text, or `generated_share: 1`".to_owned(),
             });
         }
-        let parameters = weights.data.len();
+        let parameters = weights.layout.len();
         let optimizer = Optimizer::new(optim::Settings::AdamW(settings.optimizer.clone()), (1, parameters));
         let gradient = vec![0.0; parameters];
         Ok(Self { weights, tokens, sentinels, corpus, settings, seed, optimizer, step: 0, gradient })
@@ -206,11 +206,11 @@ impl<'a> Pretrainer<'a> {
 
     /// Goes on where a run was after `step` updates.
     pub fn restore(&mut self, step: u64, weights: Vec<f32>, moments: Vec<Vec<f32>>) -> Result<()> {
-        if weights.len() != self.weights.data.len() {
+        if weights.len() != self.weights.layout.len() {
             return Err(Error::Checkpoint("the weights have another size".to_owned()));
         }
         self.optimizer.restore(step, moments)?;
-        self.weights.data = weights;
+        self.weights.data_mut().copy_from_slice(&weights);
         self.step = step;
         Ok(())
     }
@@ -237,7 +237,7 @@ impl<'a> Pretrainer<'a> {
             let factor = (self.settings.clip_norm / norm) as f32;
             self.gradient.iter_mut().for_each(|g| *g *= factor);
         }
-        self.optimizer.step(&mut self.weights.data, &self.gradient, rate);
+        self.optimizer.step(self.weights.data_mut(), &self.gradient, rate);
         self.step += 1;
         Ok(losses)
     }

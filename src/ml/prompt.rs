@@ -35,7 +35,7 @@ impl Prompt {
 pub fn sampled_vocabulary(weights: &Weights, length: usize, top: usize, stream: &mut Stream) -> Prompt {
     let top = top.min(weights.dims.vocab);
     let ids = if length <= top { stream.sample(top, length) } else { (0..length).map(|_| stream.below(top)).collect() };
-    rows(weights, ids.iter().map(|id| embedding(weights, *id as u32).to_vec()))
+    rows(weights, ids.iter().map(|id| embedding(weights, *id as u32)))
 }
 
 /// Row i is the mean of the embeddings of the pieces of label i; the rows after the labels come from `rest`. Labels
@@ -65,9 +65,10 @@ pub fn uniform(length: usize, width: usize, low: f64, high: f64, stream: &mut St
     Prompt { values, width }
 }
 
-fn embedding(weights: &Weights, id: u32) -> &[f32] {
-    let width = weights.dims.width;
-    &weights.at(&weights.layout.embedding)[id as usize * width..][..width]
+fn embedding(weights: &Weights, id: u32) -> Vec<f32> {
+    let mut row = vec![0.0; weights.dims.width];
+    weights.at(&weights.layout.embedding).copy_to(id as usize * row.len(), &mut row);
+    row
 }
 
 fn rows(weights: &Weights, rows: impl Iterator<Item = Vec<f32>>) -> Prompt {

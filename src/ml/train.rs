@@ -5,12 +5,12 @@
 //! gives the bytes of an uninterrupted one.
 
 use super::batch::Batch;
+use super::batcher::Client;
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use super::optim::{self, Optimizer, Schedule, Shape};
 use super::prompt::Prompt;
 use super::random::Stream;
-use super::t5::Engine;
 use super::t5::fast::Loss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,12 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Updates of the prompt. SPoT: 262,144 for sources, 100,000 for targets; Lester et al.: 30,000.
     pub steps: u64,
-    /// Examples in an update.
+    /// Examples in an update. However many, memory is bounded: gradients are accumulated over parts that fit.
     pub batch_size: usize,
+    /// Batches among which neighbours in length are brought together, so that a device that pads its batches computes less
+    /// padding; 1 leaves every batch a random sample.
+    #[serde(skip_serializing_if = "is_one")]
+    pub length_window: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Course of the learning rate.
@@ -50,6 +54,7 @@ impl Default for Settings {
         Self {
             steps: 1000,
             batch_size: 32,
+            length_window: 1,
             learning_rate: 0.3,
             schedule: Shape::Constant,
             warmup_steps: 0,
@@ -64,6 +69,11 @@ impl Default for Settings {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_one(window: &usize) -> bool {
+    *window == 1
+}
+
 impl Settings {
     /// Checks the ranges.
     pub fn check(&self) -> Result<()> {
@@ -71,6 +81,9 @@ impl Settings {
             |field, found: String, expected: &str| Err(Error::Setting { field, found, expected: expected.to_owned() });
         if self.batch_size == 0 || self.batch_size > 1 << 16 {
             return wrong("batch_size", self.batch_size.to_string(), "1 to 65536");
+        }
+        if self.length_window == 0 || self.length_window > 1 << 16 {
+            return wrong("length_window", self.length_window.to_string(), "1 to 65536");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return wrong("learning_rate", self.learning_rate.to_string(), "above 0");
@@ -97,6 +110,12 @@ impl Settings {
         step.is_multiple_of(self.evaluate_every) || step == self.steps
     }
 
+    /// The learning rate over the steps.
+    pub fn schedule(&self) -> Schedule {
+        let Self { learning_rate, schedule, warmup_steps, steps, .. } = *self;
+        Schedule { peak: learning_rate, shape: schedule, warmup: warmup_steps, steps }
+    }
+
     fn loss(&self) -> CrossEntropy {
         CrossEntropy { z_loss: self.z_loss as f32, label_smoothing: self.label_smoothing as f32 }
     }
@@ -106,29 +125,24 @@ impl Settings {
 pub type Pair<'d> = (&'d [u32], &'d [u32]);
 
 /// A prompt in the middle of learning.
-pub struct Tuner<'w, 'd> {
-    engine: Engine<'w>,
+pub struct Tuner<'d> {
+    model: Client,
     train: Vec<Pair<'d>>,
     settings: Settings,
     seed: u64,
     prompt: Prompt,
     optimizer: Optimizer,
     step: u64,
-    gradient: Vec<Vec<f32>>,
+    /// The order of examples in the epochs that the last batch came from.
+    orders: Vec<(u64, Vec<usize>)>,
 }
 
-impl<'w, 'd> Tuner<'w, 'd> {
+impl<'d> Tuner<'d> {
     /// A run that has done nothing yet.
     ///
     /// # Errors
     /// If there is no example, or a setting is out of range.
-    pub fn new(
-        engine: Engine<'w>,
-        train: Vec<Pair<'d>>,
-        settings: Settings,
-        prompt: Prompt,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new(model: Client, train: Vec<Pair<'d>>, settings: Settings, prompt: Prompt, seed: u64) -> Result<Self> {
         settings.check()?;
         if train.is_empty() {
             return Err(Error::Setting {
@@ -138,8 +152,7 @@ impl<'w, 'd> Tuner<'w, 'd> {
             });
         }
         let optimizer = Optimizer::new(settings.optimizer.clone(), (prompt.length(), prompt.width));
-        let gradient = vec![vec![0.0; prompt.values.len()]];
-        Ok(Self { engine, train, settings, seed, prompt, optimizer, step: 0, gradient })
+        Ok(Self { model, train, settings, seed, prompt, optimizer, step: 0, orders: Vec::new() })
     }
 
     /// Updates done.
@@ -150,11 +163,6 @@ impl<'w, 'd> Tuner<'w, 'd> {
     /// The prompt as it is now.
     pub fn prompt(&self) -> &Prompt {
         &self.prompt
-    }
-
-    /// The engine, for scoring.
-    pub fn engine(&mut self) -> &mut Engine<'w> {
-        &mut self.engine
     }
 
     /// What must be kept, beside the prompt and the number of steps, to go on later: the optimiser's moments.
@@ -174,24 +182,20 @@ impl<'w, 'd> Tuner<'w, 'd> {
         Ok(())
     }
 
-    /// One update; the loss before it.
+    /// One update; what it learned from.
     ///
     /// # Errors
     /// [`Error::Diverged`] if the loss or the gradient is no number any more; the prompt is left as it was.
-    pub fn step(&mut self) -> Result<Loss> {
+    pub fn step(&mut self) -> Result<Step> {
         let batch = self.batch();
         let dropout = (self.settings.dropout > 0.0).then(|| Dropout {
             rate: self.settings.dropout as f32,
             sharing: self.settings.dropout_sharing,
             keys: (0..batch.len() as u64).map(|slot| Key::new(self.seed, self.step, slot)).collect(),
         });
-        self.gradient[0].fill(0.0);
-        let prompts = [&self.prompt.values[..]];
-        let (settings, dropout) = (self.settings.loss(), dropout.as_ref());
-        let losses = self.engine.gradients(&prompts, &batch, settings, dropout, &mut self.gradient)?;
-        let loss = losses[0];
-        let rate = self.schedule().rate(self.step + 1);
-        let gradient = &mut self.gradient[0];
+        let tokens = batch.inputs.ids().len() + batch.targets.ids().len();
+        let (loss, mut gradient) = self.model.gradients(&self.prompt.values, batch, self.settings.loss(), dropout)?;
+        let rate = self.settings.schedule().rate(self.step + 1);
         if !loss.sum.is_finite() || gradient.iter().any(|g| !g.is_finite()) {
             return Err(Error::Diverged { step: self.step + 1, loss: loss.mean(), rate });
         }
@@ -199,55 +203,70 @@ impl<'w, 'd> Tuner<'w, 'd> {
             let share = 1.0 / loss.tokens.max(1) as f32;
             gradient.iter_mut().for_each(|g| *g *= share);
         }
-        self.optimizer.step(&mut self.prompt.values, gradient, rate);
+        self.optimizer.step(&mut self.prompt.values, &gradient, rate);
         self.step += 1;
-        Ok(loss)
-    }
-
-    fn schedule(&self) -> Schedule {
-        let Settings { learning_rate, schedule, warmup_steps, steps, .. } = self.settings;
-        Schedule { peak: learning_rate, shape: schedule, warmup: warmup_steps, steps }
+        Ok(Step { loss, tokens })
     }
 
     /// The batch of the next step: epochs in an order of their own, one after the other, cut into batches.
-    fn batch(&self) -> Batch {
+    fn batch(&mut self) -> Batch {
         let (rows, size) = (self.train.len() as u64, self.settings.batch_size as u64);
-        let mut batch = Batch::default();
-        let mut epoch = None;
-        for place in self.step * size..(self.step + 1) * size {
-            let (number, at) = (place / rows, place % rows);
-            if epoch.as_ref().is_none_or(|(n, _)| *n != number) {
-                epoch = Some((number, self.order(number)));
+        let places = self.step * size..(self.step + 1) * size;
+        let epochs = places.start / rows..=(places.end - 1) / rows;
+        self.orders.retain(|(epoch, _)| epochs.contains(epoch));
+        for epoch in epochs {
+            if self.orders.iter().all(|(known, _)| *known != epoch) {
+                self.orders.push((epoch, self.order(epoch)));
             }
-            let (_, order) = epoch.as_ref().expect("set just above");
-            let (input, target) = self.train[order[at as usize]];
+        }
+        let mut batch = Batch::default();
+        for place in places {
+            let (epoch, at) = (place / rows, (place % rows) as usize);
+            let (_, order) = self.orders.iter().find(|(known, _)| *known == epoch).expect("made just above");
+            let (input, target) = self.train[order[at]];
             batch.push(0, input, target);
         }
         batch
     }
 
+    /// A random order of the examples; within windows of some batches by length, the batches of a window in random order.
     fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.train.len()).collect();
-        Stream::new(self.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
-        order
+        let mut stream = Stream::new(self.seed, &format!("order of epoch {epoch}"));
+        stream.shuffle(&mut order);
+        let Settings { batch_size, length_window, .. } = self.settings;
+        if length_window == 1 {
+            return order;
+        }
+        let mut sorted = Vec::with_capacity(order.len());
+        for window in order.chunks_mut(batch_size * length_window) {
+            window.sort_by_key(|i| self.train[*i].0.len());
+            let mut batches: Vec<&[usize]> = window.chunks(batch_size).collect();
+            stream.shuffle(&mut batches);
+            sorted.extend(batches.into_iter().flatten());
+        }
+        sorted
     }
 }
 
-/// Rows that are decoded together: enough to fill the kernels, few enough to keep the encoder's activations small.
-const DECODED_TOGETHER: usize = 64;
+/// What an update learned from.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The loss before it.
+    pub loss: Loss,
+    /// Tokens of texts and targets.
+    pub tokens: usize,
+}
 
 /// Greedy predictions as ids, without the closing eos, for each of `inputs` (ids with eos); at most `longest` ids each.
-pub fn predict(engine: &mut Engine<'_>, prompt: &Prompt, inputs: &[&[u32]], longest: usize) -> Result<Vec<Vec<u32>>> {
-    // Neighbours in length share a batch; each row's result does not depend on its neighbours.
+pub fn predict(model: &Client, prompt: &Prompt, inputs: &[&[u32]], longest: usize) -> Result<Vec<Vec<u32>>> {
+    // Neighbours in length share a batch, for devices that pad; each row's result does not depend on its neighbours.
     let mut order: Vec<usize> = (0..inputs.len()).collect();
     order.sort_by_key(|i| inputs[*i].len());
+    let rows = order.iter().map(|i| inputs[*i].iter().copied()).collect();
     let mut answers = vec![Vec::new(); inputs.len()];
-    for chunk in order.chunks(DECODED_TOGETHER) {
-        let rows = chunk.iter().map(|i| inputs[*i].iter().copied()).collect();
-        let decoded = engine.greedy(&prompt.values, &rows, longest)?;
-        for (i, answer) in chunk.iter().zip(decoded) {
-            answers[*i] = answer;
-        }
+    for (i, answer) in order.iter().zip(model.greedy(&prompt.values, rows, longest)?) {
+        answers[*i] = answer;
     }
     Ok(answers)
 }

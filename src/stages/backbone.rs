@@ -6,7 +6,8 @@ use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Output, Ref, Stage};
-use crate::ml::t5::{Dims, Engine, Weights};
+use crate::ml::batcher::{self, Batcher, Client};
+use crate::ml::t5::{Dims, Precision, Weights};
 use crate::ml::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
@@ -145,7 +146,7 @@ fn pick(names: &[String]) -> Vec<String> {
 /// A backbone in memory.
 pub struct Model {
     /// Sizes and parameters.
-    pub weights: Weights,
+    pub weights: Arc<Weights>,
     /// Its tokenizer.
     pub tokens: Tokens,
     /// Digest of `tokenizer.json`.
@@ -165,7 +166,8 @@ impl Model {
             );
         }
         let files: Vec<&[u8]> = weights.iter().map(Vec::as_slice).collect();
-        Ok(Self { weights: Weights::from_safetensors(dims, &files)?, tokens, tokenizer: Digest::of(tokenizer) })
+        let weights = Arc::new(Weights::from_safetensors(dims, &files, Precision::F32)?);
+        Ok(Self { weights, tokens, tokenizer: Digest::of(tokenizer) })
     }
 
     /// Whether a data set's ids are those of this model's tokenizer.
@@ -183,10 +185,14 @@ impl Model {
         Ok(())
     }
 
-    /// An engine on the device that the user chose.
-    pub fn engine(&self, cx: &Cx<'_>) -> anyhow::Result<Engine<'_>> {
-        Engine::on(cx.device(), &self.weights)
-            .map_err(|error| Unavailable(format!("device `{}`: {error}", cx.device())).into())
+    /// This job's access to the model at work on the device that the user chose, which all jobs share.
+    pub fn client(&self, cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Client> {
+        let (device, threads, memory) = (cx.device().to_owned(), cx.threads(), cx.memory());
+        let batcher = cx.shared(&artifact.digest, || {
+            Batcher::start(&self.weights, &batcher::Settings { device: device.clone(), threads, memory })
+                .map_err(|error| Unavailable(format!("device `{device}`: {error}")).into())
+        })?;
+        Ok(batcher.client(cx.job()))
     }
 
     /// The model of a backbone artifact, loaded once a process.

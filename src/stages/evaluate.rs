@@ -4,10 +4,10 @@ use super::backbone::{self, Model};
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
 use crate::data::{Column, Dataset, Table, read_dataset};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::engine::stage::{Input, Needs, Output, Ref, Stage};
+use crate::ml::batcher::Client;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
-use crate::ml::t5::Engine;
 use crate::ml::tasks::Split;
 use crate::ml::train::predict;
 use anyhow::{Context, ensure};
@@ -48,6 +48,10 @@ impl Stage for Evaluate {
         ]
     }
 
+    fn needs(&self) -> Needs {
+        Needs { shared_model: true }
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?;
         let model = Model::load(cx, backbone)?;
@@ -59,8 +63,7 @@ impl Stage for Evaluate {
         model.check_data(&dataset)?;
         let examples = dataset.examples(self.split);
         ensure!(!examples.is_empty(), "the data set of `{}` has no {} split", dataset.task.name, self.split.name());
-        let mut engine = model.engine(cx)?;
-        let answers = answers(&mut engine, &model, prompt, &dataset, self.split)?;
+        let answers = answers(&model.client(cx, backbone)?, &model, prompt, &dataset, self.split)?;
         let scores = dataset.task.score(&answers, examples);
 
         let (mut names, mut values): (Vec<_>, Vec<_>) =
@@ -108,7 +111,7 @@ const OVERRUN: usize = 4;
 
 /// Decoded answers of a split.
 pub fn answers(
-    engine: &mut Engine<'_>,
+    client: &Client,
     model: &Model,
     prompt: &Prompt,
     dataset: &Dataset,
@@ -116,6 +119,6 @@ pub fn answers(
 ) -> anyhow::Result<Vec<String>> {
     let inputs: Vec<&[u32]> = dataset.pairs(split).map(|(input, _)| input).collect();
     let longest = dataset.pairs(split).map(|(_, target)| target.len()).max().unwrap_or(1) + OVERRUN;
-    let decoded = predict(engine, prompt, &inputs, longest)?;
+    let decoded = predict(client, prompt, &inputs, longest)?;
     decoded.iter().map(|ids| Ok(model.tokens.decode(ids)?)).collect()
 }

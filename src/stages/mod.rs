@@ -5,6 +5,7 @@ mod checkpoint;
 pub mod embed;
 pub mod evaluate;
 pub mod ingest;
+mod pace;
 pub mod pretrain;
 pub mod rank;
 pub mod report;
@@ -31,6 +32,8 @@ pub const SCORES: Type = Type("scores");
 pub const PREDICTIONS: Type = Type("predictions");
 /// Losses and scores over steps.
 pub const CURVE: Type = Type("curve");
+/// The same for TensorBoard.
+pub const EVENTS: Type = Type("events");
 /// What became of each source that a transfer tried.
 pub const TRIALS: Type = Type("trials");
 /// A results table.

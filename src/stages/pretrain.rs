@@ -9,13 +9,15 @@ use crate::engine::stage::{Input, Issue, Output, Stage, Type};
 use crate::ml::pretrain::{Corpus, Losses, Pretrainer, Settings};
 use crate::ml::prompt::Prompt;
 use crate::ml::random::Stream;
-use crate::ml::t5::{Dims, Engine, Weights};
+use crate::ml::batcher::{self, Batcher};
+use crate::ml::t5::{Dims, Precision, Weights};
 use crate::ml::tokens::{self, Tokens};
 use crate::ml::{train, world};
 use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
+use std::sync::Arc;
 
 /// How well a pretrained model does each skill of the built-in world.
 const SKILLS: Type = Type("skills");
@@ -144,7 +146,7 @@ impl Stage for Pretrain {
         let mut pretrainer = Pretrainer::new(weights, &tokens, &corpus, self.training.clone(), self.seed)?;
         let curve = self.learn(cx, &mut pretrainer)?;
         let bytes = pretrainer.weights().to_safetensors(true)?;
-        let rounded = Weights::from_safetensors(pretrainer.weights().dims.clone(), &[&bytes])?;
+        let rounded = Weights::from_safetensors(pretrainer.weights().dims.clone(), &[&bytes], Precision::F32)?;
         let parts = Parts {
             config: cx.attach("backbone", "config.json", rounded.dims.to_json().as_bytes())?,
             tokenizer: cx.attach("backbone", "tokenizer.json", &tokenizer)?,
@@ -214,7 +216,7 @@ impl Pretrain {
             // Checkpoints fall on logged steps, so that a resumed run averages the same losses.
             if step.is_multiple_of(SAVED) || (cx.stopped() && step.is_multiple_of(LOGGED)) {
                 let mut state = Checkpoint { step, ..Checkpoint::default() };
-                state.vectors.insert("weights".to_owned(), pretrainer.weights().data.clone());
+                state.vectors.insert("weights".to_owned(), pretrainer.weights().data().to_vec());
                 state.put_moments(pretrainer.moments());
                 state.put_word("curve", &curve)?;
                 state.save(cx)?;
@@ -237,7 +239,9 @@ fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
 
 /// Share of held-out rows of each skill that the model answers exactly, with no prompt.
 fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
-    let mut engine = Engine::on("cpu", weights)?;
+    let settings = batcher::Settings { device: "cpu".to_owned(), threads: 1, memory: usize::MAX };
+    let batcher = Batcher::start(&Arc::new(weights.clone()), &settings)?;
+    let model = batcher.client("pretrain");
     let none = Prompt { values: Vec::new(), width: weights.dims.width };
     let (mut names, mut accuracies) = (Vec::new(), Vec::new());
     for skill in world::SKILLS {
@@ -245,7 +249,7 @@ fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
         let rows: Vec<world::Row> = (0..GATE_ROWS).map(|_| world::row(skill, &mut stream)).collect();
         let inputs = rows.iter().map(|row| tokens.encode(&row.input, 128)).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
-        let predictions = train::predict(&mut engine, &none, &inputs, 16)?;
+        let predictions = train::predict(&model, &none, &inputs, 16)?;
         let mut right = 0;
         for (row, ids) in rows.iter().zip(predictions) {
             right += usize::from(tokens.decode(&ids)? == row.target);

@@ -1,17 +1,20 @@
 //! `tune`: a soft prompt learns a task through the frozen backbone (Lester et al. 2021).
 
 use super::backbone::{self, Model};
-use super::checkpoint::Checkpoint;
-use super::{CHECKPOINTS, CURVE, DATASET, PROMPT};
-use crate::data::{Column, Dataset, Table, read_dataset};
+use super::checkpoint::{Checkpoint, replace};
+use super::pace::Pace;
+use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
+use crate::data::{Column, Dataset, Table, events, read_dataset};
 use crate::engine::context::{Cx, Interrupted};
-use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
+use crate::ml::batcher::Client;
+use crate::ml::error::Error;
 use crate::ml::prompt::{self, Prompt};
 use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::random::Stream;
 use crate::ml::tasks::Split;
 use crate::ml::train::{Pair, Settings, Tuner};
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -114,11 +117,13 @@ const LONGEST: usize = 4096;
 
 impl Stage for Tune {
     const KIND: &'static str = "tune";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "prompt", of: PROMPT },
         Output { name: "checkpoints", of: CHECKPOINTS },
         Output { name: "curve", of: CURVE },
+        // TensorBoard finds it in the folder of views by this name.
+        Output { name: "events.tfevents", of: EVENTS },
     ];
 
     fn inputs(&self) -> Vec<Input> {
@@ -152,16 +157,22 @@ impl Stage for Tune {
         }
     }
 
+    fn needs(&self) -> Needs {
+        Needs { shared_model: true }
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
         model.check_data(&dataset)?;
         let (prompt, source) = self.initial(cx, &model, &dataset)?;
-        let engine = model.engine(cx)?;
+        let client = model.client(cx, &backbone)?;
         let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
         let mut run = Run {
-            tuner: Tuner::new(engine, train, self.training.clone(), prompt.clone(), self.seed)?,
+            task: dataset.task.name.clone(),
+            client: client.clone(),
+            tuner: Tuner::new(client.clone(), train, self.training.clone(), prompt.clone(), self.seed)?,
             progress: Kept {
                 best: prompt,
                 best_score: None,
@@ -172,30 +183,37 @@ impl Stage for Tune {
         };
         run.go(self, cx, &model, &dataset)?;
         let Kept { best, best_score, best_step, kept, curve } = run.progress;
-        let describe = |step: u64, score: Option<f64>| {
-            let mut metadata = BTreeMap::from([
-                ("task".to_owned(), dataset.task.name.clone()),
-                ("seed".to_owned(), self.seed.to_string()),
-                ("step".to_owned(), step.to_string()),
-                ("backbone".to_owned(), backbone.digest.to_string()),
-            ]);
-            if let Some(score) = score {
-                metadata.insert("score".to_owned(), score.to_string());
-            }
-            if let Some(source) = &source {
-                metadata.insert("source".to_owned(), source.clone());
-            }
+        let companions = client.companions();
+        if !companions.is_empty() {
+            cx.note("companions", companions.join(" "));
+        }
+        let described = |step, score| {
+            let mut metadata = self.metadata(&dataset.task.name, step, score);
+            metadata.insert("backbone".to_owned(), backbone.digest.to_string());
+            metadata.extend(source.iter().map(|source| ("source".to_owned(), source.clone())));
             metadata
         };
-        cx.write("prompt", &PromptFile::of(best, describe(best_step, best_score)).to_bytes())?;
+        cx.write("prompt", &PromptFile::of(best, described(best_step, best_score)).to_bytes())?;
         let prompts = kept.into_iter().map(|(step, prompt)| (format!("step_{step}"), prompt)).collect();
-        let metadata = describe(self.training.steps, None);
+        let metadata = described(self.training.steps, None);
         cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
-        cx.write("curve", &curve.table().to_parquet()?)
+        cx.write("curve", &curve.table(&self.training).to_parquet()?)?;
+        cx.write("events.tfevents", &curve.events(&self.training))
     }
 }
 
 impl Tune {
+    /// What a prompt file says of itself.
+    fn metadata(&self, task: &str, step: u64, score: Option<f64>) -> BTreeMap<String, String> {
+        let mut metadata = BTreeMap::from([
+            ("task".to_owned(), task.to_owned()),
+            ("seed".to_owned(), self.seed.to_string()),
+            ("step".to_owned(), step.to_string()),
+        ]);
+        metadata.extend(score.map(|score| ("score".to_owned(), score.to_string())));
+        metadata
+    }
+
     /// The prompt to begin with, and the task that it comes from if it is another's.
     fn initial(&self, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<(Prompt, Option<String>)> {
         let weights = &model.weights;
@@ -270,8 +288,10 @@ impl Tune {
 }
 
 /// A tuning at work, and what it keeps.
-struct Run<'w, 'd> {
-    tuner: Tuner<'w, 'd>,
+struct Run<'d> {
+    task: String,
+    client: Client,
+    tuner: Tuner<'d>,
     progress: Kept,
 }
 
@@ -292,21 +312,39 @@ struct Curve {
 }
 
 impl Curve {
-    fn table(&self) -> Table {
+    /// The learning rate of the last update before each evaluation.
+    fn rates(&self, settings: &Settings) -> Vec<Option<f64>> {
+        self.steps.iter().map(|step| (*step > 0).then(|| settings.schedule().rate(*step))).collect()
+    }
+
+    fn table(&self, settings: &Settings) -> Table {
         Table::new(vec![
             ("step", Column::Int(self.steps.iter().map(|step| *step as i64).collect())),
             ("loss", Column::OptFloat(self.losses.clone())),
             ("score", Column::OptFloat(self.scores.clone())),
+            ("learning_rate", Column::OptFloat(self.rates(settings))),
+        ])
+    }
+
+    fn events(&self, settings: &Settings) -> Vec<u8> {
+        let series = |values: &[Option<f64>]| {
+            self.steps.iter().zip(values).filter_map(|(step, value)| Some((*step, (*value)?))).collect()
+        };
+        events(&[
+            ("train/loss", series(&self.losses)),
+            ("train/learning_rate", series(&self.rates(settings))),
+            ("validation/score", series(&self.scores)),
         ])
     }
 }
 
-impl Run<'_, '_> {
+impl Run<'_> {
     /// Evaluate if due, keep if asked, save, step: until the end.
     fn go(&mut self, stage: &Tune, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<()> {
         let settings = &stage.training;
         let mut losses = Vec::new();
         let mut stale_evaluations = 0;
+        let mut pace = Pace::new();
         if let Some(saved) = Checkpoint::load(cx)? {
             stale_evaluations = self.restore(saved)?;
         }
@@ -320,7 +358,8 @@ impl Run<'_, '_> {
                 let improved = self.evaluate(model, dataset, &mut losses)?;
                 stale_evaluations = if improved { 0 } else { stale_evaluations + 1 };
                 let (loss, score) = (self.progress.curve.losses.last(), self.progress.curve.scores.last());
-                cx.progress().step(step, settings.steps, &note(loss.copied().flatten(), score.copied().flatten()));
+                pace.note = note(loss.copied().flatten(), score.copied().flatten());
+                cx.progress().step(step, settings.steps, &pace.text(settings.steps - step));
                 let patient = settings.patience == 0 || stale_evaluations < settings.patience;
                 // Steps that must be kept are reached whatever the score does.
                 if !patient && stage.keep_at.iter().all(|keep| *keep <= step) {
@@ -338,8 +377,29 @@ impl Run<'_, '_> {
                 let step = self.progress.curve.steps.last().copied().unwrap_or(0);
                 return Err(Interrupted { step }.into());
             }
-            let loss = self.tuner.step()?;
-            losses.push(loss.mean());
+            let learned = self.tuner.step().map_err(|error| self.keep_best(stage, cx, error))?;
+            losses.push(learned.loss.mean());
+            if pace.count(learned.tokens) {
+                cx.progress().step(step + 1, settings.steps, &pace.text(settings.steps - step - 1));
+            }
+        }
+    }
+
+    /// Before a tuning that diverged fails, keeps the best prompt that it had.
+    fn keep_best(&self, stage: &Tune, cx: &Cx<'_>, error: Error) -> anyhow::Error {
+        if !matches!(error, Error::Diverged { .. }) {
+            return error.into();
+        }
+        let Kept { best, best_score, best_step, .. } = &self.progress;
+        let file = PromptFile::of(best.clone(), stage.metadata(&self.task, *best_step, *best_score));
+        let kept = cx.scratch().and_then(|scratch| {
+            let path = scratch.join("best.safetensors");
+            replace(&path, &file.to_bytes())?;
+            Ok(path)
+        });
+        match kept {
+            Ok(path) => anyhow!("{error}; the best prompt so far, of step {best_step}, is kept as `{}`", path.display()),
+            Err(_) => error.into(),
         }
     }
 
@@ -380,8 +440,7 @@ impl Run<'_, '_> {
         let score = match dataset.examples(Split::Validation) {
             [] => None,
             _ => {
-                let answers =
-                    super::evaluate::answers(self.tuner.engine(), model, &prompt, dataset, Split::Validation)?;
+                let answers = super::evaluate::answers(&self.client, model, &prompt, dataset, Split::Validation)?;
                 Some(dataset.task.score(&answers, dataset.examples(Split::Validation)).score)
             }
         };

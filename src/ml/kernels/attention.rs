@@ -48,6 +48,11 @@ pub struct Probabilities {
 }
 
 impl Probabilities {
+    /// Memory in use.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.capacity() * size_of::<f32>()
+    }
+
     fn prepare(&mut self, spans: &[Span], heads: usize) {
         self.starts.clear();
         let mut at = 0;

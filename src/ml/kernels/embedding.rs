@@ -1,12 +1,14 @@
 //! Rows of the embedding matrix.
 
+use super::Matrix;
+
 /// `y[i] = table[ids[i]]`, `[n, E]`.
 ///
 /// # Panics
 /// If an id is not a row of the table; tokenizers are checked against the model before.
-pub fn gather(y: &mut [f32], table: &[f32], ids: &[u32], width: usize) {
+pub fn gather(y: &mut [f32], table: Matrix<'_>, ids: &[u32], width: usize) {
     for (y, id) in y.chunks_exact_mut(width).zip(ids) {
-        y.copy_from_slice(row(table, *id, width));
+        table.copy_to(*id as usize * width, y);
     }
 }
 
@@ -18,9 +20,4 @@ pub fn scatter(d_table: &mut [f32], d_y: &[f32], ids: &[u32], width: usize) {
             *d += g;
         }
     }
-}
-
-fn row(table: &[f32], id: u32, width: usize) -> &[f32] {
-    let at = id as usize * width;
-    &table[at..at + width]
 }

@@ -1,5 +1,9 @@
 //! Matrix products, on the `gemm` crate.
 
+use super::vectorised;
+use half::bf16;
+use std::cell::RefCell;
+
 /// One matrix product `out = [out +] scale · left · right` on strided views of f32 slices.
 pub struct Matmul {
     /// Rows of `left`, columns of `right`, and the length they share.
@@ -83,56 +87,144 @@ fn extent((rows, row_stride): (usize, usize), (columns, column_stride): (usize, 
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + (columns - 1) * column_stride + 1 }
 }
 
+/// A matrix of parameters, row by row, as it lies in memory. Products with bf16 are taken in f32: its values are widened
+/// some rows at a time, just before they are used.
+#[derive(Clone, Copy, Debug)]
+pub enum Matrix<'a> {
+    /// In single precision.
+    F32(&'a [f32]),
+    /// In half the memory.
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> From<&'a [f32]> for Matrix<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        Self::F32(values)
+    }
+}
+
+/// Parameters that are widened at one time: 4 MiB of f32.
+const WIDENED: usize = 1 << 20;
+
+thread_local! {
+    static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Matrix<'_> {
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the parameters from `start` on.
+    pub fn copy_to(&self, start: usize, out: &mut [f32]) {
+        match self {
+            Self::F32(values) => out.copy_from_slice(&values[start..start + out.len()]),
+            Self::Bf16(values) => widen(&values[start..start + out.len()], out),
+        }
+    }
+
+    /// Calls `body` with the first row and the values of blocks of whole rows, `width` long each.
+    fn blocks(&self, width: usize, mut body: impl FnMut(usize, &[f32])) {
+        match self {
+            Self::F32(values) => body(0, values),
+            Self::Bf16(values) => WIDE.with_borrow_mut(|wide| {
+                let rows = (WIDENED / width).max(1);
+                for (i, block) in values.chunks(rows * width).enumerate() {
+                    wide.resize(block.len().max(wide.len()), 0.0);
+                    widen(block, &mut wide[..block.len()]);
+                    body(i * rows, &wide[..block.len()]);
+                }
+            }),
+        }
+    }
+}
+
+fn widen(values: &[bf16], out: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (x, value) in out.iter_mut().zip(values) {
+                *x = f32::from_bits(u32::from(value.to_bits()) << 16);
+            }
+        },
+    );
+}
+
 /// `y = x · weightᵀ` with `x` `[n, inputs]`, `weight` `[outputs, inputs]`, `y` `[n, outputs]`.
-pub fn linear(y: &mut [f32], x: &[f32], weight: &[f32], inputs: usize) {
+pub fn linear(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
     forward(y, x, weight, inputs, false);
 }
 
 /// `y += x · weightᵀ`: a linear layer that ends a residual branch.
-pub fn linear_add(y: &mut [f32], x: &[f32], weight: &[f32], inputs: usize) {
+pub fn linear_add(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
     forward(y, x, weight, inputs, true);
 }
 
-fn forward(y: &mut [f32], x: &[f32], weight: &[f32], inputs: usize, add: bool) {
+fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
-    row_by_row(y, x, weight, (rows, outputs, inputs), (1, inputs), add);
+    weight.blocks(inputs, |first, block| {
+        let product = Matmul {
+            size: (rows, block.len() / inputs, inputs),
+            left: (0, inputs, 1),
+            right: (0, 1, inputs),
+            out: (first, outputs),
+            add,
+            parallel: true,
+        };
+        row_by_row(product, y, x, block);
+    });
 }
 
 /// `d_x = [d_x +] d_y · weight`.
-pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: &[f32], inputs: usize, add: bool) {
+pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
     let outputs = weight.len() / inputs;
-    row_by_row(d_x, d_y, weight, (d_y.len() / outputs, inputs, outputs), (inputs, 1), add);
+    let rows = d_y.len() / outputs;
+    weight.blocks(inputs, |first, block| {
+        let product = Matmul {
+            size: (rows, inputs, block.len() / inputs),
+            left: (first, outputs, 1),
+            right: (0, inputs, 1),
+            out: (0, inputs),
+            add: add || first > 0,
+            parallel: true,
+        };
+        row_by_row(product, d_x, d_y, block);
+    });
 }
 
-/// `out = [out +] left · right`, where a row of the result does not depend, to the bit, on how many rows there are.
+/// Multiplies so that a row of the result does not depend, to the bit, on how many rows there are.
 ///
 /// `gemm` has kernels of their own, which add up in another order, for one row and for up to 256 results, and cuts sums
 /// of more than 512 terms at other places if the result is at most 64 by 64. Rows of zeros lead past these cases.
-fn row_by_row(
-    out: &mut [f32],
-    left: &[f32],
-    right: &[f32],
-    (rows, columns, shared): (usize, usize, usize),
-    (right_row, right_column): (usize, usize),
-    add: bool,
-) {
-    let product = |rows| Matmul {
-        size: (rows, columns, shared),
-        left: (0, shared, 1),
-        right: (0, right_row, right_column),
-        out: (0, columns),
-        add,
-        parallel: true,
-    };
+fn row_by_row(product: Matmul, out: &mut [f32], left: &[f32], right: &[f32]) {
+    let (rows, columns, shared) = product.size;
     let enough = if shared > 512 && columns <= 64 { 65 } else { (256 / columns.max(1) + 1).max(2) };
     if rows == 0 || rows >= enough {
-        return product(rows).run(out, left, right);
+        return product.run(out, left, right);
     }
     let (mut more_left, mut more_out) = (vec![0.0; enough * shared], vec![0.0; enough * columns]);
-    more_left[..rows * shared].copy_from_slice(&left[..rows * shared]);
-    more_out[..rows * columns].copy_from_slice(&out[..rows * columns]);
-    product(enough).run(&mut more_out, &more_left, right);
-    out[..rows * columns].copy_from_slice(&more_out[..rows * columns]);
+    let (left_at, left_row, _) = product.left;
+    let (out_at, out_row) = product.out;
+    for row in 0..rows {
+        let (from, to) = (left_at + row * left_row, out_at + row * out_row);
+        more_left[row * shared..][..shared].copy_from_slice(&left[from..from + shared]);
+        more_out[row * columns..][..columns].copy_from_slice(&out[to..to + columns]);
+    }
+    let padded = Matmul { size: (enough, columns, shared), left: (0, shared, 1), out: (0, columns), ..product };
+    padded.run(&mut more_out, &more_left, right);
+    for row in 0..rows {
+        let to = out_at + row * out_row;
+        out[to..to + columns].copy_from_slice(&more_out[row * columns..][..columns]);
+    }
 }
 
 /// `d_weight += d_yᵀ · x`.
@@ -163,14 +255,15 @@ mod tests {
         let mut stream = Stream::new(1, "rows");
         for (inputs, outputs) in [(5, 7), (16, 45), (45, 16), (64, 64), (80, 600), (600, 80), (700, 33), (33, 700)] {
             let (x, weight) = (random(150 * inputs, &mut stream), random(outputs * inputs, &mut stream));
+            let weight = Matrix::F32(&weight);
             let (d_y, before) = (random(150 * outputs, &mut stream), random(150 * outputs, &mut stream));
             let run = |rows: usize| {
                 let (x, d_y) = (&x[..rows * inputs], &d_y[..rows * outputs]);
                 let (mut y, mut added, mut d_x) =
                     (vec![0.0; rows * outputs], before[..rows * outputs].to_vec(), vec![0.0; rows * inputs]);
-                linear(&mut y, x, &weight, inputs);
-                linear_add(&mut added, x, &weight, inputs);
-                linear_backward(&mut d_x, d_y, &weight, inputs, false);
+                linear(&mut y, x, weight, inputs);
+                linear_add(&mut added, x, weight, inputs);
+                linear_backward(&mut d_x, d_y, weight, inputs, false);
                 (y, added, d_x)
             };
             let all = run(150);
@@ -181,5 +274,26 @@ mod tests {
                 assert!(all.2[..some.2.len()] == some.2, "{rows} rows of {inputs} to {outputs}, backward");
             }
         }
+    }
+
+    /// Widened a block at a time, bf16 gives what the same values in f32 give; only a sum over blocks is cut.
+    #[test]
+    fn bf16_is_the_same_matrix_in_f32() {
+        let mut stream = Stream::new(2, "bf16");
+        let (rows, inputs, outputs) = (5, 96, WIDENED / 96 + 40);
+        let narrow: Vec<bf16> = (0..inputs * outputs).map(|_| bf16::from_f32(stream.normal() as f32)).collect();
+        let wide: Vec<f32> = narrow.iter().map(|x| x.to_f32()).collect();
+        let (x, d_y) = (random(rows * inputs, &mut stream), random(rows * outputs, &mut stream));
+        let run = |weight: Matrix<'_>| {
+            let (mut y, mut d_x) = (vec![0.0; rows * outputs], vec![0.0; rows * inputs]);
+            linear(&mut y, &x, weight, inputs);
+            linear_backward(&mut d_x, &d_y, weight, inputs, false);
+            (y, d_x)
+        };
+        let (found, expected) = (run(Matrix::Bf16(&narrow)), run(Matrix::F32(&wide)));
+        assert!(found.0 == expected.0, "forward");
+        let length = expected.1.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let apart = found.1.iter().zip(&expected.1).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(apart < 1e-5 * length, "backward: {}", apart / length);
     }
 }

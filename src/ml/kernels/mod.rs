@@ -16,7 +16,7 @@ pub use activation::{Activation, activate, activate_backward};
 pub use attention::{Attention, Probabilities, Qkv, QkvGradient, Span, attend, attend_backward};
 pub use dropout::{Dropout, Key, Sharing};
 pub use embedding::{gather, scatter};
-pub use linear::{Matmul, linear, linear_add, linear_backward, linear_weight_gradient};
+pub use linear::{Matmul, Matrix, linear, linear_add, linear_backward, linear_weight_gradient};
 pub use loss::{CrossEntropy, cross_entropy};
 pub use norm::{rms_norm, rms_norm_backward, rms_norm_scale_gradient};
 

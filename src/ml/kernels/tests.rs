@@ -115,13 +115,13 @@ fn linear_layers() {
     };
     let (x, weight, d_y) = (random(rows * inputs, 7), random(outputs * inputs, 8), random(rows * outputs, 9));
     let mut y = vec![0.0; rows * outputs];
-    linear(&mut y, &x, &weight, inputs);
+    linear(&mut y, &x, Matrix::F32(&weight), inputs);
     close(&y, &plain(&wide(&x), &wide(&weight)), "linear");
-    linear_add(&mut y, &x, &weight, inputs);
+    linear_add(&mut y, &x, Matrix::F32(&weight), inputs);
     let twice: Vec<f64> = plain(&wide(&x), &wide(&weight)).iter().map(|y| 2.0 * y).collect();
     close(&y, &twice, "linear, added");
     let (mut d_x, mut d_weight) = (vec![f32::NAN; x.len()], vec![0.0; weight.len()]);
-    linear_backward(&mut d_x, &d_y, &weight, inputs, false);
+    linear_backward(&mut d_x, &d_y, Matrix::F32(&weight), inputs, false);
     linear_weight_gradient(&mut d_weight, &d_y, &x, inputs);
     close(&d_x, &differences(&x, &d_y, |x| plain(x, &wide(&weight))), "linear, d_x");
     close(&d_weight, &differences(&weight, &d_y, |weight| plain(&wide(&x), weight)), "linear, d_weight");

@@ -58,7 +58,7 @@ impl<'a> Decoder<'a> {
     fn new(weights: &'a Weights, cross: &'a [f32], starts: &'a [usize], longest: usize) -> Self {
         let Weights { dims, layout, .. } = weights;
         let length = longest.max(1);
-        let bias = offset_bias(weights.at(&layout.decoder.bias), dims.heads, length, true, dims.max_distance);
+        let bias = offset_bias(weights.vector(&layout.decoder.bias), dims.heads, length, true, dims.max_distance);
         let size = (starts.len() - 1) * longest * 2 * dims.inner();
         let past = vec![vec![0.0; size]; dims.decoder_layers];
         Self { weights, cross, starts, longest, bias, past, probabilities: Probabilities::default() }
@@ -88,7 +88,7 @@ impl<'a> Decoder<'a> {
     fn normed(&self, scale: &std::ops::Range<usize>, x: &[f32]) -> Vec<f32> {
         let Dims { width, epsilon, .. } = self.weights.dims;
         let mut normed = vec![0.0; x.len()];
-        rms_norm(&mut normed, &mut vec![0.0; x.len() / width], x, self.weights.at(scale), epsilon);
+        rms_norm(&mut normed, &mut vec![0.0; x.len() / width], x, self.weights.vector(scale), epsilon);
         normed
     }
 

@@ -53,11 +53,31 @@ impl<'w> Engine<'w> {
     }
 
     /// The most probable continuation of each example, without the closing eos; at most `longest` ids.
-    pub fn greedy(&mut self, prompt: &[f32], inputs: &Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
-        let run = vec![0; inputs.len()];
+    pub fn greedy(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        longest: usize,
+    ) -> Result<Vec<Vec<u32>>> {
         match self {
-            Self::Fast(engine) => Ok(engine.greedy(&[prompt], &run, inputs, longest)),
-            Self::Candle(reference) => reference.greedy(prompt, inputs, longest),
+            Self::Fast(engine) => Ok(engine.greedy(prompts, run, inputs, longest)),
+            Self::Candle(reference) => reference.greedy(prompts, run, inputs, longest),
+        }
+    }
+
+    /// Whether to compute activations twice to save memory; only the hand-written kernels can.
+    pub fn recompute(&mut self, recompute: bool) {
+        if let Self::Fast(engine) = self {
+            engine.recompute(recompute);
+        }
+    }
+
+    /// Bytes of the buffers, where they are known.
+    pub fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::Fast(engine) => Some(engine.bytes()),
+            Self::Candle(_) => None,
         }
     }
 }
@@ -68,9 +88,15 @@ fn no_device(device: &str) -> Error {
 
 impl Reference {
     /// Greedy decoding without a cache: every step computes all positions again.
-    fn greedy(&self, prompt: &[f32], inputs: &Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
-        let prompt = self.prompt(prompt)?;
-        let (memory, lengths) = self.encode(&[prompt], &vec![0; inputs.len()], inputs, None)?;
+    fn greedy(
+        &self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        longest: usize,
+    ) -> Result<Vec<Vec<u32>>> {
+        let prompts = prompts.iter().map(|prompt| self.prompt(prompt)).collect::<Result<Vec<_>>>()?;
+        let (memory, lengths) = self.encode(&prompts, run, inputs, None)?;
         let (pad, eos) = (self.dims().pad, self.dims().eos);
         let mut answers: Vec<Vec<u32>> = vec![Vec::new(); inputs.len()];
         let mut ended = vec![false; inputs.len()];

@@ -2,7 +2,7 @@
 
 use super::fast::{Engine, Gradients};
 use super::reference::Reference;
-use super::{Config, Dims, Weights};
+use super::{Config, Dims, Precision, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::kernels::CrossEntropy;
 use candle_core::{DType, Device, Tensor};
@@ -59,7 +59,7 @@ struct Case {
 
 impl Golden {
     fn weights(&self) -> Weights {
-        Weights::from_safetensors(Dims::from_json(self.config).unwrap(), &[self.weights]).unwrap()
+        Weights::from_safetensors(Dims::from_json(self.config).unwrap(), &[self.weights], Precision::F32).unwrap()
     }
 
     fn expected(&self) -> Expected {
@@ -217,7 +217,7 @@ fn greedy_decoding_agrees(golden: &Golden) {
     for device in ["cpu", "candle"] {
         let mut engine = super::Engine::on(device, &weights).unwrap();
         for case in expected.cases() {
-            let found = engine.greedy(&case.prompt, &inputs, LONGEST).unwrap();
+            let found = engine.greedy(&[&case.prompt], &vec![0; inputs.len()], &inputs, LONGEST).unwrap();
             for (found, theirs) in found.iter().zip(&case.greedy) {
                 let theirs: Vec<u32> = theirs[1..].iter().copied().take_while(|id| *id != weights.dims.eos).collect();
                 assert_eq!(*found, theirs, "{device}");

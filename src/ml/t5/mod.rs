@@ -10,6 +10,7 @@ pub mod fast;
 #[cfg(test)]
 mod golden;
 mod layout;
+mod memory;
 pub mod position;
 pub mod reference;
 mod site;
@@ -21,4 +22,5 @@ pub use candle_transformers::models::t5::Config;
 pub use dims::Dims;
 pub use engine::Engine;
 pub use layout::{Layout, Place, Slot};
-pub use weights::Weights;
+pub use memory::Rows;
+pub use weights::{Precision, Weights};

@@ -39,7 +39,9 @@ impl Reference {
     pub fn new(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for slot in weights.layout.slots() {
-            let tensor = Tensor::from_slice(weights.at(&slot.place), slot.shape.as_slice(), device)?;
+            let mut values = vec![0.0f32; slot.place.len()];
+            weights.at(&slot.place).copy_to(0, &mut values);
+            let tensor = Tensor::from_vec(values, slot.shape.as_slice(), device)?;
             tensors.insert(slot.name.clone(), tensor.to_dtype(dtype)?);
         }
         Ok(Self { dims: weights.dims.clone(), tensors, dtype, device: device.clone() })

@@ -43,7 +43,7 @@ fn weights(dims: Dims, seed: u64) -> Weights {
     let mut stream = Stream::new(seed, "weights");
     let mut weights = Weights::random(dims, &mut stream);
     for slot in weights.layout.slots().to_vec().iter().filter(|slot| slot.shape.len() == 1) {
-        weights.data[slot.place.clone()].fill_with(|| (1.0 + 0.3 * stream.normal()) as f32);
+        weights.data_mut()[slot.place.clone()].fill_with(|| (1.0 + 0.3 * stream.normal()) as f32);
     }
     weights
 }
@@ -105,7 +105,7 @@ fn gradients(
     dropout: Option<&Dropout>,
 ) -> (Vec<Loss>, Vec<Vec<f32>>, Vec<f32>) {
     let mut engine = Engine::new(weights);
-    let (mut d_prompts, mut d_weights) = (zeros(prompts), vec![0.0; weights.data.len()]);
+    let (mut d_prompts, mut d_weights) = (zeros(prompts), vec![0.0; weights.layout.len()]);
     let gradients = Gradients { prompts: &mut d_prompts, weights: Some(&mut d_weights) };
     let losses = engine.gradients(&slices(prompts), batch, settings, dropout, gradients);
     (losses, d_prompts, d_weights)
@@ -180,6 +180,91 @@ fn engines_agree_under_dropout() {
     engines_agree(wide(true), &[5, 0, 3], PLAIN, Some(Sharing::Sequence));
 }
 
+/// Losses and gradients of the prompts alone.
+fn prompt_gradients(
+    engine: &mut Engine<'_>,
+    prompts: &[&[f32]],
+    batch: &Batch,
+    dropout: Option<&Dropout>,
+) -> (Vec<Loss>, Vec<Vec<f32>>) {
+    let mut d_prompts: Vec<Vec<f32>> = prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
+    let gradients = Gradients { prompts: &mut d_prompts, weights: None };
+    (engine.gradients(prompts, batch, Z_LOSS, dropout, gradients), d_prompts)
+}
+
+/// Short cuts that must not change a bit: no gradients of weights, activations computed twice, and the first projection of
+/// a prompt shared by the examples that it leads.
+#[test]
+fn short_cuts_do_not_change_a_bit() {
+    for dims in [tiny(true), tiny(false), wide(true), wide(false)] {
+        let weights = weights(dims, 3);
+        let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
+        for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
+            let dropout = sharing.map(|sharing| dropout(&batch, sharing));
+            let dropout = dropout.as_ref();
+            let (losses, d_prompts, d_weights) = gradients(&weights, &prompts, &batch, Z_LOSS, dropout);
+            let expected = (losses, d_prompts);
+
+            let mut engine = Engine::new(&weights);
+            assert!(prompt_gradients(&mut engine, &slices(&prompts), &batch, dropout) == expected, "prompts alone");
+            let all = engine.bytes();
+            engine.recompute(true);
+            assert!(prompt_gradients(&mut engine, &slices(&prompts), &batch, dropout) == expected, "recomputed");
+            assert!(engine.bytes() < all, "recomputing needs {} bytes, keeping {all}", engine.bytes());
+            let mut learned = vec![0.0; weights.layout.len()];
+            let mut d_prompts = zeros(&prompts);
+            let asked = Gradients { prompts: &mut d_prompts, weights: Some(&mut learned) };
+            let losses = engine.gradients(&slices(&prompts), &batch, Z_LOSS, dropout, asked);
+            assert!((losses, d_prompts) == expected && learned == d_weights, "recomputed, with weights");
+
+            // Every example leads with a copy of its own.
+            let copies: Vec<Vec<f32>> = batch.run.iter().map(|run| prompts[*run].clone()).collect();
+            let apart = Batch { run: (0..batch.len()).collect(), ..batch.clone() };
+            let (losses, d_copies) = prompt_gradients(&mut Engine::new(&weights), &slices(&copies), &apart, dropout);
+            for run in 0..prompts.len() {
+                let mut sum = vec![0.0f32; prompts[run].len()];
+                let mut loss = 0.0;
+                for example in (0..batch.len()).filter(|example| batch.run[*example] == run) {
+                    sum.iter_mut().zip(&d_copies[example]).for_each(|(sum, d)| *sum += d);
+                    loss += losses[example].sum;
+                }
+                assert!(sum == expected.1[run] && loss == expected.0[run].sum, "copies of the prompt of run {run}");
+            }
+        }
+    }
+}
+
+/// On real values bf16 loses digits 9 and on of the weights; the loss moves as little as that.
+#[test]
+fn bf16_weights_give_nearly_the_same_loss_and_gradient() {
+    for gated in [true, false] {
+        let weights = weights(wide(gated), 3);
+        let narrow = weights.to_bf16();
+        assert_eq!(narrow.precision(), super::Precision::Bf16);
+        let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
+        let (wide_losses, wide_d) = prompt_gradients(&mut Engine::new(&weights), &slices(&prompts), &batch, None);
+        let (losses, d) = prompt_gradients(&mut Engine::new(&narrow), &slices(&prompts), &batch, None);
+        for (found, expected) in losses.iter().zip(&wide_losses) {
+            assert!((found.sum / expected.sum - 1.0).abs() < 1e-2, "{found:?}, in f32 {expected:?}");
+        }
+        for (found, expected) in d.iter().zip(&wide_d).filter(|(_, d)| !d.is_empty()) {
+            let distance = distance(wide_copy(found), &wide_copy(expected).collect::<Vec<_>>());
+            assert!(distance < 5e-2, "gradient of a prompt: {distance}");
+        }
+        // Exactly what f32 gives with the rounded weights.
+        let mut rounded = weights.clone();
+        let mut values = vec![0.0; weights.layout.len()];
+        for slot in weights.layout.slots() {
+            match slot.shape.len() == 1 || slot.name.ends_with("relative_attention_bias.weight") {
+                true => values[slot.place.clone()].copy_from_slice(weights.vector(&slot.place)),
+                false => narrow.at(&slot.place).copy_to(0, &mut values[slot.place.clone()]),
+            }
+        }
+        rounded.data_mut().copy_from_slice(&values);
+        assert!(prompt_gradients(&mut Engine::new(&rounded), &slices(&prompts), &batch, None) == (losses, d));
+    }
+}
+
 /// The examples of one run, its dropout keys, and the run's own numbering.
 fn alone(batch: &Batch, dropout: &Dropout, run: usize) -> (Batch, Dropout) {
     let mut own = Batch::default();
@@ -242,7 +327,7 @@ fn an_engine_keeps_nothing_from_an_earlier_batch() {
     let batch = batch(weights.dims.vocab);
     let (small, dropout) = alone(&batch, &dropout(&batch, Sharing::Element), 1);
     let run = |engine: &mut Engine<'_>, prompts: &[Vec<f32>], batch: &Batch, dropout: Option<&Dropout>| {
-        let (mut d_prompts, mut d_weights) = (zeros(prompts), vec![0.0; weights.data.len()]);
+        let (mut d_prompts, mut d_weights) = (zeros(prompts), vec![0.0; weights.layout.len()]);
         let gradients = Gradients { prompts: &mut d_prompts, weights: Some(&mut d_weights) };
         (engine.gradients(&slices(prompts), batch, PLAIN, dropout, gradients), d_prompts, d_weights)
     };

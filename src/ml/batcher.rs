@@ -1,0 +1,410 @@
+//! Dynamic batching: what several runs ask of one frozen model at the same time is computed together.
+//!
+//! A run asks its [`Client`] for gradients or texts and waits. Requests are cut into pieces; *lanes*, threads with an
+//! engine each, take as many pieces as fit their share of the memory and answer them in one forward and backward pass. So
+//! prompts of different tasks, seeds and lengths learn in one batch; a run that ends leaves and one that begins joins
+//! between two batches, and no run waits for another's evaluation.
+//!
+//! On the CPU every row is computed as if it were alone ([`kernels`](super::kernels)), and gradients are summed in the order
+//! of a request's examples, so the answer to a request is the same to the bit whatever shares its batches and however
+//! many lanes there are.
+
+use super::batch::{Batch, Ragged};
+use super::error::{Error, Result};
+use super::kernels::{CrossEntropy, Dropout};
+use super::t5::fast::Loss;
+use super::t5::{Engine, Weights};
+use std::any::Any;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Where and how a [`Batcher`] computes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `cpu`, `cuda:0`: see [`Engine::on`].
+    pub device: String,
+    /// Threads on a CPU; other devices have one lane.
+    pub threads: usize,
+    /// Bytes that the activations of all lanes together may take.
+    pub memory: usize,
+}
+
+/// Rows that a lane takes at most on a CPU: more need more memory and are not faster.
+const ROWS: usize = 1024;
+/// Rows that a lane takes at most on a GPU, which needs many to be busy.
+const DEVICE_ROWS: usize = 32 * 1024;
+/// A request is not cut into pieces of fewer rows.
+const FEWEST_ROWS: usize = 256;
+
+/// A frozen model that answers the requests of any number of runs.
+pub struct Batcher {
+    shared: Arc<Shared>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+/// One run's access to a [`Batcher`].
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    companions: Arc<Mutex<BTreeSet<Arc<str>>>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to do, or nothing more will come.
+    news: Condvar,
+    lanes: usize,
+    memory: usize,
+    /// E.
+    width: usize,
+}
+
+struct Queue {
+    pieces: VecDeque<Piece>,
+    closed: bool,
+    /// Rows that a lane takes at most; follows from what a row was found to need.
+    rows: usize,
+    /// Activations are computed again rather than kept, since too few rows would fit.
+    recompute: bool,
+}
+
+/// Some neighbouring examples of a request.
+struct Piece {
+    request: Arc<Request>,
+    examples: Range<usize>,
+    rows: usize,
+}
+
+struct Request {
+    ask: Ask,
+    /// `[P, E]`.
+    prompt: Vec<f32>,
+    client: Client,
+    answer: Mutex<Answer>,
+    done: Condvar,
+}
+
+enum Ask {
+    Gradients { batch: Batch, settings: CrossEntropy, dropout: Option<Dropout> },
+    Texts { inputs: Ragged, longest: usize },
+}
+
+#[derive(Default)]
+struct Answer {
+    /// Examples that no lane has answered yet.
+    open: usize,
+    error: Option<Error>,
+    /// For each example its loss, and the gradient of its prompt.
+    learned: Vec<(Loss, Vec<f32>)>,
+    texts: Vec<Vec<u32>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Batcher {
+    /// Starts the lanes.
+    ///
+    /// # Errors
+    /// If this program or this machine has no such device.
+    pub fn start(weights: &Arc<Weights>, settings: &Settings) -> Result<Self> {
+        let lanes = if settings.device == "cpu" { settings.threads.max(1) } else { 1 };
+        let rows = if settings.device == "cpu" { ROWS } else { DEVICE_ROWS };
+        let queue = Queue { pieces: VecDeque::new(), closed: false, rows, recompute: false };
+        let (memory, width) = (settings.memory, weights.dims.width);
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), news: Condvar::new(), lanes, memory, width });
+        let (ready, started) = mpsc::channel();
+        let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
+        for lane in 0..lanes {
+            let (shared, weights, device, ready) =
+                (shared.clone(), weights.clone(), settings.device.clone(), ready.clone());
+            let body = move || match Engine::on(&device, &weights) {
+                Ok(engine) => {
+                    drop(ready.send(Ok(())));
+                    shared.work(engine);
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            };
+            let thread = std::thread::Builder::new().name(format!("lane {lane}")).spawn(body);
+            batcher.lanes.push(thread.map_err(|error| Error::Lane(format!("failed to start a thread: {error}")))?);
+        }
+        for _ in 0..lanes {
+            started.recv().map_err(|_| Error::Lane("a lane did not start".to_owned()))??;
+        }
+        Ok(batcher)
+    }
+
+    /// Access for the run called `name`.
+    pub fn client(&self, name: &str) -> Client {
+        Client { shared: self.shared.clone(), name: name.into(), companions: Arc::default() }
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).closed = true;
+        self.shared.news.notify_all();
+        for lane in self.lanes.drain(..) {
+            // A lane catches the panics of its work; one of its own has been printed.
+            drop(lane.join());
+        }
+    }
+}
+
+impl Client {
+    /// Loss of a batch (whose runs are not looked at), and the gradient of the sum of its losses with respect to the
+    /// prompt, `[P, E]`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn gradients(
+        &self,
+        prompt: &[f32],
+        batch: Batch,
+        settings: CrossEntropy,
+        dropout: Option<Dropout>,
+    ) -> Result<(Loss, Vec<f32>)> {
+        let rows = batch.inputs.rows().zip(batch.targets.rows()).map(|(input, target)| input.len() + target.len());
+        let rows: Vec<usize> = rows.collect();
+        let answer = self.ask(prompt, Ask::Gradients { batch, settings, dropout }, &rows)?;
+        let (mut total, mut gradient) = (Loss::default(), vec![0.0; prompt.len()]);
+        for (loss, d_prompt) in answer.learned {
+            total.sum += loss.sum;
+            total.tokens += loss.tokens;
+            gradient.iter_mut().zip(d_prompt).for_each(|(sum, d)| *sum += d);
+        }
+        Ok((total, gradient))
+    }
+
+    /// The most probable continuation of each input, without the closing eos; at most `longest` ids.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn greedy(&self, prompt: &[f32], inputs: Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
+        let rows: Vec<usize> = inputs.rows().map(|input| input.len() + longest).collect();
+        Ok(self.ask(prompt, Ask::Texts { inputs, longest }, &rows)?.texts)
+    }
+
+    /// The other runs that shared a batch with this one.
+    pub fn companions(&self) -> Vec<String> {
+        lock(&self.companions).iter().map(|name| name.to_string()).collect()
+    }
+
+    /// Hands a request of so many `rows` an example to the lanes and waits for the answer.
+    fn ask(&self, prompt: &[f32], ask: Ask, rows: &[usize]) -> Result<Answer> {
+        let examples = rows.len();
+        let answer = match &ask {
+            Ask::Gradients { .. } => Answer { learned: vec![Default::default(); examples], ..Answer::default() },
+            Ask::Texts { .. } => Answer { texts: vec![Vec::new(); examples], ..Answer::default() },
+        };
+        let answer = Mutex::new(Answer { open: examples, ..answer });
+        let request = Request { ask, prompt: prompt.to_vec(), client: self.clone(), answer, done: Condvar::new() };
+        let request = Arc::new(request);
+        self.shared.submit(&request, rows);
+        let mut answer = lock(&request.answer);
+        while answer.open > 0 {
+            answer = request.done.wait(answer).unwrap_or_else(PoisonError::into_inner);
+        }
+        match answer.error.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut *answer)),
+        }
+    }
+}
+
+impl Shared {
+    /// Cuts a request into pieces of about equal size, one for each lane if they are not too small.
+    fn submit(&self, request: &Arc<Request>, rows: &[usize]) {
+        let prompt = request.prompt.len() / self.width;
+        let total: usize = rows.iter().map(|rows| rows + prompt).sum();
+        let mut queue = lock(&self.queue);
+        let pieces = total.div_ceil(queue.rows).max(self.lanes.min(total / FEWEST_ROWS)).max(1);
+        let wanted = total.div_ceil(pieces);
+        let (mut start, mut size) = (0, 0);
+        for (i, own) in rows.iter().enumerate() {
+            size += own + prompt;
+            if size >= wanted || i + 1 == rows.len() {
+                queue.pieces.push_back(Piece { request: request.clone(), examples: start..i + 1, rows: size });
+                (start, size) = (i + 1, 0);
+            }
+        }
+        drop(queue);
+        self.news.notify_all();
+    }
+
+    /// The life of a lane.
+    fn work(&self, mut engine: Engine<'_>) {
+        // Kernels use the threads of the pool that they run in; a lane is one thread.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+        while let Some((pieces, recompute)) = self.take() {
+            engine.recompute(recompute);
+            let batch = Together::of(&pieces);
+            let outcome = match &pool {
+                Ok(pool) => catch_unwind(AssertUnwindSafe(|| pool.install(|| batch.compute(&mut engine)))),
+                Err(error) => Ok(Err(Error::Lane(format!("failed to start a thread: {error}")))),
+            };
+            let outcome = outcome.unwrap_or_else(|panic| Err(Error::Lane(format!("panicked: {}", message(&*panic)))));
+            self.learn_size(&engine, &pieces);
+            Together::answer(pieces, outcome);
+        }
+    }
+
+    /// Waits for work: the oldest piece and others that can be computed with it, and whether to save memory.
+    fn take(&self) -> Option<(Vec<Piece>, bool)> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(first) = queue.pieces.pop_front() {
+                let alike = |piece: &Piece| piece.request.ask.goes_with(&first.request.ask);
+                let waiting = 1 + queue.pieces.iter().filter(|piece| alike(piece)).count();
+                // Leave the other lanes their share.
+                let most = waiting.div_ceil(self.lanes);
+                let mut rows = first.rows;
+                let mut taken = vec![first];
+                let mut at = 0;
+                while taken.len() < most && at < queue.pieces.len() {
+                    let piece = &queue.pieces[at];
+                    if rows + piece.rows <= queue.rows && piece.request.ask.goes_with(&taken[0].request.ask) {
+                        rows += piece.rows;
+                        taken.extend(queue.pieces.remove(at));
+                    } else {
+                        at += 1;
+                    }
+                }
+                return Some((taken, queue.recompute));
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Adapts the rows of a batch to the memory that the rows of this one needed.
+    fn learn_size(&self, engine: &Engine<'_>, pieces: &[Piece]) {
+        let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
+        let Some(bytes) = engine.bytes() else { return };
+        let fitting = (self.memory / self.lanes) / (bytes / rows.max(1)).max(1);
+        let mut queue = lock(&self.queue);
+        if fitting < FEWEST_ROWS && !queue.recompute {
+            queue.recompute = true;
+        } else {
+            queue.rows = queue.rows.min(fitting.max(1));
+        }
+    }
+}
+
+impl Ask {
+    /// Whether both can be answered by one pass.
+    fn goes_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Gradients { settings, dropout, .. },
+                Self::Gradients { settings: other, dropout: other_dropout, .. },
+            ) => {
+                let kind = |dropout: &Option<Dropout>| dropout.as_ref().map(|dropout| (dropout.rate, dropout.sharing));
+                settings == other && kind(dropout) == kind(other_dropout)
+            }
+            (Self::Texts { longest, .. }, Self::Texts { longest: other, .. }) => longest == other,
+            _ => false,
+        }
+    }
+}
+
+/// Pieces that a lane answers in one pass; each example is a run of its own, so that its gradient stands alone.
+struct Together<'a> {
+    prompts: Vec<&'a [f32]>,
+    batch: Batch,
+    dropout: Option<Dropout>,
+    ask: &'a Ask,
+}
+
+/// The answers to the examples of some pieces, one after the other.
+enum Answers {
+    Learned(Vec<(Loss, Vec<f32>)>),
+    Texts(Vec<Vec<u32>>),
+}
+
+impl<'a> Together<'a> {
+    fn of(pieces: &'a [Piece]) -> Self {
+        let ask = &pieces[0].request.ask;
+        let mut together = Self { prompts: Vec::new(), batch: Batch::default(), dropout: None, ask };
+        if let Ask::Gradients { dropout: Some(dropout), .. } = ask {
+            together.dropout = Some(Dropout { keys: Vec::new(), ..*dropout });
+        }
+        for Piece { request, examples, .. } in pieces {
+            for i in examples.clone() {
+                let run = together.prompts.len();
+                together.prompts.push(&request.prompt);
+                match &request.ask {
+                    Ask::Gradients { batch, dropout, .. } => {
+                        together.batch.push(run, batch.inputs.row(i), batch.targets.row(i));
+                        if let (Some(all), Some(own)) = (&mut together.dropout, dropout) {
+                            all.keys.push(own.keys[i]);
+                        }
+                    }
+                    Ask::Texts { inputs, .. } => together.batch.push(run, inputs.row(i), &[]),
+                }
+            }
+            for other in pieces {
+                let (name, client) = (&other.request.client.name, &request.client);
+                if *name != client.name {
+                    lock(&client.companions).insert(name.clone());
+                }
+            }
+        }
+        together
+    }
+
+    fn compute(&self, engine: &mut Engine<'_>) -> Result<Answers> {
+        match self.ask {
+            Ask::Gradients { settings, .. } => {
+                let mut d_prompts: Vec<Vec<f32>> = self.prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
+                let dropout = self.dropout.as_ref();
+                let losses = engine.gradients(&self.prompts, &self.batch, *settings, dropout, &mut d_prompts)?;
+                Ok(Answers::Learned(losses.into_iter().zip(d_prompts).collect()))
+            }
+            Ask::Texts { longest, .. } => {
+                let Batch { run, inputs, .. } = &self.batch;
+                Ok(Answers::Texts(engine.greedy(&self.prompts, run, inputs, *longest)?))
+            }
+        }
+    }
+
+    /// Hands each request its part of the outcome.
+    fn answer(pieces: Vec<Piece>, outcome: Result<Answers>) {
+        let (mut learned, mut texts, error) = match outcome {
+            Ok(Answers::Learned(learned)) => (learned.into_iter(), Vec::new().into_iter(), None),
+            Ok(Answers::Texts(texts)) => (Vec::new().into_iter(), texts.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Vec::new().into_iter(), Some(error.to_string())),
+        };
+        for Piece { request, examples, .. } in pieces {
+            let mut answer = lock(&request.answer);
+            answer.open -= examples.len();
+            if let Some(error) = &error {
+                answer.error = Some(Error::Lane(error.clone()));
+            }
+            answer.learned.iter_mut().skip(examples.start).zip(learned.by_ref().take(examples.len())).for_each(
+                |(place, learned)| *place = learned,
+            );
+            let places = answer.texts.iter_mut().skip(examples.start);
+            places.zip(texts.by_ref().take(examples.len())).for_each(|(place, text)| *place = text);
+            if answer.open == 0 {
+                request.done.notify_all();
+            }
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Whatever shares a batch, and however many lanes there are, answers are those of an engine alone.
+
+use super::*;
+use crate::ml::kernels::{Key, Sharing};
+use crate::ml::random::Stream;
+use crate::ml::t5::fast::{self, Gradients};
+use crate::ml::t5::{Dims, Precision};
+
+const SETTINGS: CrossEntropy = CrossEntropy { z_loss: 1e-3, label_smoothing: 0.0 };
+
+fn weights() -> Arc<Weights> {
+    let config = include_bytes!("../../../tests/golden/t5_v1_1/config.json");
+    let bytes = include_bytes!("../../../tests/golden/t5_v1_1/model.safetensors");
+    Arc::new(Weights::from_safetensors(Dims::from_json(config).unwrap(), &[bytes], Precision::F32).unwrap())
+}
+
+fn batcher(weights: &Arc<Weights>, threads: usize, memory: usize) -> Batcher {
+    Batcher::start(weights, &Settings { device: "cpu".to_owned(), threads, memory }).unwrap()
+}
+
+/// What one run asks for.
+struct Run {
+    prompt: Vec<f32>,
+    batch: Batch,
+    dropout: Option<Dropout>,
+}
+
+/// Runs with prompts, batches and dropout of their own; some longer than a lane takes at a time.
+fn runs(weights: &Weights) -> Vec<Run> {
+    (0..12)
+        .map(|seed| {
+            let mut stream = Stream::new(seed, "run");
+            let prompt = (0..(1 + seed as usize) * weights.dims.width).map(|_| stream.normal() as f32).collect();
+            let mut batch = Batch::default();
+            for _ in 0..1 + stream.below(60) {
+                let (input, target) = (1 + stream.below(30), 1 + stream.below(12));
+                let mut ids = |count| (0..count).map(|_| stream.below(weights.dims.vocab) as u32).collect::<Vec<_>>();
+                batch.push(0, &ids(input), &ids(target));
+            }
+            let sharing = [None, Some(Sharing::Sequence), Some(Sharing::Element)][seed as usize % 3];
+            let keys = (0..batch.len() as u64).map(|slot| Key::new(seed, 3, slot)).collect();
+            let dropout = sharing.map(|sharing| Dropout { rate: 0.2, sharing, keys });
+            Run { prompt, batch, dropout }
+        })
+        .collect()
+}
+
+fn alone(weights: &Weights, run: &Run) -> (Loss, Vec<f32>) {
+    let mut gradient = [vec![0.0; run.prompt.len()]];
+    let asked = Gradients { prompts: &mut gradient, weights: None };
+    let losses =
+        fast::Engine::new(weights).gradients(&[&run.prompt], &run.batch, SETTINGS, run.dropout.as_ref(), asked);
+    let [gradient] = gradient;
+    (losses[0], gradient)
+}
+
+#[test]
+fn gradients_do_not_depend_on_companions_lanes_or_memory() {
+    let weights = weights();
+    let runs = runs(&weights);
+    let expected: Vec<_> = runs.iter().map(|run| alone(&weights, run)).collect();
+    for (threads, memory) in [(1, usize::MAX), (2, usize::MAX), (3, usize::MAX), (2, 4 << 20), (2, 1)] {
+        let batcher = batcher(&weights, threads, memory);
+        let mut companions = 0;
+        for _ in 0..3 {
+            let clients: Vec<Client> = (0..runs.len()).map(|i| batcher.client(&i.to_string())).collect();
+            let found: Vec<_> = std::thread::scope(|scope| {
+                let ask = |(run, client): (&'_ Run, &'_ Client)| {
+                    client.gradients(&run.prompt, run.batch.clone(), SETTINGS, run.dropout.clone()).unwrap()
+                };
+                let asked: Vec<_> = runs.iter().zip(&clients).map(|both| scope.spawn(move || ask(both))).collect();
+                asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert!(found == expected, "run {i}, {threads} lanes, {memory} bytes");
+            }
+            companions += clients.iter().map(|client| client.companions().len()).sum::<usize>();
+        }
+        assert!(memory == 1 || companions > 0, "no two runs ever shared a batch");
+        let queue = lock(&batcher.shared.queue);
+        assert_eq!(queue.recompute, memory < usize::MAX, "{memory} bytes");
+        assert!(queue.pieces.is_empty());
+    }
+}
+
+#[test]
+fn texts_do_not_depend_on_companions() {
+    let weights = weights();
+    let runs = runs(&weights);
+    let batcher = batcher(&weights, 2, usize::MAX);
+    let ask = |i: usize, run: &Run| {
+        let longest = [7, 20][i % 2];
+        batcher.client(&i.to_string()).greedy(&run.prompt, run.batch.inputs.clone(), longest).unwrap()
+    };
+    let ask = &ask;
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = runs.iter().enumerate().map(|(i, run)| scope.spawn(move || ask(i, run))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (i, (run, found)) in runs.iter().zip(found).enumerate() {
+        let of = vec![0; run.batch.len()];
+        let inputs = &run.batch.inputs;
+        assert_eq!(found, fast::Engine::new(&weights).greedy(&[&run.prompt], &of, inputs, [7, 20][i % 2]), "run {i}");
+    }
+}
+
+#[test]
+fn a_request_without_examples_is_answered() {
+    let weights = weights();
+    let client = batcher(&weights, 1, usize::MAX);
+    assert!(client.client("empty").greedy(&[], Ragged::default(), 5).unwrap().is_empty());
+}
+
+#[test]
+fn what_breaks_a_lane_is_an_error_of_the_run_and_of_no_other() {
+    let weights = weights();
+    let batcher = batcher(&weights, 1, usize::MAX);
+    let mut batch = Batch::default();
+    batch.push(0, &[weights.dims.vocab as u32], &[1]);
+    let error = batcher.client("bad").gradients(&[], batch, SETTINGS, None).unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
+    let run = &runs(&weights)[0];
+    let found = batcher.client("good").gradients(&run.prompt, run.batch.clone(), SETTINGS, None).unwrap();
+    assert!(found == alone(&weights, run));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let settings = Settings { device: "tpu".to_owned(), threads: 1, memory: usize::MAX };
+    let error = Batcher::start(&weights(), &settings).err().unwrap().to_string();
+    assert!(error.contains("is tpu"), "{error}");
+}
