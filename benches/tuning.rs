@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spot::ml::batcher::{self, Batcher};
+use spot::ml::kernels::Matmul;
 use spot::ml::prompt;
 use spot::ml::random::Stream;
 use spot::ml::t5::{Dims, Weights};
@@ -129,19 +130,35 @@ fn peak() -> u64 {
     line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+/// The gemm crate alone.
 fn ceiling() {
     // The inner layer of T5 v1.1-small's feed-forward, forward and backward, at 16 examples of 228 rows.
     let (rows, inputs, outputs) = (3648, 512, 2048);
-    let (x, weight, mut y) = (vec![0.5f32; rows * inputs], vec![0.25f32; outputs * inputs], vec![0.0f32; rows * outputs]);
-    let mut d_x = vec![0.0f32; rows * inputs];
+    let (x, weight) = (vec![0.5f32; rows * inputs], vec![0.25f32; outputs * inputs]);
+    let (mut y, mut d_x) = (vec![0.0f32; rows * outputs], vec![0.0f32; rows * inputs]);
+    let forward = Matmul {
+        size: (rows, outputs, inputs),
+        left: (0, inputs, 1),
+        right: (0, 1, inputs),
+        out: (0, outputs),
+        add: false,
+        parallel: true,
+    };
+    let backward = Matmul {
+        size: (rows, inputs, outputs),
+        left: (0, outputs, 1),
+        right: (0, inputs, 1),
+        out: (0, inputs),
+        add: false,
+        parallel: true,
+    };
     let mut times: [Vec<f64>; 2] = Default::default();
     for _ in 0..21 {
-        let weight = spot::ml::kernels::Matrix::F32(&weight);
         let start = Instant::now();
-        spot::ml::kernels::linear(&mut y, &x, weight, inputs);
+        forward.run(&mut y, &x, &weight);
         times[0].push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        spot::ml::kernels::linear_backward(&mut d_x, &y, weight, inputs, false);
+        backward.run(&mut d_x, &y, &weight);
         times[1].push(start.elapsed().as_secs_f64());
     }
     let rates = times.map(|times| 2e-9 * (rows * inputs * outputs) as f64 / median(times));

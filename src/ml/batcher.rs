@@ -34,7 +34,7 @@ pub struct Settings {
 }
 
 /// Rows that a lane takes at most on a CPU: more need more memory and are not faster.
-const ROWS: usize = 1024;
+const ROWS: usize = 2048;
 /// Rows that a lane takes at most on a GPU, which needs many to be busy.
 const DEVICE_ROWS: usize = 32 * 1024;
 /// A request is not cut into pieces of fewer rows.

@@ -1,6 +1,6 @@
 //! Attention without scaling, with a bias that depends on the offset of key and query, over packed examples.
 
-use super::{Dropout, Matmul, Sharing, exp, largest, sum_by, vectorised};
+use super::{Dropout, Matmul, Sharing, Target, exp, largest, sum_by, vectorised};
 use rayon::prelude::*;
 
 /// The rows of one example: `queries` rows from `query` on look at `keys` rows from `key` on.
@@ -101,42 +101,6 @@ pub enum QkvGradient<'a> {
         /// Gradients of keys and values.
         keys_values: &'a mut [f32],
     },
-}
-
-/// Where a task writes; each writes other elements.
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
-
-// SAFETY: tasks write disjoint elements: each (span, head) has its own rows and its own columns.
-unsafe impl Send for Target {}
-// SAFETY: as above.
-unsafe impl Sync for Target {}
-
-impl Target {
-    /// # Safety
-    /// `offset` must lie in the slice that the target was made of.
-    unsafe fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(offset) }
-    }
-
-    /// # Safety
-    /// The range must lie in the slice that the target was made of, and no other task may touch it.
-    unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [f32] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }
-    }
-
-    /// Sets `rows` rows of `width`, `stride` apart, to 0.
-    ///
-    /// # Safety
-    /// As for [`slice`](Self::slice), of each row.
-    unsafe fn clear(self, offset: usize, rows: usize, stride: usize, width: usize) {
-        for row in 0..rows {
-            // SAFETY: the caller's promise.
-            unsafe { self.slice(offset + row * stride, width) }.fill(0.0);
-        }
-    }
 }
 
 impl Attention<'_> {

@@ -1,5 +1,7 @@
 //! Matrix products, on the `gemm` crate.
 
+#[cfg(target_arch = "x86_64")]
+use super::panels;
 use super::vectorised;
 use half::bf16;
 use std::cell::RefCell;
@@ -171,6 +173,10 @@ pub fn linear_add(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
 
 fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
+    #[cfg(target_arch = "x86_64")]
+    if panels::available() {
+        return panels::multiply(y, x, weight, (inputs, outputs), panels::Layout::ColumnByColumn, add);
+    }
     weight.blocks(inputs, |first, block| {
         let product = Matmul {
             size: (rows, block.len() / inputs, inputs),
@@ -188,6 +194,10 @@ fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: boo
 pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
     let outputs = weight.len() / inputs;
     let rows = d_y.len() / outputs;
+    #[cfg(target_arch = "x86_64")]
+    if panels::available() {
+        return panels::multiply(d_x, d_y, weight, (outputs, inputs), panels::Layout::TermByTerm, add);
+    }
     weight.blocks(inputs, |first, block| {
         let product = Matmul {
             size: (rows, inputs, block.len() / inputs),

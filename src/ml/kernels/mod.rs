@@ -11,6 +11,8 @@ mod embedding;
 mod linear;
 mod loss;
 mod norm;
+#[cfg(target_arch = "x86_64")]
+mod panels;
 
 pub use activation::{Activation, activate, activate_backward};
 pub use attention::{Attention, Probabilities, Qkv, QkvGradient, Span, attend, attend_backward};
@@ -22,6 +24,42 @@ pub use norm::{rms_norm, rms_norm_backward, rms_norm_scale_gradient};
 
 /// Rows that one task of a parallel loop takes: enough work to be worth the hand-over.
 const ROWS: usize = 16;
+
+/// Where a task writes; each writes other elements.
+#[derive(Clone, Copy)]
+struct Target(*mut f32);
+
+// SAFETY: tasks write disjoint elements; whoever makes a target sees to it.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// # Safety
+    /// `offset` must lie in the slice that the target was made of.
+    unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+
+    /// # Safety
+    /// The range must lie in the slice that the target was made of, and no other task may touch it.
+    unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }
+    }
+
+    /// Sets `rows` rows of `width`, `stride` apart, to 0.
+    ///
+    /// # Safety
+    /// As for [`slice`](Self::slice), of each row.
+    unsafe fn clear(self, offset: usize, rows: usize, stride: usize, width: usize) {
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe { self.slice(offset + row * stride, width) }.fill(0.0);
+        }
+    }
+}
 
 /// Runs `body` compiled for the widest vectors of this CPU. `body` must be small enough to be inlined whole.
 #[inline(always)]
@@ -65,8 +103,11 @@ fn largest(row: &[f32]) -> f32 {
 /// e^x to about 1 ulp: Cody-Waite reduction and a polynomial of degree 5 (Cephes `expf`), without branches.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
+    // Adding 1.5 · 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
+    const SHIFT: f32 = 12_582_912.0;
     let x = x.clamp(-87.3, 88.0);
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
     let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
     let p = 1.987_569_1e-4f32
@@ -76,7 +117,8 @@ fn exp(x: f32) -> f32 {
         .mul_add(r, 1.666_666_5e-1)
         .mul_add(r, 0.5);
     let y = p.mul_add(r * r, r) + 1.0;
-    f32::from_bits((y.to_bits() as i32 + ((n as i32) << 23)) as u32)
+    // A sum that is checked for overflow would not be vectorised.
+    f32::from_bits(y.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 #[cfg(test)]
