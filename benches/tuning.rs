@@ -90,7 +90,8 @@ impl Case {
         let Dims { width, ff, vocab, encoder_layers, decoder_layers, .. } = self.dims;
         let inner = self.dims.inner();
         let (batch, rows, targets) = (self.batch as f64, (self.prompt + self.input) as f64, self.target as f64);
-        let linear = |layers: usize, projections: usize| (layers * (projections * width * inner + 3 * width * ff)) as f64;
+        let linear =
+            |layers: usize, projections: usize| (layers * (projections * width * inner + 3 * width * ff)) as f64;
         let encoder = rows * linear(encoder_layers, 4) + (encoder_layers * 2 * inner) as f64 * rows * rows;
         let cross = rows * (decoder_layers * 2 * width * inner) as f64;
         let decoder = targets * (linear(decoder_layers, 6) + (width * vocab) as f64)
@@ -111,7 +112,13 @@ fn serve(weights: &Arc<Weights>) -> Result<Batcher, Box<dyn Error>> {
     Ok(Batcher::start(weights, &settings)?)
 }
 
-fn tuner<'d>(batcher: &Batcher, weights: &Weights, rows: &'d [Row], case: &Case, seed: u64) -> Result<Tuner<'d>, Box<dyn Error>> {
+fn tuner<'d>(
+    batcher: &Batcher,
+    weights: &Weights,
+    rows: &'d [Row],
+    case: &Case,
+    seed: u64,
+) -> Result<Tuner<'d>, Box<dyn Error>> {
     let train = rows.iter().map(|row| (&row.input[..], &row.target[..])).collect();
     let first = prompt::sampled_vocabulary(weights, case.prompt, 5000, &mut Stream::new(seed, "prompt"));
     let settings = Settings { steps: u64::MAX, batch_size: case.batch, dropout: 0.0, ..Settings::default() };

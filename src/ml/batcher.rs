@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Where and how a [`Batcher`] computes.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Settings {
 const ROWS: usize = 2048;
 /// Rows that a lane takes at most on a GPU, which needs many to be busy.
 const DEVICE_ROWS: usize = 32 * 1024;
+/// A free lane waits so small a part of the time of a batch for runs that are about to ask, to take them along.
+const PATIENCE: u32 = 50;
 /// A request is not cut into pieces of fewer rows.
 const FEWEST_ROWS: usize = 256;
 
@@ -47,11 +50,15 @@ pub struct Batcher {
 }
 
 /// One run's access to a [`Batcher`].
-#[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    run: Arc<Run>,
+}
+
+/// A run as the others see it.
+struct Run {
     name: Arc<str>,
-    companions: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    companions: Mutex<BTreeSet<Arc<str>>>,
 }
 
 struct Shared {
@@ -67,6 +74,11 @@ struct Shared {
 struct Queue {
     pieces: VecDeque<Piece>,
     closed: bool,
+    /// Runs that have access, and those of them that wait for an answer.
+    clients: usize,
+    asking: usize,
+    /// How long the last batch took.
+    last: Duration,
     /// Rows that a lane takes at most; follows from what a row was found to need.
     rows: usize,
     /// Activations are computed again rather than kept, since too few rows would fit.
@@ -84,7 +96,7 @@ struct Request {
     ask: Ask,
     /// `[P, E]`.
     prompt: Vec<f32>,
-    client: Client,
+    run: Arc<Run>,
     answer: Mutex<Answer>,
     done: Condvar,
 }
@@ -116,7 +128,15 @@ impl Batcher {
     pub fn start(weights: &Arc<Weights>, settings: &Settings) -> Result<Self> {
         let lanes = if settings.device == "cpu" { settings.threads.max(1) } else { 1 };
         let rows = if settings.device == "cpu" { ROWS } else { DEVICE_ROWS };
-        let queue = Queue { pieces: VecDeque::new(), closed: false, rows, recompute: false };
+        let queue = Queue {
+            pieces: VecDeque::new(),
+            closed: false,
+            clients: 0,
+            asking: 0,
+            last: Duration::ZERO,
+            rows,
+            recompute: false,
+        };
         let (memory, width) = (settings.memory, weights.dims.width);
         let shared = Arc::new(Shared { queue: Mutex::new(queue), news: Condvar::new(), lanes, memory, width });
         let (ready, started) = mpsc::channel();
@@ -142,7 +162,8 @@ impl Batcher {
 
     /// Access for the run called `name`.
     pub fn client(&self, name: &str) -> Client {
-        Client { shared: self.shared.clone(), name: name.into(), companions: Arc::default() }
+        lock(&self.shared.queue).clients += 1;
+        Client { shared: self.shared.clone(), run: Arc::new(Run { name: name.into(), companions: Mutex::default() }) }
     }
 }
 
@@ -154,6 +175,12 @@ impl Drop for Batcher {
             // A lane catches the panics of its work; one of its own has been printed.
             drop(lane.join());
         }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).clients -= 1;
     }
 }
 
@@ -193,7 +220,7 @@ impl Client {
 
     /// The other runs that shared a batch with this one.
     pub fn companions(&self) -> Vec<String> {
-        lock(&self.companions).iter().map(|name| name.to_string()).collect()
+        lock(&self.run.companions).iter().map(|name| name.to_string()).collect()
     }
 
     /// Hands a request of so many `rows` an example to the lanes and waits for the answer.
@@ -204,13 +231,14 @@ impl Client {
             Ask::Texts { .. } => Answer { texts: vec![Vec::new(); examples], ..Answer::default() },
         };
         let answer = Mutex::new(Answer { open: examples, ..answer });
-        let request = Request { ask, prompt: prompt.to_vec(), client: self.clone(), answer, done: Condvar::new() };
+        let request = Request { ask, prompt: prompt.to_vec(), run: self.run.clone(), answer, done: Condvar::new() };
         let request = Arc::new(request);
         self.shared.submit(&request, rows);
         let mut answer = lock(&request.answer);
         while answer.open > 0 {
             answer = request.done.wait(answer).unwrap_or_else(PoisonError::into_inner);
         }
+        lock(&self.shared.queue).asking -= 1;
         match answer.error.take() {
             Some(error) => Err(error),
             None => Ok(std::mem::take(&mut *answer)),
@@ -224,6 +252,7 @@ impl Shared {
         let prompt = request.prompt.len() / self.width;
         let total: usize = rows.iter().map(|rows| rows + prompt).sum();
         let mut queue = lock(&self.queue);
+        queue.asking += 1;
         let pieces = total.div_ceil(queue.rows).max(self.lanes.min(total / FEWEST_ROWS)).max(1);
         let wanted = total.div_ceil(pieces);
         let (mut start, mut size) = (0, 0);
@@ -244,13 +273,13 @@ impl Shared {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
         while let Some((pieces, recompute)) = self.take() {
             engine.recompute(recompute);
-            let batch = Together::of(&pieces);
+            let (start, batch) = (Instant::now(), Together::of(&pieces));
             let outcome = match &pool {
                 Ok(pool) => catch_unwind(AssertUnwindSafe(|| pool.install(|| batch.compute(&mut engine)))),
                 Err(error) => Ok(Err(Error::Lane(format!("failed to start a thread: {error}")))),
             };
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Lane(format!("panicked: {}", message(&*panic)))));
-            self.learn_size(&engine, &pieces);
+            self.learn(&engine, &pieces, start.elapsed());
             Together::answer(pieces, outcome);
         }
     }
@@ -258,7 +287,17 @@ impl Shared {
     /// Waits for work: the oldest piece and others that can be computed with it, and whether to save memory.
     fn take(&self) -> Option<(Vec<Piece>, bool)> {
         let mut queue = lock(&self.queue);
+        let mut patience = None;
         loop {
+            let waiting: usize = queue.pieces.iter().map(|piece| piece.rows).sum();
+            if waiting > 0 && waiting < queue.rows && queue.asking < queue.clients {
+                let now = Instant::now();
+                let end = *patience.get_or_insert(now + queue.last / PATIENCE);
+                if now < end {
+                    queue = self.news.wait_timeout(queue, end - now).unwrap_or_else(PoisonError::into_inner).0;
+                    continue;
+                }
+            }
             if let Some(first) = queue.pieces.pop_front() {
                 let alike = |piece: &Piece| piece.request.ask.goes_with(&first.request.ask);
                 let waiting = 1 + queue.pieces.iter().filter(|piece| alike(piece)).count();
@@ -285,12 +324,13 @@ impl Shared {
         }
     }
 
-    /// Adapts the rows of a batch to the memory that the rows of this one needed.
-    fn learn_size(&self, engine: &Engine<'_>, pieces: &[Piece]) {
+    /// Notes what a batch took, and adapts the rows of the next ones to the memory that this one's needed.
+    fn learn(&self, engine: &Engine<'_>, pieces: &[Piece], time: Duration) {
+        let mut queue = lock(&self.queue);
+        queue.last = time;
         let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
         let Some(bytes) = engine.bytes() else { return };
         let fitting = (self.memory / self.lanes) / (bytes / rows.max(1)).max(1);
-        let mut queue = lock(&self.queue);
         if fitting < FEWEST_ROWS && !queue.recompute {
             queue.recompute = true;
         } else {
@@ -352,9 +392,9 @@ impl<'a> Together<'a> {
                 }
             }
             for other in pieces {
-                let (name, client) = (&other.request.client.name, &request.client);
-                if *name != client.name {
-                    lock(&client.companions).insert(name.clone());
+                let (name, run) = (&other.request.run.name, &request.run);
+                if *name != run.name {
+                    lock(&run.companions).insert(name.clone());
                 }
             }
         }
@@ -389,9 +429,12 @@ impl<'a> Together<'a> {
             if let Some(error) = &error {
                 answer.error = Some(Error::Lane(error.clone()));
             }
-            answer.learned.iter_mut().skip(examples.start).zip(learned.by_ref().take(examples.len())).for_each(
-                |(place, learned)| *place = learned,
-            );
+            answer
+                .learned
+                .iter_mut()
+                .skip(examples.start)
+                .zip(learned.by_ref().take(examples.len()))
+                .for_each(|(place, learned)| *place = learned);
             let places = answer.texts.iter_mut().skip(examples.start);
             places.zip(texts.by_ref().take(examples.len())).for_each(|(place, text)| *place = text);
             if answer.open == 0 {

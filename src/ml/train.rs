@@ -165,6 +165,11 @@ impl<'d> Tuner<'d> {
         &self.prompt
     }
 
+    /// The model that it learns through.
+    pub fn model(&self) -> &Client {
+        &self.model
+    }
+
     /// What must be kept, beside the prompt and the number of steps, to go on later: the optimiser's moments.
     pub fn moments(&self) -> &[Vec<f32>] {
         self.optimizer.moments()

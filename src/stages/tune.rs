@@ -7,7 +7,6 @@ use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::data::{Column, Dataset, Table, events, read_dataset};
 use crate::engine::context::{Cx, Interrupted};
 use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
-use crate::ml::batcher::Client;
 use crate::ml::error::Error;
 use crate::ml::prompt::{self, Prompt};
 use crate::ml::prompt_file::{self, PromptFile};
@@ -171,8 +170,7 @@ impl Stage for Tune {
         let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
         let mut run = Run {
             task: dataset.task.name.clone(),
-            client: client.clone(),
-            tuner: Tuner::new(client.clone(), train, self.training.clone(), prompt.clone(), self.seed)?,
+            tuner: Tuner::new(client, train, self.training.clone(), prompt.clone(), self.seed)?,
             progress: Kept {
                 best: prompt,
                 best_score: None,
@@ -182,11 +180,11 @@ impl Stage for Tune {
             },
         };
         run.go(self, cx, &model, &dataset)?;
-        let Kept { best, best_score, best_step, kept, curve } = run.progress;
-        let companions = client.companions();
+        let companions = run.tuner.model().companions();
         if !companions.is_empty() {
             cx.note("companions", companions.join(" "));
         }
+        let Kept { best, best_score, best_step, kept, curve } = run.progress;
         let described = |step, score| {
             let mut metadata = self.metadata(&dataset.task.name, step, score);
             metadata.insert("backbone".to_owned(), backbone.digest.to_string());
@@ -290,7 +288,6 @@ impl Tune {
 /// A tuning at work, and what it keeps.
 struct Run<'d> {
     task: String,
-    client: Client,
     tuner: Tuner<'d>,
     progress: Kept,
 }
@@ -398,7 +395,9 @@ impl Run<'_> {
             Ok(path)
         });
         match kept {
-            Ok(path) => anyhow!("{error}; the best prompt so far, of step {best_step}, is kept as `{}`", path.display()),
+            Ok(path) => {
+                anyhow!("{error}; the best prompt so far, of step {best_step}, is kept as `{}`", path.display())
+            }
             Err(_) => error.into(),
         }
     }
@@ -440,7 +439,7 @@ impl Run<'_> {
         let score = match dataset.examples(Split::Validation) {
             [] => None,
             _ => {
-                let answers = super::evaluate::answers(&self.client, model, &prompt, dataset, Split::Validation)?;
+                let answers = super::evaluate::answers(self.tuner.model(), model, &prompt, dataset, Split::Validation)?;
                 Some(dataset.task.score(&answers, dataset.examples(Split::Validation)).score)
             }
         };

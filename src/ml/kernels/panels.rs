@@ -9,10 +9,10 @@ use super::{Matrix, Target};
 use half::bf16;
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi512_ps,
-    _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_store_ps,
-    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_load_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    _mm512_slli_epi32, _mm512_store_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::cell::RefCell;
 use std::ops::Range;
@@ -166,41 +166,43 @@ impl Block {
         columns: Range<usize>,
     ) {
         let whole = columns.len() / 16;
-        for group in 0..4 {
-            let column = columns.start + 16 * group;
-            for at in (0..terms.len()).step_by(16) {
-                let count = (terms.len() - at).min(16);
-                let term = terms.start + at;
-                if group < whole && self.layout == Layout::TermByTerm {
-                    for i in 0..count {
+        for at in (0..terms.len()).step_by(16) {
+            let count = (terms.len() - at).min(16);
+            let term = terms.start + at;
+            // Neighbours in memory one after the other: the columns of a term, or the terms of a column.
+            if self.layout == Layout::TermByTerm {
+                for i in 0..count {
+                    for group in 0..whole {
                         // SAFETY: 16 columns from here are in the matrix.
                         unsafe {
-                            let values = T::load(matrix.as_ptr().add((term + i) * self.stride + column));
-                            _mm512_store_ps(place[(at + i) * 4 + group].0.as_mut_ptr(), values);
+                            let from = matrix.as_ptr().add((term + i) * self.stride + columns.start + 16 * group);
+                            _mm512_store_ps(place[(at + i) * 4 + group].0.as_mut_ptr(), T::load(from));
                         }
                     }
-                } else if group < whole && count == 16 {
+                }
+            } else if count == 16 {
+                for group in 0..whole {
                     let mut square = [_mm512_setzero_ps(); 16];
                     for (i, values) in square.iter_mut().enumerate() {
-                        // SAFETY: 16 terms of 16 columns from here are in the matrix.
-                        *values = unsafe { T::load(matrix.as_ptr().add((column + i) * self.terms + term)) };
+                        let column = columns.start + 16 * group + i;
+                        // SAFETY: 16 terms from here are in the matrix.
+                        *values = unsafe { T::load(matrix.as_ptr().add(column * self.terms + term)) };
                     }
                     for (i, values) in transpose(square).into_iter().enumerate() {
                         // SAFETY: a line holds 16 values and is aligned.
                         unsafe { _mm512_store_ps(place[(at + i) * 4 + group].0.as_mut_ptr(), values) };
                     }
-                } else {
-                    for i in 0..count {
-                        let line = &mut place[(at + i) * 4 + group].0;
-                        for (j, x) in line.iter_mut().enumerate() {
-                            let (term, column) = (term + i, column + j);
-                            let index = match self.layout {
-                                Layout::ColumnByColumn => column * self.terms + term,
-                                Layout::TermByTerm => term * self.stride + column,
-                            };
-                            *x = if column < columns.end { matrix[index].widen() } else { 0.0 };
-                        }
-                    }
+                }
+            }
+            let done = if self.layout == Layout::TermByTerm || count == 16 { whole } else { 0 };
+            for (group, i) in (done..4).flat_map(|group| (0..count).map(move |i| (group, i))) {
+                for (j, x) in place[(at + i) * 4 + group].0.iter_mut().enumerate() {
+                    let (term, column) = (term + i, columns.start + 16 * group + j);
+                    let index = match self.layout {
+                        Layout::ColumnByColumn => column * self.terms + term,
+                        Layout::TermByTerm => term * self.stride + column,
+                    };
+                    *x = if column < columns.end { matrix[index].widen() } else { 0.0 };
                 }
             }
         }
@@ -300,7 +302,7 @@ impl Tile {
         for term in 0..self.count {
             // SAFETY: the panel has 64 values a term, and a row of `x` has one; prefetching reads nothing.
             unsafe {
-                let panel = self.panel.add(term * PANEL);
+                let panel = self.panel.add(term.wrapping_mul(PANEL));
                 for line in 0..4 {
                     _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD * PANEL + 16 * line).cast());
                 }
@@ -341,9 +343,16 @@ mod tests {
             return;
         }
         let mut stream = Stream::new(0, "panels");
-        for (rows, terms, columns) in
-            [(1, 1, 1), (6, 16, 64), (7, 17, 65), (5, 33, 15), (13, 512, 80), (12, 513, 300), (200, 1100, 530), (0, 3, 4)]
-        {
+        for (rows, terms, columns) in [
+            (1, 1, 1),
+            (6, 16, 64),
+            (7, 17, 65),
+            (5, 33, 15),
+            (13, 512, 80),
+            (12, 513, 300),
+            (200, 1100, 530),
+            (0, 3, 4),
+        ] {
             let mut draw = |len: usize| (0..len).map(|_| stream.normal() as f32).collect::<Vec<_>>();
             let (x, before) = (draw(rows * terms), draw(rows * columns));
             let narrow: Vec<bf16> = draw(terms * columns).into_iter().map(bf16::from_f32).collect();
@@ -365,7 +374,8 @@ mod tests {
                     assert!(out == run(Matrix::Bf16(&narrow), 1), "bf16");
                     for (i, found) in out.iter().enumerate() {
                         let (row, column) = (i / columns, i % columns);
-                        let products = (0..terms).map(|t| f64::from(x[row * terms + t]) * f64::from(wide[at(t, column)]));
+                        let products =
+                            (0..terms).map(|t| f64::from(x[row * terms + t]) * f64::from(wide[at(t, column)]));
                         let size: f64 = products.clone().map(f64::abs).sum();
                         let start = if add { f64::from(before[i]) } else { 0.0 };
                         let expected = start + products.sum::<f64>();

@@ -88,13 +88,7 @@ fn no_device(device: &str) -> Error {
 
 impl Reference {
     /// Greedy decoding without a cache: every step computes all positions again.
-    fn greedy(
-        &self,
-        prompts: &[&[f32]],
-        run: &[usize],
-        inputs: &Ragged,
-        longest: usize,
-    ) -> Result<Vec<Vec<u32>>> {
+    fn greedy(&self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
         let prompts = prompts.iter().map(|prompt| self.prompt(prompt)).collect::<Result<Vec<_>>>()?;
         let (memory, lengths) = self.encode(&prompts, run, inputs, None)?;
         let (pad, eos) = (self.dims().pad, self.dims().eos);

@@ -72,8 +72,21 @@ struct Space {
 
 impl Space {
     fn bytes(&self) -> usize {
-        let Self { encoder, decoder, x, y, memory, d_memory, cross, d_cross, decoded, d_decoded, logits, losses, scratch } =
-            self;
+        let Self {
+            encoder,
+            decoder,
+            x,
+            y,
+            memory,
+            d_memory,
+            cross,
+            d_cross,
+            decoded,
+            d_decoded,
+            logits,
+            losses,
+            scratch,
+        } = self;
         let own = [x, y, memory, d_memory, cross, d_cross, decoded, d_decoded, logits, losses];
         let floats: usize = own.iter().map(|buffer| buffer.capacity()).sum();
         floats * size_of::<f32>() + encoder.bytes() + decoder.bytes() + scratch.bytes()
@@ -123,7 +136,7 @@ impl<'w> Engine<'w> {
 
     /// Loss of each run, without gradients. `prompts`: for each run `[P, E]`, possibly with P = 0.
     pub fn losses(&mut self, prompts: &[&[f32]], batch: &Batch, settings: CrossEntropy) -> Vec<Loss> {
-        self.forward(prompts, batch, None, Keep::Nothing);
+        self.forward(prompts, batch, None, Keep::Nothing, false);
         self.loss(batch, prompts.len(), settings, None, false)
     }
 
@@ -138,7 +151,7 @@ impl<'w> Engine<'w> {
     ) -> Vec<Loss> {
         let Gradients { prompts: d_prompts, weights: mut d_weights } = gradients;
         let keep = if self.recompute { Keep::Inputs } else { Keep::Everything };
-        self.forward(prompts, batch, dropout, keep);
+        self.forward(prompts, batch, dropout, keep, d_weights.is_some());
         let losses = self.loss(batch, prompts.len(), settings, d_weights.as_deref_mut(), true);
         self.backward(prompts, batch, dropout, keep, d_prompts, d_weights);
         losses
@@ -146,7 +159,7 @@ impl<'w> Engine<'w> {
 
     /// Output of the encoder for each example, `[P + T, E]`, and where each begins.
     pub fn encode(&mut self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged) -> (&[f32], Vec<usize>) {
-        let starts = self.encoder(prompts, run, inputs, None, Keep::Nothing);
+        let starts = self.encoder(prompts, run, inputs, None, Keep::Nothing, false);
         let rows = starts[run.len()];
         (&self.space.memory[..rows * self.weights.dims.width], starts)
     }
@@ -173,6 +186,7 @@ impl<'w> Engine<'w> {
         inputs: &Ragged,
         dropout: Option<&Dropout>,
         keep: Keep,
+        learns: bool,
     ) -> Vec<usize> {
         let Weights { dims, layout, .. } = self.weights;
         let width = dims.width;
@@ -187,13 +201,13 @@ impl<'w> Engine<'w> {
         // With dropout no two examples have equal rows.
         let repeated = if dropout.is_none() { repeated(prompts, run, &starts, width) } else { Vec::new() };
         let side = Side::encoder(self.weights, &starts);
-        let context = Context { repeated: &repeated, ..side.context(self.weights, dropout, keep) };
+        let context = Context { learns, repeated: &repeated, ..side.context(self.weights, dropout, keep) };
         stack::forward(context, x, encoder, memory, &[], scratch);
         starts
     }
 
-    fn forward(&mut self, prompts: &[&[f32]], batch: &Batch, dropout: Option<&Dropout>, keep: Keep) {
-        let starts = self.encoder(prompts, &batch.run, &batch.inputs, dropout, keep);
+    fn forward(&mut self, prompts: &[&[f32]], batch: &Batch, dropout: Option<&Dropout>, keep: Keep, learns: bool) {
+        let starts = self.encoder(prompts, &batch.run, &batch.inputs, dropout, keep, learns);
         let Weights { dims, layout, .. } = self.weights;
         let (width, rows) = (dims.width, starts[batch.len()]);
         let cross_width = 2 * dims.inner() * dims.decoder_layers;
@@ -204,7 +218,8 @@ impl<'w> Engine<'w> {
         let y = room(y, ids.len() * width);
         gather(y, self.weights.at(&layout.embedding), &ids, width);
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
-        stack::forward(side.context(self.weights, dropout, keep), y, decoder, decoded, cross, scratch);
+        let context = Context { learns, ..side.context(self.weights, dropout, keep) };
+        stack::forward(context, y, decoder, decoded, cross, scratch);
         if dims.tied {
             scale(&mut decoded[..y.len()], width);
         }
@@ -270,7 +285,8 @@ impl<'w> Engine<'w> {
         }
 
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
-        let context = side.context(self.weights, dropout, keep);
+        let learns = d_weights.is_some();
+        let context = Context { learns, ..side.context(self.weights, dropout, keep) };
         let cross = &cross[..rows * cross_width];
         let d_cross = room(d_cross, rows * cross_width);
         let learn = d_weights.as_deref_mut();
@@ -286,7 +302,7 @@ impl<'w> Engine<'w> {
         let d_memory = room(d_memory, rows * width);
         linear_backward(d_memory, d_cross, self.weights.at(&layout.cross), width, false);
         let side = Side::encoder(self.weights, &starts);
-        let context = side.context(self.weights, dropout, keep);
+        let context = Context { learns, ..side.context(self.weights, dropout, keep) };
         let led = batch.run.iter().zip(&starts).map(|(run, start)| *start..start + prompts[*run].len() / width);
         let led: Vec<Range<usize>> = led.collect();
         let learn = d_weights.as_deref_mut();
@@ -323,13 +339,7 @@ impl<'a> Side<'a> {
         Self::new(weights, &weights.layout.decoder, starts, spans(starts, encoder_starts), true)
     }
 
-    fn new(
-        weights: &'a Weights,
-        stack: &'a Stack,
-        starts: &'a [usize],
-        cross_spans: Vec<Span>,
-        decoder: bool,
-    ) -> Self {
+    fn new(weights: &'a Weights, stack: &'a Stack, starts: &'a [usize], cross_spans: Vec<Span>, decoder: bool) -> Self {
         let longest = starts.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0).max(1);
         let Dims { heads, max_distance, .. } = weights.dims;
         let bias = offset_bias(weights.vector(&stack.bias), heads, longest, decoder, max_distance);
@@ -347,6 +357,7 @@ impl<'a> Side<'a> {
             decoder: self.decoder,
             dropout,
             keep,
+            learns: false,
             repeated: &[],
         }
     }

@@ -27,10 +27,10 @@ impl Dims {
         let (n, m) = (rows.examples * rows.encoder, rows.examples * rows.decoder);
         let scores = |queries: usize, keys: usize| self.heads * rows.examples * queries * keys;
         let ff = |rows: usize| rows * (e + 1 + inner);
-        let attention = |rows: usize, scores: usize| rows * (e + 1 + 4 * i) + scores;
+        let attention = |rows: usize, scores: usize| rows * (e + 1 + 3 * i) + scores;
 
         let encoder_layer = attention(n, scores(rows.encoder, rows.encoder)) + ff(n);
-        let cross = m * (e + 1 + 2 * i) + scores(rows.decoder, rows.encoder);
+        let cross = m * (e + 1 + i) + scores(rows.decoder, rows.encoder);
         let decoder_layer = attention(m, scores(rows.decoder, rows.decoder)) + cross + ff(m);
         let stack = |rows: usize, layers: usize, layer: usize| {
             let kept = if recompute { layer + layers * rows * e } else { layers * layer };
@@ -39,7 +39,7 @@ impl Dims {
         let stacks = stack(n, self.encoder_layers, encoder_layer) + stack(m, self.decoder_layers, decoder_layer);
 
         let widest = n.max(m);
-        let scratch = widest * (2 * e + f + f.max(i) + 3 * i)
+        let scratch = widest * (2 * e + f + f.max(i) + 4 * i)
             + if dropout { 2 * widest * e } else { 0 }
             + if recompute { widest * e } else { 0 };
         let ends = n * (3 * e + 4 * i * self.decoder_layers) + m * (3 * e + 1);

@@ -61,7 +61,7 @@ struct AttentionTape {
     /// Query, key and value, `[n, 3I]`; of cross-attention the query alone, `[n, I]`.
     projected: Vec<f32>,
     probabilities: Probabilities,
-    /// Output of the heads, `[n, I]`.
+    /// Output of the heads, `[n, I]`; only the gradients of weights need it.
     context: Vec<f32>,
 }
 
@@ -77,6 +77,7 @@ struct FeedForwardTape {
 pub(super) struct Scratch {
     x: Vec<f32>,
     normed: Vec<f32>,
+    heads: Vec<f32>,
     branch: Vec<f32>,
     inner: Vec<f32>,
     d_normed: Vec<f32>,
@@ -109,8 +110,8 @@ impl Tape {
 impl Scratch {
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
-        let Self { x, normed, branch, inner, d_normed, d_branch, d_inner, d_projected } = self;
-        bytes_of([x, normed, branch, inner, d_normed, d_branch, d_inner, d_projected])
+        let Self { x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected } = self;
+        bytes_of([x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected])
     }
 }
 
@@ -128,6 +129,8 @@ pub(super) struct Context<'a> {
     pub(super) decoder: bool,
     pub(super) dropout: Option<&'a Dropout>,
     pub(super) keep: Keep,
+    /// Whether the weights will get a gradient.
+    pub(super) learns: bool,
     /// Rows that equal earlier rows, as they come in the input of the first layer: where, and which earlier ones.
     pub(super) repeated: &'a [(Range<usize>, usize)],
 }
@@ -349,7 +352,7 @@ fn attention_forward(
     } else {
         linear(qkv, normed, weights.at(&part.qkv), width);
     }
-    let heads = room(&mut tape.context, rows * inner);
+    let heads = room(if context.learns { &mut tape.context } else { &mut scratch.heads }, rows * inner);
     attend(&context.self_attention(index), heads, &mut tape.probabilities, Qkv::joined(qkv, inner));
     context.residual(x, heads, weights.at(&part.out), inner, Site::AttentionOut(index), &mut scratch.branch);
 }
@@ -480,7 +483,7 @@ fn cross_forward(
     rms_norm(normed, room(&mut tape.inverse, rows), x, weights.vector(&part.norm), weights.dims.epsilon);
     let queries = room(&mut tape.projected, rows * inner);
     linear(queries, normed, weights.at(&part.query), width);
-    let heads = room(&mut tape.context, rows * inner);
+    let heads = room(if context.learns { &mut tape.context } else { &mut scratch.heads }, rows * inner);
     let keys_values = &cross[2 * inner * index..];
     attend(&context.cross_attention(index), heads, &mut tape.probabilities, Qkv::apart(queries, keys_values, inner));
     context.residual(x, heads, weights.at(&part.out), inner, Site::CrossOut(index), &mut scratch.branch);
