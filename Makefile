@@ -15,7 +15,7 @@ all: test
 
 # Cargo is asked each time, which takes a tenth of a second when nothing changed.
 build:
-	@cargo build --locked --quiet
+	@cargo build --locked --quiet $(if $(filter cuda%,$(DEVICE)),--features cuda)
 
 pipeline: build
 	@$(SPOT) run $(PIPE) $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)

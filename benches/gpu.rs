@@ -1,0 +1,239 @@
+//! Does a GPU compute what the CPU computes, and how fast?
+//!
+//! `benches/gpu.sh` runs this on a machine with a GPU and keeps the table. Parity compares losses and prompt gradients of
+//! two runs in one batch, of ragged lengths, with the fast engine's, and counts equal greedy answers; a difference above the
+//! tolerance ends the program with 1. A step of the throughput is losses and prompt gradients of whole batches, without
+//! the optimiser; its gain is against the same runs one after the other. Random weights.
+//!
+//! Arguments: the device, `cuda:0` if none is named (`candle` tries all of it on the CPU), and a model to do no other.
+
+use spot::ml::batch::{Batch, Ragged};
+use spot::ml::error::Result;
+use spot::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
+use spot::ml::prompt;
+use spot::ml::random::Stream;
+use spot::ml::t5::{Dims, Engine, Weights};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Largest relative difference, of losses and (in the Euclidean norm) of gradients.
+const TOLERANCE: f64 = 1e-4;
+/// As T5 was trained.
+const LOSS: CrossEntropy = CrossEntropy { z_loss: 1e-4, label_smoothing: 0.0 };
+
+struct Case {
+    name: &'static str,
+    dims: Dims,
+    prompt: usize,
+    batch: usize,
+    input: usize,
+    target: usize,
+    /// How many runs share a step.
+    runs: &'static [usize],
+}
+
+fn dims(vocab: usize, width: usize, heads: usize, head_width: usize, ff: usize, layers: (usize, usize)) -> Dims {
+    Dims {
+        vocab,
+        width,
+        heads,
+        head_width,
+        ff,
+        encoder_layers: layers.0,
+        decoder_layers: layers.1,
+        buckets: 32,
+        max_distance: 128,
+        epsilon: 1e-6,
+        gated: true,
+        tied: false,
+        pad: 0,
+        eos: 1,
+        start: 0,
+    }
+}
+
+fn cases(only: Option<&str>) -> Vec<Case> {
+    let all = [
+        Case {
+            name: "nano",
+            dims: dims(4096, 128, 4, 32, 256, (3, 2)),
+            prompt: 16,
+            batch: 32,
+            input: 24,
+            target: 2,
+            runs: &[1, 2, 4, 8, 16],
+        },
+        Case {
+            name: "v1.1-small",
+            dims: dims(32_128, 512, 6, 64, 1024, (8, 8)),
+            prompt: 100,
+            batch: 16,
+            input: 128,
+            target: 8,
+            runs: &[1, 2, 4, 8],
+        },
+        Case {
+            name: "v1.1-base",
+            dims: dims(32_128, 768, 12, 64, 2048, (12, 12)),
+            prompt: 100,
+            batch: 16,
+            input: 128,
+            target: 8,
+            runs: &[1, 2, 4],
+        },
+    ];
+    all.into_iter().filter(|case| only.is_none_or(|name| name == case.name)).collect()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect(); // cargo adds `--bench`
+    let device = arguments.first().map_or("cuda:0", String::as_str);
+    match run(device, &cases(arguments.get(1).map(String::as_str))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("gpu: {device}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(device: &str, cases: &[Case]) -> Result<bool> {
+    let mut equal = true;
+    println!("Parity of {device} with the CPU: largest relative difference of two runs, f32, at most {TOLERANCE:e}");
+    println!("{:12} {:>8} {:>10} {:>10} {:>10}", "model", "dropout", "loss", "gradient", "greedy");
+    for case in cases {
+        let weights = Weights::random(case.dims.clone(), &mut Stream::new(0, "weights"));
+        for dropout in [0.0, 0.1] {
+            equal &= parity(case, &weights, device, dropout)?;
+        }
+    }
+    let threads = rayon::current_num_threads();
+    println!("\nThroughput, f32: losses and prompt gradients of a step, without the optimiser; {threads} CPU threads");
+    println!(
+        "{:12} {:>8} {:>5} {:>9} {:>12} {:>12} {:>12}",
+        "model", "device", "runs", "examples", "ms a step", "examples/s", "gain"
+    );
+    for case in cases {
+        let weights = Weights::random(case.dims.clone(), &mut Stream::new(0, "weights"));
+        throughput(case, &weights, "cpu", &[1])?;
+        throughput(case, &weights, device, case.runs)?;
+    }
+    Ok(equal)
+}
+
+/// Prints a line of the table; whether `device` is within the tolerance.
+fn parity(case: &Case, weights: &Weights, device: &str, rate: f32) -> Result<bool> {
+    let mut stream = Stream::new(1, "parity");
+    let (prompts, batch) = (prompts(case, weights, 2, &mut stream), ragged(case, 2, 4, &mut stream));
+    let keys = (0..batch.len() as u64).map(|slot| Key::new(0, 0, slot)).collect();
+    let dropout = (rate > 0.0).then_some(Dropout { rate, sharing: Sharing::Sequence, keys });
+    let compute = |device: &str| -> Result<_> {
+        let mut engine = Engine::on(device, weights)?;
+        let mut gradients: Vec<Vec<f32>> = prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
+        let losses = engine.gradients(&slices(&prompts), &batch, LOSS, dropout.as_ref(), &mut gradients)?;
+        let answers = engine.greedy(&prompts[0], &batch.inputs, case.target)?;
+        Ok((losses, gradients, answers))
+    };
+    let (expected_losses, expected_gradients, expected_answers) = compute("cpu")?;
+    let (losses, gradients, answers) = compute(device)?;
+    let loss = losses.iter().zip(&expected_losses).map(|(found, expected)| (found.sum / expected.sum - 1.0).abs());
+    let gradient = gradients.iter().zip(&expected_gradients).map(|(found, expected)| distance(found, expected));
+    let (loss, gradient) = (largest(loss), largest(gradient));
+    let same = answers.iter().zip(&expected_answers).filter(|(found, expected)| found == expected).count();
+    let equal = loss <= TOLERANCE && gradient <= TOLERANCE;
+    let greedy = format!("{same}/{}", answers.len());
+    let verdict = if equal { "" } else { "  TOO LARGE" };
+    println!("{:12} {rate:8} {loss:10.1e} {gradient:10.1e} {greedy:>10}{verdict}", case.name);
+    Ok(equal)
+}
+
+/// Prints a line for each number of runs; a step that fails, for want of memory mostly, has its error for a line.
+fn throughput(case: &Case, weights: &Weights, device: &str, runs: &[usize]) -> Result<()> {
+    let mut engine = Engine::on(device, weights)?;
+    let mut single = None;
+    for &runs in runs {
+        let mut stream = Stream::new(2, "throughput");
+        let prompts = prompts(case, weights, runs, &mut stream);
+        let batch = full(case, runs, &mut stream);
+        let (name, examples) = (case.name, batch.len());
+        print!("{name:12} {device:>8} {runs:5} {examples:9} ");
+        match median(&mut engine, &prompts, &batch) {
+            Ok(seconds) => {
+                let single = *single.get_or_insert(seconds);
+                let (speed, gain) = (examples as f64 / seconds, single * runs as f64 / seconds);
+                println!("{:12.1} {speed:12.1} {gain:11.2}x", seconds * 1e3);
+            }
+            Err(error) => println!("{}", error.to_string().lines().next().unwrap_or_default()),
+        }
+    }
+    Ok(())
+}
+
+/// Seconds of a step: the median of at least three that take two seconds together, after two to warm up.
+fn median(engine: &mut Engine<'_>, prompts: &[Vec<f32>], batch: &Batch) -> Result<f64> {
+    let mut gradients: Vec<Vec<f32>> = prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
+    let mut step = || -> Result<f64> {
+        let start = Instant::now();
+        // Copies losses and gradients to the host, so everything has been computed when it returns.
+        engine.gradients(&slices(prompts), batch, LOSS, None, &mut gradients)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    for _ in 0..2 {
+        step()?;
+    }
+    let mut times = Vec::new();
+    while times.len() < 3 || times.iter().sum::<f64>() < 2.0 {
+        times.push(step()?);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+fn prompts(case: &Case, weights: &Weights, runs: usize, stream: &mut Stream) -> Vec<Vec<f32>> {
+    (0..runs).map(|_| prompt::sampled_vocabulary(weights, case.prompt, 5000, stream).values).collect()
+}
+
+/// Examples of half to all of the case's length.
+fn ragged(case: &Case, runs: usize, each: usize, stream: &mut Stream) -> Batch {
+    let length = |longest: usize, stream: &mut Stream| longest - stream.below(longest / 2 + 1);
+    batch(case, runs, each, stream, length)
+}
+
+/// Examples of the case's length.
+fn full(case: &Case, runs: usize, stream: &mut Stream) -> Batch {
+    batch(case, runs, case.batch, stream, |longest, _| longest)
+}
+
+fn batch(
+    case: &Case,
+    runs: usize,
+    each: usize,
+    stream: &mut Stream,
+    length: impl Fn(usize, &mut Stream) -> usize,
+) -> Batch {
+    let mut row = |longest: usize| -> Vec<u32> {
+        let length = length(longest, stream);
+        (0..length).map(|_| stream.below(case.dims.vocab) as u32).collect()
+    };
+    let run = (0..runs * each).map(|i| i / each).collect();
+    let rows: Vec<(Vec<u32>, Vec<u32>)> = (0..runs * each).map(|_| (row(case.input), row(case.target))).collect();
+    let (inputs, targets): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    Batch { run, inputs: inputs.into_iter().collect::<Ragged>(), targets: targets.into_iter().collect() }
+}
+
+fn slices(prompts: &[Vec<f32>]) -> Vec<&[f32]> {
+    prompts.iter().map(Vec::as_slice).collect()
+}
+
+/// |found - expected| / |expected|.
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
+    let difference = squares(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
+    (difference / squares(&mut expected.iter().map(|e| f64::from(*e)))).sqrt()
+}
+
+/// The largest; not a number if one is not.
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |largest, value| if value <= largest { largest } else { value })
+}

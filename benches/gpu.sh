@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Parity, single-run and co-training throughput of the first GPU: builds, measures, and writes
+# benches/results/gpu-DATE-DEVICE.txt. Ends with 2 where there is no GPU to use, with 1 if parity does not hold.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+none() { echo "gpu.sh: $*; nothing was measured" >&2; exit 2; }
+
+command -v nvidia-smi >/dev/null || none "no GPU here (nvidia-smi is missing)"
+ask() { nvidia-smi --id=0 --query-gpu="$1" --format=csv,noheader 2>/dev/null; }
+device=$(ask name) && [[ -n $device ]] || none "no GPU here (nvidia-smi finds none)"
+driver=$(ask driver_version)
+((${driver%%.*} >= 580)) || none "the driver is $driver, and CUDA 13 needs 580 or later"
+
+tools/cuda-toolkit.sh
+# shellcheck source=/dev/null
+source target/cuda/env.sh
+export CUDA_VISIBLE_DEVICES=0 CUDA_DEVICE_ORDER=PCI_BUS_ID # nvidia-smi's order
+CUDA_COMPUTE_CAP=$(ask compute_cap)
+export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP/./}
+echo "gpu.sh: building for $device; the kernels take some 10 minutes of CPU time" >&2
+cargo bench --profile dev --locked --features cuda --bench gpu --no-run
+
+mkdir -p benches/results
+name=$(tr -cs 'A-Za-z0-9\n' - <<<"$device" | tr '[:upper:]' '[:lower:]')
+table=benches/results/gpu-$(date -u +%F)-$name.txt
+{
+  echo "$device, $(ask memory.total), driver $driver, nvcc $(nvcc --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p')"
+  echo "$(sed -n '/^model name/{s/.*: //p;q}' /proc/cpuinfo), $(nproc) cores"
+  echo "commit $(git describe --always --dirty), $(date -u +%FT%TZ)"
+  echo
+} >"$table"
+export RUST_BACKTRACE=0 # an error is a line of the table
+status=0
+cargo bench --quiet --profile dev --locked --features cuda --bench gpu -- cuda:0 2>&1 | tee -a "$table" || status=1
+echo "gpu.sh: wrote $table" >&2
+exit $status
