@@ -12,19 +12,19 @@ use serde::Deserialize;
 use std::collections::HashMap;
 
 /// One checkpoint and what Hugging Face computes with it.
-struct Golden {
+pub(super) struct Golden {
     config: &'static [u8],
     weights: &'static [u8],
     golden: &'static [u8],
 }
 
-const V1_1: Golden = Golden {
+pub(super) const V1_1: Golden = Golden {
     config: include_bytes!("../../../tests/golden/t5_v1_1/config.json"),
     weights: include_bytes!("../../../tests/golden/t5_v1_1/model.safetensors"),
     golden: include_bytes!("../../../tests/golden/t5_v1_1/golden.json"),
 };
 
-const V1_0: Golden = Golden {
+pub(super) const V1_0: Golden = Golden {
     config: include_bytes!("../../../tests/golden/t5_v1_0/config.json"),
     weights: include_bytes!("../../../tests/golden/t5_v1_0/model.safetensors"),
     golden: include_bytes!("../../../tests/golden/t5_v1_0/golden.json"),
@@ -58,7 +58,7 @@ struct Case {
 }
 
 impl Golden {
-    fn weights(&self) -> Weights {
+    pub(super) fn weights(&self) -> Weights {
         Weights::from_safetensors(Dims::from_json(self.config).unwrap(), &[self.weights]).unwrap()
     }
 
