@@ -44,4 +44,4 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 
 bench:
-	cargo bench --profile dev --locked
+	cargo bench --profile dev --locked --bench tuning

@@ -12,7 +12,7 @@ use spot::ml::error::Result;
 use spot::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use spot::ml::prompt;
 use spot::ml::random::Stream;
-use spot::ml::t5::{Dims, Engine, Weights};
+use spot::ml::t5::{Dims, Engine, Generation, Weights};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -132,7 +132,9 @@ fn parity(case: &Case, weights: &Weights, device: &str, rate: f32) -> Result<boo
         let mut engine = Engine::on(device, weights)?;
         let mut gradients: Vec<Vec<f32>> = prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
         let losses = engine.gradients(&slices(&prompts), &batch, LOSS, dropout.as_ref(), &mut gradients)?;
-        let answers = engine.greedy(&prompts[0], &batch.inputs, case.target)?;
+        let (run, streams) = (vec![0; batch.len()], []);
+        let answers =
+            engine.generate(&[&prompts[0]], &run, &batch.inputs, &streams, case.target, &Generation::Greedy)?;
         Ok((losses, gradients, answers))
     };
     let (expected_losses, expected_gradients, expected_answers) = compute("cpu")?;

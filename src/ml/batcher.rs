@@ -13,7 +13,7 @@ use super::batch::{Batch, Ragged};
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout};
 use super::t5::fast::Loss;
-use super::t5::{Engine, Weights};
+use super::t5::{Engine, Generation, LabelScore, Weights};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -103,7 +103,8 @@ struct Request {
 
 enum Ask {
     Gradients { batch: Batch, settings: CrossEntropy, dropout: Option<Dropout> },
-    Texts { inputs: Ragged, longest: usize },
+    Texts { inputs: Ragged, streams: Vec<u64>, longest: usize, generation: Generation },
+    Labels { inputs: Ragged, labels: Ragged },
 }
 
 #[derive(Default)]
@@ -114,6 +115,7 @@ struct Answer {
     /// For each example its loss, and the gradient of its prompt.
     learned: Vec<(Loss, Vec<f32>)>,
     texts: Vec<Vec<u32>>,
+    scores: Vec<Vec<LabelScore>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -209,13 +211,30 @@ impl Client {
         Ok((total, gradient))
     }
 
-    /// The most probable continuation of each input, without the closing eos; at most `longest` ids.
+    /// An answer to each input, without the closing eos; at most `longest` ids. `streams` is what samples are drawn from,
+    /// `[B]`.
+    ///
+    /// # Errors
+    /// If the device fails or cannot generate in this way.
+    pub fn generate(
+        &self,
+        prompt: &[f32],
+        inputs: Ragged,
+        streams: Vec<u64>,
+        longest: usize,
+        generation: Generation,
+    ) -> Result<Vec<Vec<u32>>> {
+        let rows: Vec<usize> = inputs.rows().map(|input| input.len() + longest).collect();
+        Ok(self.ask(prompt, Ask::Texts { inputs, streams, longest, generation }, &rows)?.texts)
+    }
+
+    /// The likelihood of every label (ids with eos) for every input, `[B][L]`.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn greedy(&self, prompt: &[f32], inputs: Ragged, longest: usize) -> Result<Vec<Vec<u32>>> {
-        let rows: Vec<usize> = inputs.rows().map(|input| input.len() + longest).collect();
-        Ok(self.ask(prompt, Ask::Texts { inputs, longest }, &rows)?.texts)
+    pub fn label_scores(&self, prompt: &[f32], inputs: Ragged, labels: Ragged) -> Result<Vec<Vec<LabelScore>>> {
+        let rows: Vec<usize> = inputs.rows().map(|input| input.len() + labels.ids().len()).collect();
+        Ok(self.ask(prompt, Ask::Labels { inputs, labels }, &rows)?.scores)
     }
 
     /// The other runs that shared a batch with this one.
@@ -229,6 +248,7 @@ impl Client {
         let answer = match &ask {
             Ask::Gradients { .. } => Answer { learned: vec![Default::default(); examples], ..Answer::default() },
             Ask::Texts { .. } => Answer { texts: vec![Vec::new(); examples], ..Answer::default() },
+            Ask::Labels { .. } => Answer { scores: vec![Vec::new(); examples], ..Answer::default() },
         };
         let answer = Mutex::new(Answer { open: examples, ..answer });
         let request = Request { ask, prompt: prompt.to_vec(), run: self.run.clone(), answer, done: Condvar::new() };
@@ -350,7 +370,11 @@ impl Ask {
                 let kind = |dropout: &Option<Dropout>| dropout.as_ref().map(|dropout| (dropout.rate, dropout.sharing));
                 settings == other && kind(dropout) == kind(other_dropout)
             }
-            (Self::Texts { longest, .. }, Self::Texts { longest: other, .. }) => longest == other,
+            (
+                Self::Texts { longest, generation, .. },
+                Self::Texts { longest: other, generation: other_generation, .. },
+            ) => longest == other && generation == other_generation,
+            (Self::Labels { labels, .. }, Self::Labels { labels: other, .. }) => labels == other,
             _ => false,
         }
     }
@@ -361,6 +385,7 @@ struct Together<'a> {
     prompts: Vec<&'a [f32]>,
     batch: Batch,
     dropout: Option<Dropout>,
+    streams: Vec<u64>,
     ask: &'a Ask,
 }
 
@@ -368,12 +393,14 @@ struct Together<'a> {
 enum Answers {
     Learned(Vec<(Loss, Vec<f32>)>),
     Texts(Vec<Vec<u32>>),
+    Scores(Vec<Vec<LabelScore>>),
 }
 
 impl<'a> Together<'a> {
     fn of(pieces: &'a [Piece]) -> Self {
         let ask = &pieces[0].request.ask;
-        let mut together = Self { prompts: Vec::new(), batch: Batch::default(), dropout: None, ask };
+        let mut together =
+            Self { prompts: Vec::new(), batch: Batch::default(), dropout: None, streams: Vec::new(), ask };
         if let Ask::Gradients { dropout: Some(dropout), .. } = ask {
             together.dropout = Some(Dropout { keys: Vec::new(), ..*dropout });
         }
@@ -388,7 +415,11 @@ impl<'a> Together<'a> {
                             all.keys.push(own.keys[i]);
                         }
                     }
-                    Ask::Texts { inputs, .. } => together.batch.push(run, inputs.row(i), &[]),
+                    Ask::Texts { inputs, streams, .. } => {
+                        together.batch.push(run, inputs.row(i), &[]);
+                        together.streams.extend(streams.get(i));
+                    }
+                    Ask::Labels { inputs, .. } => together.batch.push(run, inputs.row(i), &[]),
                 }
             }
             for other in pieces {
@@ -402,6 +433,7 @@ impl<'a> Together<'a> {
     }
 
     fn compute(&self, engine: &mut Engine<'_>) -> Result<Answers> {
+        let Batch { run, inputs, .. } = &self.batch;
         match self.ask {
             Ask::Gradients { settings, .. } => {
                 let mut d_prompts: Vec<Vec<f32>> = self.prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
@@ -409,38 +441,48 @@ impl<'a> Together<'a> {
                 let losses = engine.gradients(&self.prompts, &self.batch, *settings, dropout, &mut d_prompts)?;
                 Ok(Answers::Learned(losses.into_iter().zip(d_prompts).collect()))
             }
-            Ask::Texts { longest, .. } => {
-                let Batch { run, inputs, .. } = &self.batch;
-                Ok(Answers::Texts(engine.greedy(&self.prompts, run, inputs, *longest)?))
+            Ask::Texts { longest, generation, .. } => {
+                let texts = engine.generate(&self.prompts, run, inputs, &self.streams, *longest, generation)?;
+                Ok(Answers::Texts(texts))
+            }
+            Ask::Labels { labels, .. } => {
+                Ok(Answers::Scores(engine.label_scores(&self.prompts, run, inputs, labels)?))
             }
         }
     }
 
     /// Hands each request its part of the outcome.
     fn answer(pieces: Vec<Piece>, outcome: Result<Answers>) {
-        let (mut learned, mut texts, error) = match outcome {
-            Ok(Answers::Learned(learned)) => (learned.into_iter(), Vec::new().into_iter(), None),
-            Ok(Answers::Texts(texts)) => (Vec::new().into_iter(), texts.into_iter(), None),
-            Err(error) => (Vec::new().into_iter(), Vec::new().into_iter(), Some(error.to_string())),
+        let (mut learned, mut texts, mut scores) = (Vec::new(), Vec::new(), Vec::new());
+        let error = match outcome {
+            Ok(Answers::Learned(answers)) => Ok(learned = answers),
+            Ok(Answers::Texts(answers)) => Ok(texts = answers),
+            Ok(Answers::Scores(answers)) => Ok(scores = answers),
+            Err(error) => Err(error.to_string()),
         };
+        let mut first = 0;
         for Piece { request, examples, .. } in pieces {
             let mut answer = lock(&request.answer);
             answer.open -= examples.len();
-            if let Some(error) = &error {
+            if let Err(error) = &error {
                 answer.error = Some(Error::Lane(error.clone()));
             }
-            answer
-                .learned
-                .iter_mut()
-                .skip(examples.start)
-                .zip(learned.by_ref().take(examples.len()))
-                .for_each(|(place, learned)| *place = learned);
-            let places = answer.texts.iter_mut().skip(examples.start);
-            places.zip(texts.by_ref().take(examples.len())).for_each(|(place, text)| *place = text);
+            give(&mut answer.learned, &mut learned, &examples, first);
+            give(&mut answer.texts, &mut texts, &examples, first);
+            give(&mut answer.scores, &mut scores, &examples, first);
+            first += examples.len();
             if answer.open == 0 {
                 request.done.notify_all();
             }
         }
+    }
+}
+
+/// Moves the answers from `first` on, if there are any of this kind, to the places of `examples`.
+fn give<T: Default>(places: &mut [T], answers: &mut [T], examples: &Range<usize>, first: usize) {
+    if let Some(answers) = answers.get_mut(first..first + examples.len()) {
+        let places = places[examples.clone()].iter_mut();
+        places.zip(answers).for_each(|(place, answer)| *place = std::mem::take(answer));
     }
 }
 

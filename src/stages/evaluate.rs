@@ -4,18 +4,19 @@ use super::backbone::{self, Model};
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
 use crate::data::{Column, Dataset, Table, read_dataset};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Needs, Output, Ref, Stage};
+use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Stage};
 use crate::ml::batcher::Client;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::t5::{Beam, Generation, LabelScore, Sample};
 use crate::ml::tasks::Split;
-use crate::ml::train::predict;
+use crate::ml::train::{label_scores, predict};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Greedy decoding of a split under a prompt, and the task's metrics.
+/// Answers to a split under a prompt, and the task's metrics.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
@@ -28,6 +29,38 @@ pub struct Evaluate {
     /// Which of them. Checkpoints are chosen on `validation`, so its scores are optimistic.
     #[serde(default = "validation")]
     split: Split,
+    /// How answers are made. `greedy` by default, and so are checkpoints chosen.
+    #[serde(default, skip_serializing_if = "Decoding::is_default")]
+    decoding: Decoding,
+}
+
+/// How answers are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Decoding {
+    /// The most probable token at each step.
+    #[default]
+    Greedy,
+    /// The most probable text that a beam search finds.
+    Beam(Beam),
+    /// Tokens drawn at random.
+    Sample(Sample),
+    /// The likeliest of the task's labels.
+    Rank(Rank),
+}
+
+/// How labels are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rank {
+    /// Compare mean log-likelihoods of a token, not their sums, so that long labels are not at a disadvantage.
+    per_token: bool,
+}
+
+impl Decoding {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn validation() -> Split {
@@ -48,6 +81,15 @@ impl Stage for Evaluate {
         ]
     }
 
+    fn check(&self) -> Result<(), Issue> {
+        let checked = match &self.decoding {
+            Decoding::Greedy | Decoding::Rank(_) => Ok(()),
+            Decoding::Beam(beam) => beam.check(),
+            Decoding::Sample(sample) => sample.check(),
+        };
+        checked.map_err(|error| Issue::new("decoding", error.to_string()))
+    }
+
     fn needs(&self) -> Needs {
         Needs { shared_model: true }
     }
@@ -63,7 +105,7 @@ impl Stage for Evaluate {
         model.check_data(&dataset)?;
         let examples = dataset.examples(self.split);
         ensure!(!examples.is_empty(), "the data set of `{}` has no {} split", dataset.task.name, self.split.name());
-        let answers = answers(&model.client(cx, backbone)?, &model, prompt, &dataset, self.split)?;
+        let answers = answers(&model.client(cx, backbone)?, &model, prompt, &dataset, self.split, self.decoding)?;
         let scores = dataset.task.score(&answers, examples);
 
         let (mut names, mut values): (Vec<_>, Vec<_>) =
@@ -109,16 +151,56 @@ fn majority(dataset: &Dataset, split: Split) -> f64 {
 /// Ids beyond the longest target by which an answer may overrun before it is cut.
 const OVERRUN: usize = 4;
 
-/// Decoded answers of a split.
+/// Answers to a split as text.
 pub fn answers(
     client: &Client,
     model: &Model,
     prompt: &Prompt,
     dataset: &Dataset,
     split: Split,
+    decoding: Decoding,
 ) -> anyhow::Result<Vec<String>> {
     let inputs: Vec<&[u32]> = dataset.pairs(split).map(|(input, _)| input).collect();
+    let generation = match decoding {
+        Decoding::Greedy => Generation::Greedy,
+        Decoding::Beam(beam) => Generation::Beam(beam),
+        Decoding::Sample(sample) => Generation::Sample(sample),
+        Decoding::Rank(rank) => return likeliest(client, model, prompt, dataset, &inputs, rank),
+    };
     let longest = dataset.pairs(split).map(|(_, target)| target.len()).max().unwrap_or(1) + OVERRUN;
-    let decoded = predict(client, prompt, &inputs, longest)?;
+    let decoded = predict(client, prompt, &inputs, longest, generation)?;
     decoded.iter().map(|ids| Ok(model.tokens.decode(ids)?)).collect()
+}
+
+/// For each input the likeliest label of the task; of equally likely ones the first.
+fn likeliest(
+    client: &Client,
+    model: &Model,
+    prompt: &Prompt,
+    dataset: &Dataset,
+    inputs: &[&[u32]],
+    rank: Rank,
+) -> anyhow::Result<Vec<String>> {
+    let task = &dataset.task;
+    ensure!(
+        !task.labels.is_empty(),
+        "`decoding: rank` compares labels, but the task `{}` has none; its answers are free text",
+        task.name
+    );
+    let labels =
+        task.labels.iter().map(|label| model.tokens.encode(label, usize::MAX)).collect::<Result<Vec<_>, _>>()?;
+    let scores = label_scores(client, prompt, inputs, &labels)?;
+    let value = |score: &LabelScore| {
+        if rank.per_token { score.log_likelihood / score.tokens.max(1) as f64 } else { score.log_likelihood }
+    };
+    let best = |scores: &Vec<LabelScore>| {
+        let (mut best, mut highest) = (0, f64::NEG_INFINITY);
+        for (label, score) in scores.iter().enumerate() {
+            if value(score) > highest {
+                (best, highest) = (label, value(score));
+            }
+        }
+        task.labels[best].clone()
+    };
+    Ok(scores.iter().map(best).collect())
 }

@@ -2,6 +2,7 @@
 
 use super::backbone::{self, Model};
 use super::checkpoint::{Checkpoint, replace};
+use super::evaluate::{Decoding, answers};
 use super::pace::Pace;
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::data::{Column, Dataset, Table, events, read_dataset};
@@ -439,7 +440,8 @@ impl Run<'_> {
         let score = match dataset.examples(Split::Validation) {
             [] => None,
             _ => {
-                let answers = super::evaluate::answers(self.tuner.model(), model, &prompt, dataset, Split::Validation)?;
+                let answers =
+                    answers(self.tuner.model(), model, &prompt, dataset, Split::Validation, Decoding::Greedy)?;
                 Some(dataset.task.score(&answers, dataset.examples(Split::Validation)).score)
             }
         };

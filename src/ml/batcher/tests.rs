@@ -4,7 +4,7 @@ use super::*;
 use crate::ml::kernels::{Key, Sharing};
 use crate::ml::random::Stream;
 use crate::ml::t5::fast::{self, Gradients};
-use crate::ml::t5::{Dims, Precision};
+use crate::ml::t5::{Dims, Precision, Sample};
 
 const SETTINGS: CrossEntropy = CrossEntropy { z_loss: 1e-3, label_smoothing: 0.0 };
 
@@ -90,7 +90,10 @@ fn texts_do_not_depend_on_companions() {
     let batcher = batcher(&weights, 2, usize::MAX);
     let ask = |i: usize, run: &Run| {
         let longest = [7, 20][i % 2];
-        batcher.client(&i.to_string()).greedy(&run.prompt, run.batch.inputs.clone(), longest).unwrap()
+        batcher
+            .client(&i.to_string())
+            .generate(&run.prompt, run.batch.inputs.clone(), Vec::new(), longest, Generation::Greedy)
+            .unwrap()
     };
     let ask = &ask;
     let found: Vec<_> = std::thread::scope(|scope| {
@@ -105,10 +108,40 @@ fn texts_do_not_depend_on_companions() {
 }
 
 #[test]
+fn label_scores_and_samples_do_not_depend_on_companions() {
+    let weights = weights();
+    let runs = runs(&weights);
+    let labels: Ragged = [vec![5, 1], vec![7, 8, 1]].into_iter().collect();
+    let sample = Generation::Sample(Sample { seed: 3, ..Sample::default() });
+    let batcher = batcher(&weights, 2, usize::MAX);
+    let ask = |run: &Run, first: u64| {
+        let client = batcher.client("asks");
+        let (inputs, streams) = (&run.batch.inputs, (0..run.batch.len() as u64).map(|i| first + i).collect());
+        let scores = client.label_scores(&run.prompt, inputs.clone(), labels.clone()).unwrap();
+        (scores, client.generate(&run.prompt, inputs.clone(), streams, 9, sample).unwrap())
+    };
+    let ask = &ask;
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..).zip(&runs).map(|(i, run)| scope.spawn(move || ask(run, 100 * i))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for ((i, run), found) in (0..).zip(&runs).zip(found) {
+        let (of, inputs) = (vec![0; run.batch.len()], &run.batch.inputs);
+        let mut engine = fast::Engine::new(&weights);
+        let scores = engine.label_scores(&[&run.prompt], &of, inputs, &labels);
+        let streams: Vec<u64> = (0..run.batch.len() as u64).map(|n| 100 * i + n).collect();
+        let texts = engine.generate(&[&run.prompt], &of, inputs, &streams, 9, &sample).unwrap();
+        assert!(found == (scores, texts), "run {i}");
+    }
+}
+
+#[test]
 fn a_request_without_examples_is_answered() {
     let weights = weights();
     let client = batcher(&weights, 1, usize::MAX);
-    assert!(client.client("empty").greedy(&[], Ragged::default(), 5).unwrap().is_empty());
+    assert!(
+        client.client("empty").generate(&[], Ragged::default(), Vec::new(), 5, Generation::Greedy).unwrap().is_empty()
+    );
 }
 
 #[test]

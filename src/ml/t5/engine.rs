@@ -1,8 +1,9 @@
 //! The two engines behind one face: hand-written kernels on the CPU, candle's operations on any other device.
 
-use super::Weights;
+use super::decode::LIKELIHOOD;
 use super::fast::{self, Gradients, Loss};
 use super::reference::Reference;
+use super::{Generation, LabelScore, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::error::{Error, Result};
 use crate::ml::kernels::{CrossEntropy, Dropout};
@@ -52,17 +53,39 @@ impl<'w> Engine<'w> {
         }
     }
 
-    /// The most probable continuation of each example, without the closing eos; at most `longest` ids.
-    pub fn greedy(
+    /// An answer to each example, as [`fast::Engine::generate`] gives it; beam search and sampling are on the CPU only.
+    pub fn generate(
         &mut self,
         prompts: &[&[f32]],
         run: &[usize],
         inputs: &Ragged,
+        streams: &[u64],
         longest: usize,
+        generation: &Generation,
     ) -> Result<Vec<Vec<u32>>> {
+        let refused = |found: &str| {
+            let expected = "`greedy` on any device but `cpu`".to_owned();
+            Err(Error::Setting { field: "decoding", found: found.to_owned(), expected })
+        };
+        match (self, generation) {
+            (Self::Fast(engine), _) => engine.generate(prompts, run, inputs, streams, longest, generation),
+            (Self::Candle(reference), Generation::Greedy) => reference.greedy(prompts, run, inputs, longest),
+            (Self::Candle(_), Generation::Beam(_)) => refused("beam"),
+            (Self::Candle(_), Generation::Sample(_)) => refused("sample"),
+        }
+    }
+
+    /// The likelihood of every label for every example, `[B][L]`, as [`fast::Engine::label_scores`] gives it.
+    pub fn label_scores(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        labels: &Ragged,
+    ) -> Result<Vec<Vec<LabelScore>>> {
         match self {
-            Self::Fast(engine) => Ok(engine.greedy(prompts, run, inputs, longest)),
-            Self::Candle(reference) => reference.greedy(prompts, run, inputs, longest),
+            Self::Fast(engine) => Ok(engine.label_scores(prompts, run, inputs, labels)),
+            Self::Candle(reference) => reference.label_scores(prompts, run, inputs, labels),
         }
     }
 
@@ -111,6 +134,28 @@ impl Reference {
             }
         }
         Ok(answers)
+    }
+
+    /// Every label of an example as an example of its own.
+    fn label_scores(
+        &self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        labels: &Ragged,
+    ) -> Result<Vec<Vec<LabelScore>>> {
+        let prompts = prompts.iter().map(|prompt| self.prompt(prompt)).collect::<Result<Vec<_>>>()?;
+        let mut scores = Vec::with_capacity(run.len());
+        for (run, input) in run.iter().zip(inputs.rows()) {
+            let mut batch = Batch::default();
+            labels.rows().enumerate().for_each(|(label, ids)| batch.push(label, input, ids));
+            let own = vec![prompts[*run].clone(); labels.len()];
+            let (losses, tokens) = self.loss(&own, &batch, LIKELIHOOD, None)?;
+            let losses = losses.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let pairs = losses.into_iter().zip(tokens);
+            scores.push(pairs.map(|(loss, tokens)| LabelScore { log_likelihood: -loss, tokens }).collect());
+        }
+        Ok(scores)
     }
 
     fn prompt(&self, values: &[f32]) -> Result<Tensor> {

@@ -2,7 +2,7 @@
 
 use super::fast::{Engine, Gradients};
 use super::reference::Reference;
-use super::{Config, Dims, Precision, Weights};
+use super::{Config, Dims, Generation, Precision, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::kernels::CrossEntropy;
 use candle_core::{DType, Device, Tensor};
@@ -12,19 +12,19 @@ use serde::Deserialize;
 use std::collections::HashMap;
 
 /// One checkpoint and what Hugging Face computes with it.
-struct Golden {
+pub(super) struct Golden {
     config: &'static [u8],
     weights: &'static [u8],
     golden: &'static [u8],
 }
 
-const V1_1: Golden = Golden {
+pub(super) const V1_1: Golden = Golden {
     config: include_bytes!("../../../tests/golden/t5_v1_1/config.json"),
     weights: include_bytes!("../../../tests/golden/t5_v1_1/model.safetensors"),
     golden: include_bytes!("../../../tests/golden/t5_v1_1/golden.json"),
 };
 
-const V1_0: Golden = Golden {
+pub(super) const V1_0: Golden = Golden {
     config: include_bytes!("../../../tests/golden/t5_v1_0/config.json"),
     weights: include_bytes!("../../../tests/golden/t5_v1_0/model.safetensors"),
     golden: include_bytes!("../../../tests/golden/t5_v1_0/golden.json"),
@@ -58,7 +58,7 @@ struct Case {
 }
 
 impl Golden {
-    fn weights(&self) -> Weights {
+    pub(super) fn weights(&self) -> Weights {
         Weights::from_safetensors(Dims::from_json(self.config).unwrap(), &[self.weights], Precision::F32).unwrap()
     }
 
@@ -217,7 +217,9 @@ fn greedy_decoding_agrees(golden: &Golden) {
     for device in ["cpu", "candle"] {
         let mut engine = super::Engine::on(device, &weights).unwrap();
         for case in expected.cases() {
-            let found = engine.greedy(&[&case.prompt], &vec![0; inputs.len()], &inputs, LONGEST).unwrap();
+            let found = engine
+                .generate(&[&case.prompt], &vec![0; inputs.len()], &inputs, &[], LONGEST, &Generation::Greedy)
+                .unwrap();
             for (found, theirs) in found.iter().zip(&case.greedy) {
                 let theirs: Vec<u32> = theirs[1..].iter().copied().take_while(|id| *id != weights.dims.eos).collect();
                 assert_eq!(*found, theirs, "{device}");

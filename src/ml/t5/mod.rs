@@ -3,7 +3,10 @@
 //! Shapes use one alphabet: B batch, T text length, P prompt length, E embedding width, V vocabulary, R runs;
 //! and inside the model H heads, D width of a head, I = H·D, F feed-forward width.
 
+mod beam;
 mod decode;
+#[cfg(test)]
+mod decode_tests;
 mod dims;
 mod engine;
 pub mod fast;
@@ -12,15 +15,21 @@ mod golden;
 mod layout;
 mod memory;
 pub mod position;
+mod rank;
 pub mod reference;
+mod sample;
 mod site;
 #[cfg(test)]
 mod tests;
 mod weights;
 
+pub use beam::{Beam, Hypothesis};
 pub use candle_transformers::models::t5::Config;
+pub use decode::Generation;
 pub use dims::Dims;
 pub use engine::Engine;
 pub use layout::{Layout, Place, Slot};
 pub use memory::Rows;
+pub use rank::LabelScore;
+pub use sample::Sample;
 pub use weights::{Precision, Weights};

@@ -1,0 +1,92 @@
+//! Sampling, through candle-transformers' `LogitsProcessor`.
+
+use super::fast::Engine;
+use crate::ml::batch::Ragged;
+use crate::ml::error::{Error, Result};
+use crate::ml::random::Stream;
+use candle_core::{Device, Tensor};
+use candle_transformers::generation::{LogitsProcessor, Sampling};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How tokens are drawn; the defaults leave the model's probabilities as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// Logits are divided by it; at 0 the most probable token is taken.
+    pub temperature: f64,
+    /// Draw from so many of the most probable tokens only.
+    pub top_k: Option<usize>,
+    /// Draw from the fewest most probable tokens only that have this probability together. It is taken after the
+    /// temperature; with `top_k` the probabilities are still those among all tokens.
+    pub top_p: f64,
+    /// Seed of the random streams.
+    pub seed: u64,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, top_p: 1.0, seed: 0 }
+    }
+}
+
+/// Below it probabilities are 0 and 1 (as in `LogitsProcessor::new`).
+const COLDEST: f64 = 1e-7;
+
+impl Sample {
+    /// Checks the ranges.
+    pub fn check(&self) -> Result<()> {
+        let wrong =
+            |field, found: String, expected: &str| Err(Error::Setting { field, found, expected: expected.to_owned() });
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return wrong("temperature", self.temperature.to_string(), "at least 0");
+        }
+        if self.top_k == Some(0) {
+            return wrong("top_k", "0".to_owned(), "at least 1");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return wrong("top_p", self.top_p.to_string(), "above 0, at most 1");
+        }
+        Ok(())
+    }
+
+    fn sampling(&self) -> Sampling {
+        let Self { temperature, top_k, top_p: p, .. } = *self;
+        match top_k {
+            _ if temperature < COLDEST => Sampling::ArgMax,
+            Some(1) => Sampling::ArgMax,
+            Some(k) if p < 1.0 => Sampling::TopKThenTopP { k, p, temperature },
+            Some(k) => Sampling::TopK { k, temperature },
+            None if p < 1.0 => Sampling::TopP { p, temperature },
+            None => Sampling::All { temperature },
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// An answer to each example with tokens drawn at random, without the closing eos; at most `longest` ids.
+    ///
+    /// An example draws from a stream of its own, named by the seed and its number in `streams`, `[B]`. So an answer does
+    /// not depend on what else is in the batch, if the number does not, such as the example's place in a data set. The
+    /// numbers are those of rand's `StdRng`, which another version of it may change.
+    ///
+    /// # Panics
+    /// If there are fewer streams than examples.
+    pub fn sample(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        streams: &[u64],
+        longest: usize,
+        settings: Sample,
+    ) -> Result<Vec<Vec<u32>>> {
+        settings.check()?;
+        let seed = |stream: &u64| Stream::new(settings.seed, &format!("sample {stream}")).bits();
+        let mut processors: Vec<LogitsProcessor> =
+            streams.iter().map(|stream| LogitsProcessor::from_sampling(seed(stream), settings.sampling())).collect();
+        self.token_by_token(prompts, run, inputs, longest, |example, logits| {
+            Ok(processors[example].sample(&Tensor::from_slice(logits, logits.len(), &Device::Cpu)?)?)
+        })
+    }
+}
