@@ -6,6 +6,9 @@
 //! - `step [CASE] [STEPS]`: median time of a step;
 //! - `rows FOLDER COUNT`: ids of real rows of MNLI, SST-2 and RTE, as JSON (FOLDER: GLUE's files and `t5-tokenizer`);
 //! - `epoch FILE`: time of one pass over such rows, batches of 32 at their natural lengths;
+//! - `memory`: predicted memory of the published sizes, an example of 512 tokens;
+//! - `peak CASE PRECISION MIB`: memory of one step with so much for activations;
+//! - `precision FILE`: loss of real rows with weights in f32 and in bf16;
 //! - `together CASE RUNS STEPS`: runs in common batches, and one after another.
 //!
 //! Every answer is a line of JSON. Weights are random; threads: RAYON_NUM_THREADS, else all.
@@ -16,7 +19,7 @@ use spot::ml::batcher::{self, Batcher};
 use spot::ml::kernels::Matmul;
 use spot::ml::prompt;
 use spot::ml::random::Stream;
-use spot::ml::t5::{Dims, Weights};
+use spot::ml::t5::{Dims, Precision, Rows, Weights};
 use spot::ml::tasks::{self, Reading, Split};
 use spot::ml::tokens::Tokens;
 use spot::ml::train::{Settings, Tuner};
@@ -54,16 +57,28 @@ fn dims(vocab: usize, width: usize, heads: usize, head_width: usize, ff: usize, 
     }
 }
 
+/// T5 v1.1 by its published sizes.
+fn v1_1(name: &str) -> Option<Dims> {
+    Some(match name {
+        "small" => dims(32_128, 512, 6, 64, 1024, (8, 8)),
+        "base" => dims(32_128, 768, 12, 64, 2048, (12, 12)),
+        "large" => dims(32_128, 1024, 16, 64, 2816, (24, 24)),
+        "xl" => dims(32_128, 2048, 32, 64, 5120, (24, 24)),
+        "xxl" => dims(32_128, 4096, 64, 64, 10_240, (24, 24)),
+        _ => return None,
+    })
+}
+
 fn case(name: &str) -> Result<Case, String> {
     let nano = dims(4096, 128, 4, 32, 256, (3, 2));
-    let small = dims(32_128, 512, 6, 64, 1024, (8, 8));
-    let base = dims(32_128, 768, 12, 64, 2048, (12, 12));
     match name {
         "nano" => Ok(Case { name: "nano", dims: nano, prompt: 16, batch: 32, input: 24, target: 2 }),
-        "small" => Ok(Case { name: "small", dims: small, prompt: 100, batch: 16, input: 128, target: 8 }),
-        "small4" => Ok(Case { name: "small4", dims: small, prompt: 100, batch: 4, input: 128, target: 8 }),
-        "base" => Ok(Case { name: "base", dims: base, prompt: 100, batch: 8, input: 128, target: 8 }),
-        other => Err(format!("no case `{other}`; there are nano, small, small4 and base")),
+        "small4" => Ok(Case { name: "small4", batch: 4, ..case("small")? }),
+        _ => {
+            let dims = v1_1(name).ok_or_else(|| format!("no case `{name}`; there are nano, small4, small to xxl"))?;
+            let name = ["small", "base", "large", "xl", "xxl"].into_iter().find(|known| *known == name);
+            Ok(Case { name: name.unwrap_or_default(), dims, prompt: 100, batch: 16, input: 128, target: 8 })
+        }
     }
 }
 
@@ -81,8 +96,19 @@ impl Case {
         (0..count).map(|_| Row { input: ids(self.input), target: ids(self.target) }).collect()
     }
 
-    fn weights(&self) -> Arc<Weights> {
-        Arc::new(Weights::random(self.dims.clone(), &mut Stream::new(0, "weights")))
+    /// Random weights, from few random numbers.
+    fn weights(&self, precision: Precision) -> Result<Arc<Weights>, Box<dyn Error>> {
+        let mut stream = Stream::new(0, "weights");
+        let some: Vec<f32> = (0..1 << 16).map(|_| stream.normal() as f32).collect();
+        let weights = Weights::fill(self.dims.clone(), precision, |slot, out| {
+            let deviation = (*slot.shape.last().unwrap_or(&1) as f32).powf(-0.5);
+            let from = stream.below(some.len());
+            let values =
+                some.iter().cycle().skip(from).map(|x| if slot.shape.len() == 1 { 1.0 } else { x * deviation });
+            out.iter_mut().zip(values).for_each(|(out, x)| *out = x);
+            Ok(())
+        })?;
+        Ok(Arc::new(weights))
     }
 
     /// Of the matrix products of a step: forward, and backward to the inputs.
@@ -107,8 +133,8 @@ fn threads() -> usize {
     rayon::current_num_threads()
 }
 
-fn serve(weights: &Arc<Weights>) -> Result<Batcher, Box<dyn Error>> {
-    let settings = batcher::Settings { device: "cpu".to_owned(), threads: threads(), memory: usize::MAX };
+fn serve(weights: &Arc<Weights>, memory: usize) -> Result<Batcher, Box<dyn Error>> {
+    let settings = batcher::Settings { device: "cpu".to_owned(), threads: threads(), memory };
     Ok(Batcher::start(weights, &settings)?)
 }
 
@@ -174,8 +200,8 @@ fn ceiling() {
 }
 
 fn step(case: &Case, steps: usize) -> Result<(), Box<dyn Error>> {
-    let (weights, rows) = (case.weights(), case.rows(case.batch, 1));
-    let batcher = serve(&weights)?;
+    let (weights, rows) = (case.weights(Precision::F32)?, case.rows(case.batch, 1));
+    let batcher = serve(&weights, usize::MAX)?;
     let mut tuner = tuner(&batcher, &weights, &rows, case, 0)?;
     // The first step fills the buffers.
     tuner.step()?;
@@ -214,8 +240,8 @@ fn rows(folder: &str, count: usize) -> Result<(), Box<dyn Error>> {
 fn epoch(file: &str) -> Result<(), Box<dyn Error>> {
     let rows: Vec<Row> = serde_json::from_slice(&std::fs::read(file)?)?;
     let case = Case { batch: 32, ..case("small")? };
-    let weights = case.weights();
-    let batcher = serve(&weights)?;
+    let weights = case.weights(Precision::F32)?;
+    let batcher = serve(&weights, usize::MAX)?;
     let mut tuner = tuner(&batcher, &weights, &rows, &case, 0)?;
     tuner.step()?;
     let steps = rows.len() / case.batch;
@@ -228,9 +254,54 @@ fn epoch(file: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// One step in so much memory for activations; what it needed, and what the sizes predict.
+fn peak_of(case: &Case, precision: Precision, memory: usize) -> Result<(), Box<dyn Error>> {
+    let (weights, rows) = (case.weights(precision)?, case.rows(case.batch, 1));
+    let before = peak();
+    let batcher = serve(&weights, memory)?;
+    let mut tuner = tuner(&batcher, &weights, &rows, case, 0)?;
+    let start = Instant::now();
+    let loss = tuner.step()?.loss.mean();
+    let line = json!({"case": case.name, "precision": precision, "seconds": start.elapsed().as_secs_f64(), "loss": loss,
+        "weights_mib": case.dims.weight_bytes(precision) >> 20, "activations_mib": memory >> 20,
+        "loaded_mib": before, "peak_mib": peak()});
+    println!("{line}");
+    Ok(())
+}
+
+/// Predicted MiB of weights, and of activations of one example with and without computing them twice.
+fn memory() -> Result<(), Box<dyn Error>> {
+    for name in ["small", "base", "large", "xl", "xxl"] {
+        let case = case(name)?;
+        let rows = Rows { examples: 1, encoder: case.prompt + 512, decoder: case.target };
+        let activations = |recompute| case.dims.activation_bytes(rows, recompute, true) >> 20;
+        let weights = |precision| case.dims.weight_bytes(precision) >> 20;
+        let line = json!({"case": name, "weights_f32": weights(Precision::F32), "weights_bf16": weights(Precision::Bf16),
+            "example": activations(false), "example_recomputed": activations(true)});
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Mean loss of real rows with weights in f32 and in bf16.
+fn precision(file: &str) -> Result<(), Box<dyn Error>> {
+    let rows: Vec<Row> = serde_json::from_slice(&std::fs::read(file)?)?;
+    let case = case("small")?;
+    let wide = case.weights(Precision::F32)?;
+    let mut losses = Vec::new();
+    for weights in [wide.clone(), Arc::new(wide.to_bf16())] {
+        let batcher = serve(&weights, usize::MAX)?;
+        let case = Case { batch: rows.len(), ..self::case("small")? };
+        losses.push(tuner(&batcher, &wide, &rows, &case, 0)?.step()?.loss.mean());
+    }
+    let difference = losses[1] / losses[0] - 1.0;
+    println!("{}", json!({"f32": losses[0], "bf16": losses[1], "relative_difference": difference, "rows": rows.len()}));
+    Ok(())
+}
+
 fn together(case: &Case, runs: u64, steps: usize) -> Result<(), Box<dyn Error>> {
-    let weights = case.weights();
-    let batcher = serve(&weights)?;
+    let weights = case.weights(Precision::F32)?;
+    let batcher = serve(&weights, usize::MAX)?;
     let rows: Vec<Vec<Row>> = (0..runs).map(|seed| case.rows(case.batch * steps, seed)).collect();
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -278,6 +349,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["step", name, steps] => step(&case(name)?, steps.parse()?),
         ["rows", folder, count] => rows(folder, count.parse()?),
         ["epoch", file] => epoch(file),
+        ["memory"] => memory(),
+        ["peak", name, "f32", mebibytes] => peak_of(&case(name)?, Precision::F32, mebibytes.parse::<usize>()? << 20),
+        ["peak", name, "bf16", mebibytes] => peak_of(&case(name)?, Precision::Bf16, mebibytes.parse::<usize>()? << 20),
+        ["precision", file] => precision(file),
         ["together", name, runs, steps] => together(&case(name)?, runs.parse()?, steps.parse()?),
         _ => Err("unknown arguments; see the top of benches/tuning.rs".into()),
     }

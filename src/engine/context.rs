@@ -1,6 +1,7 @@
 //! What a running job sees: its inputs, its outputs, its scratch folder, progress; never the store, the clock, the
 //! environment or the network.
 
+use super::content::Content;
 use super::digest::Digest;
 use super::entry::{Entry, Part, Record};
 use super::stage::{Kind, Output};
@@ -152,20 +153,37 @@ impl Artifact {
         }
     }
 
-    /// The bytes of a part (see [`Cx::attach`]), checked against its digest.
+    /// As [`bytes`](Self::bytes), mapped into memory.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    pub fn map(&self) -> anyhow::Result<Content> {
+        match &self.origin {
+            Origin::Blob { store, name, .. } => store.map(&self.digest, name),
+            Origin::File { path } => {
+                let content = Content::of(path)?;
+                if Digest::of(&content) != self.digest {
+                    return Err(ChangedInput(path.to_path_buf()).into());
+                }
+                Ok(content)
+            }
+        }
+    }
+
+    /// The content of a part (see [`Cx::attach`]), mapped into memory and checked against its digest.
     ///
     /// # Errors
     /// If there is no such part, or it cannot be read or is damaged.
-    pub fn part(&self, digest: &Digest) -> anyhow::Result<Vec<u8>> {
+    pub fn part(&self, digest: &Digest) -> anyhow::Result<Content> {
         let Origin::Blob { store, name, parts, .. } = &self.origin else {
             bail!("`{}` is a file and has no parts", self.origin());
         };
         let part = parts.iter().find(|part| part.digest == *digest);
         let part = part.with_context(|| format!("`{name}` has no part `{}`", digest.short()))?;
-        let Some(path) = &part.external else { return store.read(digest, name) };
+        let Some(path) = &part.external else { return store.map(digest, name) };
         let damage = |what| Damage::External { path: path.clone(), artifact: name.to_string(), what };
-        match fs_err::read(path) {
-            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
+        match Content::of(path) {
+            Ok(content) if Digest::of(&content) == *digest => Ok(content),
             Ok(_) => Err(damage("changed").into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(damage("missing").into()),
             Err(error) => Err(error.into()),

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod catalog;
+pub mod content;
 pub mod context;
 pub mod digest;
 mod draft;

@@ -12,11 +12,13 @@
 //!   files.json             digests of files by their stat data
 //! ```
 
+use super::content::Content;
 use super::digest::{Digest, Key};
 use super::entry::Entry;
 use super::files::{self, Files};
 use std::fs::TryLockError;
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,8 +212,25 @@ impl Store {
     /// # Errors
     /// [`Damage`] if it is missing or corrupt.
     pub fn read(&self, digest: &Digest, artifact: &str) -> anyhow::Result<Vec<u8>> {
+        self.checked(digest, artifact, |path| fs_err::read(path))
+    }
+
+    /// As [`read`](Self::read), without a copy.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn map(&self, digest: &Digest, artifact: &str) -> anyhow::Result<Content> {
+        self.checked(digest, artifact, Content::of)
+    }
+
+    fn checked<B: Deref<Target = [u8]>>(
+        &self,
+        digest: &Digest,
+        artifact: &str,
+        open: impl FnOnce(&Path) -> io::Result<B>,
+    ) -> anyhow::Result<B> {
         let artifact = artifact.to_owned();
-        match fs_err::read(self.blob_path(digest)) {
+        match open(&self.blob_path(digest)) {
             Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
             Ok(_) => Err(Damage::Corrupt { digest: *digest, artifact }.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

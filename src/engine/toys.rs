@@ -33,7 +33,8 @@ pub(super) struct Concat {
 fn log(path: &Path, line: &str) {
     if path != Path::new("") {
         let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{line}").unwrap();
+        // In one write: jobs side by side have one log.
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 }
 

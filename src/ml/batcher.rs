@@ -13,7 +13,7 @@ use super::batch::{Batch, Ragged};
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout};
 use super::t5::fast::Loss;
-use super::t5::{Engine, Generation, LabelScore, Weights};
+use super::t5::{Dims, Engine, Generation, LabelScore, Rows, Weights};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -67,8 +67,8 @@ struct Shared {
     news: Condvar,
     lanes: usize,
     memory: usize,
-    /// E.
-    width: usize,
+    /// Sizes of the model.
+    dims: Dims,
 }
 
 struct Queue {
@@ -79,7 +79,7 @@ struct Queue {
     asking: usize,
     /// How long the last batch took.
     last: Duration,
-    /// Rows that a lane takes at most; follows from what a row was found to need.
+    /// Rows that a lane takes at most; follows from what the longest example so far needs.
     rows: usize,
     /// Activations are computed again rather than kept, since too few rows would fit.
     recompute: bool,
@@ -139,8 +139,8 @@ impl Batcher {
             rows,
             recompute: false,
         };
-        let (memory, width) = (settings.memory, weights.dims.width);
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), news: Condvar::new(), lanes, memory, width });
+        let (memory, dims) = (settings.memory, weights.dims.clone());
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), news: Condvar::new(), lanes, memory, dims });
         let (ready, started) = mpsc::channel();
         let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
         for lane in 0..lanes {
@@ -199,8 +199,8 @@ impl Client {
         settings: CrossEntropy,
         dropout: Option<Dropout>,
     ) -> Result<(Loss, Vec<f32>)> {
-        let rows = batch.inputs.rows().zip(batch.targets.rows()).map(|(input, target)| input.len() + target.len());
-        let rows: Vec<usize> = rows.collect();
+        let rows = batch.inputs.rows().zip(batch.targets.rows()).map(|(input, target)| (input.len(), target.len()));
+        let rows: Vec<(usize, usize)> = rows.collect();
         let answer = self.ask(prompt, Ask::Gradients { batch, settings, dropout }, &rows)?;
         let (mut total, mut gradient) = (Loss::default(), vec![0.0; prompt.len()]);
         for (loss, d_prompt) in answer.learned {
@@ -224,7 +224,7 @@ impl Client {
         longest: usize,
         generation: Generation,
     ) -> Result<Vec<Vec<u32>>> {
-        let rows: Vec<usize> = inputs.rows().map(|input| input.len() + longest).collect();
+        let rows: Vec<(usize, usize)> = inputs.rows().map(|input| (input.len(), longest)).collect();
         Ok(self.ask(prompt, Ask::Texts { inputs, streams, longest, generation }, &rows)?.texts)
     }
 
@@ -233,7 +233,7 @@ impl Client {
     /// # Errors
     /// If the device fails.
     pub fn label_scores(&self, prompt: &[f32], inputs: Ragged, labels: Ragged) -> Result<Vec<Vec<LabelScore>>> {
-        let rows: Vec<usize> = inputs.rows().map(|input| input.len() + labels.ids().len()).collect();
+        let rows: Vec<(usize, usize)> = inputs.rows().map(|input| (input.len(), labels.ids().len())).collect();
         Ok(self.ask(prompt, Ask::Labels { inputs, labels }, &rows)?.scores)
     }
 
@@ -242,8 +242,8 @@ impl Client {
         lock(&self.run.companions).iter().map(|name| name.to_string()).collect()
     }
 
-    /// Hands a request of so many `rows` an example to the lanes and waits for the answer.
-    fn ask(&self, prompt: &[f32], ask: Ask, rows: &[usize]) -> Result<Answer> {
+    /// Hands a request to the lanes and waits for the answer. `rows`: those of each example's text and of its targets.
+    fn ask(&self, prompt: &[f32], ask: Ask, rows: &[(usize, usize)]) -> Result<Answer> {
         let examples = rows.len();
         let answer = match &ask {
             Ask::Gradients { .. } => Answer { learned: vec![Default::default(); examples], ..Answer::default() },
@@ -268,16 +268,19 @@ impl Client {
 
 impl Shared {
     /// Cuts a request into pieces of about equal size, one for each lane if they are not too small.
-    fn submit(&self, request: &Arc<Request>, rows: &[usize]) {
-        let prompt = request.prompt.len() / self.width;
-        let total: usize = rows.iter().map(|rows| rows + prompt).sum();
+    fn submit(&self, request: &Arc<Request>, rows: &[(usize, usize)]) {
+        let prompt = request.prompt.len() / self.dims.width;
+        let total: usize = rows.iter().map(|(text, targets)| prompt + text + targets).sum();
         let mut queue = lock(&self.queue);
         queue.asking += 1;
+        if let Some((text, targets)) = rows.iter().max_by_key(|(text, targets)| text + targets) {
+            self.fit(&mut queue, Rows { examples: 1, encoder: prompt + text, decoder: *targets });
+        }
         let pieces = total.div_ceil(queue.rows).max(self.lanes.min(total / FEWEST_ROWS)).max(1);
         let wanted = total.div_ceil(pieces);
         let (mut start, mut size) = (0, 0);
-        for (i, own) in rows.iter().enumerate() {
-            size += own + prompt;
+        for (i, (text, targets)) in rows.iter().enumerate() {
+            size += prompt + text + targets;
             if size >= wanted || i + 1 == rows.len() {
                 queue.pieces.push_back(Piece { request: request.clone(), examples: start..i + 1, rows: size });
                 (start, size) = (i + 1, 0);
@@ -285,6 +288,16 @@ impl Shared {
         }
         drop(queue);
         self.news.notify_all();
+    }
+
+    /// Adapts what a lane takes to an example of this length: fewer rows, or activations that are computed twice.
+    fn fit(&self, queue: &mut Queue, one: Rows) {
+        let fitting = |recompute| {
+            let bytes = self.dims.activation_bytes(one, recompute, true) / (one.encoder + one.decoder).max(1);
+            self.memory / self.lanes / bytes.max(1)
+        };
+        queue.recompute |= fitting(false) < FEWEST_ROWS;
+        queue.rows = queue.rows.min(fitting(queue.recompute)).max(1);
     }
 
     /// The life of a lane.
@@ -299,7 +312,7 @@ impl Shared {
                 Err(error) => Ok(Err(Error::Lane(format!("failed to start a thread: {error}")))),
             };
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Lane(format!("panicked: {}", message(&*panic)))));
-            self.learn(&engine, &pieces, start.elapsed());
+            lock(&self.queue).last = start.elapsed();
             Together::answer(pieces, outcome);
         }
     }
@@ -341,20 +354,6 @@ impl Shared {
                 return None;
             }
             queue = self.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Notes what a batch took, and adapts the rows of the next ones to the memory that this one's needed.
-    fn learn(&self, engine: &Engine<'_>, pieces: &[Piece], time: Duration) {
-        let mut queue = lock(&self.queue);
-        queue.last = time;
-        let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
-        let Some(bytes) = engine.bytes() else { return };
-        let fitting = (self.memory / self.lanes) / (bytes / rows.max(1)).max(1);
-        if fitting < FEWEST_ROWS && !queue.recompute {
-            queue.recompute = true;
-        } else {
-            queue.rows = queue.rows.min(fitting.max(1));
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::ml::t5::{Dims, Precision, Weights};
 use crate::ml::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// A frozen T5.
@@ -20,6 +22,25 @@ use std::sync::Arc;
 pub struct Backbone {
     /// Where the model comes from.
     from: From,
+    /// How its weights are kept in memory: `f32`, or `bf16` in half of it, which rounds weights of other precision.
+    #[serde(default, deserialize_with = "precision", skip_serializing_if = "is_single")]
+    precision: Precision,
+}
+
+fn precision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Precision, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        "f16" => Err(D::Error::custom(
+            "`f16` is refused: activations of T5 exceed its largest number, 65,504, and become infinite; take `bf16`",
+        )),
+        other => Err(D::Error::custom(format!("unknown precision `{other}`, expected `f32` or `bf16`"))),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_single(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 /// Where a model comes from.
@@ -62,6 +83,9 @@ pub struct Parts {
     pub tokenizer: Digest,
     /// Safetensors files, in the order of their names.
     pub weights: Vec<Digest>,
+    /// How they are kept in memory.
+    #[serde(default, skip_serializing_if = "is_single")]
+    pub precision: Precision,
 }
 
 impl Parts {
@@ -91,8 +115,9 @@ impl Stage for Backbone {
                 config: cx.attach("backbone", "config.json", Nano::CONFIG)?,
                 tokenizer: cx.attach("backbone", "tokenizer.json", Nano::TOKENIZER)?,
                 weights: vec![cx.attach("backbone", "model.safetensors", Nano::WEIGHTS)?],
+                precision: self.precision,
             },
-            From::Path(path) => from_folder(cx, path)?,
+            From::Path(path) => from_folder(cx, path, self.precision)?,
         };
         cx.write("backbone", &parts.to_bytes())
     }
@@ -101,7 +126,7 @@ impl Stage for Backbone {
 /// Role of the files of a folder.
 const FOLDER: &str = "from.path";
 
-fn from_folder(cx: &mut Cx<'_>, path: &str) -> anyhow::Result<Parts> {
+fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Result<Parts> {
     let files: Vec<(String, Artifact)> =
         cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
     let find = |name: &str| {
@@ -111,15 +136,16 @@ fn from_folder(cx: &mut Cx<'_>, path: &str) -> anyhow::Result<Parts> {
     let weights: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).cloned().collect();
     ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
     let contents =
-        weights.iter().map(|(name, file)| file.bytes().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
-    Model::new(&config.bytes()?, &tokenizer.bytes()?, &contents).with_context(|| format!("model in `{path}`"))?;
+        weights.iter().map(|(name, file)| file.map().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
+    Model::new(&config.bytes()?, &tokenizer.bytes()?, &contents, precision)
+        .with_context(|| format!("model in `{path}`"))?;
     let config = cx.attach("backbone", "config.json", &config.bytes()?)?;
     let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer.bytes()?)?;
     let weights = weights
         .iter()
         .map(|(name, file)| cx.attach_input("backbone", name, file))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Parts { config, tokenizer, weights })
+    Ok(Parts { config, tokenizer, weights, precision })
 }
 
 fn missing(path: &str, name: &str) -> String {
@@ -155,7 +181,12 @@ pub struct Model {
 
 impl Model {
     /// Reads and checks configuration, tokenizer and weights.
-    pub fn new(config: &[u8], tokenizer: &[u8], weights: &[Vec<u8>]) -> anyhow::Result<Self> {
+    pub fn new(
+        config: &[u8],
+        tokenizer: &[u8],
+        weights: &[impl Deref<Target = [u8]>],
+        precision: Precision,
+    ) -> anyhow::Result<Self> {
         let dims = Dims::from_json(config).context("`config.json`")?;
         let tokens = Tokens::from_json(tokenizer, dims.eos).context("`tokenizer.json`")?;
         if tokens.size() > dims.vocab {
@@ -165,8 +196,8 @@ impl Model {
                 dims.vocab
             );
         }
-        let files: Vec<&[u8]> = weights.iter().map(Vec::as_slice).collect();
-        let weights = Arc::new(Weights::from_safetensors(dims, &files, Precision::F32)?);
+        let files: Vec<&[u8]> = weights.iter().map(|file| &**file).collect();
+        let weights = Arc::new(Weights::from_safetensors(dims, &files, precision)?);
         Ok(Self { weights, tokens, tokenizer: Digest::of(tokenizer) })
     }
 
@@ -200,7 +231,7 @@ impl Model {
         cx.shared(&artifact.digest, || {
             let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
             let weights = parts.weights.iter().map(|part| artifact.part(part)).collect::<anyhow::Result<Vec<_>>>()?;
-            Self::new(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights)
+            Self::new(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights, parts.precision)
         })
     }
 }

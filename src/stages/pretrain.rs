@@ -151,6 +151,7 @@ impl Stage for Pretrain {
             config: cx.attach("backbone", "config.json", rounded.dims.to_json().as_bytes())?,
             tokenizer: cx.attach("backbone", "tokenizer.json", &tokenizer)?,
             weights: vec![cx.attach("backbone", "model.safetensors", &bytes)?],
+            precision: Precision::F32,
         };
         cx.write("backbone", &parts.to_bytes())?;
         cx.write("curve", &curve.to_parquet()?)?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 use std::thread::yield_now;
+use std::time::Instant;
 
 /// Overwrites a read-only file of the store.
 fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -104,6 +105,70 @@ fn a_run_that_was_killed_goes_on_and_ends_with_the_bytes_of_an_uninterrupted_one
     shell.spot("run smoke").ok();
     assert_eq!(shell.blobs(), Shell::finished().blobs());
     shell.spot("audit smoke").ok();
+}
+
+/// Four tunings that take a second or two, with dropout, evaluations and kept prompts.
+const TUNINGS: &str = r#"
+version: 1
+name: tunings
+stages:
+  backbone: {kind: backbone, from: {builtin: nano}}
+  data:
+    kind: ingest
+    matrix: {task: [w_sum, w_mood]}
+    backbone: backbone
+    from: {builtin: "${task}"}
+    rows: {train: 40, validation: 8}
+  tuned:
+    kind: tune
+    matrix: {task: [w_sum, w_mood], seed: [0, 1]}
+    backbone: backbone
+    data: data[${task}]
+    length: 8
+    seed: ${seed}
+    training: {steps: 100, batch_size: 6, evaluate_every: 10, dropout: 0.1}
+    keep_at: [35]
+"#;
+
+/// How often [`a_tuning_killed_at_any_time_goes_on_bit_for_bit`] kills; `SPOT_KILLS=20` for more.
+fn kills() -> u32 {
+    std::env::var("SPOT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+#[test]
+fn a_tuning_killed_at_any_time_goes_on_bit_for_bit() {
+    let fresh = || Shell::new().write("pipelines/tunings.yaml", TUNINGS);
+    let whole = fresh();
+    let start = Instant::now();
+    whole.spot("run tunings --threads 1 --together 1").ok();
+    let (time, expected) = (start.elapsed(), whole.blobs());
+    let mut resumed = 0;
+    for round in 0..kills() {
+        // Alone and together, on one thread and on two, before and after the kill.
+        let how = |n: u32| format!("--threads {} --together {}", 1 + n % 2, [1, 4][n as usize / 2 % 2]);
+        let shell = fresh();
+        let mut child = shell.spot(&format!("run tunings {}", how(round))).start();
+        // Any time of the run: the clock's low digits are as good as dice.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        std::thread::sleep(time.mul_f64(f64::from(now.subsec_micros() % 1000) / 1000.0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        resumed += usize::from(shell.path("cache/v1/partial").exists() && count(&shell.path("cache/v1/partial")) > 0);
+        shell.spot(&format!("run tunings {}", how(round + 1 + round / 4))).ok();
+        assert!(shell.blobs() == expected, "round {round}: {} then {}", how(round), how(round + 1 + round / 4));
+        shell.spot("audit tunings").ok();
+    }
+    println!("{resumed} of {} runs were killed in the middle of a tuning", kills());
+}
+
+#[test]
+fn tunings_run_in_common_batches_and_say_so() {
+    let shell = Shell::new().write("pipelines/tunings.yaml", TUNINGS);
+    shell.spot("run tunings --jobs 1 --together 4").ok();
+    let entry = std::fs::read_to_string(shell.behind("tunings", "tuned[w_sum,0]", "entry.json")).unwrap();
+    let companions =
+        entry.split("\"companions\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+    assert!(companions.contains("tuned["), "no companions in {entry}");
 }
 
 /// Files below a folder.

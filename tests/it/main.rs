@@ -5,6 +5,7 @@ mod bad_input;
 mod edits;
 mod formats;
 mod integrity;
+mod models;
 mod run;
 mod shell;
 mod tidy;

@@ -59,7 +59,7 @@ fn gradients_do_not_depend_on_companions_lanes_or_memory() {
     let weights = weights();
     let runs = runs(&weights);
     let expected: Vec<_> = runs.iter().map(|run| alone(&weights, run)).collect();
-    for (threads, memory) in [(1, usize::MAX), (2, usize::MAX), (3, usize::MAX), (2, 4 << 20), (2, 1)] {
+    for (threads, memory) in [(1, usize::MAX), (2, usize::MAX), (3, usize::MAX), (2, 8 << 20), (2, 1)] {
         let batcher = batcher(&weights, threads, memory);
         let mut companions = 0;
         for _ in 0..3 {
@@ -78,7 +78,8 @@ fn gradients_do_not_depend_on_companions_lanes_or_memory() {
         }
         assert!(memory == 1 || companions > 0, "no two runs ever shared a batch");
         let queue = lock(&batcher.shared.queue);
-        assert_eq!(queue.recompute, memory < usize::MAX, "{memory} bytes");
+        assert_eq!(queue.recompute, memory == 1, "{memory} bytes");
+        assert_eq!(queue.rows < ROWS, memory < usize::MAX, "{memory} bytes");
         assert!(queue.pieces.is_empty());
     }
 }

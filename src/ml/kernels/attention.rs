@@ -61,7 +61,9 @@ impl Probabilities {
             at += heads * span.queries * span.keys;
         }
         if self.values.len() < at {
-            self.values.resize(at, 0.0);
+            // As for every buffer that keeps nothing: given up, not grown.
+            self.values = Vec::new();
+            self.values = vec![0.0; at];
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::decode::LIKELIHOOD;
 use super::fast::{self, Gradients, Loss};
 use super::reference::Reference;
-use super::{Generation, LabelScore, Weights};
+use super::{Generation, LabelScore, Precision, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::error::{Error, Result};
 use crate::ml::kernels::{CrossEntropy, Dropout};
@@ -23,7 +23,11 @@ impl<'w> Engine<'w> {
     /// # Errors
     /// If this program or this machine has no such device.
     pub fn on(device: &str, weights: &'w Weights) -> Result<Self> {
-        let candle = |device: Device| Ok(Self::Candle(Reference::new(weights, DType::F32, &device)?));
+        let dtype = match weights.precision() {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        };
+        let candle = |device: Device| Ok(Self::Candle(Reference::new(weights, dtype, &device)?));
         match device.strip_prefix("cuda:") {
             _ if device == "cpu" => Ok(Self::Fast(Box::new(fast::Engine::new(weights)))),
             _ if device == "candle" => candle(Device::Cpu),
@@ -93,14 +97,6 @@ impl<'w> Engine<'w> {
     pub fn recompute(&mut self, recompute: bool) {
         if let Self::Fast(engine) = self {
             engine.recompute(recompute);
-        }
-    }
-
-    /// Bytes of the buffers, where they are known.
-    pub fn bytes(&self) -> Option<usize> {
-        match self {
-            Self::Fast(engine) => Some(engine.bytes()),
-            Self::Candle(_) => None,
         }
     }
 }

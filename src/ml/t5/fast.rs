@@ -96,9 +96,12 @@ impl Space {
 /// Logits in memory at one time.
 pub(super) const LOGITS: usize = 1 << 22;
 
+/// `len` numbers of a buffer, whatever they are. One that is too short is given up before a longer one is made, of that
+/// length and no more: a growing vector would copy, and take up to three times the memory.
 fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
-        buffer.resize(len, 0.0);
+        *buffer = Vec::new();
+        *buffer = vec![0.0; len];
     }
     &mut buffer[..len]
 }
