@@ -34,7 +34,7 @@ pub struct Settings {
     pub memory: usize,
 }
 
-/// Rows that a lane takes at most on a CPU: more need more memory and are not faster.
+/// Rows that a lane takes at most on a CPU: a matrix that is laid out once should serve many, but activations need memory.
 const ROWS: usize = 2048;
 /// Rows that a lane takes at most on a GPU, which needs many to be busy.
 const DEVICE_ROWS: usize = 32 * 1024;
@@ -239,7 +239,7 @@ impl Client {
 
     /// The other runs that shared a batch with this one.
     pub fn companions(&self) -> Vec<String> {
-        lock(&self.run.companions).iter().map(|name| name.to_string()).collect()
+        lock(&self.run.companions).iter().map(ToString::to_string).collect()
     }
 
     /// Hands a request to the lanes and waits for the answer. `rows`: those of each example's text and of its targets.
@@ -306,9 +306,10 @@ impl Shared {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
         while let Some((pieces, recompute)) = self.take() {
             engine.recompute(recompute);
-            let (start, batch) = (Instant::now(), Together::of(&pieces));
+            let start = Instant::now();
+            let mut compute = || Together::of(&pieces).compute(&mut engine);
             let outcome = match &pool {
-                Ok(pool) => catch_unwind(AssertUnwindSafe(|| pool.install(|| batch.compute(&mut engine)))),
+                Ok(pool) => catch_unwind(AssertUnwindSafe(|| pool.install(&mut compute))),
                 Err(error) => Ok(Err(Error::Lane(format!("failed to start a thread: {error}")))),
             };
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Lane(format!("panicked: {}", message(&*panic)))));
@@ -453,17 +454,18 @@ impl<'a> Together<'a> {
     /// Hands each request its part of the outcome.
     fn answer(pieces: Vec<Piece>, outcome: Result<Answers>) {
         let (mut learned, mut texts, mut scores) = (Vec::new(), Vec::new(), Vec::new());
-        let error = match outcome {
-            Ok(Answers::Learned(answers)) => Ok(learned = answers),
-            Ok(Answers::Texts(answers)) => Ok(texts = answers),
-            Ok(Answers::Scores(answers)) => Ok(scores = answers),
-            Err(error) => Err(error.to_string()),
-        };
+        let mut failure = None;
+        match outcome {
+            Ok(Answers::Learned(answers)) => learned = answers,
+            Ok(Answers::Texts(answers)) => texts = answers,
+            Ok(Answers::Scores(answers)) => scores = answers,
+            Err(error) => failure = Some(error.to_string()),
+        }
         let mut first = 0;
         for Piece { request, examples, .. } in pieces {
             let mut answer = lock(&request.answer);
             answer.open -= examples.len();
-            if let Err(error) = &error {
+            if let Some(error) = &failure {
                 answer.error = Some(Error::Lane(error.clone()));
             }
             give(&mut answer.learned, &mut learned, &examples, first);

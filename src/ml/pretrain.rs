@@ -205,12 +205,12 @@ impl<'a> Pretrainer<'a> {
     }
 
     /// Goes on where a run was after `step` updates.
-    pub fn restore(&mut self, step: u64, weights: Vec<f32>, moments: Vec<Vec<f32>>) -> Result<()> {
+    pub fn restore(&mut self, step: u64, weights: &[f32], moments: Vec<Vec<f32>>) -> Result<()> {
         if weights.len() != self.weights.layout.len() {
             return Err(Error::Checkpoint("the weights have another size".to_owned()));
         }
         self.optimizer.restore(step, moments)?;
-        self.weights.data_mut().copy_from_slice(&weights);
+        self.weights.data_mut().copy_from_slice(weights);
         self.step = step;
         Ok(())
     }

@@ -200,7 +200,7 @@ impl Pretrain {
         if let Some(mut saved) = Checkpoint::load(cx)? {
             curve = saved.word("curve")?;
             let (weights, moments) = (saved.take("weights"), saved.take_moments());
-            pretrainer.restore(saved.step, weights, moments)?;
+            pretrainer.restore(saved.step, &weights, moments)?;
         }
         let mut sum = Losses::default();
         while pretrainer.steps_done() < self.training.steps {

@@ -186,7 +186,7 @@ fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: boo
             add,
             parallel: true,
         };
-        row_by_row(product, y, x, block);
+        row_by_row(&product, y, x, block);
     });
 }
 
@@ -207,7 +207,7 @@ pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs:
             add: add || first > 0,
             parallel: true,
         };
-        row_by_row(product, d_x, d_y, block);
+        row_by_row(&product, d_x, d_y, block);
     });
 }
 
@@ -215,7 +215,7 @@ pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs:
 ///
 /// `gemm` has kernels of their own, which add up in another order, for one row and for up to 256 results, and cuts sums
 /// of more than 512 terms at other places if the result is at most 64 by 64. Rows of zeros lead past these cases.
-fn row_by_row(product: Matmul, out: &mut [f32], left: &[f32], right: &[f32]) {
+fn row_by_row(product: &Matmul, out: &mut [f32], left: &[f32], right: &[f32]) {
     let (rows, columns, shared) = product.size;
     let enough = if shared > 512 && columns <= 64 { 65 } else { (256 / columns.max(1) + 1).max(2) };
     if rows == 0 || rows >= enough {
@@ -229,7 +229,7 @@ fn row_by_row(product: Matmul, out: &mut [f32], left: &[f32], right: &[f32]) {
         more_left[row * shared..][..shared].copy_from_slice(&left[from..from + shared]);
         more_out[row * columns..][..columns].copy_from_slice(&out[to..to + columns]);
     }
-    let padded = Matmul { size: (enough, columns, shared), left: (0, shared, 1), out: (0, columns), ..product };
+    let padded = Matmul { size: (enough, columns, shared), left: (0, shared, 1), out: (0, columns), ..*product };
     padded.run(&mut more_out, &more_left, right);
     for row in 0..rows {
         let to = out_at + row * out_row;
