@@ -73,9 +73,11 @@ fn case(name: &str) -> Result<Case, String> {
     let nano = dims(4096, 128, 4, 32, 256, (3, 2));
     match name {
         "nano" => Ok(Case { name: "nano", dims: nano, prompt: 16, batch: 32, input: 24, target: 2 }),
+        "nano4" => Ok(Case { name: "nano4", batch: 4, ..case("nano")? }),
         "small4" => Ok(Case { name: "small4", batch: 4, ..case("small")? }),
         _ => {
-            let dims = v1_1(name).ok_or_else(|| format!("no case `{name}`; there are nano, small4, small to xxl"))?;
+            let dims =
+                v1_1(name).ok_or_else(|| format!("no case `{name}`; there are nano, nano4, small4, small to xxl"))?;
             let name = ["small", "base", "large", "xl", "xxl"].into_iter().find(|known| *known == name);
             Ok(Case { name: name.unwrap_or_default(), dims, prompt: 100, batch: 16, input: 128, target: 8 })
         }

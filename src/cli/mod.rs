@@ -1,10 +1,12 @@
 //! The command line: one file a command. Parsing does nothing but validate; a command turns what was typed into calls of the
 //! engine and what comes back into text or JSON.
 
+mod analyse;
 mod audit;
 mod explain;
 mod graph;
 mod pipeline;
+mod rank;
 mod report;
 mod run;
 mod schema;
@@ -47,6 +49,10 @@ enum Command {
     Show(show::Show),
     /// Print the newest report of a pipeline
     Report(report::Report),
+    /// Rank the prompts of a folder by similarity
+    Rank(rank::Rank),
+    /// Say what a matrix of transfer scores says
+    Analyse(analyse::Analyse),
     /// Print the JSON Schema of manifests
     Schema,
 }
@@ -96,6 +102,8 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Audit(audit) => audit.execute(kinds),
         Command::Show(show) => show.execute(),
         Command::Report(report) => report.execute(kinds),
+        Command::Rank(rank) => rank.execute(),
+        Command::Analyse(analyse) => analyse.execute(),
         Command::Schema => schema::execute(kinds),
     }
 }

@@ -267,23 +267,29 @@ impl Client {
 }
 
 impl Shared {
-    /// Cuts a request into pieces of about equal size, one for each lane if they are not too small.
+    /// Cuts a request into pieces of about equal size.
     fn submit(&self, request: &Arc<Request>, rows: &[(usize, usize)]) {
         let prompt = request.prompt.len() / self.dims.width;
-        let total: usize = rows.iter().map(|(text, targets)| prompt + text + targets).sum();
+        let sizes: Vec<usize> = rows.iter().map(|(text, targets)| prompt + text + targets).collect();
+        let total: usize = sizes.iter().sum();
         let mut queue = lock(&self.queue);
         queue.asking += 1;
         if let Some((text, targets)) = rows.iter().max_by_key(|(text, targets)| text + targets) {
             self.fit(&mut queue, Rows { examples: 1, encoder: prompt + text, decoder: *targets });
         }
-        let pieces = total.div_ceil(queue.rows).max(self.lanes.min(total / FEWEST_ROWS)).max(1);
-        let wanted = total.div_ceil(pieces);
-        let (mut start, mut size) = (0, 0);
-        for (i, (text, targets)) in rows.iter().enumerate() {
-            size += prompt + text + targets;
-            if size >= wanted || i + 1 == rows.len() {
-                queue.pieces.push_back(Piece { request: request.clone(), examples: start..i + 1, rows: size });
-                (start, size) = (i + 1, 0);
+        // As many for each lane, so that all are done at one time.
+        let lanes = self.lanes.min(total / FEWEST_ROWS).max(1);
+        let pieces = lanes * total.div_ceil(lanes * queue.rows).max(1);
+        let (mut start, mut done, mut before, mut cut) = (0, 0, 0, 1);
+        for (i, size) in sizes.iter().enumerate() {
+            done += size;
+            // The cut that is nearest to the share, rather this example's end than the next one's.
+            let next = sizes.get(i + 1).map_or(0, |next| next / 2);
+            if i + 1 == sizes.len() || done + next >= cut * total / pieces {
+                let piece = Piece { request: request.clone(), examples: start..i + 1, rows: done - before };
+                queue.pieces.push_back(piece);
+                (start, before) = (i + 1, done);
+                cut = (cut + 1).min(pieces);
             }
         }
         drop(queue);

@@ -309,3 +309,86 @@ fn put_back<T: Default>(order: &[usize], answers: Vec<T>) -> Vec<T> {
     }
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::batcher::{self, Batcher};
+    use crate::ml::t5::{Dims, Weights};
+    use std::sync::Arc;
+
+    fn batcher() -> (Batcher, usize) {
+        let dims = Dims::from_json(include_bytes!("../../tests/golden/t5_v1_1/config.json")).unwrap();
+        let width = dims.width;
+        let weights = Arc::new(Weights::random(dims, &mut Stream::new(0, "weights")));
+        let settings = batcher::Settings { device: "cpu".to_owned(), threads: 1, memory: usize::MAX };
+        (Batcher::start(&weights, &settings).unwrap(), width)
+    }
+
+    /// Texts of 1 to 40 ids.
+    fn rows() -> Vec<(Vec<u32>, Vec<u32>)> {
+        let mut stream = Stream::new(1, "rows");
+        (0..203).map(|i| (vec![2 + i % 30; 1 + stream.below(40)], vec![3, 1])).collect()
+    }
+
+    fn tuner<'d>(batcher: &Batcher, width: usize, rows: &'d [(Vec<u32>, Vec<u32>)], settings: Settings) -> Tuner<'d> {
+        let train = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
+        let prompt = Prompt { values: vec![0.1; 2 * width], width };
+        Tuner::new(batcher.client("test"), train, settings, prompt, 7).unwrap()
+    }
+
+    /// Ids beyond the shortest text of each batch that padding would add, over an epoch.
+    fn padding(tuner: &mut Tuner<'_>, steps: u64) -> usize {
+        let mut padding = 0;
+        for step in 0..steps {
+            tuner.step = step;
+            let batch = tuner.batch();
+            let lengths: Vec<usize> = batch.inputs.rows().map(<[u32]>::len).collect();
+            let longest = lengths.iter().max().unwrap();
+            padding += lengths.iter().map(|length| longest - length).sum::<usize>();
+        }
+        padding
+    }
+
+    #[test]
+    fn every_epoch_has_every_example_once_whatever_the_window() {
+        let ((batcher, width), rows) = (batcher(), rows());
+        for length_window in [1, 3, 1000] {
+            let settings = Settings { batch_size: 8, length_window, ..Settings::default() };
+            let tuner = tuner(&batcher, width, &rows, settings);
+            for epoch in 0..3 {
+                let mut order = tuner.order(epoch);
+                assert_eq!(order, tuner.order(epoch), "another order at another time");
+                assert_ne!(order, tuner.order(epoch + 1));
+                order.sort_unstable();
+                assert_eq!(order, (0..rows.len()).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_window_saves_padding() {
+        let ((batcher, width), rows) = (batcher(), rows());
+        let [plain, some, all] = [1, 8, 1000].map(|length_window| {
+            let settings = Settings { batch_size: 8, length_window, ..Settings::default() };
+            padding(&mut tuner(&batcher, width, &rows, settings), 25)
+        });
+        assert!(some * 2 < plain && all <= some, "{plain}, in windows of 8 batches {some}, of all {all}");
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_stops_the_tuning_and_leaves_the_prompt() {
+        let ((batcher, width), rows) = (batcher(), rows());
+        let settings = Settings { batch_size: 4, learning_rate: 1e300, ..Settings::default() };
+        let mut tuner = tuner(&batcher, width, &rows, settings);
+        let (error, before) = loop {
+            let before = tuner.prompt().clone();
+            match tuner.step() {
+                Ok(_) => assert!(tuner.steps_done() < 5, "a learning rate of 1e300 did no harm"),
+                Err(error) => break (error, before),
+            }
+        };
+        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        assert_eq!(*tuner.prompt(), before);
+    }
+}

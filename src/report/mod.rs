@@ -1,6 +1,8 @@
 //! Results as tables: for a terminal, as Markdown, as JSON.
 
 mod grid;
+pub mod similarities;
+pub mod transfer;
 
 use grid::Grid;
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! End-to-end tests: the real `spot` in temporary folders.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod analyse;
 mod bad_input;
 mod edits;
 mod formats;

@@ -2,6 +2,8 @@
 
 use super::shell::Shell;
 use spot::data::Table;
+use spot::ml::prompt::Prompt;
+use spot::ml::prompt_file::PromptFile;
 
 /// One tuning, evaluated in `decoding`, on a model in `precision`.
 fn pipeline(precision: &str, decoding: &str) -> String {
@@ -64,4 +66,68 @@ fn beams_and_samples_are_ways_to_answer() {
     }
     let refused = shell("f32", "{beam: {width: 0}}").spot("run one").exits_with(2);
     refused.complains("`width` is 0, expected 1 to 256");
+}
+
+#[test]
+fn a_tuning_that_diverges_says_where_and_keeps_its_best_prompt() {
+    let text = pipeline("f32", "greedy").replace("evaluate_every: 2", "evaluate_every: 2, learning_rate: 1.0e+300");
+    let shell = Shell::new().write("pipelines/one.yaml", text);
+    let done = shell.spot("run one").exits_with(1);
+    done.complains("at step ")
+        .complains("learning rate 1")
+        .complains("try a smaller learning rate")
+        .complains("is kept as `");
+    let partial = std::fs::read_dir(shell.path("cache/v1/partial")).unwrap().next().unwrap().unwrap().path();
+    let kept = PromptFile::from_bytes(&std::fs::read(partial.join("best.safetensors")).unwrap()).unwrap();
+    assert_eq!(kept.prompt("prompt").unwrap().length(), 4);
+}
+
+#[test]
+fn memory_is_a_number_with_a_unit() {
+    let shell = shell("f32", "greedy");
+    shell.spot("run one --memory 64MiB --threads 2").ok();
+    shell.spot("run one --memory 64").exits_with(2).complains("`GiB` or `MiB`");
+    shell.spot("run one --memory 99999999999999999GiB").exits_with(2);
+}
+
+#[test]
+fn prompts_of_a_folder_are_ranked_without_a_manifest() {
+    let npy = |values: &[f32; 4]| {
+        let header = format!("{:117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }");
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes());
+        [b"\x93NUMPY\x01\x00v\x00".as_slice(), header.as_bytes()].concat().into_iter().chain(bytes).collect::<Vec<u8>>()
+    };
+    let file = |name: &str, values: &[f32]| {
+        let prompt = Prompt { values: values.to_vec(), width: 2 };
+        PromptFile { prompts: [(name.to_owned(), prompt)].into(), ..PromptFile::default() }.to_bytes()
+    };
+    // Means of rows: (1, 0), (1, 1), (0, 1); of PEFT's rows the third and fourth are never used.
+    let shell = Shell::new()
+        .write("prompts/east.npy", npy(&[1.0, 0.0, 1.0, 0.0]))
+        .write("prompts/northeast.safetensors", file("prompt", &[2.0, 0.0, 0.0, 2.0]))
+        .write(
+            "prompts/north/adapter_model.safetensors",
+            file("prompt_embeddings", &[0.0, 1.0, 0.0, 1.0, 9.0, 0.0, 9.0, 0.0]),
+        )
+        .write("prompts/north/adapter_config.json", r#"{"num_virtual_tokens": 2}"#)
+        .write("prompts/README.md", "no prompt");
+    let found = shell.spot("rank prompts --target north --format json").ok().json();
+    assert_eq!([&found["ranking"][0]["source"], &found["ranking"][1]["source"]], ["northeast", "east"]);
+    assert!((found["ranking"][0]["similarity"].as_f64().unwrap() - 0.5f64.sqrt()).abs() < 1e-7);
+    assert_eq!(found["ranking"][1]["similarity"], 0.0);
+    let per_token = shell.spot("rank prompts --metric per-token --format json").ok().json();
+    assert_eq!(per_token["prompts"], serde_json::json!(["east", "north", "northeast"]));
+    assert_eq!(per_token["similarity"][2][2], 0.5);
+    shell.spot("rank prompts").ok().prints("northeast").prints("0.7071");
+    shell.spot("rank prompts --format markdown").ok().prints("| north |");
+
+    shell.spot("rank prompts --target south").exits_with(2).complains("there are east, north, northeast");
+    shell.spot("rank nowhere").exits_with(2).complains("nowhere");
+    let shell = shell.write("prompts/wide.safetensors", file("prompt", &[1.0, 0.0]).as_slice());
+    let mut wide = PromptFile::from_bytes(&std::fs::read(shell.path("prompts/wide.safetensors")).unwrap()).unwrap();
+    wide.prompts.insert("prompt".to_owned(), Prompt { values: vec![1.0; 3], width: 3 });
+    let shell = shell.write("prompts/wide.safetensors", wide.to_bytes());
+    shell.spot("rank prompts").exits_with(2).complains("`east` and `wide`").complains("one backbone");
+    let shell = shell.write("prompts/wide.safetensors", "junk");
+    shell.spot("rank prompts").exits_with(2).complains("wide.safetensors: ");
 }

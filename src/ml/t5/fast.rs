@@ -53,18 +53,17 @@ pub struct Engine<'w> {
 struct Space {
     encoder: Tape,
     decoder: Tape,
-    /// Inputs of the encoder, `[N, E]`, and of the decoder, `[M, E]`.
+    /// Input of the encoder, `[N, E]`; after its forward pass the gradient of its output.
     x: Vec<f32>,
+    /// Input of the decoder, `[M, E]`; after its forward pass the gradient of its output.
     y: Vec<f32>,
     /// Output of the encoder, `[N, E]`.
     memory: Vec<f32>,
-    d_memory: Vec<f32>,
     /// Cross-attention keys and values of all decoder layers, `[N, 2I·layers]`.
     cross: Vec<f32>,
     d_cross: Vec<f32>,
     /// Output of the decoder, `[M, E]`.
     decoded: Vec<f32>,
-    d_decoded: Vec<f32>,
     logits: Vec<f32>,
     losses: Vec<f32>,
     scratch: Scratch,
@@ -72,22 +71,8 @@ struct Space {
 
 impl Space {
     fn bytes(&self) -> usize {
-        let Self {
-            encoder,
-            decoder,
-            x,
-            y,
-            memory,
-            d_memory,
-            cross,
-            d_cross,
-            decoded,
-            d_decoded,
-            logits,
-            losses,
-            scratch,
-        } = self;
-        let own = [x, y, memory, d_memory, cross, d_cross, decoded, d_decoded, logits, losses];
+        let Self { encoder, decoder, x, y, memory, cross, d_cross, decoded, logits, losses, scratch } = self;
+        let own = [x, y, memory, cross, d_cross, decoded, logits, losses];
         let floats: usize = own.iter().map(|buffer| buffer.capacity()).sum();
         floats * size_of::<f32>() + encoder.bytes() + decoder.bytes() + scratch.bytes()
     }
@@ -242,7 +227,7 @@ impl<'w> Engine<'w> {
         let (width, vocab) = (dims.width, dims.vocab);
         let head = self.weights.at(&layout.head);
         let targets = batch.targets.ids();
-        let Space { decoded, d_decoded, logits, losses, .. } = &mut self.space;
+        let Space { decoded, y: d_decoded, logits, losses, .. } = &mut self.space;
         let losses = room(losses, targets.len());
         let d_decoded = room(d_decoded, targets.len() * width);
         let rows = (LOGITS / vocab).max(1);
@@ -281,7 +266,8 @@ impl<'w> Engine<'w> {
         let starts = encoder_starts(prompts, &batch.run, &batch.inputs, width);
         let rows = starts[batch.len()];
         let cross_width = 2 * dims.inner() * dims.decoder_layers;
-        let Space { encoder, decoder, memory, d_memory, cross, d_cross, d_decoded, scratch, .. } = &mut self.space;
+        let Space { encoder, decoder, memory, x: d_memory, cross, d_cross, y: d_decoded, scratch, .. } =
+            &mut self.space;
         let d_decoded = &mut d_decoded[..batch.targets.ids().len() * width];
         if dims.tied {
             scale(d_decoded, width);

@@ -42,7 +42,7 @@ impl Dims {
         let scratch = widest * (2 * e + f + f.max(i) + 4 * i)
             + if dropout { 2 * widest * e } else { 0 }
             + if recompute { widest * e } else { 0 };
-        let ends = n * (3 * e + 4 * i * self.decoder_layers) + m * (3 * e + 1);
+        let ends = n * (2 * e + 4 * i * self.decoder_layers) + m * (2 * e + 1);
         let logits = m.min((LOGITS / self.vocab).max(1)) * self.vocab;
         (stacks + scratch + ends + logits) * size_of::<f32>()
     }

@@ -1,0 +1,138 @@
+//! `spot rank`: how alike the prompts of a folder are, whoever tuned them.
+
+use super::JSON_VERSION;
+use crate::error::{Exit, Usage};
+use crate::ml::prompt::Prompt;
+use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::similarity::Similarity;
+use crate::report::similarities;
+use crate::ui;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `spot rank`.
+#[derive(Args)]
+pub(super) struct Rank {
+    /// Folder of prompts: `NAME.safetensors`, `NAME.npy`, and folders `NAME` that PEFT saved
+    folder: PathBuf,
+    /// Rank the others by their similarity to this one
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Cosine of the mean rows, or mean cosine over all pairs of rows
+    #[arg(long, value_enum, default_value = "average-tokens")]
+    metric: Metric,
+    /// Which form
+    #[arg(long, value_enum, default_value = "text")]
+    format: Form,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Metric {
+    AverageTokens,
+    PerToken,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    Text,
+    Markdown,
+    Json,
+}
+
+impl Rank {
+    pub(super) fn execute(&self) -> anyhow::Result<Exit> {
+        let prompts = prompts(&self.folder)?;
+        let metric = match self.metric {
+            Metric::AverageTokens => Similarity::AverageTokens,
+            Metric::PerToken => Similarity::PerToken,
+        };
+        let names: Vec<&str> = prompts.iter().map(|(name, _)| name.as_str()).collect();
+        let similarity = |(a_name, a): &(String, Prompt), (b_name, b): &(String, Prompt)| {
+            metric.of(a, b).map_err(|error| Usage(format!("`{a_name}` and `{b_name}`: {error}")))
+        };
+        let Some(target) = &self.target else {
+            let row = |a| prompts.iter().map(|b| similarity(a, b)).collect::<Result<Vec<f64>, _>>();
+            let matrix = prompts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+            let json = json!({"version": JSON_VERSION, "metric": metric, "prompts": names, "similarity": matrix});
+            return self.print(&similarities::matrix(&names, &matrix), &json);
+        };
+        let known = prompts.iter().find(|(name, _)| name == target);
+        let known = known.ok_or_else(|| {
+            Usage(format!("no prompt `{target}` in `{}`; there are {}", self.folder.display(), names.join(", ")))
+        })?;
+        let others = prompts.iter().filter(|(name, _)| name != target);
+        let mut ranking =
+            others.map(|other| Ok((other.0.as_str(), similarity(known, other)?))).collect::<Result<Vec<_>, Usage>>()?;
+        ranking.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let json = ranking.iter().map(|(name, similarity)| json!({"source": name, "similarity": similarity}));
+        let json =
+            json!({"version": JSON_VERSION, "metric": metric, "target": target, "ranking": json.collect::<Vec<_>>()});
+        self.print(&similarities::ranking(&ranking), &json)
+    }
+
+    fn print(&self, table: &similarities::Table, json: &serde_json::Value) -> anyhow::Result<Exit> {
+        match self.format {
+            Form::Text => ui::print(&table.to_text())?,
+            Form::Markdown => ui::print(&table.to_markdown())?,
+            Form::Json => ui::print_json(json)?,
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// The prompts of a folder by name, in the order of their names.
+fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
+    let items = fs_err::read_dir(folder).map_err(|error| Usage(error.to_string()))?;
+    let mut paths = items.map(|item| Ok(item?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
+    paths.sort();
+    let mut prompts = Vec::new();
+    for path in paths {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let adapter = path.join("adapter_model.safetensors");
+        let found = match path.extension().and_then(|extension| extension.to_str()) {
+            _ if adapter.is_file() => vec![(name, peft(&adapter)?)],
+            Some("npy") => vec![(name, read(&path, prompt_file::read_npy)?)],
+            Some("safetensors") => named(&name, read(&path, PromptFile::from_bytes)?),
+            _ => continue,
+        };
+        prompts.extend(found);
+    }
+    if prompts.is_empty() {
+        let expected = "expected `NAME.safetensors`, `NAME.npy` or folders with `adapter_model.safetensors`";
+        return Err(Usage(format!("no prompt in `{}`; {expected}", folder.display())).into());
+    }
+    Ok(prompts)
+}
+
+fn read<T>(path: &Path, of: impl FnOnce(&[u8]) -> crate::ml::error::Result<T>) -> anyhow::Result<T> {
+    of(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+}
+
+/// The only prompt of a file has the name of the file; several have their own after it.
+fn named(name: &str, file: PromptFile) -> Vec<(String, Prompt)> {
+    let single = file.prompts.len() == 1;
+    let name = |tensor: String| if single { name.to_owned() } else { format!("{name}:{tensor}") };
+    file.prompts.into_iter().map(|(tensor, prompt)| (name(tensor), prompt)).collect()
+}
+
+/// A prompt that PEFT saved. For an encoder-decoder it saves twice the rows of which it uses the first half, as its
+/// `adapter_config.json` says (`num_virtual_tokens`; `get_prompt` in `peft_model.py`).
+fn peft(adapter: &Path) -> anyhow::Result<Prompt> {
+    let file = read(adapter, PromptFile::from_bytes)?;
+    let mut prompt = match file.prompts.get("prompt_embeddings") {
+        Some(prompt) => prompt.clone(),
+        None => return Err(Usage(format!("{}: no tensor `prompt_embeddings`", adapter.display())).into()),
+    };
+    let config = adapter.with_file_name("adapter_config.json");
+    if config.is_file() {
+        let value: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(&config)?).with_context(|| config.display().to_string())?;
+        if let Some(rows) = value["num_virtual_tokens"].as_u64() {
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX).clamp(1, prompt.length());
+            prompt.values.truncate(rows * prompt.width);
+        }
+    }
+    Ok(prompt)
+}

@@ -1,0 +1,198 @@
+//! What a matrix of transfer scores says, whoever made it: the numbers of SPoT's section 2 and 3 and its tables 6 and 7.
+
+use super::grid::Grid;
+use crate::ml::statistics::{Correlation, mean, pearson, relative_error_reduction, spearman};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Scores in 0..=100 of targets: without transfer, and begun from the prompt of each source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Names of the targets.
+    pub targets: Vec<String>,
+    /// Without transfer, one for each target.
+    pub baseline: Vec<f64>,
+    /// Source, and a score for each target.
+    pub sources: Vec<(String, Vec<f64>)>,
+}
+
+/// Similarity with transfer, over the sources of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Correlations {
+    /// Pearson's correlation of similarity and relative error reduction.
+    pub pearson: f64,
+    /// Its p-value, two-sided.
+    pub pearson_p: f64,
+    /// Spearman's.
+    pub spearman: f64,
+    /// Its p-value.
+    pub spearman_p: f64,
+}
+
+/// The findings. Scripts rely on these fields.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Findings {
+    /// Mean over targets without transfer.
+    pub baseline_mean: f64,
+    /// Mean over targets of the best source for each: what an oracle would get.
+    pub best_per_target_mean: f64,
+    /// Mean over targets of each source.
+    pub source_mean: BTreeMap<String, f64>,
+    /// Percent of the baseline's error that a source takes away, by source and target; null where there is no error.
+    pub relative_error_reduction: BTreeMap<String, BTreeMap<String, Option<f64>>>,
+    /// Pairs of source and target above the baseline.
+    pub helping: usize,
+    /// Below it.
+    pub hurting: usize,
+    /// Equal to it.
+    pub tied: usize,
+    /// By target, if similarities were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<BTreeMap<String, Correlations>>,
+}
+
+impl Findings {
+    /// What `scores` say; `similarities` are in the order of its sources and targets.
+    ///
+    /// # Panics
+    /// If there is no source or target, or rows are not as long as there are targets.
+    pub fn of(scores: &Scores, similarities: Option<&[Vec<f64>]>) -> Self {
+        let Scores { targets, baseline, sources } = scores;
+        let pairs = || sources.iter().flat_map(|(_, row)| row.iter().zip(baseline));
+        let best = (0..targets.len()).map(|target| sources.iter().map(|(_, row)| row[target]).fold(0.0, f64::max));
+        let reductions = |row: &[f64]| -> BTreeMap<String, Option<f64>> {
+            let cells = targets.iter().zip(row).zip(baseline);
+            cells.map(|((target, score), base)| (target.clone(), relative_error_reduction(*score, *base))).collect()
+        };
+        Self {
+            baseline_mean: mean(baseline),
+            best_per_target_mean: mean(&best.collect::<Vec<_>>()),
+            source_mean: sources.iter().map(|(source, row)| (source.clone(), mean(row))).collect(),
+            relative_error_reduction: sources.iter().map(|(source, row)| (source.clone(), reductions(row))).collect(),
+            helping: pairs().filter(|(score, base)| score > base).count(),
+            hurting: pairs().filter(|(score, base)| score < base).count(),
+            tied: pairs().filter(|(score, base)| score == base).count(),
+            correlation: similarities.map(|similarities| correlations(scores, similarities)),
+        }
+    }
+
+    /// For machines; ends with a line feed.
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("findings are strings and finite numbers");
+        json.push('\n');
+        json
+    }
+
+    /// For terminals.
+    pub fn to_text(&self, scores: &Scores) -> String {
+        self.lay_out(scores, Grid::to_text, "")
+    }
+
+    /// For documents.
+    pub fn to_markdown(&self, scores: &Scores) -> String {
+        self.lay_out(scores, Grid::to_markdown, "## ")
+    }
+
+    fn lay_out(&self, scores: &Scores, draw: fn(&Grid) -> String, heading: &str) -> String {
+        let Self { baseline_mean, best_per_target_mean, helping, hurting, tied, .. } = self;
+        let mut out = format!("{heading}Relative error reduction in %, source by target\n\n");
+        out += &draw(&self.reductions(scores));
+        out += &format!("\n{heading}Mean scores\n\n");
+        out += &draw(&self.means(scores));
+        out += &format!(
+            "\nWithout transfer {baseline_mean:.2}; with the best source for each target {best_per_target_mean:.2}. Of {} pairs \
+             {helping} help, {hurting} hurt, {tied} tie.\n",
+            helping + hurting + tied
+        );
+        if let Some(correlation) = &self.correlation {
+            out += &format!("\n{heading}Similarity and relative error reduction, over the sources of a target\n\n");
+            let header = ["target", "Pearson", "p", "Spearman", "p"].map(str::to_owned);
+            let mut grid = Grid::new(header.into());
+            for target in &scores.targets {
+                let found = &correlation[target];
+                let values = [found.pearson, found.pearson_p, found.spearman, found.spearman_p];
+                let cells = values.map(|value| format!("{value:.3}"));
+                grid.push([target.clone()].into_iter().chain(cells).collect());
+            }
+            out += &draw(&grid);
+        }
+        out
+    }
+
+    fn reductions(&self, scores: &Scores) -> Grid {
+        let header = ["source".to_owned()].into_iter().chain(scores.targets.iter().cloned());
+        let mut grid = Grid::new(header.collect());
+        for (source, _) in &scores.sources {
+            let row = &self.relative_error_reduction[source];
+            let cells = scores.targets.iter().map(|target| row[target].map_or_else(|| "–".to_owned(), super::signed));
+            grid.push([source.clone()].into_iter().chain(cells).collect());
+        }
+        grid
+    }
+
+    /// Best first, the baseline among them.
+    fn means(&self, scores: &Scores) -> Grid {
+        let mut rows: Vec<(&str, f64)> =
+            scores.sources.iter().map(|(source, _)| (source.as_str(), self.source_mean[source])).collect();
+        rows.push(("no transfer", self.baseline_mean));
+        rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut grid = Grid::new(vec!["always from".to_owned(), "mean".to_owned()]);
+        rows.into_iter().for_each(|(name, mean)| grid.push(vec![name.to_owned(), format!("{mean:.2}")]));
+        grid
+    }
+}
+
+fn correlations(scores: &Scores, similarities: &[Vec<f64>]) -> BTreeMap<String, Correlations> {
+    let of = |target: usize| {
+        let (mut similarity, mut reduction) = (Vec::new(), Vec::new());
+        for ((_, row), similarities) in scores.sources.iter().zip(similarities) {
+            if let Some(value) = relative_error_reduction(row[target], scores.baseline[target]) {
+                similarity.push(similarities[target]);
+                reduction.push(value);
+            }
+        }
+        let Correlation { r: pearson, p: pearson_p } = pearson(&similarity, &reduction);
+        let Correlation { r: spearman, p: spearman_p } = spearman(&similarity, &reduction);
+        Correlations { pearson, pearson_p, spearman, spearman_p }
+    };
+    scores.targets.iter().enumerate().map(|(i, target)| (target.clone(), of(i))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores() -> Scores {
+        Scores {
+            targets: vec!["a".into(), "b".into()],
+            baseline: vec![50.0, 100.0],
+            sources: vec![
+                ("x".into(), vec![75.0, 99.0]),
+                ("y".into(), vec![50.0, 100.0]),
+                ("z".into(), vec![40.0, 90.0]),
+            ],
+        }
+    }
+
+    #[test]
+    fn pairs_are_counted_and_means_taken() {
+        let found = Findings::of(&scores(), None);
+        assert_eq!((found.helping, found.hurting, found.tied), (1, 3, 2));
+        assert_eq!((found.baseline_mean, found.best_per_target_mean), (75.0, 87.5));
+        assert_eq!(found.source_mean["x"], 87.0);
+        assert_eq!(found.relative_error_reduction["x"]["a"], Some(50.0));
+        assert_eq!(found.relative_error_reduction["x"]["b"], None, "there is no error to reduce");
+        assert!(!found.to_json().contains("correlation"));
+    }
+
+    #[test]
+    fn similarity_that_follows_transfer_correlates() {
+        let found = Findings::of(&scores(), Some(&[vec![0.9, 0.1], vec![0.5, 0.2], vec![0.4, 0.3]]));
+        let correlation = found.correlation.as_ref().unwrap();
+        assert_eq!(correlation["a"].spearman, 1.0);
+        assert_eq!(correlation["b"].pearson, 0.0, "no pair has an error to reduce");
+        assert!(
+            found.to_text(&scores()).contains("of 6 pairs 1 help") || found.to_text(&scores()).contains("Of 6 pairs")
+        );
+    }
+}
