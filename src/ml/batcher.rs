@@ -41,7 +41,9 @@ const DEVICE_ROWS: usize = 32 * 1024;
 /// A free lane waits so small a part of the time of a batch for runs that are about to ask, to take them along.
 const PATIENCE: u32 = 50;
 /// A request is not cut into pieces of fewer rows.
-const FEWEST_ROWS: usize = 256;
+const FEWEST_ROWS: usize = 64;
+/// If fewer rows than these fit in the memory, activations are computed twice: matrices would be laid out for too few.
+const WORTHWHILE_ROWS: usize = 256;
 
 /// A frozen model that answers the requests of any number of runs.
 pub struct Batcher {
@@ -302,7 +304,7 @@ impl Shared {
             let bytes = self.dims.activation_bytes(one, recompute, true) / (one.encoder + one.decoder).max(1);
             self.memory / self.lanes / bytes.max(1)
         };
-        queue.recompute |= fitting(false) < FEWEST_ROWS;
+        queue.recompute |= fitting(false) < WORTHWHILE_ROWS;
         queue.rows = queue.rows.min(fitting(queue.recompute)).max(1);
     }
 
