@@ -57,7 +57,7 @@ fn scores(path: &Path) -> anyhow::Result<Scores> {
     })?;
     let (_, baseline) = rows.remove(at);
     if rows.is_empty() {
-        return Err(wrong(path, "no row of a source beside the baseline".to_owned()));
+        return Err(wrong(path, "no row of a source beside the baseline"));
     }
     Ok(Scores { targets, baseline, sources: rows })
 }
@@ -78,7 +78,7 @@ fn similarities(path: &Path, scores: &Scores) -> anyhow::Result<Vec<Vec<f64>>> {
     scores.sources.iter().map(row).collect()
 }
 
-fn wrong(path: &Path, message: String) -> anyhow::Error {
+fn wrong(path: &Path, message: impl std::fmt::Display) -> anyhow::Error {
     Usage(format!("{}: {message}", path.display())).into()
 }
 
@@ -86,7 +86,7 @@ impl Sheet {
     fn read(path: &Path, range: std::ops::RangeInclusive<f64>) -> anyhow::Result<Self> {
         let text = fs_err::read(path).map_err(|error| Usage(error.to_string()))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
-        let header = reader.headers().map_err(|error| wrong(path, error.to_string()))?.clone();
+        let header = reader.headers().map_err(|error| wrong(path, error))?.clone();
         let columns: Vec<String> = header.iter().skip(1).map(str::to_owned).collect();
         if columns.is_empty() {
             return Err(wrong(
@@ -99,7 +99,7 @@ impl Sheet {
         }
         let mut rows = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| wrong(path, error.to_string()))?;
+            let record = record.map_err(|error| wrong(path, error))?;
             let line = record.position().map_or(0, csv::Position::line);
             let name = record.get(0).unwrap_or_default().to_owned();
             let cells = record.iter().skip(1).zip(&columns).map(|(cell, column)| {
