@@ -32,31 +32,11 @@ struct Case {
     runs: &'static [usize],
 }
 
-fn dims(vocab: usize, width: usize, heads: usize, head_width: usize, ff: usize, layers: (usize, usize)) -> Dims {
-    Dims {
-        vocab,
-        width,
-        heads,
-        head_width,
-        ff,
-        encoder_layers: layers.0,
-        decoder_layers: layers.1,
-        buckets: 32,
-        max_distance: 128,
-        epsilon: 1e-6,
-        gated: true,
-        tied: false,
-        pad: 0,
-        eos: 1,
-        start: 0,
-    }
-}
-
 fn cases(only: Option<&str>) -> Vec<Case> {
     let all = [
         Case {
             name: "nano",
-            dims: dims(4096, 128, 4, 32, 256, (3, 2)),
+            dims: Dims::v1_1(4096, 128, (4, 32), 256, (3, 2)),
             prompt: 16,
             batch: 32,
             input: 24,
@@ -65,7 +45,7 @@ fn cases(only: Option<&str>) -> Vec<Case> {
         },
         Case {
             name: "v1.1-small",
-            dims: dims(32_128, 512, 6, 64, 1024, (8, 8)),
+            dims: Dims::v1_1(32_128, 512, (6, 64), 1024, (8, 8)),
             prompt: 100,
             batch: 16,
             input: 128,
@@ -74,7 +54,7 @@ fn cases(only: Option<&str>) -> Vec<Case> {
         },
         Case {
             name: "v1.1-base",
-            dims: dims(32_128, 768, 12, 64, 2048, (12, 12)),
+            dims: Dims::v1_1(32_128, 768, (12, 64), 2048, (12, 12)),
             prompt: 100,
             batch: 16,
             input: 128,

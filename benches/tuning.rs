@@ -37,40 +37,20 @@ struct Case {
     target: usize,
 }
 
-fn dims(vocab: usize, width: usize, heads: usize, head_width: usize, ff: usize, layers: (usize, usize)) -> Dims {
-    Dims {
-        vocab,
-        width,
-        heads,
-        head_width,
-        ff,
-        encoder_layers: layers.0,
-        decoder_layers: layers.1,
-        buckets: 32,
-        max_distance: 128,
-        epsilon: 1e-6,
-        gated: true,
-        tied: false,
-        pad: 0,
-        eos: 1,
-        start: 0,
-    }
-}
-
 /// T5 v1.1 by its published sizes.
 fn v1_1(name: &str) -> Option<Dims> {
     Some(match name {
-        "small" => dims(32_128, 512, 6, 64, 1024, (8, 8)),
-        "base" => dims(32_128, 768, 12, 64, 2048, (12, 12)),
-        "large" => dims(32_128, 1024, 16, 64, 2816, (24, 24)),
-        "xl" => dims(32_128, 2048, 32, 64, 5120, (24, 24)),
-        "xxl" => dims(32_128, 4096, 64, 64, 10_240, (24, 24)),
+        "small" => Dims::v1_1(32_128, 512, (6, 64), 1024, (8, 8)),
+        "base" => Dims::v1_1(32_128, 768, (12, 64), 2048, (12, 12)),
+        "large" => Dims::v1_1(32_128, 1024, (16, 64), 2816, (24, 24)),
+        "xl" => Dims::v1_1(32_128, 2048, (32, 64), 5120, (24, 24)),
+        "xxl" => Dims::v1_1(32_128, 4096, (64, 64), 10_240, (24, 24)),
         _ => return None,
     })
 }
 
 fn case(name: &str) -> Result<Case, String> {
-    let nano = dims(4096, 128, 4, 32, 256, (3, 2));
+    let nano = Dims::v1_1(4096, 128, (4, 32), 256, (3, 2));
     match name {
         "nano" => Ok(Case { name: "nano", dims: nano, prompt: 16, batch: 32, input: 24, target: 2 }),
         "nano4" => Ok(Case { name: "nano4", batch: 4, ..case("nano")? }),

@@ -89,23 +89,8 @@ impl Default for ModelSettings {
 
 impl ModelSettings {
     fn dims(&self, vocab: usize) -> Dims {
-        Dims {
-            vocab,
-            width: self.width,
-            heads: self.heads,
-            head_width: self.head_width,
-            ff: self.ff,
-            encoder_layers: self.encoder_layers,
-            decoder_layers: self.decoder_layers,
-            buckets: 32,
-            max_distance: 128,
-            epsilon: 1e-6,
-            gated: true,
-            tied: false,
-            pad: 0,
-            eos: 1,
-            start: 0,
-        }
+        let Self { width, heads, head_width, ff, encoder_layers, decoder_layers, .. } = *self;
+        Dims::v1_1(vocab, width, (heads, head_width), ff, (encoder_layers, decoder_layers))
     }
 }
 

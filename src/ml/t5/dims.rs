@@ -124,6 +124,33 @@ impl Dims {
         })
     }
 
+    /// A T5 v1.1: V, E, H and D, F, and the layers of encoder and decoder.
+    pub fn v1_1(
+        vocab: usize,
+        width: usize,
+        (heads, head_width): (usize, usize),
+        ff: usize,
+        (encoder_layers, decoder_layers): (usize, usize),
+    ) -> Self {
+        Self {
+            vocab,
+            width,
+            heads,
+            head_width,
+            ff,
+            encoder_layers,
+            decoder_layers,
+            buckets: 32,
+            max_distance: 128,
+            epsilon: 1e-6,
+            gated: true,
+            tied: false,
+            pad: 0,
+            eos: 1,
+            start: 0,
+        }
+    }
+
     /// I = H·D, width of queries, keys and values of all heads.
     pub fn inner(&self) -> usize {
         self.heads * self.head_width
