@@ -39,7 +39,9 @@ impl Dims {
         let stacks = stack(n, self.encoder_layers, encoder_layer) + stack(m, self.decoder_layers, decoder_layer);
 
         let widest = n.max(m);
-        let scratch = widest * (2 * e + f + f.max(i) + 4 * i)
+        // Forward and backward passes that do not alternate share two buffers.
+        let shared = e + f.max(i);
+        let scratch = widest * (if recompute { shared + e + f } else { shared } + 4 * i)
             + if dropout { 2 * widest * e } else { 0 }
             + if recompute { widest * e } else { 0 };
         let ends = n * (2 * e + 4 * i * self.decoder_layers) + m * (2 * e + 1);

@@ -108,6 +108,12 @@ impl Tape {
 }
 
 impl Scratch {
+    /// Exchanges buffers of forward passes with those of gradients; done twice, all is as it was.
+    fn lend_to_gradients(&mut self) {
+        std::mem::swap(&mut self.normed, &mut self.d_normed);
+        std::mem::swap(&mut self.inner, &mut self.d_inner);
+    }
+
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
         let Self { x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected } = self;
@@ -200,6 +206,11 @@ pub(super) fn backward(
     let width = weights.dims.width;
     let Tape { layers, inputs, x, inverse, d_x } = tape;
     let (x, inverse) = (&x[..d_out.len()], &inverse[..d_out.len() / width]);
+    // What only forward passes use, gradients can use if there is no forward pass in between.
+    let shares = !context.learns && context.keep == Keep::Everything;
+    if shares {
+        scratch.lend_to_gradients();
+    }
     if let Some(dropout) = dropout {
         dropout.apply(d_out, width, starts, Site::Last.number(decoder));
     }
@@ -240,7 +251,11 @@ pub(super) fn backward(
     if let Some(dropout) = dropout {
         dropout.apply(d_x, width, starts, Site::Embedding.number(decoder));
     }
+    if shares {
+        scratch.lend_to_gradients();
+    }
 }
+
 impl<'a> Context<'a> {
     fn self_attention(&self, index: usize) -> Attention<'a> {
         let dims = &self.weights.dims;
