@@ -3,7 +3,7 @@
 //! `make bench` prints everything; `benches/peft.py` times the same beside PyTorch and PEFT. As arguments:
 //!
 //! - `ceiling`: floating-point operations a second of the largest matrix products of a step, alone;
-//! - `step [CASE] [STEPS]`: median time of a step;
+//! - `step CASE STEPS`: median time of a step;
 //! - `rows FOLDER COUNT`: ids of real rows of MNLI, SST-2 and RTE, as JSON (FOLDER: GLUE's files and `t5-tokenizer`);
 //! - `epoch FILE`: time of one pass over such rows, batches of 32 at their natural lengths;
 //! - `memory`: predicted memory of the published sizes, an example of 512 tokens;

@@ -89,10 +89,7 @@ impl Sheet {
         let header = reader.headers().map_err(|error| wrong(path, error))?.clone();
         let columns: Vec<String> = header.iter().skip(1).map(str::to_owned).collect();
         if columns.is_empty() {
-            return Err(wrong(
-                path,
-                "one column; expected the names of rows and then a column for each target".to_owned(),
-            ));
+            return Err(wrong(path, "one column; expected the names of rows and then a column for each target"));
         }
         if let Some(name) = repeated(&columns) {
             return Err(wrong(path, format!("two columns `{name}`")));

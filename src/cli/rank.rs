@@ -7,7 +7,6 @@ use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::similarity::Similarity;
 use crate::report::similarities;
 use crate::ui;
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -87,17 +86,24 @@ fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
     let items = fs_err::read_dir(folder).map_err(|error| Usage(error.to_string()))?;
     let mut paths = items.map(|item| Ok(item?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
     paths.sort();
-    let mut prompts = Vec::new();
+    let mut prompts: Vec<(String, Prompt)> = Vec::new();
     for path in paths {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let adapter = path.join("adapter_model.safetensors");
+        // A folder has no extension, even if there is a point in its name.
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
         let found = match path.extension().and_then(|extension| extension.to_str()) {
             _ if adapter.is_file() => vec![(name, peft(&adapter)?)],
             Some("npy") => vec![(name, read(&path, prompt_file::read_npy)?)],
             Some("safetensors") => named(&name, read(&path, PromptFile::from_bytes)?),
             _ => continue,
         };
-        prompts.extend(found);
+        for (name, prompt) in found {
+            if prompts.iter().any(|(known, _)| *known == name) {
+                return Err(Usage(format!("{}: a second prompt called `{name}`", path.display())).into());
+            }
+            prompts.push((name, prompt));
+        }
     }
     if prompts.is_empty() {
         let expected = "expected `NAME.safetensors`, `NAME.npy` or folders with `adapter_model.safetensors`";
@@ -127,8 +133,8 @@ fn peft(adapter: &Path) -> anyhow::Result<Prompt> {
     };
     let config = adapter.with_file_name("adapter_config.json");
     if config.is_file() {
-        let value: serde_json::Value =
-            serde_json::from_slice(&fs_err::read(&config)?).with_context(|| config.display().to_string())?;
+        let value: serde_json::Value = serde_json::from_slice(&fs_err::read(&config)?)
+            .map_err(|error| Usage(format!("{}: {error}", config.display())))?;
         if let Some(rows) = value["num_virtual_tokens"].as_u64() {
             let rows = usize::try_from(rows).unwrap_or(usize::MAX).clamp(1, prompt.length());
             prompt.values.truncate(rows * prompt.width);

@@ -61,6 +61,16 @@ impl Decoding {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// How texts are generated, if they are.
+    fn generation(self) -> Option<Generation> {
+        match self {
+            Self::Greedy => Some(Generation::Greedy),
+            Self::Beam(beam) => Some(Generation::Beam(beam)),
+            Self::Sample(sample) => Some(Generation::Sample(sample)),
+            Self::Rank(_) => None,
+        }
+    }
 }
 
 fn validation() -> Split {
@@ -82,11 +92,7 @@ impl Stage for Evaluate {
     }
 
     fn check(&self) -> Result<(), Issue> {
-        let checked = match &self.decoding {
-            Decoding::Greedy | Decoding::Rank(_) => Ok(()),
-            Decoding::Beam(beam) => beam.check(),
-            Decoding::Sample(sample) => sample.check(),
-        };
+        let checked = self.decoding.generation().map_or(Ok(()), |generation| generation.check());
         checked.map_err(|error| Issue::new("decoding", error.to_string()))
     }
 
@@ -161,12 +167,10 @@ pub fn answers(
     decoding: Decoding,
 ) -> anyhow::Result<Vec<String>> {
     let inputs: Vec<&[u32]> = dataset.pairs(split).map(|(input, _)| input).collect();
-    let generation = match decoding {
-        Decoding::Greedy => Generation::Greedy,
-        Decoding::Beam(beam) => Generation::Beam(beam),
-        Decoding::Sample(sample) => Generation::Sample(sample),
-        Decoding::Rank(rank) => return likeliest(client, model, prompt, dataset, &inputs, rank),
-    };
+    if let Decoding::Rank(rank) = decoding {
+        return likeliest(client, model, prompt, dataset, &inputs, rank);
+    }
+    let generation = decoding.generation().unwrap_or_default();
     let longest = dataset.pairs(split).map(|(_, target)| target.len()).max().unwrap_or(1) + OVERRUN;
     let decoded = predict(client, prompt, &inputs, longest, generation)?;
     decoded.iter().map(|ids| Ok(model.tokens.decode(ids)?)).collect()

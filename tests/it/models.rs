@@ -130,4 +130,15 @@ fn prompts_of_a_folder_are_ranked_without_a_manifest() {
     shell.spot("rank prompts").exits_with(2).complains("`east` and `wide`").complains("one backbone");
     let shell = shell.write("prompts/wide.safetensors", "junk");
     shell.spot("rank prompts").exits_with(2).complains("wide.safetensors: ");
+
+    let shell = Shell::new()
+        .write("prompts/lr0.3/adapter_model.safetensors", file("prompt_embeddings", &[0.0, 1.0]))
+        .write("prompts/lr0.1/adapter_model.safetensors", file("prompt_embeddings", &[1.0, 0.0]));
+    shell.spot("rank prompts").ok().prints("lr0.1").prints("lr0.3");
+    let shell = shell.write("prompts/lr0.1/adapter_config.json", "{");
+    shell.spot("rank prompts").exits_with(2).complains("adapter_config.json: ");
+    let shell = Shell::new()
+        .write("prompts/a.npy", npy(&[1.0, 0.0, 1.0, 0.0]))
+        .write("prompts/a.safetensors", file("prompt", &[1.0, 0.0]));
+    shell.spot("rank prompts").exits_with(2).complains("a second prompt called `a`");
 }

@@ -172,11 +172,16 @@ pub fn linear_add(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
 }
 
 fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
-    let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
     #[cfg(target_arch = "x86_64")]
     if panels::available() {
+        let outputs = weight.len() / inputs;
         return panels::multiply(y, x, weight, (inputs, outputs), panels::Layout::ColumnByColumn, add);
     }
+    forward_by_gemm(y, x, weight, inputs, add);
+}
+
+fn forward_by_gemm(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
+    let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
     weight.blocks(inputs, |first, block| {
         let product = Matmul {
             size: (rows, block.len() / inputs, inputs),
@@ -192,12 +197,17 @@ fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: boo
 
 /// `d_x = [d_x +] d_y · weight`.
 pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
-    let outputs = weight.len() / inputs;
-    let rows = d_y.len() / outputs;
     #[cfg(target_arch = "x86_64")]
     if panels::available() {
+        let outputs = weight.len() / inputs;
         return panels::multiply(d_x, d_y, weight, (outputs, inputs), panels::Layout::TermByTerm, add);
     }
+    backward_by_gemm(d_x, d_y, weight, inputs, add);
+}
+
+fn backward_by_gemm(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
+    let outputs = weight.len() / inputs;
+    let rows = d_y.len() / outputs;
     weight.blocks(inputs, |first, block| {
         let product = Matmul {
             size: (rows, inputs, block.len() / inputs),
@@ -260,8 +270,19 @@ mod tests {
         (0..len).map(|_| stream.normal() as f32).collect()
     }
 
+    type Product = fn(&mut [f32], &[f32], Matrix<'_>, usize, bool);
+
+    /// What this CPU uses, and what a CPU without AVX-512 does.
+    const PRODUCTS: [(Product, Product); 2] = [(forward, linear_backward), (forward_by_gemm, backward_by_gemm)];
+
     #[test]
     fn a_row_does_not_depend_on_the_others() {
+        for product in PRODUCTS {
+            rows_stand_alone(product);
+        }
+    }
+
+    fn rows_stand_alone((forward, backward): (Product, Product)) {
         let mut stream = Stream::new(1, "rows");
         for (inputs, outputs) in [(5, 7), (16, 45), (45, 16), (64, 64), (80, 600), (600, 80), (700, 33), (33, 700)] {
             let (x, weight) = (random(150 * inputs, &mut stream), random(outputs * inputs, &mut stream));
@@ -271,9 +292,9 @@ mod tests {
                 let (x, d_y) = (&x[..rows * inputs], &d_y[..rows * outputs]);
                 let (mut y, mut added, mut d_x) =
                     (vec![0.0; rows * outputs], before[..rows * outputs].to_vec(), vec![0.0; rows * inputs]);
-                linear(&mut y, x, weight, inputs);
-                linear_add(&mut added, x, weight, inputs);
-                linear_backward(&mut d_x, d_y, weight, inputs, false);
+                forward(&mut y, x, weight, inputs, false);
+                forward(&mut added, x, weight, inputs, true);
+                backward(&mut d_x, d_y, weight, inputs, false);
                 (y, added, d_x)
             };
             let all = run(150);
@@ -289,6 +310,12 @@ mod tests {
     /// Widened a block at a time, bf16 gives what the same values in f32 give; only a sum over blocks is cut.
     #[test]
     fn bf16_is_the_same_matrix_in_f32() {
+        for product in PRODUCTS {
+            bf16_stands_for_f32(product);
+        }
+    }
+
+    fn bf16_stands_for_f32((forward, backward): (Product, Product)) {
         let mut stream = Stream::new(2, "bf16");
         let (rows, inputs, outputs) = (5, 96, WIDENED / 96 + 40);
         let narrow: Vec<bf16> = (0..inputs * outputs).map(|_| bf16::from_f32(stream.normal() as f32)).collect();
@@ -296,8 +323,8 @@ mod tests {
         let (x, d_y) = (random(rows * inputs, &mut stream), random(rows * outputs, &mut stream));
         let run = |weight: Matrix<'_>| {
             let (mut y, mut d_x) = (vec![0.0; rows * outputs], vec![0.0; rows * inputs]);
-            linear(&mut y, &x, weight, inputs);
-            linear_backward(&mut d_x, &d_y, weight, inputs, false);
+            forward(&mut y, &x, weight, inputs, false);
+            backward(&mut d_x, &d_y, weight, inputs, false);
             (y, d_x)
         };
         let (found, expected) = (run(Matrix::Bf16(&narrow)), run(Matrix::F32(&wide)));
