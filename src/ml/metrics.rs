@@ -4,6 +4,10 @@
 //! predictions, no example), the result is 0. Class ids are those of a task's labels; an id below 0 or beyond them stands
 //! for an output that is no label.
 
+mod rouge;
+
+pub use rouge::{Measure, rouge, rouge_lsum, rouge1, rouge2};
+
 use super::statistics;
 use std::collections::BTreeMap;
 

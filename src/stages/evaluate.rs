@@ -116,18 +116,22 @@ impl Stage for Evaluate {
 
         let (mut names, mut values): (Vec<_>, Vec<_>) =
             scores.metrics.iter().map(|(metric, value)| (metric.name().to_owned(), *value)).unzip();
-        names.push("score".to_owned());
-        values.push(scores.score);
-        let table = Table::new(vec![("metric", Column::Text(names)), ("value", Column::Float(values))])
+        if let Some(score) = scores.score {
+            names.push("score".to_owned());
+            values.push(score);
+        }
+        let mut table = Table::new(vec![("metric", Column::Text(names)), ("value", Column::Float(values))])
             .with("task", &dataset.task.name)
             .with("split", self.split.name())
             .with("examples", examples.len().to_string())
             .with("illegal", scores.illegal.to_string())
             .with("predicted", serde_json::to_string(&scores.predicted)?)
-            .with("majority", majority(&dataset, self.split).to_string())
             .with("seed", file.get("seed").unwrap_or_default())
             .with("source", file.get("source").unwrap_or_default())
             .with("step", file.get("step").unwrap_or_default());
+        if let Some(majority) = majority(&dataset, self.split) {
+            table = table.with("majority", majority.to_string());
+        }
         cx.write("scores", &table.to_parquet()?)?;
 
         let text = |f: fn(&crate::ml::tasks::Example) -> String| Column::Text(examples.iter().map(f).collect());
@@ -144,7 +148,7 @@ impl Stage for Evaluate {
 }
 
 /// The score of always giving the training split's most common answer (its mean, where answers are numbers).
-fn majority(dataset: &Dataset, split: Split) -> f64 {
+fn majority(dataset: &Dataset, split: Split) -> Option<f64> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for example in dataset.examples(Split::Train) {
         *counts.entry(&example.target).or_default() += 1;

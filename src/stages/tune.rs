@@ -442,7 +442,7 @@ impl Run<'_> {
             _ => {
                 let answers =
                     answers(self.tuner.model(), model, &prompt, dataset, Split::Validation, Decoding::Greedy)?;
-                Some(dataset.task.score(&answers, dataset.examples(Split::Validation)).score)
+                dataset.task.score(&answers, dataset.examples(Split::Validation)).score
             }
         };
         let Kept { best, best_score, best_step, curve, .. } = &mut self.progress;

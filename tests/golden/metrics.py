@@ -1,10 +1,11 @@
-"""Writes metrics.json: measures of random data by scikit-learn and SciPy, and by a plain SQuAD scorer written here.
+"""Writes metrics.json: measures of random data by scikit-learn, SciPy and rouge-score, and by a plain SQuAD scorer written here.
 
-    pip install numpy scipy scikit-learn
+    pip install numpy scipy scikit-learn rouge-score
     python tests/golden/metrics.py > tests/golden/metrics.json
 """
 
 import collections
+import importlib.metadata
 import json
 import platform
 import re
@@ -15,6 +16,7 @@ import scipy.special
 import scipy.stats
 import sklearn
 import sklearn.metrics
+from rouge_score import rouge_scorer
 
 random = np.random.default_rng(20260101)
 
@@ -108,17 +110,47 @@ def squad():
         }
 
 
+def rouge():
+    """ROUGE as `t5.evaluation.metrics.rouge` takes it of one example: no stemmer, and full stops between spaces end a sentence."""
+    random = np.random.default_rng(20260102)
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeLsum"])
+    words = ["the", "The", "cat", "cat", "sat", "on", "mat", "dog's", "x-ray", "3.14", "naïve", "İstanbul", "Kelvin", "—", ".", ".", "\n"]
+    few = ["a", "b", "c", "a", "."]
+
+    def text(vocabulary, most):
+        return " ".join(random.choice(vocabulary, size=int(random.integers(0, most))))
+
+    pairs = [
+        ("", ""), ("", "a"), ("a", ""), ("...", "..."), ("a", "A"), ("ÄÖ", "äö"), ("\n\n", "a"),
+        ("the cat sat . the dog ran .", "the dog ran . the cat sat ."),
+        ("w1 w2 w3 w4 w5", "w1 w2 w6 w7 w8 . w1 w3 w8 w9 w5"),  # the union of Lin 2004, section 3.2
+        ("a a a", "a"), ("a", "a a a"), ("a b . a b", "a b"), ("police killed the gunman", "the gunman police killed"),
+        ("one. two", "two. one"), ("a .\nb . c", "c\nb\na"), ("tab\tbetween", "tab between"), ("中文 text", "text 中文"),
+    ]
+    pairs += [(text(words, 30), text(words, 30)) for _ in range(80)]
+    pairs += [(text(few, 25), text(few, 25)) for _ in range(80)]
+    for target, prediction in pairs:
+        summary = lambda text: text.replace(" . ", " .\n")
+        scores = scorer.score(target=summary(target), prediction=summary(prediction))
+        names = {"rouge1": "rouge1", "rouge2": "rouge2", "rouge_lsum": "rougeLsum"}
+        yield {"target": target, "prediction": prediction} | {
+            ours: 100 * scores[theirs].fmeasure for ours, theirs in names.items()
+        }
+
+
 golden = {
     "versions": {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "scikit-learn": sklearn.__version__,
+        "rouge-score": importlib.metadata.version("rouge-score"),
     },
     "classes": list(classes()),
     "correlations": list(correlations()),
     "incomplete_beta": list(incomplete_beta()),
     "squad": list(squad()),
+    "rouge": list(rouge()),
 }
 # One case a line keeps the file readable in a diff.
 parts = []

@@ -1,14 +1,19 @@
-//! Tasks: how the rows of a published data set become text-to-text examples, and how answers in text become scores.
+//! Tasks: how the rows of a published data set or of a user's own table become text-to-text examples, and how answers in
+//! text become scores.
 
 mod error;
 mod format;
 mod glue;
+mod held_out;
 mod multirc;
+mod own;
 mod record;
 mod rows;
 mod score;
+mod sheet;
 mod squad;
 mod superglue;
+mod template;
 mod wsc;
 
 #[cfg(test)]
@@ -16,7 +21,11 @@ pub(crate) mod shared;
 
 pub use error::ReadError;
 pub use format::{Reading, formats, read, task, template};
+pub use held_out::{Amount, hold_out};
+pub use own::{Labels, Mistake, Own};
 pub use score::Scores;
+pub use sheet::{Cell, Place, Sheet, SheetError, Wanted};
+pub use template::Template;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +40,8 @@ pub struct Task {
     pub labels: Vec<String>,
     /// What an answer in text stands for.
     pub answer: Answer,
-    /// The task's metrics, in the order in which they are reported; the task's score is their arithmetic mean.
+    /// The task's metrics, in the order in which they are reported; the task's score is their arithmetic mean. A task
+    /// without metrics has no score.
     pub metrics: Vec<Metric>,
 }
 
@@ -50,7 +60,7 @@ pub enum Answer {
 }
 
 /// A measure of quality, reported in 0..=100 (correlations in -100..=100).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Share of predictions equal to the target.
@@ -71,6 +81,12 @@ pub enum Metric {
     ExactMatch,
     /// SQuAD token F1, the best over accepted answers.
     TokenF1,
+    /// ROUGE-1 F-measure: shared words, the best over accepted answers.
+    Rouge1,
+    /// ROUGE-2 F-measure: shared pairs of words, the best over accepted answers.
+    Rouge2,
+    /// ROUGE-Lsum F-measure: longest common subsequences by sentence, the best over accepted answers.
+    RougeLsum,
 }
 
 impl Metric {
@@ -86,6 +102,9 @@ impl Metric {
             Self::GroupExactMatch => "group_exact_match",
             Self::ExactMatch => "exact_match",
             Self::TokenF1 => "token_f1",
+            Self::Rouge1 => "rouge1",
+            Self::Rouge2 => "rouge2",
+            Self::RougeLsum => "rouge_lsum",
         }
     }
 }
@@ -145,8 +164,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_serialised_values() {
-        use Metric::{Accuracy, ExactMatch, F1, GroupExactMatch, MacroF1, Matthews, Pearson, Spearman, TokenF1};
-        for metric in [Accuracy, F1, MacroF1, Matthews, Pearson, Spearman, GroupExactMatch, ExactMatch, TokenF1] {
+        for metric in [Answer::Label, Answer::Number, Answer::Text].into_iter().flat_map(Answer::metrics) {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
         }
         for split in Split::ALL {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Scores {
     /// The task's metrics, in its order.
     pub metrics: Vec<(Metric, f64)>,
-    /// Their arithmetic mean, by which checkpoints are chosen.
-    pub score: f64,
+    /// Their arithmetic mean, by which checkpoints are chosen; `None` if the task has no metrics. Never NaN.
+    pub score: Option<f64>,
     /// Examples that were scored: those whose answer is known.
     pub scored: usize,
     /// Predictions among them that are no answer at all: not a label, not a number, or nothing where a noun should be.
@@ -105,6 +105,9 @@ impl Task {
         self.scores(first.len(), 0, |metric| match metric {
             Metric::ExactMatch => Some(exact),
             Metric::TokenF1 => Some(overlap),
+            Metric::Rouge1 => Some(metrics::rouge(metrics::rouge1, &answers, &predictions)),
+            Metric::Rouge2 => Some(metrics::rouge(metrics::rouge2, &answers, &predictions)),
+            Metric::RougeLsum => Some(metrics::rouge(metrics::rouge_lsum, &answers, &predictions)),
             Metric::Accuracy => {
                 let right = first.iter().filter(|(prediction, example)| *prediction == example.target).count();
                 Some(100.0 * right as f64 / (first.len() as f64).max(1.0))
@@ -124,7 +127,8 @@ impl Task {
                 (*metric, measure(*metric).unwrap_or_else(|| panic!("{metric:?} is no metric of {answer:?} answers")))
             })
             .collect();
-        let score = statistics::mean(&metrics.iter().map(|(_, value)| *value).collect::<Vec<_>>());
+        let values: Vec<f64> = metrics.iter().map(|(_, value)| *value).collect();
+        let score = (!values.is_empty()).then(|| statistics::mean(&values));
         Scores { metrics, score, scored, illegal, predicted: Vec::new() }
     }
 }
@@ -137,7 +141,14 @@ impl Answer {
                 &[Metric::Accuracy, Metric::F1, Metric::MacroF1, Metric::Matthews, Metric::GroupExactMatch]
             }
             Self::Number => &[Metric::Pearson, Metric::Spearman, Metric::Accuracy],
-            Self::Text => &[Metric::ExactMatch, Metric::TokenF1, Metric::Accuracy],
+            Self::Text => &[
+                Metric::ExactMatch,
+                Metric::TokenF1,
+                Metric::Accuracy,
+                Metric::Rouge1,
+                Metric::Rouge2,
+                Metric::RougeLsum,
+            ],
         }
     }
 
@@ -195,7 +206,7 @@ mod tests {
         let examples = labelled("glue/mrpc", &[0, 1, 1, 0]);
         let scores = score("glue/mrpc", &["not_equivalent", "equivalent", "Equivalent", "yes"], &examples);
         assert_eq!(scores.metrics, [(Metric::F1, 50.0), (Metric::Accuracy, 50.0)]);
-        assert_eq!((scores.score, scores.scored, scores.illegal), (50.0, 4, 2));
+        assert_eq!((scores.score, scores.scored, scores.illegal), (Some(50.0), 4, 2));
         assert_eq!(scores.predicted, [("not_equivalent".to_owned(), 1), ("equivalent".to_owned(), 1)]);
     }
 
@@ -204,9 +215,9 @@ mod tests {
         let mut examples = labelled("glue/rte", &[0, 1]);
         examples.push(example(2, "<unk>", None));
         let scores = score("glue/rte", &["entailment", "entailment", "entailment"], &examples);
-        assert_eq!((scores.score, scores.scored), (50.0, 2));
+        assert_eq!((scores.score, scores.scored), (Some(50.0), 2));
         let nothing = score("glue/cola", &["acceptable"], &[example(0, "<unk>", None)]);
-        assert_eq!((nothing.score, nothing.scored), (0.0, 0));
+        assert_eq!((nothing.score, nothing.scored), (Some(0.0), 0));
     }
 
     #[test]
@@ -218,7 +229,7 @@ mod tests {
         near(scores.metrics[0].1, 100.0 * statistics::pearson(&[0.0, 2.0, 4.0], &[-1.0, 2.0, 5.0]).r, 1e-12);
         assert_eq!(scores.metrics[1], (Metric::Spearman, 100.0));
         let constant = score("glue/stsb", &["1.0", "1.0", "1.0"], &examples);
-        assert_eq!(constant.score, 0.0);
+        assert_eq!(constant.score, Some(0.0));
     }
 
     #[test]
@@ -244,11 +255,28 @@ mod tests {
     }
 
     #[test]
+    fn rouge_takes_the_best_answer_of_the_first_copy() {
+        let metrics = vec![Metric::Rouge1, Metric::Rouge2, Metric::RougeLsum];
+        let summary = Task { name: "sum".to_owned(), labels: Vec::new(), answer: Answer::Text, metrics };
+        let mut examples = vec![example(0, "a b c", None), example(1, "x . y z", None)];
+        examples[0].answers = vec!["a b c".to_owned(), "d e".to_owned()];
+        let scores = summary.score(&["d e".to_owned(), "y z . x".to_owned()], &examples);
+        assert_eq!(scores.metrics, [(Metric::Rouge1, 100.0), (Metric::Rouge2, 75.0), (Metric::RougeLsum, 100.0)]);
+    }
+
+    #[test]
+    fn a_task_without_metrics_has_no_score() {
+        let text = Task { name: "c4".to_owned(), labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() };
+        let scores = text.score(&["b".to_owned()], &[example(0, "a", None)]);
+        assert_eq!((scores.score, scores.scored, scores.metrics.len()), (None, 1, 0));
+    }
+
+    #[test]
     fn referents_are_judged_against_the_label() {
         let examples =
             [example(0, "fuzzy hungry bunny", Some(1)), example(1, "Bob", Some(0)), example(2, "Eve", Some(0))];
         let scores = score("superglue/wsc", &["fuzzy bunny", "Bob's hat", "a this"], &examples);
-        near(scores.score, 200.0 / 3.0, 1e-12);
+        near(scores.score.unwrap(), 200.0 / 3.0, 1e-12);
         assert_eq!(scores.illegal, 1);
     }
 
@@ -264,7 +292,7 @@ mod tests {
                 Answer::Referent => vec![example(0, "the noun", Some(1))],
             };
             let predictions: Vec<String> = examples.iter().map(|e| e.target.clone()).collect();
-            assert_eq!(known.score(&predictions, &examples).score, 100.0, "{format}");
+            assert_eq!(known.score(&predictions, &examples).score, Some(100.0), "{format}");
         }
     }
 }
