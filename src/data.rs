@@ -5,11 +5,15 @@
 
 mod dataset;
 mod events;
+mod sheet;
 mod table;
 
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, write_dataset};
 pub use events::{Series, events};
+pub use sheet::read_sheet;
 pub use table::{Column, Table};
+
+use crate::ml::tasks::SheetError;
 
 /// A file that is not the table it should be. The caller adds the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,9 @@ pub enum DataError {
         /// What it may be.
         expected: String,
     },
+    /// A table that no task can be made of.
+    #[error(transparent)]
+    Sheet(#[from] SheetError),
     /// Metadata that is missing or says something impossible.
     #[error("file metadata `{key}` {found}, expected {expected}")]
     Metadata {

@@ -11,8 +11,8 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -92,7 +92,7 @@ impl Column {
         self.len() == 0
     }
 
-    fn describe(&self) -> &'static str {
+    pub(super) fn describe(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
             Self::OptText(_) => "text with gaps",
@@ -162,9 +162,17 @@ impl Table {
 
     /// Reads a table from Parquet, also from files that other programs wrote.
     pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
-        // Some damaged files make the decoder panic on an index or a length; that must not end the program.
-        catch_unwind(AssertUnwindSafe(|| decode(bytes)))
-            .unwrap_or_else(|_| Err(DataError::Parquet("the decoder failed on its content".to_owned())))
+        guarded(|| decode(bytes, |_| true))
+    }
+
+    /// Reads some columns of a table from Parquet; the others may be of any type.
+    pub fn columns_from_parquet(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self, DataError> {
+        guarded(|| decode(bytes, wanted))
+    }
+
+    /// The names of the columns of a table in Parquet.
+    pub fn names_from_parquet(bytes: &[u8]) -> Result<Vec<String>, DataError> {
+        guarded(|| Ok(open(bytes)?.schema().fields().iter().map(|field| field.name().clone()).collect()))
     }
 
     fn take(&mut self, name: &str) -> Result<Column, DataError> {
@@ -360,12 +368,25 @@ fn numbers<T: ArrowPrimitiveType>(rows: impl Iterator<Item = Option<T::Native>>)
     Arc::new(builder.finish())
 }
 
-fn decode(bytes: &[u8]) -> Result<Table, DataError> {
-    let failed = |error: &dyn std::fmt::Display| DataError::Parquet(error.to_string());
+/// Some damaged files make the decoder panic on an index or a length; that must not end the program.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(DataError::Parquet("the decoder failed on its content".to_owned())))
+}
+
+fn failed(error: &dyn std::fmt::Display) -> DataError {
+    DataError::Parquet(error.to_string())
+}
+
+fn open(bytes: &[u8]) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, DataError> {
     // The types of Parquet say all we need; a schema that a writer left for itself is one more thing that can lie.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::copy_from_slice(bytes), options)
-        .map_err(|error| failed(&error))?;
+    ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::copy_from_slice(bytes), options)
+        .map_err(|error| failed(&error))
+}
+
+fn decode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Table, DataError> {
+    let reader = open(bytes)?;
     let pairs = reader.metadata().file_metadata().key_value_metadata();
     let metadata = pairs
         .into_iter()
@@ -373,7 +394,9 @@ fn decode(bytes: &[u8]) -> Result<Table, DataError> {
         .filter(|pair| pair.key != "ARROW:schema")
         .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
         .collect();
-    let fields = reader.schema().fields().clone();
+    let all = reader.schema().fields();
+    let kept: Vec<usize> = (0..all.len()).filter(|at| wanted(all[*at].name())).collect();
+    let fields: Vec<Arc<Field>> = kept.iter().map(|at| all[*at].clone()).collect();
     let mut columns: Vec<Column> = fields.iter().map(|field| empty(field)).collect::<Result<_, _>>()?;
     let limit = bytes.len().saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
     let expected = reader.metadata().file_metadata().num_rows();
@@ -383,7 +406,8 @@ fn decode(bytes: &[u8]) -> Result<Table, DataError> {
         return Err(bomb);
     }
     let (mut row, mut unpacked) = (0, 0_usize);
-    for batch in reader.with_batch_size(BATCH).build().map_err(|error| failed(&error))? {
+    let mask = ProjectionMask::roots(reader.parquet_schema(), kept);
+    for batch in reader.with_projection(mask).with_batch_size(BATCH).build().map_err(|error| failed(&error))? {
         let batch = batch.map_err(|error| failed(&error))?;
         unpacked = unpacked.saturating_add(batch.get_array_memory_size());
         if unpacked > limit {
@@ -602,6 +626,30 @@ mod tests {
         assert_eq!(table.take_int("int").unwrap(), [1, -2]);
         assert_eq!(table.take_float("float").unwrap(), [0.5, 1.5]);
         assert_eq!(table.take_ids("ids").unwrap(), [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
+    fn some_columns_are_read_without_the_others() {
+        let table = table(300);
+        let bytes = table.to_parquet().unwrap();
+        let some = Table::columns_from_parquet(&bytes, |name| ["float", "text"].contains(&name)).unwrap();
+        assert_eq!(some.columns, [table.columns[0].clone(), table.columns[4].clone()]);
+        assert_eq!(some.metadata, table.metadata);
+        let names: Vec<String> = table.columns.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(Table::names_from_parquet(&bytes).unwrap(), names);
+        assert_eq!(Table::columns_from_parquet(&bytes, |_| false).unwrap().columns, []);
+    }
+
+    #[test]
+    fn columns_of_unknown_types_stop_only_those_who_want_them() {
+        let times = Series::new("time".into(), [1_i64])
+            .cast(&PolarsType::Datetime(polars::prelude::TimeUnit::Milliseconds, None));
+        let columns = vec![PolarsColumn::new("text".into(), ["a"]), times.unwrap().into()];
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes).finish(&mut DataFrame::new(1, columns).unwrap()).unwrap();
+        assert!(Table::from_parquet(&bytes).unwrap_err().to_string().starts_with("column `time` is Timestamp"));
+        let mut text = Table::columns_from_parquet(&bytes, |name| name == "text").unwrap();
+        assert_eq!(text.take_text("text").unwrap(), ["a"]);
     }
 
     #[test]

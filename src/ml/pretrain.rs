@@ -106,6 +106,9 @@ impl Settings {
     }
 }
 
+/// Ids of the shortest text that is worth learning from.
+pub const SHORTEST: usize = 4;
+
 /// A corpus as ids.
 pub struct Corpus {
     ids: Vec<u32>,
@@ -271,7 +274,7 @@ impl<'a> Pretrainer<'a> {
             } else {
                 self.corpus.window(self.settings.window, stream)
             };
-            if ids.len() < 4 {
+            if ids.len() < SHORTEST {
                 continue;
             }
             let (input, target) = if adapts { self.prefix(ids, stream) } else { self.corrupt(ids, stream) };
@@ -291,7 +294,7 @@ impl<'a> Pretrainer<'a> {
 
     /// A text cut in two at a random place: the model continues it.
     fn prefix(&self, ids: &[u32], stream: &mut Stream) -> (Vec<u32>, Vec<u32>) {
-        let cut = 1 + stream.below(ids.len() - 1);
+        let cut = prefix_length(ids.len(), stream);
         let close = |part: &[u32]| part.iter().copied().chain([self.weights.dims.eos]).collect();
         (close(&ids[..cut]), close(&ids[cut..]))
     }
@@ -319,6 +322,15 @@ impl<'a> Pretrainer<'a> {
     }
 }
 
+/// Where a text of `length` ids is cut in two for prefix language modelling: anywhere with equal probability, so that half
+/// of the ids are predicted on average (`random_prefix_noise_mask` in T5's `preprocessors.py`, noise density 0.5).
+///
+/// # Panics
+/// If there are fewer than two ids.
+pub fn prefix_length(length: usize, stream: &mut Stream) -> usize {
+    1 + stream.below(length - 1)
+}
+
 /// `total` as a sum of `parts` positive numbers, every composition equally likely.
 fn partition(total: usize, parts: usize, stream: &mut Stream) -> Vec<usize> {
     let mut cuts = stream.sample(total - 1, parts - 1);
@@ -336,6 +348,15 @@ fn partition(total: usize, parts: usize, stream: &mut Stream) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_anywhere_but_at_its_ends() {
+        let mut stream = Stream::new(0, "cuts");
+        let mut seen = [0; 6];
+        (0..5000).for_each(|_| seen[prefix_length(6, &mut stream)] += 1);
+        assert!(seen[0] == 0 && seen[1..].iter().all(|count| (900..1100).contains(count)), "{seen:?}");
+        assert_eq!(prefix_length(2, &mut stream), 1);
+    }
 
     #[test]
     fn a_partition_has_positive_parts_and_the_right_sum() {

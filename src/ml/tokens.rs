@@ -35,6 +35,11 @@ impl Tokens {
         self.size
     }
 
+    /// The id that ends a text.
+    pub fn eos(&self) -> u32 {
+        self.eos
+    }
+
     /// The pieces of a text, without a closing eos.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;

@@ -1,5 +1,8 @@
-//! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout or from the
-//! generator of built-in tasks.
+//! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout, from a user's own
+//! tables or text, or from the generator of built-in tasks.
+
+mod table;
+mod text;
 
 use super::DATASET;
 use super::backbone;
@@ -8,12 +11,14 @@ use crate::engine::context::Cx;
 use crate::engine::problem::suggestion;
 use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{self, Example, Reading, Split, Task};
+use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task};
 use crate::ml::tokens::Tokens;
 use crate::ml::world;
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use table::Table;
+use text::Text;
 
 /// A task's data set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +28,11 @@ pub struct Ingest {
     backbone: Ref,
     /// Where the examples come from.
     from: From,
+    /// Makes a part of the validation split the test split, drawn by the seed, with groups in one piece and labels in
+    /// proportion: scores on examples by which checkpoints were chosen are optimistic, and the labels of published test
+    /// splits are hidden. A test split without labels makes way. Comes before `rows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold_out: Option<HoldOut>,
     /// At most how many rows of each split; a random sample in the original order. All of them by default.
     #[serde(default)]
     rows: Rows,
@@ -60,6 +70,20 @@ enum From {
     Builtin(String),
     /// Files of a published data set.
     Files(Files),
+    /// A task of your own.
+    Table(Box<Table>),
+    /// Text to be continued.
+    Text(Text),
+}
+
+/// How much of the validation split is held out.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum HoldOut {
+    /// A share of its examples.
+    Share(f64),
+    /// So many examples.
+    Rows(usize),
 }
 
 /// Files of a published data set.
@@ -111,15 +135,21 @@ impl Stage for Ingest {
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone)];
-        if let From::Files(files) = &self.from {
-            inputs.push(Input::file("from.files.train", &files.train));
-            inputs.extend(files.validation.iter().map(|path| Input::file("from.files.validation", path)));
-            inputs.extend(files.test.iter().map(|path| Input::file("from.files.test", path)));
+        match &self.from {
+            From::Builtin(_) => {}
+            From::Files(files) => {
+                inputs.push(Input::file("from.files.train", &files.train));
+                inputs.extend(files.validation.iter().map(|path| Input::file("from.files.validation", path)));
+                inputs.extend(files.test.iter().map(|path| Input::file("from.files.test", path)));
+            }
+            From::Table(table) => inputs.extend(table.inputs()),
+            From::Text(text) => inputs.extend(text.inputs()),
         }
         inputs
     }
 
     fn check(&self) -> Result<(), Issue> {
+        self.check_held_out()?;
         match &self.from {
             From::Builtin(name) if world::find(name).is_none() => {
                 let known = suggestion(name, world::tasks().iter().map(|task| task.name));
@@ -132,17 +162,28 @@ impl Stage for Ingest {
             }
             _ if self.input_length < 2 => Err(Issue::new("input_length", "expected at least 2")),
             _ if self.target_length < 2 => Err(Issue::new("target_length", "expected at least 2")),
-            _ => Ok(()),
+            From::Table(table) => table.check(),
+            From::Text(text) => text.check(self.input_length, self.target_length),
+            From::Builtin(_) | From::Files(_) => Ok(()),
         }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let (tokens, digest) = backbone::tokenizer(cx.one("backbone")?)?;
-        let (task, splits) = self.examples(cx)?;
-        let parts = splits
-            .into_iter()
-            .map(|(split, examples)| self.part(split, examples, &tokens))
-            .collect::<anyhow::Result<Vec<Part>>>()?;
+        let (task, parts) = match &self.from {
+            From::Text(text) => (text.task(), vec![text.read(cx, &tokens, self.rows.train, self.seed)?]),
+            From::Builtin(_) | From::Files(_) | From::Table(_) => {
+                let (task, mut splits) = self.examples(cx)?;
+                if let From::Table(_) = &self.from {
+                    self.check_labels(&task, &tokens)?;
+                }
+                if let Some(amount) = self.hold_out {
+                    splits = self.held_out(cx, &task, splits, amount)?;
+                }
+                let part = |(split, examples)| self.part(split, self.sample(split, examples), &tokens);
+                (task, splits.into_iter().map(part).collect::<anyhow::Result<Vec<Part>>>()?)
+            }
+        };
         let dataset = Dataset { task, template: self.template(), tokenizer: Some(digest.to_string()), parts };
         cx.write("dataset", &write_dataset(&dataset)?)
     }
@@ -172,11 +213,72 @@ impl Ingest {
                     let bytes = cx.one(&format!("from.files.{}", split.name()))?.bytes()?;
                     let examples = tasks::read(&files.format, &bytes, split, &self.reading())
                         .with_context(|| format!("`{path}`"))?;
-                    splits.push((split, self.sample(split, examples)));
+                    splits.push((split, examples));
                 }
                 Ok((task, splits))
             }
+            From::Table(table) => table.read(cx, self.prefix, self.seed),
+            From::Text(text) => Ok((text.task(), Vec::new())),
         }
+    }
+
+    fn check_held_out(&self) -> Result<(), Issue> {
+        let refused = |message: &str| Err(Issue::new("hold_out", message.to_owned()));
+        match (&self.from, self.hold_out) {
+            (_, None) => Ok(()),
+            (_, Some(HoldOut::Share(share))) if !(share > 0.0 && share < 1.0) => {
+                Err(Issue::new("hold_out.share", format!("is {share}, expected between 0 and 1")))
+            }
+            (_, Some(HoldOut::Rows(0))) => Err(Issue::new("hold_out.rows", "is 0, expected at least 1")),
+            (From::Builtin(_), _) => {
+                refused("is for tasks whose test labels are hidden; built-in tasks have a test split")
+            }
+            (From::Text(_), _) => refused("needs a validation split, and text has none"),
+            (From::Files(Files { validation: None, .. }), _) => {
+                refused("needs a validation split to draw from; name its file as `from.files.validation`")
+            }
+            (From::Files(_) | From::Table(_), _) => Ok(()),
+        }
+    }
+
+    /// The splits with a part of the validation split as the test split.
+    fn held_out(&self, cx: &Cx<'_>, task: &Task, mut splits: Splits, amount: HoldOut) -> anyhow::Result<Splits> {
+        if let Some(at) = splits.iter().position(|(split, _)| *split == Split::Test) {
+            let (_, test) = splits.remove(at);
+            let known = test.iter().filter(|example| task.knows(example)).count();
+            ensure!(
+                known == 0,
+                "`hold_out`: the test split has {known} examples with answers already; leave out `hold_out`, or the test file"
+            );
+            cx.progress().warn("the test split without answers makes way for the part of validation that is held out");
+        }
+        let at = splits.iter().position(|(split, _)| *split == Split::Validation);
+        let (_, validation) = splits.remove(at.context("`hold_out`: there is no validation split to draw from")?);
+        let amount = match amount {
+            HoldOut::Share(share) => Amount::Share(share),
+            HoldOut::Rows(rows) => Amount::Rows(rows),
+        };
+        let mut stream = Stream::new(self.seed, "held-out rows");
+        let (validation, test) = tasks::hold_out(validation, amount, &mut stream)
+            .map_err(|message| anyhow!("`hold_out`, of the validation split: {message}"))?;
+        splits.extend([(Split::Validation, validation), (Split::Test, test)]);
+        Ok(splits)
+    }
+
+    /// Checks that a model with this tokenizer can answer with each label.
+    fn check_labels(&self, task: &Task, tokens: &Tokens) -> anyhow::Result<()> {
+        for label in task.labels.iter().filter(|_| task.answer == Answer::Label) {
+            let ids = tokens.encode(label, usize::MAX)?;
+            let (count, longest) = (ids.len(), self.target_length);
+            ensure!(count <= longest, "the label `{label}` is {count} ids with eos, but `target_length` is {longest}");
+            let back = tokens.decode(&ids)?;
+            ensure!(
+                back == *label,
+                "the label `{label}` comes back from the tokenizer as `{back}`, so no answer would ever be right; choose \
+                 another word"
+            );
+        }
+        Ok(())
     }
 
     /// How an input is put together.
@@ -189,6 +291,8 @@ impl Ingest {
                 prefix.into_iter().chain(fields).collect::<Vec<_>>().join(" ")
             }
             From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
+            From::Table(table) => table.template(self.prefix),
+            From::Text(_) => "{the start of a text}".to_owned(),
         }
     }
 
@@ -220,4 +324,11 @@ impl Ingest {
         let tokens = inputs.into_iter().zip(targets).map(|(input, target)| Tokenized { input, target }).collect();
         Ok(Part { split, examples, tokens })
     }
+}
+
+/// The name of a file without its folder, its last ending and `.zst`.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let name = name.strip_suffix(".zst").unwrap_or(name);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }

@@ -2,6 +2,7 @@
 
 pub mod backbone;
 mod checkpoint;
+mod corpus;
 pub mod embed;
 pub mod evaluate;
 pub mod ingest;

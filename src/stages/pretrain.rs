@@ -2,6 +2,7 @@
 
 use super::backbone::Parts;
 use super::checkpoint::{Checkpoint, replace};
+use super::corpus::{self, paragraphs};
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
 use crate::engine::context::{Cx, Interrupted};
@@ -13,10 +14,8 @@ use crate::ml::random::Stream;
 use crate::ml::t5::{Dims, Generation, Precision, Weights};
 use crate::ml::tokens::{self, Tokens};
 use crate::ml::{train, world};
-use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::Read;
 use std::sync::Arc;
 
 /// How well a pretrained model does each skill of the built-in world.
@@ -99,8 +98,6 @@ const LOGGED: u64 = 100;
 const SAVED: u64 = 500;
 /// Held-out rows by which each skill is measured.
 const GATE_ROWS: usize = 400;
-/// Decompressed text of one corpus file; more is a mistake or an attack.
-const LONGEST_TEXT: u64 = 1 << 30;
 
 impl Stage for Pretrain {
     const KIND: &'static str = "pretrain";
@@ -146,17 +143,7 @@ impl Stage for Pretrain {
 
 impl Pretrain {
     fn texts(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<String>> {
-        let read = |(i, path): (usize, &String)| -> anyhow::Result<String> {
-            let bytes = cx.one(&format!("corpus[{i}]"))?.bytes()?;
-            let mut text = String::new();
-            if path.ends_with(".zst") {
-                let decoder = zstd::stream::read::Decoder::new(&bytes[..]).with_context(|| format!("`{path}`"))?;
-                decoder.take(LONGEST_TEXT).read_to_string(&mut text).with_context(|| format!("`{path}`"))?;
-            } else {
-                text = String::from_utf8(bytes).with_context(|| format!("`{path}`"))?;
-            }
-            Ok(text)
-        };
+        let read = |(i, path): (usize, &String)| corpus::text(cx.one(&format!("corpus[{i}]"))?, path);
         self.corpus.iter().enumerate().map(read).collect()
     }
 
@@ -217,10 +204,6 @@ impl Pretrain {
             ("row_loss", Column::Float(curve.iter().map(|(_, losses)| losses.rows).collect())),
         ]))
     }
-}
-
-fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
 /// Share of held-out rows of each skill that the model answers exactly, with no prompt.

@@ -1,6 +1,9 @@
 """Writes metrics.json: measures of random data by scikit-learn, SciPy and rouge-score, and by a plain SQuAD scorer written here.
 
-    pip install numpy scipy scikit-learn rouge-score
+The SQuAD scorer is compared with the official script, as transformers keeps it, where that has an opinion: the version
+there is SQuAD 2.0's, in which an empty text is an answer.
+
+    pip install numpy scipy scikit-learn rouge-score "transformers<5"
     python tests/golden/metrics.py > tests/golden/metrics.json
 """
 
@@ -17,6 +20,7 @@ import scipy.stats
 import sklearn
 import sklearn.metrics
 from rouge_score import rouge_scorer
+from transformers.data.metrics import squad_metrics
 
 random = np.random.default_rng(20260101)
 
@@ -101,6 +105,11 @@ def squad():
         answers = [[text() for _ in range(int(random.integers(1, 4)))] for _ in range(count)]
         predictions = [text() if random.random() < 0.6 else given[0].upper() for given in answers]
         pairs = list(zip(answers, predictions))
+        for given, p in pairs:
+            for a in given:
+                assert squad_metrics.compute_exact(a, p) == (normalized(a) == normalized(p))
+                if normalized(a) and normalized(p):
+                    assert abs(squad_metrics.compute_f1(a, p) - overlap(a, p)) < 1e-12
         exact = [max(normalized(a) == normalized(p) for a in given) for given, p in pairs]
         yield {
             "answers": answers,
@@ -145,6 +154,7 @@ golden = {
         "scipy": scipy.__version__,
         "scikit-learn": sklearn.__version__,
         "rouge-score": importlib.metadata.version("rouge-score"),
+        "transformers": importlib.metadata.version("transformers"),
     },
     "classes": list(classes()),
     "correlations": list(correlations()),

@@ -7,6 +7,7 @@ mod edits;
 mod formats;
 mod integrity;
 mod models;
+mod own_tasks;
 mod run;
 mod shell;
 mod tidy;

@@ -113,7 +113,7 @@ impl Own {
             let label = shortened(&self.label);
             return Err((
                 "template",
-                format!("shows `{{{label}}}`, the column with the answer; the input must not hold it"),
+                format!("has `{{{label}}}`, the column with the answer; the input must not hold it"),
             ));
         }
         if let Some(labels) = &self.labels {
@@ -505,6 +505,6 @@ mod tests {
         refused(&Own { labels: words(&["a", HIDDEN]), ..own() }, "labels", "stands for a hidden answer");
         refused(&Own { name: " ".to_owned(), ..own() }, "name", "expected a word or two");
         let leak = Own { template: Template::parse("{label} {text}").unwrap(), ..own() };
-        refused(&leak, "template", "shows `{label}`, the column with the answer");
+        refused(&leak, "template", "has `{label}`, the column with the answer");
     }
 }

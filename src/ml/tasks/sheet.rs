@@ -98,12 +98,7 @@ impl Sheet {
         };
         let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
         let line = Place::Line(line);
-        if let Some((at, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(*name)) {
-            let first = names.iter().position(|other| other == name).unwrap_or_default() + 1;
-            let name = shortened(name);
-            return Err(line.wrong(format!("column {} is called `{name}`, and so is column {first}", at + 1)));
-        }
-        let columns = columns(line, &names, wanted)?;
+        let columns = Wanted::locate(wanted, &names, line)?;
         let mut rows = Vec::new();
         for record in records {
             let (line, fields) = record?;
@@ -133,7 +128,7 @@ impl Sheet {
                 message: error.to_string().trim_start_matches(&format!("{place}, ")).to_owned(),
             })?;
             let names: Vec<&str> = object.keys().map(String::as_str).collect();
-            columns(place, &names, wanted)?;
+            positions(place, &names, wanted)?;
             let cells = wanted.iter().map(|column| cell(object.get(column.name), column.name, place));
             rows.push((place, cells.collect::<Result<_, _>>()?));
         }
@@ -143,7 +138,7 @@ impl Sheet {
     /// A table of columns, each with its name; they must have equal lengths.
     pub fn from_columns(columns: &[(String, Vec<Cell>)], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-        let order = self::columns(Place::Row(0), &names, wanted)?;
+        let order = Wanted::locate(wanted, &names, Place::Row(0))?;
         let count = columns.first().map_or(0, |(_, cells)| cells.len());
         let cell = |row: usize, at: &Option<usize>| at.map_or(Cell::Missing, |at| columns[at].1[row].clone());
         let rows = (0..count).map(|row| (Place::Row(row), order.iter().map(|at| cell(row, at)).collect())).collect();
@@ -167,8 +162,20 @@ fn text(bytes: &[u8]) -> Result<&str, SheetError> {
     })
 }
 
+impl Wanted<'_> {
+    /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
+    pub fn locate(wanted: &[Wanted<'_>], names: &[&str], place: Place) -> Result<Vec<Option<usize>>, SheetError> {
+        if let Some((at, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(*name)) {
+            let first = names.iter().position(|other| other == name).unwrap_or_default() + 1;
+            let name = shortened(name);
+            return Err(place.wrong(format!("column {} is called `{name}`, and so is column {first}", at + 1)));
+        }
+        positions(place, names, wanted)
+    }
+}
+
 /// Where the wanted columns are among those that are there.
-fn columns(place: Place, names: &[&str], wanted: &[Wanted<'_>]) -> Result<Vec<Option<usize>>, SheetError> {
+fn positions(place: Place, names: &[&str], wanted: &[Wanted<'_>]) -> Result<Vec<Option<usize>>, SheetError> {
     let position = |column: &Wanted<'_>| {
         let at = names.iter().position(|name| *name == column.name);
         if at.is_none() && column.required {
