@@ -7,14 +7,14 @@
 //!   runs/<pipeline>/….jsonl  journals
 //!   partial/<key>/         scratch of an interrupted job
 //!   locks/<key>            advisory; freed by the kernel on death
-//!   views/<pipeline>/<job>/… links with human names to the newest artifacts
+//!   views/<pipeline>/<job>/… links with human names to the newest artifacts; <artifact>.parts/ has their parts
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
 //! ```
 
 use super::content::Content;
 use super::digest::{Digest, Key};
-use super::entry::Entry;
+use super::entry::{Entry, Record};
 use super::files::{self, Files};
 use std::fs::TryLockError;
 use std::io::{self, Write};
@@ -364,7 +364,7 @@ impl Store {
         self.root.join("views").join(file_name(pipeline)).join(file_name(job))
     }
 
-    /// Points the views of a job at an entry and its artifacts.
+    /// Points the views of a job at an entry, its artifacts and their parts.
     pub fn view(&self, pipeline: &str, job: &str, entry: &Entry) -> io::Result<()> {
         let folder = self.view_path(pipeline, job);
         fs_err::create_dir_all(&folder)?;
@@ -374,6 +374,27 @@ impl Store {
         for (name, target) in links {
             let inside = target.strip_prefix(&self.root).expect("entries and blobs are in the store");
             self.link(&folder.join(name), &Path::new("../../..").join(inside))?;
+        }
+        entry.artifacts.iter().try_for_each(|artifact| self.view_parts(&folder, artifact))
+    }
+
+    /// Links the parts of an artifact by their names in a folder beside it, which holds nothing else.
+    fn view_parts(&self, folder: &Path, artifact: &Record) -> io::Result<()> {
+        let folder = folder.join(format!("{}.parts", file_name(&artifact.name)));
+        let names: Vec<String> = artifact.parts.iter().map(|part| file_name(&part.name)).collect();
+        for old in list(&folder)?.into_iter().filter(|old| !names.contains(old)) {
+            remove(fs_err::remove_file(folder.join(old)))?;
+        }
+        if names.is_empty() {
+            return remove(fs_err::remove_dir(&folder));
+        }
+        fs_err::create_dir_all(&folder)?;
+        for (name, part) in names.iter().zip(&artifact.parts) {
+            let target = part.external.clone().unwrap_or_else(|| {
+                let blob = self.blob_path(&part.digest);
+                Path::new("../../../..").join(blob.strip_prefix(&self.root).expect("blobs are in the store"))
+            });
+            self.link(&folder.join(name), &target)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod pace;
 pub mod pretrain;
 pub mod rank;
 pub mod report;
+pub mod submission;
 pub mod transfer;
 pub mod tune;
 
@@ -37,6 +38,8 @@ pub const CURVE: Type = Type("curve");
 pub const EVENTS: Type = Type("events");
 /// What became of each source that a transfer tried.
 pub const TRIALS: Type = Type("trials");
+/// The files of a leaderboard.
+pub const SUBMISSION: Type = Type("submission");
 /// A results table.
 pub const REPORT: Type = Type("report");
 
@@ -50,5 +53,6 @@ pub static ALL: &[Kind] = &[
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),
     Kind::of::<evaluate::Evaluate>(),
+    Kind::of::<submission::Submission>(),
     Kind::of::<report::Report>(),
 ];

@@ -10,4 +10,5 @@ mod models;
 mod own_tasks;
 mod run;
 mod shell;
+mod submission;
 mod tidy;

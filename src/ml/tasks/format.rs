@@ -77,7 +77,9 @@ pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Resu
 /// A row of a suite's table.
 pub(super) struct Format {
     pub(super) name: &'static str,
-    /// T5's name of the task, the first word of an input.
+    /// Name of the task.
+    pub(super) task: &'static str,
+    /// The first word of an input: T5's name of the task, or of the one that it is a test for.
     pub(super) word: &'static str,
     pub(super) labels: &'static [&'static str],
     pub(super) answer: Answer,
@@ -111,7 +113,7 @@ pub(super) struct Field {
 }
 
 /// The target of an example whose label is hidden.
-pub(super) const HIDDEN: &str = "<unk>";
+pub const HIDDEN: &str = "<unk>";
 
 /// Columns that hold a row's identifier.
 const IDS: &[&str] = &["idx", "index", "id"];
@@ -127,7 +129,7 @@ fn find(name: &str) -> Option<&'static Format> {
 impl Format {
     fn task(&self) -> Task {
         Task {
-            name: self.word.to_owned(),
+            name: self.task.to_owned(),
             labels: self.labels.iter().map(|label| (*label).to_owned()).collect(),
             answer: self.answer,
             metrics: self.metrics.to_vec(),
@@ -210,7 +212,7 @@ pub(super) fn label(
             line: row.line(),
             column,
             found: cell.to_string(),
-            task: format.word,
+            task: format.task,
             near: closest(&plain(cell), format.labels.iter().copied()),
             known: format
                 .labels

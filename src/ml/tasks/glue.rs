@@ -11,6 +11,7 @@ pub(super) const HYPOTHESIS: Field = Field { name: "hypothesis", columns: &["hyp
 pub(super) const PREMISE: Field = Field { name: "premise", columns: &["premise", "sentence1"] };
 
 const LABEL: &[&str] = &["label", "gold_label"];
+const NLI: &[&str] = &["entailment", "neutral", "contradiction"];
 pub(super) const ENTAILMENT: &[&str] = &["entailment", "not_entailment"];
 
 const fn row(
@@ -22,7 +23,7 @@ const fn row(
     answer: &'static [&'static str],
 ) -> Format {
     let source = Source::Rows(Layout { header: Header::First, fields, answer });
-    Format { name, word, labels, answer: Answer::Label, metrics, source }
+    Format { name, task: word, word, labels, answer: Answer::Label, metrics, source }
 }
 
 /// MNLI, QNLI and RTE files hold label words, the others numbers. The words here are T5's.
@@ -64,14 +65,13 @@ pub(super) static FORMATS: &[Format] = &[
         &[Field { name: "question1", columns: &["question1"] }, Field { name: "question2", columns: &["question2"] }],
         &["label", "is_duplicate"],
     ),
-    row(
-        "glue/mnli",
-        "mnli",
-        &["entailment", "neutral", "contradiction"],
-        &[Metric::Accuracy],
-        &[HYPOTHESIS, PREMISE],
-        LABEL,
-    ),
+    row("glue/mnli", "mnli", NLI, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE], LABEL),
+    // The second test set of MNLI and GLUE's diagnostic set are read by the prompts of MNLI.
+    Format {
+        task: "mnli_mismatched",
+        ..row("glue/mnli_mismatched", "mnli", NLI, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE], LABEL)
+    },
+    Format { task: "ax", ..row("glue/ax", "mnli", NLI, &[Metric::Matthews], &[HYPOTHESIS, PREMISE], LABEL) },
     row(
         "glue/qnli",
         "qnli",
@@ -186,6 +186,16 @@ mod tests {
         assert_eq!((cola[0].id.as_str(), cola[0].input.as_str()), ("3", "cola sentence: A b."));
         assert_eq!((cola[0].target.as_str(), cola[0].label), ("<unk>", None));
         assert_eq!(hidden("glue/stsb", "index\tsentence1\tsentence2\n0\tA\tB\n")[0].target, "<unk>");
+    }
+
+    #[test]
+    fn diagnostic_sets_have_names_of_their_own_and_the_words_of_their_tasks() {
+        let header = "index\tsentence1\tsentence2\n7\tP\tH\n";
+        for (format, task) in [("glue/mnli_mismatched", "mnli_mismatched"), ("glue/ax", "ax")] {
+            let examples = read(format, header.as_bytes(), Split::Test, &Reading::default()).unwrap();
+            assert_eq!((&*examples[0].id, &*examples[0].input), ("7", "mnli hypothesis: H premise: P"));
+            assert_eq!(super::super::task(format).unwrap().name, task);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod wsc;
 pub(crate) mod shared;
 
 pub use error::ReadError;
-pub use format::{Reading, formats, read, task, template};
+pub use format::{HIDDEN, Reading, formats, read, task, template};
 pub use held_out::{Amount, hold_out};
 pub use own::{Labels, Mistake, Own};
 pub use score::Scores;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 pub(super) static FORMATS: &[Format] = &[Format {
     name: "squad",
+    task: "squad",
     word: "squad",
     labels: &[],
     answer: Answer::Text,

@@ -15,7 +15,7 @@ const fn row(
     fields: &'static [Field],
 ) -> Format {
     let source = Source::Rows(Layout { header: Header::First, fields, answer: &["label"] });
-    Format { name, word, labels, answer: Answer::Label, metrics, source }
+    Format { name, task: word, word, labels, answer: Answer::Label, metrics, source }
 }
 
 pub(super) static FORMATS: &[Format] = &[
@@ -48,6 +48,7 @@ pub(super) static FORMATS: &[Format] = &[
     ),
     Format {
         name: "superglue/multirc",
+        task: "multirc",
         word: "multirc",
         labels: BOOLEAN,
         answer: Answer::Label,
@@ -56,6 +57,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "superglue/record",
+        task: "record",
         word: "record",
         labels: &[],
         answer: Answer::Text,
@@ -76,6 +78,7 @@ pub(super) static FORMATS: &[Format] = &[
     ),
     Format {
         name: "superglue/wsc",
+        task: "wsc",
         word: "wsc",
         labels: &[],
         answer: Answer::Referent,
@@ -84,12 +87,16 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "superglue/wsc_classify",
+        task: "wsc",
         word: "wsc",
         labels: BOOLEAN,
         answer: Answer::Label,
         metrics: &[Metric::Accuracy],
         source: Source::Whole { template: wsc::CLASSIFY, read: wsc::read_classifying },
     },
+    // The diagnostic sets are read by the prompts of RTE.
+    Format { task: "axb", ..row("superglue/axb", "rte", ENTAILMENT, &[Metric::Matthews], &[HYPOTHESIS, PREMISE]) },
+    Format { task: "axg", ..row("superglue/axg", "rte", ENTAILMENT, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE]) },
 ];
 
 #[cfg(test)]
@@ -141,6 +148,15 @@ mod tests {
             "False",
             Some(0),
         );
+    }
+
+    #[test]
+    fn diagnostic_sets_have_names_of_their_own_and_the_words_of_rte() {
+        let broad = r#"{"sentence1": "P", "sentence2": "H", "idx": 5, "label": "entailment", "logic": "x"}"#;
+        check("superglue/axb", broad, "rte hypothesis: H premise: P", "entailment", Some(0));
+        let gender = r#"{"premise": "P", "hypothesis": "H", "pair_id": 3, "label": "not_entailment", "idx": 0}"#;
+        check("superglue/axg", gender, "rte hypothesis: H premise: P", "not_entailment", Some(1));
+        assert_eq!(super::super::task("superglue/axg").unwrap().name, "axg");
     }
 
     #[test]
