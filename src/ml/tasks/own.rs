@@ -197,11 +197,11 @@ impl Own {
                 Ok(Some(text))
             };
             let (group, id) = (named(&self.group)?, named(&self.id)?);
-            if let (Some(name), Some(id)) = (&self.id, &id) {
-                if let Some(first) = ids.insert(id.clone(), place) {
-                    let (name, id) = (shortened(name), shortened(id));
-                    return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}; expected different values")));
-                }
+            if let (Some(name), Some(id)) = (&self.id, &id)
+                && let Some(first) = ids.insert(id.clone(), place)
+            {
+                let (name, id) = (shortened(name), shortened(id));
+                return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}; expected different values")));
             }
             let (target, label, answers) = self.answer(answer, split, place)?;
             examples.push(Example {
