@@ -1,7 +1,8 @@
 //! `spot analyse`: what a matrix of transfer scores that someone already has says.
 
 use crate::error::{Exit, Usage};
-use crate::report::transfer::{Findings, Scores};
+use crate::report::results::Spread;
+use crate::report::transfer::{Findings, Scores, Source};
 use crate::ui;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,9 @@ fn scores(path: &Path) -> anyhow::Result<Scores> {
     if rows.is_empty() {
         return Err(wrong(path, "no row of a source beside the baseline"));
     }
-    Ok(Scores { targets, baseline, sources: rows })
+    let spreads = |row: Vec<f64>| row.into_iter().map(|score| Spread::of(&[score])).collect();
+    let sources = rows.into_iter().map(|(name, row)| Source { name, scores: spreads(row) });
+    Ok(Scores { targets, baseline: spreads(baseline), sources: sources.collect() })
 }
 
 /// In the order of the scores.
@@ -70,7 +73,8 @@ fn similarities(path: &Path, scores: &Scores) -> anyhow::Result<Vec<Vec<f64>>> {
         at.ok_or_else(|| wrong(path, format!("no column `{target}`, which is a target of the matrix")))
     };
     let columns = scores.targets.iter().map(column).collect::<Result<Vec<_>, _>>()?;
-    let row = |(source, _): &(String, Vec<f64>)| {
+    let row = |source: &Source| {
+        let source = &source.name;
         let row = sheet.rows.iter().find(|(name, _)| name == source);
         let (_, row) = row.ok_or_else(|| wrong(path, format!("no row `{source}`, which is a source of the matrix")))?;
         Ok(columns.iter().map(|column| row[*column]).collect())

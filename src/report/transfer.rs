@@ -1,23 +1,33 @@
 //! What a matrix of transfer scores says, whoever made it: the numbers of SPoT's section 2 and 3 and its tables 6 and 7.
 
 use super::grid::Grid;
+use super::results::Spread;
 use crate::ml::statistics::{Correlation, mean, pearson, relative_error_reduction, spearman};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Scores in 0..=100 of targets: without transfer, and begun from the prompt of each source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Names of the targets.
     pub targets: Vec<String>,
     /// Without transfer, one for each target.
-    pub baseline: Vec<f64>,
-    /// Source, and a score for each target.
-    pub sources: Vec<(String, Vec<f64>)>,
+    pub baseline: Vec<Spread>,
+    /// The sources.
+    pub sources: Vec<Source>,
+}
+
+/// Scores of the targets when begun from the prompt of one source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Name.
+    pub name: String,
+    /// One for each target.
+    pub scores: Vec<Spread>,
 }
 
 /// Similarity with transfer, over the sources of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correlations {
     /// Pearson's correlation of similarity and relative error reduction.
     pub pearson: f64,
@@ -30,7 +40,7 @@ pub struct Correlations {
 }
 
 /// The findings. Scripts rely on these fields.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// Mean over targets without transfer.
     pub baseline_mean: f64,
@@ -58,17 +68,23 @@ impl Findings {
     /// If there is no source or target, or rows are not as long as there are targets.
     pub fn of(scores: &Scores, similarities: Option<&[Vec<f64>]>) -> Self {
         let Scores { targets, baseline, sources } = scores;
-        let pairs = || sources.iter().flat_map(|(_, row)| row.iter().zip(baseline));
-        let best = (0..targets.len()).map(|target| sources.iter().map(|(_, row)| row[target]).fold(0.0, f64::max));
+        let means = |row: &[Spread]| row.iter().map(|score| score.mean).collect::<Vec<f64>>();
+        let (baseline, sources): (_, Vec<(&String, Vec<f64>)>) =
+            (means(baseline), sources.iter().map(|source| (&source.name, means(&source.scores))).collect());
+        let pairs = || sources.iter().flat_map(|(_, row)| row.iter().zip(&baseline));
+        let best = |target: usize| sources.iter().map(|(_, row)| row[target]).fold(f64::NEG_INFINITY, f64::max);
         let reductions = |row: &[f64]| -> BTreeMap<String, Option<f64>> {
-            let cells = targets.iter().zip(row).zip(baseline);
+            let cells = targets.iter().zip(row).zip(&baseline);
             cells.map(|((target, score), base)| (target.clone(), relative_error_reduction(*score, *base))).collect()
         };
         Self {
-            baseline_mean: mean(baseline),
-            best_per_target_mean: mean(&best.collect::<Vec<_>>()),
-            source_mean: sources.iter().map(|(source, row)| (source.clone(), mean(row))).collect(),
-            relative_error_reduction: sources.iter().map(|(source, row)| (source.clone(), reductions(row))).collect(),
+            baseline_mean: mean(&baseline),
+            best_per_target_mean: mean(&(0..targets.len()).map(best).collect::<Vec<_>>()),
+            source_mean: sources.iter().map(|(source, row)| ((*source).clone(), mean(row))).collect(),
+            relative_error_reduction: sources
+                .iter()
+                .map(|(source, row)| ((*source).clone(), reductions(row)))
+                .collect(),
             helping: pairs().filter(|(score, base)| score > base).count(),
             hurting: pairs().filter(|(score, base)| score < base).count(),
             tied: pairs().filter(|(score, base)| score == base).count(),
@@ -122,10 +138,10 @@ impl Findings {
     fn reductions(&self, scores: &Scores) -> Grid {
         let header = ["source".to_owned()].into_iter().chain(scores.targets.iter().cloned());
         let mut grid = Grid::new(header.collect());
-        for (source, _) in &scores.sources {
-            let row = &self.relative_error_reduction[source];
+        for source in &scores.sources {
+            let row = &self.relative_error_reduction[&source.name];
             let cells = scores.targets.iter().map(|target| row[target].map_or_else(|| "–".to_owned(), super::signed));
-            grid.push([source.clone()].into_iter().chain(cells).collect());
+            grid.push([source.name.clone()].into_iter().chain(cells).collect());
         }
         grid
     }
@@ -133,7 +149,7 @@ impl Findings {
     /// Best first, the baseline among them.
     fn means(&self, scores: &Scores) -> Grid {
         let mut rows: Vec<(&str, f64)> =
-            scores.sources.iter().map(|(source, _)| (source.as_str(), self.source_mean[source])).collect();
+            scores.sources.iter().map(|source| (source.name.as_str(), self.source_mean[&source.name])).collect();
         rows.push(("no transfer", self.baseline_mean));
         rows.sort_by(|a, b| b.1.total_cmp(&a.1));
         let mut grid = Grid::new(vec!["always from".to_owned(), "mean".to_owned()]);
@@ -145,8 +161,8 @@ impl Findings {
 fn correlations(scores: &Scores, similarities: &[Vec<f64>]) -> BTreeMap<String, Correlations> {
     let of = |target: usize| {
         let (mut similarity, mut reduction) = (Vec::new(), Vec::new());
-        for ((_, row), similarities) in scores.sources.iter().zip(similarities) {
-            if let Some(value) = relative_error_reduction(row[target], scores.baseline[target]) {
+        for (source, similarities) in scores.sources.iter().zip(similarities) {
+            if let Some(value) = relative_error_reduction(source.scores[target].mean, scores.baseline[target].mean) {
                 similarity.push(similarities[target]);
                 reduction.push(value);
             }
@@ -163,14 +179,12 @@ mod tests {
     use super::*;
 
     fn scores() -> Scores {
+        let row = |scores: [f64; 2]| scores.iter().map(|score| Spread::of(&[*score])).collect::<Vec<_>>();
+        let source = |name: &str, scores| Source { name: name.to_owned(), scores: row(scores) };
         Scores {
             targets: vec!["a".into(), "b".into()],
-            baseline: vec![50.0, 100.0],
-            sources: vec![
-                ("x".into(), vec![75.0, 99.0]),
-                ("y".into(), vec![50.0, 100.0]),
-                ("z".into(), vec![40.0, 90.0]),
-            ],
+            baseline: row([50.0, 100.0]),
+            sources: vec![source("x", [75.0, 99.0]), source("y", [50.0, 100.0]), source("z", [40.0, 90.0])],
         }
     }
 
