@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn distances_that_are_none_are_refused() {
-        let of = |distances: &[f64]| Tree::of_condensed(distances.to_vec(), 3, Linkage::Average).unwrap_err().to_string();
+        let of =
+            |distances: &[f64]| Tree::of_condensed(distances.to_vec(), 3, Linkage::Average).unwrap_err().to_string();
         for bad in [f64::NAN, f64::INFINITY, -1.0] {
             assert!(of(&[1.0, bad, 2.0]).contains("expected a finite number"), "{bad}");
         }

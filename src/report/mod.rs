@@ -1,6 +1,7 @@
 //! Results as tables: for a terminal, as Markdown, as JSON.
 
 mod grid;
+pub mod page;
 pub mod results;
 pub mod similarities;
 pub mod transfer;

@@ -132,9 +132,16 @@ mod tests {
     #[test]
     fn ends_of_the_diverging_scale_and_beyond_have_the_strongest_colours() {
         let colours = Colours::Diverging { limit: 50.0 };
-        for (number, class) in
-            [(0.0, "z"), (-0.1, "z"), (4.3, "p1"), (-4.3, "n1"), (50.0, "p6"), (-50.0, "n6"), (1e9, "p6"), (-254.8, "n6")]
-        {
+        for (number, class) in [
+            (0.0, "z"),
+            (-0.1, "z"),
+            (4.3, "p1"),
+            (-4.3, "n1"),
+            (50.0, "p6"),
+            (-50.0, "n6"),
+            (1e9, "p6"),
+            (-254.8, "n6"),
+        ] {
             assert_eq!(colours.class(number), class, "{number}");
         }
         assert_eq!(colours.classes().len(), 13);
