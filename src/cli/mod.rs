@@ -5,6 +5,7 @@ mod analyse;
 mod audit;
 mod explain;
 mod graph;
+mod output;
 mod pipeline;
 mod rank;
 mod report;

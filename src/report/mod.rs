@@ -1,5 +1,7 @@
 //! Results as tables: for a terminal, as Markdown, as JSON.
 
+pub mod analysis;
+mod figures;
 mod grid;
 pub mod page;
 pub mod results;

@@ -30,6 +30,8 @@ pub struct Heatmap {
     pub format: Format,
     /// How they become colours.
     pub colours: Colours,
+    /// Numbers that are coloured in place of those that are shown, such as differences.
+    pub tints: Option<Vec<Vec<f64>>>,
     /// What the numbers are, for the legend.
     pub unit: String,
     /// A last column without colour, such as the mean of each row.
@@ -90,14 +92,14 @@ impl Heatmap {
         let longest = self.columns.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let widest = self.rows.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         // The width of the names' column, which a table with equal columns needs to be told.
-        let width = match widest.max(row_axis.chars().count() + column_axis.chars().count() + 3) {
+        let width = match widest {
             0..=12 => "names-12",
             13..=18 => "names-18",
             _ => "names-26",
         };
         html! {
             thead { tr {
-                th.corner class=(width) scope="col" { (row_axis) " ↓ " (column_axis) " →" }
+                th class={ "corner " (width) } scope="col" { (row_axis) " ↓ " (column_axis) " →" }
                 @for &column in columns {
                     @let name = &self.columns[column];
                     th scope="col" class=[(longest > UPRIGHT).then_some("up")] title=(name) {
@@ -105,7 +107,7 @@ impl Heatmap {
                     }
                 }
                 @if let Some((name, _)) = &self.summary {
-                    th.summary scope="col" class=[(longest > UPRIGHT).then_some("up")] { span { (name) } }
+                    th.summary.up[longest > UPRIGHT] scope="col" { span { (name) } }
                 }
                 @if self.row_tree.is_some() { td.tree-head {} }
             } }
@@ -119,7 +121,7 @@ impl Heatmap {
                 th scope="row" title=(name) { (short(name, LONGEST)) }
                 @for &column in columns {
                     @let cell = &self.cells[row][column];
-                    td class=(cell.value.map_or_else(|| "none".to_owned(), |value| self.colours.class(value))) {
+                    td class=(self.class(row, column)) {
                         (self.cell(cell, name, &self.columns[column], index))
                     }
                 }
@@ -132,6 +134,14 @@ impl Heatmap {
                     }
                 }
             }
+        }
+    }
+
+    fn class(&self, row: usize, column: usize) -> String {
+        match (self.cells[row][column].value, &self.tints) {
+            (None, _) => "none".to_owned(),
+            (Some(_), Some(tints)) => self.colours.class(tints[row][column]),
+            (Some(value), None) => self.colours.class(value),
         }
     }
 
@@ -197,6 +207,7 @@ mod tests {
             cells: numbers.map(|row| row.map(|x| Cell::of(x).from(["d"])).to_vec()).to_vec(),
             format: Format::signed(1),
             colours: Colours::Diverging { limit: 20.0 },
+            tints: None,
             unit: "%".to_owned(),
             summary: None,
             reference: None,

@@ -123,7 +123,7 @@ impl Page {
                 @if !self.about.is_empty() {
                     dl.about { @for (name, value) in &self.about { div { dt { (name) } dd { (value) } } } }
                 }
-                button.theme type="button" id="theme" aria-pressed="false" hidden { "Dark" }
+                button.theme type="button" id="theme" hidden {}
             }
             div.frame {
                 nav aria-label="Sections" {
@@ -150,8 +150,8 @@ impl Page {
                         section id="sources" aria-labelledby="sources-title" {
                             h2 id="sources-title" { "Sources of the numbers" }
                             p.lead {
-                                "Numbers with a dotted line can be opened: click one, or move to it with Tab and the arrow "
-                                "keys and press Enter. What made it is shown, and what that was made from."
+                                "Most numbers can be opened: click one, or move to it with Tab and the arrow keys and press "
+                                "Enter. What made it is shown, and what that was made from."
                             }
                             (index.to_table())
                         }

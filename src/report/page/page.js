@@ -17,7 +17,7 @@
   const remember = (value) => { try { localStorage.setItem("spot-theme", value); } catch { /* Not every reader keeps things. */ } };
   const remembered = () => { try { return localStorage.getItem("spot-theme"); } catch { return null; } };
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const showTheme = () => theme.setAttribute("aria-pressed", String(isDark()));
+  const showTheme = () => { theme.textContent = isDark() ? "Light mode" : "Dark mode"; };
   if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
   theme.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
