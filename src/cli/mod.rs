@@ -6,6 +6,7 @@ mod audit;
 mod explain;
 mod graph;
 mod output;
+mod page;
 mod pipeline;
 mod rank;
 mod report;

@@ -6,6 +6,7 @@ mod grid;
 pub mod page;
 pub mod results;
 pub mod similarities;
+pub mod study;
 pub mod transfer;
 
 use grid::Grid;
