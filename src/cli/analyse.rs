@@ -1,10 +1,10 @@
 //! `spot analyse`: what a matrix of transfer scores that someone already has says.
 
 use super::output::Output;
+use super::page::Joining;
 use crate::engine::digest::Digest;
 use crate::engine::provenance;
 use crate::error::{Exit, Usage};
-use crate::ml::clustering::Linkage;
 use crate::report::analysis::Analysis;
 use crate::report::page::Record;
 use crate::report::results::Spread;
@@ -40,16 +40,6 @@ enum Form {
     Json,
     Html,
     Parquet,
-}
-
-/// [`Linkage`] as an argument.
-#[derive(Clone, Copy, ValueEnum)]
-enum Joining {
-    Average,
-    Complete,
-    Single,
-    Weighted,
-    Ward,
 }
 
 /// The row without transfer.
@@ -96,18 +86,6 @@ impl Analyse {
             }
         }
         Ok(Exit::Ok)
-    }
-}
-
-impl From<Joining> for Linkage {
-    fn from(joining: Joining) -> Self {
-        match joining {
-            Joining::Average => Self::Average,
-            Joining::Complete => Self::Complete,
-            Joining::Single => Self::Single,
-            Joining::Weighted => Self::Weighted,
-            Joining::Ward => Self::Ward,
-        }
     }
 }
 

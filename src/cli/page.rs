@@ -7,16 +7,40 @@ use crate::engine::entry::Entry;
 use crate::engine::plan::Plan;
 use crate::engine::state::{JobState, State};
 use crate::engine::store::Store;
+use crate::ml::clustering::Linkage;
 use crate::ml::prompt_file::PromptFile;
 use crate::report::page::{Curve, CurvePanel, Curves, Dag, GROUPS, Node, NodeState, Record, RecordInput};
 use crate::report::results::Results;
 use crate::ui;
+use clap::ValueEnum;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The kind that has learning curves.
 const TUNE: &str = "tune";
 /// Characters of a recipe's parameters that a record shows.
 const LONGEST: usize = 1000;
+
+/// [`Linkage`] as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Joining {
+    Average,
+    Complete,
+    Single,
+    Weighted,
+    Ward,
+}
+
+impl From<Joining> for Linkage {
+    fn from(joining: Joining) -> Self {
+        match joining {
+            Joining::Average => Self::Average,
+            Joining::Complete => Self::Complete,
+            Joining::Single => Self::Single,
+            Joining::Weighted => Self::Weighted,
+            Joining::Ward => Self::Ward,
+        }
+    }
+}
 
 /// Every digest that the results name.
 pub(super) fn digests(results: &Results) -> BTreeSet<String> {
@@ -109,17 +133,23 @@ pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Option<
         let from = vec![curve.digest.to_string()];
         panels.entry(task).or_default().push(Curve { name: job.job.clone(), group: group(&job.stage), points, from });
     }
-    if groups.len() > GROUPS {
-        groups[GROUPS - 1] = groups.split_off(GROUPS - 1).join(", ");
-    }
     let panels: Vec<CurvePanel> = panels.into_iter().map(|(title, lines)| CurvePanel { title, lines }).collect();
     Ok((!panels.is_empty()).then(|| Curves {
         caption: "Validation score while prompts are tuned".to_owned(),
         x: "step".to_owned(),
-        y: "score (scales differ)".to_owned(),
-        groups,
+        y: "score".to_owned(),
+        groups: at_most(groups, GROUPS),
         panels,
     }))
+}
+
+/// The names, those that are too many joined in the last.
+fn at_most(mut names: Vec<String>, most: usize) -> Vec<String> {
+    if names.len() > most {
+        let rest = names.split_off(most - 1);
+        names.push(rest.join(", "));
+    }
+    names
 }
 
 /// The stages with the states of their jobs, those that jobs asked for included.
@@ -161,5 +191,74 @@ fn state(state: State) -> NodeState {
         State::MayRun => NodeState::MayRun,
         State::Blocked => NodeState::Blocked,
         State::Interrupted(_) => NodeState::Interrupted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::entry::Record as Artifact;
+    use crate::engine::provenance::{Origin, Provenance};
+    use crate::engine::recipe::Recipe;
+
+    /// An entry of a job that made `output` from `input`, which came from a job or a file.
+    fn save(store: &Store, job: &str, output: &str, input: &str, file: Option<&str>) {
+        let digest = Digest::of(input.as_bytes());
+        let recipe = Recipe::new("tune", 3, serde_json::json!({"steps": 5}), vec![("data".to_owned(), digest)]);
+        let made = store.put(output.as_bytes()).unwrap();
+        let artifact = Artifact {
+            name: "prompt".to_owned(),
+            r#type: "prompt".to_owned(),
+            digest: made,
+            size: output.len() as u64,
+            parts: Vec::new(),
+        };
+        let origin = Origin {
+            role: "data".to_owned(),
+            digest,
+            artifact: file.is_none().then(|| format!("{input}.prompt")),
+            file: file.map(Into::into),
+        };
+        let provenance = Provenance {
+            job: job.to_owned(),
+            inputs: vec![origin],
+            program: "0.1.0".to_owned(),
+            device: "cpu".to_owned(),
+            seconds: 75.0,
+            ..Provenance::default()
+        };
+        store.save(&Entry { key: recipe.key(), recipe, artifacts: vec![artifact], provenance }).unwrap();
+    }
+
+    #[test]
+    fn records_lead_from_a_digest_back_to_files() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::new(folder.path());
+        store.prepare().unwrap();
+        save(&store, "first", "first", "text", Some("data/a.tsv"));
+        save(&store, "second", "second", "first", None);
+        save(&store, "stranger", "stranger", "first", None);
+        let second = Digest::of(b"second").to_string();
+        let wanted = BTreeSet::from([second.clone(), Digest::of(b"gone").to_string(), "no digest".to_owned()]);
+        let found = records(&Catalog::read(&store).unwrap(), &wanted);
+        let names: Vec<&str> = found.iter().map(|record| record.name.as_str()).collect();
+        assert_eq!(names, ["second.prompt", "first.prompt"]);
+        assert_eq!((found[0].digest.as_str(), found[0].took.as_deref()), (second.as_str(), Some("75.0 s")));
+        let first = RecordInput {
+            role: "data".to_owned(),
+            what: "first.prompt".to_owned(),
+            digest: Some(Digest::of(b"first").to_string()),
+        };
+        assert_eq!(found[0].inputs, [first]);
+        let file = RecordInput { role: "data".to_owned(), what: "data/a.tsv".to_owned(), digest: None };
+        assert_eq!(found[1].inputs, [file]);
+    }
+
+    #[test]
+    fn names_that_are_too_many_share_the_last_place() {
+        let names = |n: usize| ["a", "b", "c", "d", "e", "f"][..n].iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(at_most(names(6), 4), ["a", "b", "c", "d, e, f"]);
+        assert_eq!(at_most(names(4), 4), ["a", "b", "c", "d"]);
+        assert_eq!(at_most(names(0), 4), Vec::<String>::new());
     }
 }

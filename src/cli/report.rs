@@ -1,6 +1,7 @@
 //! `spot report`: the newest report of a pipeline.
 
 use super::output::Output;
+use super::page::Joining;
 use super::pipeline::Pipeline;
 use super::{Cache, page};
 use crate::engine::catalog::Catalog;
@@ -10,7 +11,6 @@ use crate::engine::stage::Kind;
 use crate::engine::state::{JobState, Question, State, survey};
 use crate::engine::store::Store;
 use crate::error::Exit;
-use crate::ml::clustering::Linkage;
 use crate::report::results::{Results, VERSION};
 use crate::report::study::Study;
 use anyhow::Context;
@@ -29,6 +29,9 @@ pub(super) struct Report {
     /// Which of its forms; `html` is a page with figures, which needs nothing but itself
     #[arg(long, value_enum, default_value = "markdown")]
     format: Form,
+    /// How similar tasks are clustered in the page
+    #[arg(long, value_enum, default_value = "average")]
+    linkage: Joining,
     #[command(flatten)]
     output: Output,
 }
@@ -61,7 +64,7 @@ impl Report {
             return Err(none(&plan, &reports, output));
         }
         let text = match self.format {
-            Form::Html => html(&plan, &store, &jobs, &found)?,
+            Form::Html => html(&plan, &store, &jobs, &found, self.linkage)?,
             _ => found.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
         };
         self.output.text(&text)?;
@@ -80,7 +83,13 @@ fn none(plan: &Plan, reports: &[&JobState], output: &str) -> anyhow::Error {
 }
 
 /// The page of the only report that there is.
-fn html(plan: &Plan, store: &Store, jobs: &[JobState], found: &[(&JobState, Vec<u8>)]) -> anyhow::Result<String> {
+fn html(
+    plan: &Plan,
+    store: &Store,
+    jobs: &[JobState],
+    found: &[(&JobState, Vec<u8>)],
+    linkage: Joining,
+) -> anyhow::Result<String> {
     let [(job, bytes)] = found else {
         let names: Vec<&str> = found.iter().map(|(job, _)| job.job.as_str()).collect();
         anyhow::bail!("a page is of one report, and there are {}: {}", names.len(), names.join(", "));
@@ -105,7 +114,7 @@ fn html(plan: &Plan, store: &Store, jobs: &[JobState], found: &[(&JobState, Vec<
         name: plan.name.clone(),
         about,
         results,
-        linkage: Linkage::default(),
+        linkage: linkage.into(),
         curves,
         dag: page::dag(plan, jobs),
         records: page::records(&catalog, &digests),

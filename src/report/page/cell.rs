@@ -71,9 +71,9 @@ impl Cell {
         let number = html! {
             (format.write(value))
             @if let Some(deviation) = self.deviation {
-                " " span.sd { "±" (Format { signed: false, ..format }.write(deviation)) }
+                span.sd { "±" (Format { signed: false, ..format }.write(deviation)) }
             } @else if with_deviation {
-                " " span.sd {}
+                span.sd {}
             }
         };
         if self.from.is_empty() && self.note.is_empty() {

@@ -6,7 +6,7 @@ use super::scale::Linear;
 use super::scatter::{axes, px};
 use maud::{Markup, html};
 
-/// Panels with a common horizontal axis.
+/// Panels with axes of their own: tasks differ in scores, and runs in length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curves {
     /// What it shows.
@@ -57,12 +57,10 @@ const MARGIN: f64 = 10.0;
 
 impl Curves {
     pub(super) fn draw(&self, index: &Index<'_>) -> Markup {
-        let every = self.panels.iter().flat_map(|panel| panel.lines.iter().flat_map(|line| &line.points));
-        let x = Linear::around(every.map(|point| point.0), (LEFT, WIDTH - MARGIN));
         html! {
             figure {
                 figcaption { (self.caption) }
-                p.axes { "Across: " (self.x) ". Up: " (self.y) ". A dot marks the highest value of a run." }
+                p.axes { "Across: " (self.x) ". Up: " (self.y) ". Scales differ. A dot marks the highest value of a run." }
                 @if self.groups.len() > 1 {
                     ul.keys {
                         @for (at, group) in self.groups.iter().enumerate() {
@@ -75,7 +73,7 @@ impl Curves {
                 }
                 div.panels {
                     @for panel in &self.panels {
-                        div.panel { h4 { (panel.title) } (self.panel(panel, x, index)) }
+                        div.panel { h4 { (panel.title) } (self.panel(panel, index)) }
                     }
                 }
                 (self.table())
@@ -83,7 +81,9 @@ impl Curves {
         }
     }
 
-    fn panel(&self, panel: &CurvePanel, x: Linear, index: &Index<'_>) -> Markup {
+    fn panel(&self, panel: &CurvePanel, index: &Index<'_>) -> Markup {
+        let steps = panel.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0));
+        let x = Linear::around(steps, (LEFT, WIDTH - MARGIN));
         let heights = panel.lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
         let y = Linear::around(heights, (HEIGHT - BOTTOM, MARGIN));
         let label = format!("{}: {} over {} of {} runs", panel.title, self.y, self.x, panel.lines.len());

@@ -362,14 +362,21 @@ fn place(rows: &[Vec<usize>], links: &[(usize, usize)], slots: &mut [Slot]) {
     }
 }
 
+/// The mean place of what a slot is linked with. Pieces of one edge hold together more than others do, so that long edges
+/// are straight.
 fn neighbours_mean(slot: usize, links: &[(usize, usize)], slots: &[Slot]) -> f64 {
-    let ends = links.iter().filter_map(|&(a, b)| match (a == slot, b == slot) {
-        (true, _) => Some(slots[b].x),
-        (_, true) => Some(slots[a].x),
-        _ => None,
-    });
-    let ends: Vec<f64> = ends.collect();
-    if ends.is_empty() { slots[slot].x } else { crate::ml::statistics::mean(&ends) }
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for &(a, b) in links {
+        let other = match (a == slot, b == slot) {
+            (true, _) => b,
+            (_, true) => a,
+            _ => continue,
+        };
+        let weight = if slots[slot].width == LANE && slots[other].width == LANE { 8.0 } else { 1.0 };
+        sum += weight * slots[other].x;
+        weights += weight;
+    }
+    if weights == 0.0 { slots[slot].x } else { sum / weights }
 }
 
 /// The places nearest to the wanted ones (least squares) that keep order and distance: once the distances are taken off, that

@@ -218,7 +218,7 @@ mod tests {
         let gains = vec![gain("baseline", None, 99.0), gain("k = 1", Some(1.5), 76.2), gain("k = 3", Some(2.7), 77.4)];
         let html = Table::of_gains("Gains", gains).draw(&Index::new(&[])).into_string();
         assert_eq!(html.matches("class=\"number best\"").count(), 3);
-        assert!(html.contains("class=\"number best\">77.4 <span class=\"sd\">±0.7</span>"), "{html}");
+        assert!(html.contains("class=\"number best\">77.4<span class=\"sd\">±0.7</span>"), "{html}");
         assert!(html.contains("<tr class=\"reference\">"));
     }
 
