@@ -204,7 +204,7 @@ mod tests {
     /// An entry of a job that made `output` from `input`, which came from a job or a file.
     fn save(store: &Store, job: &str, output: &str, input: &str, file: Option<&str>) {
         let digest = Digest::of(input.as_bytes());
-        let recipe = Recipe::new("tune", 3, serde_json::json!({"steps": 5}), vec![("data".to_owned(), digest)]);
+        let recipe = Recipe::new("tune", 3, serde_json::json!({"seed": output}), vec![("data".to_owned(), digest)]);
         let made = store.put(output.as_bytes()).unwrap();
         let artifact = Artifact {
             name: "prompt".to_owned(),

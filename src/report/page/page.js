@@ -131,22 +131,34 @@
     });
   }
 
-  // Names of points and lines.
+  // Names of points and lines. That of what has the focus stays with it while the page scrolls.
   const tip = byId("tip");
   const hideTip = () => { tip.hidden = true; };
-  const showTip = (event) => {
-    const named = event.target.closest("[data-tip]");
-    if (!named) return hideTip();
+  const placeTip = (middle, top) => {
+    const left = Math.max(4, Math.min(middle - tip.offsetWidth / 2, innerWidth - tip.offsetWidth - 4));
+    tip.style.left = left + "px";
+    tip.style.top = Math.max(4, top - tip.offsetHeight - 12) + "px";
+  };
+  const showTip = (named) => {
     tip.textContent = named.dataset.tip;
     tip.hidden = false;
-    const at = event.type === "pointerover" ? { left: event.clientX, top: event.clientY } : named.getBoundingClientRect();
-    const left = Math.max(4, Math.min(at.left - tip.offsetWidth / 2, innerWidth - tip.offsetWidth - 4));
-    tip.style.left = left + "px";
-    tip.style.top = Math.max(4, at.top - tip.offsetHeight - 12) + "px";
   };
-  document.addEventListener("pointerover", showTip);
-  document.addEventListener("focusin", showTip);
-  document.addEventListener("scroll", hideTip, { capture: true, passive: true });
+  const tipOfFocus = () => {
+    const named = document.activeElement && document.activeElement.closest("[data-tip]");
+    if (!named) return hideTip();
+    showTip(named);
+    const box = named.getBoundingClientRect();
+    placeTip(box.left + box.width / 2, box.top);
+  };
+  document.addEventListener("pointerover", (event) => {
+    const named = event.target.closest("[data-tip]");
+    if (!named) return tipOfFocus();
+    showTip(named);
+    placeTip(event.clientX, event.clientY);
+  });
+  document.addEventListener("focusin", tipOfFocus);
+  document.addEventListener("focusout", hideTip);
+  document.addEventListener("scroll", tipOfFocus, { capture: true, passive: true });
 
   // Where the reader is.
   const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
