@@ -125,8 +125,8 @@ pub(super) fn source_means(scores: &Scores, findings: &Findings) -> Dots {
     }
 }
 
-/// Similarities in the order of a clustering of rows and columns. `is_self` tells cells that compare a task with itself:
-/// they have a number but do not stretch the scale.
+/// Similarities in the order of a clustering of rows and columns. Those of a task with itself are shown but do not stretch
+/// the scale of colours.
 pub(super) fn similarities(
     caption: String,
     axes: [&str; 2],
@@ -166,7 +166,7 @@ fn decimals(numbers: &[f64]) -> usize {
     if high - low < 0.05 { 3 } else { 2 }
 }
 
-/// Similarity against what transfer gained, a panel for each target: `(target, source or run, similarity, gain, digests)`.
+/// Similarity against what transfer gained, a panel for each target with its points.
 pub(super) fn scatter<'a>(
     targets: impl Iterator<Item = (&'a String, Vec<ScatterPoint>)>,
     correlation: impl Fn(&str) -> Option<Correlations>,

@@ -122,6 +122,14 @@ fn the_page_of_a_matrix_works_in_a_browser() {
 }
 
 #[test]
+fn a_report_goes_to_a_file_as_it_would_to_standard_output() {
+    let shell = Shell::finished();
+    let printed = shell.spot("report smoke").ok().out;
+    assert_eq!(shell.spot("report smoke --output r.md").ok().out, "");
+    assert_eq!(shell.read("r.md"), printed);
+}
+
+#[test]
 fn names_with_markup_run_nothing_in_a_browser() {
     let evil = "<img src=x onerror=document.title='hit'><script>document.title='hit'</script>";
     let matrix = format!("source,{evil},b\nBASELINE,50,60\n{evil},60,55\ny,70,60\n</script>,80,90\n");

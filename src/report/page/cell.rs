@@ -66,7 +66,10 @@ impl Cell {
     /// The number, as a button where records stand behind it. `title` names the place: row and column.
     pub(super) fn draw(&self, format: Format, title: &str, index: &Index<'_>, with_deviation: bool) -> Markup {
         let Some(value) = self.value else {
-            return html! { span.missing aria-label="no number" { (MISSING) } };
+            return html! {
+                span.missing aria-label="no number" { (MISSING) }
+                @if with_deviation { span.sd {} }
+            };
         };
         let number = html! {
             (format.write(value))

@@ -39,7 +39,7 @@ impl Dots {
                     table.plain.dots data-walk="grid" {
                         thead { tr {
                             th scope="col" { (self.headings.0) } th.number scope="col" { (self.headings.1) }
-                            th.number scope="col" { "Difference" } td {}
+                            th.number scope="col" { "difference" } td {}
                         } }
                         tbody {
                             @for row in &self.rows[..after] { (self.row(row, line, x, index)) }

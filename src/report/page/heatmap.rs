@@ -34,7 +34,7 @@ pub struct Heatmap {
     pub tints: Option<Vec<Vec<f64>>>,
     /// What the numbers are, for the legend.
     pub unit: String,
-    /// A last column without colour, such as the mean of each row.
+    /// A last column without colour, such as the mean of each row; after those of the rows that of the reference.
     pub summary: Option<(String, Vec<Cell>)>,
     /// A first row without colour, which the others are compared with.
     pub reference: Option<(String, Vec<Cell>)>,

@@ -58,7 +58,7 @@
       if (input === null) { item.append(what); continue; }
       const link = make("button", what, item);
       link.type = "button";
-      link.addEventListener("click", () => walk({ title: records[input].name, note: "", places: [input] }));
+      link.addEventListener("click", () => walk({ title: `${role} of ${record.name}`, note: "", places: [input] }));
     }
   };
   const show = () => {

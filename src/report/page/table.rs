@@ -1,6 +1,6 @@
 //! Tables: plain ones, and those in the layout of the paper's Tables 1 and 3.
 
-use super::cell::{Cell, Format, MISSING, short};
+use super::cell::{Cell, Format, short};
 use super::record::Index;
 use maud::{Markup, html};
 
@@ -113,7 +113,7 @@ impl Table {
             figure {
                 figcaption { (self.caption) }
                 div.scroll tabindex="0" role="region" aria-label=(self.caption) {
-                    table.plain {
+                    table.plain data-walk="grid" {
                         thead { tr {
                             @for (at, column) in self.columns.iter().enumerate() {
                                 th scope="col" class=[self.is_numeric(at).then_some("number")] { (column.name) }
@@ -150,11 +150,7 @@ impl Table {
                             @let column = &self.columns[at + 1];
                             @let is_best = !row.is_reference && cell.value.is_some() && cell.value == best[at];
                             td.number.best[is_best] {
-                                @if cell.value.is_none() && row.is_reference {
-                                    span.missing { (MISSING) }
-                                } @else {
-                                    (cell.draw(column.format, &place(row, column), index, deviations[at]))
-                                }
+                                (cell.draw(column.format, &place(row, column), index, deviations[at]))
                             }
                         },
                     }
@@ -163,7 +159,7 @@ impl Table {
         }
     }
 
-    /// The numbers of a column, counted from 0 with the names, of rows that are compared.
+    /// The numbers of a column; the column of the names, which is the first, has none.
     fn numbers(&self, column: usize) -> impl Iterator<Item = &Cell> {
         self.rows.iter().filter_map(move |row| match row.values.get(column.checked_sub(1)?)? {
             Value::Number(cell) => Some(cell),
