@@ -81,7 +81,8 @@
     trail = [{ title: from.dataset.title || "", note: from.dataset.note || "", places }];
     show();
     dialog.showModal();
-    dialog.addEventListener("close", () => from.focus(), { once: true });
+    // Browsers give the focus back to what had it, which a clicked button has not in all of them.
+    dialog.addEventListener("close", () => { if (document.activeElement === document.body) from.focus(); }, { once: true });
   };
   byId("provenance-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -150,7 +151,8 @@
     const box = named.getBoundingClientRect();
     placeTip(box.left + box.width / 2, box.top);
   };
-  document.addEventListener("pointerover", (event) => {
+  // Moves only: when the page scrolls below a pointer at rest, browsers say that it is over something else.
+  document.addEventListener("pointermove", (event) => {
     const named = event.target.closest("[data-tip]");
     if (!named) return tipOfFocus();
     showTip(named);
