@@ -2,6 +2,7 @@
 
 use super::grid::Grid;
 use super::results::Spread;
+use crate::data::{Column, DataError, Table};
 use crate::ml::statistics::{Correlation, mean, pearson, relative_error_reduction, spearman};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,6 +57,9 @@ pub struct Findings {
     pub hurting: usize,
     /// Equal to it.
     pub tied: usize,
+    /// Standard deviations of the scores by source and target, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<BTreeMap<String, BTreeMap<String, f64>>>,
     /// By target, if similarities were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation: Option<BTreeMap<String, Correlations>>,
@@ -88,8 +92,20 @@ impl Findings {
             helping: pairs().filter(|(score, base)| score > base).count(),
             hurting: pairs().filter(|(score, base)| score < base).count(),
             tied: pairs().filter(|(score, base)| score == base).count(),
+            deviation: None,
             correlation: similarities.map(|similarities| correlations(scores, similarities)),
         }
+    }
+
+    /// The same with the standard deviations of the scores.
+    pub fn with_deviations(mut self, scores: &Scores) -> Self {
+        let row = |source: &Source| {
+            let cells = scores.targets.iter().zip(&source.scores);
+            let known = cells.filter_map(|(target, score)| Some((target.clone(), score.deviation?)));
+            (source.name.clone(), known.collect())
+        };
+        self.deviation = Some(scores.sources.iter().map(row).collect());
+        self
     }
 
     /// For machines; ends with a line feed.
@@ -113,6 +129,10 @@ impl Findings {
         let Self { baseline_mean, best_per_target_mean, helping, hurting, tied, .. } = self;
         let mut out = format!("{heading}Relative error reduction in %, source by target\n\n");
         out += &draw(&self.reductions(scores));
+        if self.deviation.is_some() {
+            out += &format!("\n{heading}Scores (mean ± sd)\n\n");
+            out += &draw(&matrix(scores));
+        }
         out += &format!("\n{heading}Mean scores\n\n");
         out += &draw(&self.means(scores));
         out += &format!(
@@ -156,6 +176,44 @@ impl Findings {
         rows.into_iter().for_each(|(name, mean)| grid.push(vec![name.to_owned(), format!("{mean:.2}")]));
         grid
     }
+}
+
+fn matrix(scores: &Scores) -> Grid {
+    let header = ["source".to_owned()].into_iter().chain(scores.targets.iter().cloned());
+    let mut grid = Grid::new(header.collect());
+    let rows = scores.sources.iter().map(|source| (source.name.as_str(), &source.scores));
+    for (name, row) in [("no transfer", &scores.baseline)].into_iter().chain(rows) {
+        grid.push([name.to_owned()].into_iter().chain(row.iter().map(Spread::to_string)).collect());
+    }
+    grid
+}
+
+/// A row for each pair of source and target, as Parquet.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn to_parquet(scores: &Scores, similarities: Option<&[Vec<f64>]>) -> Result<Vec<u8>, DataError> {
+    let pairs =
+        || scores.sources.iter().flat_map(|source| (0..scores.targets.len()).map(move |target| (source, target)));
+    let reduction = |(source, target): (&Source, usize)| {
+        relative_error_reduction(source.scores[target].mean, scores.baseline[target].mean)
+    };
+    let mut columns = vec![
+        ("source", Column::Text(pairs().map(|(source, _)| source.name.clone()).collect())),
+        ("target", Column::Text(pairs().map(|(_, target)| scores.targets[target].clone()).collect())),
+        ("score", Column::Float(pairs().map(|(source, target)| source.scores[target].mean).collect())),
+        ("deviation", Column::OptFloat(pairs().map(|(source, target)| source.scores[target].deviation).collect())),
+        ("baseline", Column::Float(pairs().map(|(_, target)| scores.baseline[target].mean).collect())),
+        (
+            "baseline_deviation",
+            Column::OptFloat(pairs().map(|(_, target)| scores.baseline[target].deviation).collect()),
+        ),
+        ("relative_error_reduction", Column::OptFloat(pairs().map(reduction).collect())),
+    ];
+    if let Some(similarities) = similarities {
+        columns.push(("similarity", Column::Float(similarities.iter().flatten().copied().collect())));
+    }
+    Table::new(columns).to_parquet()
 }
 
 fn correlations(scores: &Scores, similarities: &[Vec<f64>]) -> BTreeMap<String, Correlations> {

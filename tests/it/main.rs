@@ -3,10 +3,12 @@
 
 mod analyse;
 mod bad_input;
+mod browser;
 mod edits;
 mod formats;
 mod integrity;
 mod models;
+mod page;
 mod run;
 mod shell;
 mod tidy;
