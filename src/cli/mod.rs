@@ -5,6 +5,8 @@ mod analyse;
 mod audit;
 mod explain;
 mod graph;
+mod output;
+mod page;
 mod pipeline;
 mod rank;
 mod report;

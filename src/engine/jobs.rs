@@ -5,8 +5,9 @@ use super::digest::Digest;
 use super::plan::{Plan, PlannedInput, Source};
 use super::provenance::Origin;
 use super::recipe::Recipe;
-use super::stage::{Job, Kind, Spec};
+use super::stage::{Given, Job, Kind, Spec};
 use super::store::{self, Store};
+use anyhow::Context as _;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,14 @@ pub(super) struct Known {
 
 enum Feeds {
     Planned(Vec<PlannedInput>),
-    Given(Vec<Read>),
+    Given(Vec<(String, Due)>),
+}
+
+/// What a job reads that another job asked for.
+enum Due {
+    Made(Artifact),
+    /// An output of a job.
+    Of(Id, &'static str),
 }
 
 /// A job with everything known that it reads but the content of files: what a worker needs.
@@ -95,14 +103,20 @@ impl Jobs {
     pub(super) fn upstream(&self, id: Id) -> BTreeSet<Id> {
         let known = &self.list[id];
         let mut jobs: BTreeSet<Id> = known.children.iter().flatten().map(|(_, child)| *child).collect();
-        if let Feeds::Planned(inputs) = &known.feeds {
-            for input in inputs {
-                match &input.source {
-                    Source::Output(node, _) => drop(jobs.insert(node.index())),
-                    Source::Outputs(many) => jobs.extend(many.iter().map(|(node, _)| node.index())),
-                    Source::File(_) | Source::Folder(..) => {}
+        match &known.feeds {
+            Feeds::Planned(inputs) => {
+                for input in inputs {
+                    match &input.source {
+                        Source::Output(node, _) => drop(jobs.insert(node.index())),
+                        Source::Outputs(many) => jobs.extend(many.iter().map(|(node, _)| node.index())),
+                        Source::File(_) | Source::Folder(..) => {}
+                    }
                 }
             }
+            Feeds::Given(due) => jobs.extend(due.iter().filter_map(|(_, due)| match due {
+                Due::Of(job, _) => Some(*job),
+                Due::Made(_) => None,
+            })),
         }
         jobs
     }
@@ -123,21 +137,32 @@ impl Jobs {
     /// Adds the jobs that `parent` asks for.
     ///
     /// # Errors
-    /// If two of them have one name.
+    /// If two of them have one name, or one reads what none before it makes.
     pub(super) fn expand(&mut self, parent: Id, specs: Vec<Spec>) -> anyhow::Result<Vec<Id>> {
         let mut children: Vec<(String, Id)> = Vec::new();
         for spec in specs {
             let (name, stage) = (format!("{}/{}", self.list[parent].name, spec.name), self.list[parent].stage.clone());
             anyhow::ensure!(children.iter().all(|(known, _)| *known != spec.name), "asks for two jobs called `{name}`");
             let job: Arc<dyn Job> = spec.job.into();
-            let inputs = spec.inputs.into_iter().map(|(role, artifact)| Read { role, artifact }).collect();
+            let due = |(role, given): (String, Given)| match given {
+                Given::Artifact(artifact) => Ok((role, Due::Made(artifact))),
+                Given::Output(place, output) => {
+                    let before = children.get(place).map(|(_, id)| *id);
+                    let makes = |id: &Id| self.list[*id].kind.outputs.iter().any(|made| made.name == output);
+                    let id = before.filter(makes);
+                    let id =
+                        id.with_context(|| format!("`{name}` reads an output `{output}` that no job before it makes"));
+                    Ok((role, Due::Of(id?, output)))
+                }
+            };
+            let due = spec.inputs.into_iter().map(due).collect::<anyhow::Result<_>>()?;
             children.push((spec.name, self.list.len()));
             self.list.push(Known {
                 name,
                 stage,
                 kind: job.kind(),
                 job,
-                feeds: Feeds::Given(by_digest_within_roles(inputs)),
+                feeds: Feeds::Given(due),
                 children: None,
                 outputs: None,
             });
@@ -152,8 +177,16 @@ impl Jobs {
         let known = &self.list[id];
         let feeds = match &known.feeds {
             Feeds::Planned(inputs) => inputs.iter().map(|input| self.feed(input)).collect::<Option<_>>()?,
-            Feeds::Given(reads) => {
-                reads.iter().map(|read| Feed::Made(read.role.clone(), vec![read.artifact.clone()])).collect()
+            Feeds::Given(due) => {
+                let read = |(role, due): &(String, Due)| {
+                    let artifact = match due {
+                        Due::Made(artifact) => artifact.clone(),
+                        Due::Of(job, output) => self.output(*job, output)?,
+                    };
+                    Some(Read { role: role.clone(), artifact })
+                };
+                let reads = by_digest_within_roles(due.iter().map(read).collect::<Option<_>>()?);
+                reads.into_iter().map(|read| Feed::Made(read.role, vec![read.artifact])).collect()
             }
         };
         let expanded = match &known.children {
@@ -177,16 +210,18 @@ impl Jobs {
         Some(Expanded { name: name.clone(), outputs: self.list[*id].outputs.clone()? })
     }
 
+    /// An output of a job that is done.
+    fn output(&self, id: Id, name: &str) -> Option<Artifact> {
+        let outputs = self.list[id].outputs.as_ref()?;
+        outputs.iter().find(|(output, _)| *output == name).map(|(_, artifact)| artifact.clone())
+    }
+
     fn feed(&self, input: &PlannedInput) -> Option<Feed> {
         let role = input.role.clone();
-        let output = |node: Id, name: &str| {
-            let outputs = self.list[node].outputs.as_ref()?;
-            outputs.iter().find(|(output, _)| *output == name).map(|(_, artifact)| artifact.clone())
-        };
         Some(match &input.source {
-            Source::Output(node, name) => Feed::Made(role, vec![output(node.index(), name)?]),
+            Source::Output(node, name) => Feed::Made(role, vec![self.output(node.index(), name)?]),
             Source::Outputs(many) => {
-                let artifacts = many.iter().map(|(node, name)| output(node.index(), name));
+                let artifacts = many.iter().map(|(node, name)| self.output(node.index(), name));
                 Feed::Made(role, artifacts.collect::<Option<_>>()?)
             }
             Source::File(path) => Feed::File(role, path.clone()),

@@ -184,7 +184,22 @@ pub struct Spec {
     /// What to do. Its references are not looked at; `inputs` stand for them.
     pub job: Box<dyn Job>,
     /// Inputs by role, in the order in which [`Stage::inputs`] of the kind gives them.
-    pub inputs: Vec<(String, Artifact)>,
+    pub inputs: Vec<(String, Given)>,
+}
+
+/// Something that a job reads that another asked for.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// What is there already.
+    Artifact(Artifact),
+    /// An output of a job that stands earlier in the same list: its place there, and the name of the output.
+    Output(usize, &'static str),
+}
+
+impl From<Artifact> for Given {
+    fn from(artifact: Artifact) -> Self {
+        Self::Artifact(artifact)
+    }
 }
 
 /// What a job needs of the machine; never part of a recipe.

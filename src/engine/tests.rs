@@ -258,6 +258,25 @@ fn an_expanded_job_shares_its_key_with_a_job_of_the_manifest() {
     assert_eq!(yard.log("log"), ["a"]);
 }
 
+#[test]
+fn jobs_that_are_asked_for_may_read_what_those_before_them_make() {
+    let yard = Yard::new();
+    let mut sketch = Sketch::new();
+    let source = sketch.job("source", concat("abc"), vec![]);
+    let chain = Fan { until: 'c', chain: true, log: yard.path("log"), ..Fan::default() };
+    sketch.job("fan", chain, vec![("of", of(source))]);
+    let plan = sketch.plan();
+    let summary = yard.run(&plan);
+    assert_eq!((summary.jobs, summary.executed), (5, 5));
+    assert_eq!(yard.text("fan/c"), "c0;b0;a0;abc0;");
+    assert_eq!(yard.log("log"), ["a", "b", "c"], "one after the other");
+    fs_err::remove_file(yard.blob("fan/b")).unwrap();
+    let found: Vec<_> = states(&yard, &plan).into_iter().map(|(name, state, _)| format!("{name} {state}")).collect();
+    assert_eq!(found, ["source cached", "fan may run", "fan/a cached", "fan/b stale", "fan/c may run"]);
+    yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed), ["fan/b"], "equal bytes leave the rest fresh");
+}
+
 // ---- what breaks --------------------------------------------------------------------------------------------------------
 
 fn trouble(how: &str) -> Plan {

@@ -4,7 +4,7 @@ use super::context::{Cx, Interrupted};
 use super::digest::Digest;
 use super::plan::{Plan, Planned, PlannedInput, Source};
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
-use super::stage::{Input, Job, Output, Ref, Refs, Spec, Stage, Type};
+use super::stage::{Given, Input, Job, Output, Ref, Refs, Spec, Stage, Type};
 use super::store::Store;
 use petgraph::graph::{DiGraph, NodeIndex};
 use schemars::JsonSchema;
@@ -88,10 +88,12 @@ impl Stage for Length {
     }
 }
 
-/// Asks for a [`Concat`] for every letter of its input that is at most `until`, and joins what they make.
+/// Asks for a [`Concat`] for every letter of its input that is at most `until`, and joins what they make; or, as a `chain`,
+/// for jobs each of which reads what the one before it makes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Fan {
     pub(super) until: char,
+    pub(super) chain: bool,
     pub(super) of: Ref,
     #[serde(skip_serializing)]
     pub(super) log: PathBuf,
@@ -111,12 +113,16 @@ impl Stage for Fan {
         let of = cx.one("of")?;
         let letters = String::from_utf8(of.bytes()?)?;
         let letters = letters.chars().filter(|letter| letter.is_alphabetic() && *letter <= self.until);
-        let spec = |letter: char| {
+        let spec = |(place, letter): (usize, char)| {
             let text = letter.to_string();
             let job = Concat { text: text.clone(), log: self.log.clone(), ..Concat::default() };
-            Spec { name: text, job: Box::new(job), inputs: vec![("parts".to_owned(), of.clone())] }
+            let read = match place.checked_sub(1) {
+                Some(before) if self.chain => Given::Output(before, "text"),
+                _ => of.clone().into(),
+            };
+            Spec { name: text, job: Box::new(job), inputs: vec![("parts".to_owned(), read)] }
         };
-        Ok(letters.map(spec).collect())
+        Ok(letters.enumerate().map(spec).collect())
     }
 
     fn expands_to_at_most(&self) -> usize {

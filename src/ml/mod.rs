@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod batcher;
+pub mod clustering;
 pub mod error;
 pub mod kernels;
 pub mod metrics;

@@ -1,4 +1,6 @@
-//! Means, spreads, correlations and what transfer gained.
+//! Means, spreads, correlations, what transfer gained, and how good a ranking of sources was.
+
+use super::random::Stream;
 
 /// The arithmetic mean; 0 of nothing.
 pub fn mean(values: &[f64]) -> f64 {
@@ -19,6 +21,56 @@ pub fn standard_deviation(values: &[f64]) -> Option<f64> {
 pub fn relative_error_reduction(transfer: f64, baseline: f64) -> Option<f64> {
     let error = 100.0 - baseline;
     (error > 0.0).then(|| 100.0 * (transfer - baseline) / error)
+}
+
+/// How far the best of the first `k` of a ranking stays behind the best of all, in percent of the latter (Renggli et al. 2022;
+/// Poth et al. 2021). `scores` are in the order of the ranking; 0 where there is nothing to lose.
+pub fn regret(scores: &[f64], k: usize) -> f64 {
+    let best = |scores: &[f64]| scores.iter().copied().fold(0.0, f64::max);
+    let all = best(scores);
+    if all > 0.0 { 100.0 * (all - best(&scores[..k.min(scores.len())])) / all } else { 0.0 }
+}
+
+/// Normalised discounted cumulative gain of a whole ranking (Järvelin and Kekäläinen 2002), linear in the gain: that of a
+/// source is its score above the worst source's. `scores` are in the order of the ranking; 1 where all are equal.
+pub fn ndcg(scores: &[f64]) -> f64 {
+    let worst = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let gain = |ranking: &[f64]| -> f64 {
+        ranking.iter().zip(2u32..).map(|(score, rank)| (score - worst) / libm::log2(f64::from(rank))).sum()
+    };
+    let mut ideal = scores.to_vec();
+    ideal.sort_by(|a, b| b.total_cmp(a));
+    let best = gain(&ideal);
+    if best > 0.0 { gain(scores) / best } else { 1.0 }
+}
+
+/// Resamples of a bootstrap.
+const RESAMPLES: usize = 10_000;
+
+/// The 95 % percentile interval (Efron 1979) of the mean over groups of the mean of each: groups are drawn with replacement, and
+/// values within each of them, so that it covers other targets and other seeds. `None` of fewer than two values.
+pub fn bootstrap_interval(groups: &[Vec<f64>], stream: &mut Stream) -> Option<[f64; 2]> {
+    let groups: Vec<&Vec<f64>> = groups.iter().filter(|group| !group.is_empty()).collect();
+    if groups.iter().map(|group| group.len()).sum::<usize>() < 2 {
+        return None;
+    }
+    let mut resample = || {
+        let group = |stream: &mut Stream| {
+            let group = *stream.choose(&groups);
+            (0..group.len()).map(|_| *stream.choose(group)).sum::<f64>() / group.len() as f64
+        };
+        (0..groups.len()).map(|_| group(stream)).sum::<f64>() / groups.len() as f64
+    };
+    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resample()).collect();
+    means.sort_by(f64::total_cmp);
+    Some([0.025, 0.975].map(|share| quantile(&means, share)))
+}
+
+/// Of sorted values, linear between neighbours.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
 }
 
 /// A correlation and the probability of one as strong among unrelated values.
@@ -125,6 +177,11 @@ pub(crate) mod tests {
         serde_json::from_str(include_str!("../../tests/golden/metrics.json")).unwrap()
     }
 
+    /// Made by `tests/golden/retrieval.py`.
+    fn retrieval() -> serde_json::Value {
+        serde_json::from_str(include_str!("../../tests/golden/retrieval.json")).unwrap()
+    }
+
     #[track_caller]
     pub(crate) fn near(found: f64, expected: f64, tolerance: f64) {
         assert!((found - expected).abs() <= tolerance, "found {found}, expected {expected} ± {tolerance}");
@@ -197,6 +254,49 @@ pub(crate) mod tests {
         }
         assert!(relative_error_reduction(70.0, 73.0).unwrap() < 0.0);
         assert_eq!(relative_error_reduction(99.0, 100.0), None);
+    }
+
+    #[test]
+    fn gains_of_rankings_agree_with_scikit_learn() {
+        let cases = retrieval()["ndcg"].as_array().unwrap().clone();
+        assert!(cases.len() >= 20);
+        for case in cases {
+            let scores: Vec<f64> = serde_json::from_value(case["scores"].clone()).unwrap();
+            near(ndcg(&scores), case["ndcg"].as_f64().unwrap(), 1e-12);
+        }
+        assert_eq!(ndcg(&[70.0, 70.0]), 1.0);
+    }
+
+    #[test]
+    fn regret_falls_as_more_sources_are_tried() {
+        let scores = [60.0, 75.0, 80.0, 20.0];
+        let found: Vec<f64> = (1..=4).map(|k| regret(&scores, k)).collect();
+        assert_eq!(found, [25.0, 6.25, 0.0, 0.0]);
+        assert_eq!(regret(&[0.0, 0.0], 1), 0.0);
+        assert_eq!(regret(&scores, 9), 0.0);
+    }
+
+    /// SciPy draws other resamples, so its interval is met as far as 10,000 of them tell.
+    #[test]
+    fn bootstrap_intervals_agree_with_scipy() {
+        let cases = retrieval()["bootstrap"].as_array().unwrap().clone();
+        assert!(cases.len() >= 3);
+        for case in cases {
+            let values: Vec<f64> = serde_json::from_value(case["values"].clone()).unwrap();
+            let expected: [f64; 2] = serde_json::from_value(case["interval"].clone()).unwrap();
+            let groups: Vec<Vec<f64>> = values.iter().map(|value| vec![*value]).collect();
+            let mut stream = Stream::new(0, "bootstrap");
+            let found = bootstrap_interval(&groups, &mut stream).unwrap();
+            let tolerance = 0.04 * (expected[1] - expected[0]);
+            near(found[0], expected[0], tolerance);
+            near(found[1], expected[1], tolerance);
+            // One group with all the values is the same thing.
+            let one = bootstrap_interval(&[values], &mut stream).unwrap();
+            near(one[0], expected[0], tolerance);
+        }
+        let mut stream = Stream::new(0, "bootstrap");
+        assert_eq!(bootstrap_interval(&[vec![3.0]], &mut stream), None);
+        assert_eq!(bootstrap_interval(&[vec![3.0], vec![], vec![3.0, 3.0]], &mut stream), Some([3.0, 3.0]));
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! Results as tables: for a terminal, as Markdown, as JSON.
 
+pub mod analysis;
+mod figures;
 mod grid;
+pub mod page;
+pub mod results;
 pub mod similarities;
+pub mod study;
 pub mod transfer;
 
 use grid::Grid;

@@ -8,7 +8,7 @@ use super::tune::{Average, Init, Tune};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table};
 use crate::engine::context::{Artifact, Cx};
-use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Spec, Stage};
+use crate::engine::stage::{Given, Input, Issue, Output, Ref, Refs, Spec, Stage};
 use crate::ml::prompt_file::PromptFile;
 use crate::ml::train::Settings;
 use anyhow::{Context, bail, ensure};
@@ -223,9 +223,11 @@ impl Transfer {
             training: self.training.clone(),
             keep_at: Vec::new(),
         };
-        let mut inputs =
-            vec![("backbone".to_owned(), cx.one("backbone")?.clone()), ("data".to_owned(), cx.one("data")?.clone())];
-        inputs.extend(prompts.into_iter().map(|(role, artifact)| (role.to_owned(), artifact)));
+        let mut inputs: Vec<(String, Given)> = vec![
+            ("backbone".to_owned(), cx.one("backbone")?.clone().into()),
+            ("data".to_owned(), cx.one("data")?.clone().into()),
+        ];
+        inputs.extend(prompts.into_iter().map(|(role, artifact)| (role.to_owned(), artifact.into())));
         Ok(Spec { name, job: Box::new(tune), inputs })
     }
 }

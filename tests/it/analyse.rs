@@ -83,6 +83,56 @@ fn similarities_are_correlated_with_transfer_by_name_not_by_place() {
 }
 
 #[test]
+fn deviations_stand_beside_scores_in_every_form() {
+    let matrix = "source,a,b\nBASELINE,50,60\nx,60,55\ny,70,60\n";
+    let deviations = "source,b,a\ny,0.5,0.25\nBASELINE,2,1.5\nx,0,3\n";
+    let shell = Shell::new().write("m.csv", matrix).write("d.csv", deviations);
+    shell.spot("analyse m.csv --deviations d.csv").ok().prints("70.0 ± 0.2").prints("50.0 ± 1.5").prints("55.0 ± 0.0");
+    shell.spot("analyse m.csv --deviations d.csv --format html").ok().prints("±1.5").prints("±3.0");
+    let found = shell.spot("analyse m.csv --deviations d.csv --format json").ok().json();
+    assert_eq!(found["deviation"]["x"], serde_json::json!({"a": 3.0, "b": 0.0}));
+    let without = shell.spot("analyse m.csv --format json").ok().json();
+    assert!(without.get("deviation").is_none() && !shell.spot("analyse m.csv").ok().out.contains('±'));
+    for (text, complaint) in [
+        ("source,a,b\nBASELINE,1,1\nx,1,1\n", "d.csv: no row `y`"),
+        ("source,a,b\nx,1,1\ny,1,1\n", "d.csv: no row `BASELINE`"),
+        ("source,a\nBASELINE,1\nx,1\ny,1\n", "d.csv: no column `b`"),
+        ("source,a,b\nBASELINE,1,1\nx,-1,1\n", "d.csv: line 3, column `a`: `-1`, expected a number from 0 to 100"),
+    ] {
+        shell.put("d.csv", text);
+        shell.spot("analyse m.csv --deviations d.csv").exits_with(2).complains(complaint);
+    }
+}
+
+#[test]
+fn a_file_gets_the_result_as_a_whole_or_not_at_all() {
+    let shell = Shell::new().write("table6.csv", published());
+    let said = shell.spot("analyse table6.csv --format markdown --output x.md").ok();
+    assert_eq!(said.out, "");
+    assert_eq!(shell.read("x.md"), shell.spot("analyse table6.csv --format markdown").ok().out);
+    shell.put("bad.csv", "source,a\nBASELINE,1\nx,NaN\n");
+    shell.spot("analyse bad.csv --format markdown --output x.md").exits_with(2);
+    assert!(shell.read("x.md").contains("MNLI"), "the earlier result is still there");
+    shell.spot("analyse table6.csv --format parquet").exits_with(2).complains("--output");
+    shell.spot("analyse table6.csv --format parquet --output x.parquet").ok();
+    let mut table = spot::data::Table::from_parquet(&std::fs::read(shell.path("x.parquet")).unwrap()).unwrap();
+    assert_eq!((table.rows(), table.columns.len()), (160, 7));
+    assert_eq!(table.take_text("target").unwrap()[9], "CB");
+}
+
+#[test]
+fn pages_of_equal_matrices_are_equal_and_linkage_is_a_setting() {
+    let shell = Shell::new()
+        .write("m.csv", "source,a,b\nBASELINE,50,60\nx,60,55\ny,70,60\nz,71,61\n")
+        .write("s.csv", "source,a,b\nx,0,0\ny,0.5,0.1\nz,0.9,0.4\n");
+    let page = |more: &str| shell.spot(&format!("analyse m.csv --similarity s.csv --format html {more}")).ok().out;
+    assert_eq!(page(""), page("--linkage average"));
+    assert!(page("").contains("x with (y, z) at 0.7474"), "the mean of 0.5099 and 0.9849");
+    assert!(page("--linkage single").contains("x with (y, z) at 0.5099"));
+    assert!(page("--linkage complete").contains("x with (y, z) at 0.9849"));
+}
+
+#[test]
 fn wrong_matrices_are_told_where_they_are_wrong() {
     for (text, complaint) in [
         ("source,a\nx,1\n", "no row `BASELINE`"),

@@ -3,11 +3,13 @@
 
 mod analyse;
 mod bad_input;
+mod browser;
 mod edits;
 mod formats;
 mod integrity;
 mod models;
 mod own_tasks;
+mod page;
 mod run;
 mod shell;
 mod submission;

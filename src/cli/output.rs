@@ -1,0 +1,84 @@
+//! Where a command writes its result: standard output, or a file that is never half written.
+
+use crate::error::Usage;
+use crate::ui;
+use clap::Args;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The place of a result.
+#[derive(Args)]
+pub(super) struct Output {
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Output {
+    pub(super) fn text(&self, text: &str) -> anyhow::Result<()> {
+        match &self.output {
+            Some(path) => Ok(write(path, text.as_bytes())?),
+            None => Ok(ui::print(text)?),
+        }
+    }
+
+    /// Writes bytes that no terminal should get.
+    pub(super) fn bytes(&self, bytes: &[u8], what: &str) -> anyhow::Result<()> {
+        match &self.output {
+            Some(path) => Ok(write(path, bytes)?),
+            None => Err(Usage(format!("{what} goes to a file; say which with `--output FILE`")).into()),
+        }
+    }
+}
+
+/// At every instant the path has either all of the bytes or what it had before. What is no file, such as `/dev/stdout`, is
+/// written as it is, since it must not be replaced.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.exists() && !path.is_file() {
+        return fs_err::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
+    // The file behind a link is replaced, not the link.
+    let path = if path.is_file() { fs_err::canonicalize(path)? } else { path.to_owned() };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temp = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&temp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs_err::rename(&temp, &path)
+    })();
+    if written.is_err() {
+        let _ = fs_err::remove_file(&temp);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_nothing_else_is_left() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("x.html");
+        write(&path, b"a long first text").unwrap();
+        write(&path, b"second").unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"second");
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write(&folder.path().join("none/x.html"), b"").is_err());
+        assert!(write(folder.path(), b"").is_err(), "a folder is no file");
+    }
+
+    #[test]
+    fn a_link_stays_and_what_is_no_file_is_not_replaced() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (path, link) = (folder.path().join("x"), folder.path().join("link"));
+        write(&path, b"1").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write(&link, b"2").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs_err::read(&path).unwrap(), b"2");
+        write(Path::new("/dev/null"), b"3").unwrap();
+        assert!(!Path::new("/dev/null").is_file());
+    }
+}

@@ -1,0 +1,324 @@
+//! The page of a whole study, from its results, the records behind them and the state of its pipeline.
+
+use super::figures;
+use super::page::{
+    Block, Cell, Colours, Column, Curves, Dag, Format, Gain, Heatmap, Page, Record, Row, ScatterPoint, Section, Table,
+    Value,
+};
+use super::results::{Matrix, Results, Spread, TaskSimilarity};
+use crate::ml::clustering::Linkage;
+use crate::ml::error::Result;
+use crate::ml::similarity::Similarity;
+use std::collections::BTreeSet;
+
+/// What is shown.
+pub struct Study {
+    /// Name of the pipeline.
+    pub name: String,
+    /// Where it comes from: profile, key of the report, version of the program.
+    pub about: Vec<(String, String)>,
+    /// What it found out.
+    pub results: Results,
+    /// How similar tasks are clustered.
+    pub linkage: Linkage,
+    /// Learning curves, if any are at hand.
+    pub curves: Option<Curves>,
+    /// The stages.
+    pub dag: Dag,
+    /// What the numbers were computed from.
+    pub records: Vec<Record>,
+}
+
+impl Study {
+    /// The page.
+    ///
+    /// # Errors
+    /// If similarities cannot be clustered.
+    pub fn page(&self) -> Result<Page> {
+        let results = &self.results;
+        let mut sections = vec![self.methods()];
+        if !results.suites.is_empty() {
+            sections.push(self.suites());
+        }
+        sections.push(self.targets());
+        if let Some(matrix) = &results.matrix {
+            sections.push(transfer(matrix));
+        }
+        if let Some(similarity) = &results.similarity {
+            sections.push(self.similarity(similarity)?);
+        }
+        if !results.points.is_empty() {
+            sections.push(self.prediction());
+        }
+        if !results.retrieval.is_empty() {
+            sections.push(self.retrieval());
+        }
+        sections.extend(self.curves.as_ref().map(curves));
+        sections.push(self.pipeline());
+        Ok(Page {
+            title: format!("Prompt transfer: {}", self.name),
+            lead: self.lead(),
+            about: self.about.clone(),
+            notices: self.notices(),
+            sections,
+            records: self.records.clone(),
+        })
+    }
+
+    fn lead(&self) -> String {
+        let Results { methods, targets, split, .. } = &self.results;
+        let gain =
+            |method: &&super::results::Method| method.change.as_ref().map_or(f64::NEG_INFINITY, |gain| gain.mean);
+        let best = methods.iter().skip(1).max_by(|a, b| gain(a).total_cmp(&gain(b)));
+        let tasks = if targets.len() == 1 { "task" } else { "tasks" };
+        let what =
+            format!("{} ways to learn {} target {tasks}, scored on the {split} split.", methods.len(), targets.len());
+        let Some((best, change)) = best.and_then(|best| Some((best, best.change.as_ref()?))) else { return what };
+        let baseline = &methods[0].name;
+        let points = Format::signed(1).write(change.mean);
+        format!("{what} The largest mean gain over {baseline} is that of {}: {points} points.", best.name)
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let Results { warnings, targets, methods, .. } = &self.results;
+        let notes = targets.iter().flat_map(|target| {
+            let cells = target.cells.iter().zip(methods);
+            cells
+                .filter_map(|(cell, method)| Some(format!("{}, {}: {}", target.task, method.name, cell.note.as_ref()?)))
+        });
+        warnings.iter().cloned().chain(notes).collect()
+    }
+
+    fn methods(&self) -> Section {
+        let gain = |(at, method): (usize, &super::results::Method)| Gain {
+            group: String::new(),
+            method: method.name.clone(),
+            absolute: number(method.change.as_ref()),
+            relative: number(method.relative_error_reduction.as_ref()),
+            score: figures::score(&method.score),
+            is_baseline: at == 0,
+        };
+        let gains = self.results.methods.iter().enumerate().map(gain).collect();
+        let caption = "Gain over the baseline, mean over targets; standard deviations over seeds";
+        let mut blocks = vec![Block::Table(Table::of_gains(caption, gains))];
+        blocks.extend(self.choosing().map(Block::Table));
+        Section {
+            id: "methods",
+            title: "Methods".to_owned(),
+            lead: "What every method gains over the baseline in the first row. The best of a column is bold."
+                .to_owned(),
+            blocks,
+        }
+    }
+
+    /// What choosing sources cost and how good it was, for methods of which something is known.
+    fn choosing(&self) -> Option<Table> {
+        let [plain, percent] = [Format::plain(0), Format::plain(1)];
+        let columns = vec![
+            Column::new("Method", plain),
+            Column::new("95 % interval of the change", plain),
+            Column::new("Candidates", plain),
+            Column::new("Tunings", plain),
+            Column::new("Share of the oracle's gain, %", percent),
+            Column::new("Search skipped, %", percent),
+        ];
+        let row = |method: &super::results::Method| {
+            let interval = method.change_interval.map_or_else(String::new, |[low, high]| {
+                let format = Format::signed(1);
+                format!("{} to {}", format.write(low), format.write(high))
+            });
+            let count = |n: Option<usize>| Cell { value: n.map(|n| n as f64), ..Cell::missing() };
+            let share = |share: Option<f64>| Cell { value: share, ..Cell::missing() };
+            let numbers = [
+                count(method.candidates),
+                count(method.tunings),
+                share(method.oracle_share),
+                share(method.search_skipped),
+            ];
+            let values = [Value::Text(interval)].into_iter().chain(numbers.map(Value::Number));
+            Row { name: method.name.clone(), values: values.collect(), ..Row::default() }
+        };
+        let known = |method: &&super::results::Method| {
+            method.change_interval.is_some()
+                || [method.oracle_share, method.search_skipped].iter().any(Option::is_some)
+                || method.tunings.is_some()
+        };
+        let rows: Vec<Row> = self.results.methods.iter().skip(1).filter(known).map(row).collect();
+        let caption = "What choosing costs, for each target and seed, and how good the choice is".to_owned();
+        (!rows.is_empty()).then_some(Table { caption, columns, rows })
+    }
+
+    fn suites(&self) -> Section {
+        let Results { suites, methods, .. } = &self.results;
+        let row = |(at, method): (usize, &super::results::Method)| {
+            let value = |suite: &super::results::Suite| {
+                Value::Number(suite.scores.get(at).map_or_else(Cell::missing, figures::score))
+            };
+            let values = suites.iter().map(value).collect();
+            Row { name: method.name.clone(), values, is_reference: at == 0, ..Row::default() }
+        };
+        let rows = methods.iter().enumerate().map(row).collect();
+        let names: Vec<String> = suites.iter().map(|suite| suite.name.clone()).collect();
+        let of = suites.iter().map(|suite| format!("{}: {}", suite.name, suite.targets.join(", ")));
+        Section {
+            id: "suites",
+            title: "Suites".to_owned(),
+            lead: of.collect::<Vec<_>>().join(". ") + ".",
+            blocks: vec![Block::Table(Table::of_suites(
+                "Mean scores over suites, mean and standard deviation",
+                &names,
+                rows,
+            ))],
+        }
+    }
+
+    /// Targets by methods; the colours are relative error reductions.
+    fn targets(&self) -> Section {
+        let Results { targets, methods, split, .. } = &self.results;
+        let cell = |cell: &super::results::Cell| {
+            let reduction = cell
+                .relative_error_reduction
+                .map(|reduction| format!("Relative error reduction {} %.", Format::signed(1).write(reduction)));
+            let parts: Vec<String> = reduction.into_iter().chain(cell.note.clone()).collect();
+            figures::score(&cell.score).note(parts.join(" "))
+        };
+        let tint = |cell: &super::results::Cell| cell.relative_error_reduction.unwrap_or(0.0);
+        let tints: Vec<Vec<f64>> = targets.iter().map(|target| target.cells.iter().map(tint).collect()).collect();
+        let majority = targets.iter().map(|target| Cell { value: target.majority, ..Cell::missing() }).collect();
+        let has_majority = targets.iter().any(|target| target.majority.is_some());
+        Section {
+            id: "targets",
+            title: "Targets".to_owned(),
+            lead: "Every method on every target. Blue is better than the baseline, orange worse; what lies near the score of \
+                   always giving the most common answer was not learnt."
+                .to_owned(),
+            blocks: vec![Block::Heatmap(Heatmap {
+                caption: format!("Scores on the {split} split, mean and standard deviation"),
+                axes: ("target".to_owned(), "method".to_owned()),
+                rows: targets.iter().map(|target| target.task.clone()).collect(),
+                columns: methods.iter().map(|method| method.name.clone()).collect(),
+                cells: targets.iter().map(|target| target.cells.iter().map(cell).collect()).collect(),
+                format: Format::plain(1),
+                colours: Colours::diverging(tints.iter().flatten().copied()),
+                tints: Some(tints),
+                unit: "error reduction, %".to_owned(),
+                summary: has_majority.then_some(("most common".to_owned(), majority)),
+                reference: None,
+                row_tree: None,
+                column_tree: None,
+            })],
+        }
+    }
+
+    fn similarity(&self, similarity: &TaskSimilarity) -> Result<Section> {
+        let TaskSimilarity { metric, tasks, values, from } = similarity;
+        let digests = |i: usize, j: usize| {
+            let both: BTreeSet<&String> = [i, j].iter().filter_map(|task| from.get(*task)).flatten().collect();
+            both.into_iter().cloned().collect::<Vec<String>>()
+        };
+        let cell = |i: usize, j: usize, value: f64| Cell::of(value).from(digests(i, j));
+        let row = |(i, row): (usize, &Vec<f64>)| row.iter().enumerate().map(|(j, value)| cell(i, j, *value)).collect();
+        let cells = values.iter().enumerate().map(row).collect();
+        let measured = match metric {
+            Similarity::AverageTokens => "the cosine of mean tokens",
+            Similarity::PerToken => "the mean cosine over all pairs of tokens",
+        };
+        let caption = format!("Similarity of the prompts by {measured}, averaged over runs");
+        let heatmap = figures::similarities(caption, ["task", "task"], [tasks, tasks], cells, self.linkage)?;
+        Ok(Section {
+            id: "similarity",
+            title: "Similarity of tasks".to_owned(),
+            lead: "Tasks are clustered by the Euclidean distance of their similarities to all others.".to_owned(),
+            blocks: vec![Block::Heatmap(heatmap)],
+        })
+    }
+
+    fn prediction(&self) -> Section {
+        let Results { points, correlation, .. } = &self.results;
+        let targets: BTreeSet<&String> = points.iter().map(|point| &point.target).collect();
+        let of = |target: &String| {
+            let points = points.iter().filter(|point| point.target == *target);
+            let point = |point: &super::results::Point| ScatterPoint {
+                name: format!("{}, seed {}", point.source, point.source_seed),
+                x: point.similarity,
+                y: point.relative_error_reduction,
+                from: point.from.clone(),
+            };
+            points.map(point).collect()
+        };
+        let panels = targets.into_iter().map(|target| (target, of(target)));
+        Section {
+            id: "prediction",
+            title: "Similarity and transfer".to_owned(),
+            lead: "A dot is a source prompt. Where similarity tells what helps, the dots rise to the right; a dashed line may \
+                   be chance (p of Pearson's correlation at 0.05 or more)."
+                .to_owned(),
+            blocks: vec![Block::Scatter(figures::scatter(panels, |target| correlation.get(target).copied()))],
+        }
+    }
+
+    fn retrieval(&self) -> Section {
+        let retrieval = &self.results.retrieval;
+        let ks: BTreeSet<usize> = retrieval.iter().flat_map(|target| target.regret.keys().copied()).collect();
+        let regret = |k: &usize| Column::new(format!("Regret at {k}, %"), Format::plain(1));
+        let mut columns = vec![Column::new("Target", Format::plain(0))];
+        columns.extend(ks.iter().map(regret));
+        columns.push(Column::new("nDCG", Format::plain(3)));
+        let row = |target: &super::results::Retrieval| {
+            let regret = ks.iter().map(|k| Cell { value: target.regret.get(k).copied(), ..Cell::missing() });
+            let values = regret.chain([Cell::of(target.ndcg)]).map(Value::Number).collect();
+            Row { name: target.target.clone(), values, ..Row::default() }
+        };
+        let caption = "How good the ranking by similarity was, mean over seeds".to_owned();
+        Section {
+            id: "retrieval",
+            title: "Ranking".to_owned(),
+            lead: "Regret at k is how far the best of the first k sources stays behind the best of all, in percent of the \
+                   latter. An nDCG of 1 is the perfect order."
+                .to_owned(),
+            blocks: vec![Block::Table(Table { caption, columns, rows: retrieval.iter().map(row).collect() })],
+        }
+    }
+
+    fn pipeline(&self) -> Section {
+        Section {
+            id: "pipeline",
+            title: "Pipeline".to_owned(),
+            lead: "Every stage below those whose results it reads. Lines that follow from others are left out of the drawing; \
+                   the table has them all. Times are those of the runs that made the results."
+                .to_owned(),
+            blocks: vec![Block::Dag(self.dag.clone())],
+        }
+    }
+}
+
+fn transfer(matrix: &Matrix) -> Section {
+    let Matrix { scores, findings } = matrix;
+    Section {
+        id: "transfer",
+        title: "Every source on every target".to_owned(),
+        lead: "How much of a target's error goes away when its prompt begins from that of a source: blue helps, orange hurts. \
+               Sources stand in the order of their mean scores."
+            .to_owned(),
+        blocks: vec![
+            figures::facts(scores, findings),
+            figures::counts(findings),
+            Block::Heatmap(figures::reductions(scores, findings)),
+            Block::Dots(figures::source_means(scores, findings)),
+            Block::Heatmap(figures::matrix(scores, findings)),
+        ],
+    }
+}
+
+fn curves(curves: &Curves) -> Section {
+    Section {
+        id: "curves",
+        title: "Learning curves".to_owned(),
+        lead: "A line is a run. Scores are those of the part of the data that checkpoints are chosen on.".to_owned(),
+        blocks: vec![Block::Curves(curves.clone())],
+    }
+}
+
+fn number(spread: Option<&Spread>) -> Cell {
+    spread.map_or_else(Cell::missing, figures::score)
+}
