@@ -108,6 +108,9 @@ impl Drop for Lock {
     }
 }
 
+/// Tells temporary files of one process apart.
+static UNIQUE: AtomicU64 = AtomicU64::new(0);
+
 impl Store {
     /// The store in a cache folder. Writes nothing yet.
     pub fn new(cache: &Path) -> Arc<Self> {
@@ -188,8 +191,7 @@ impl Store {
 
     /// Writes a file so that at every instant the path has either all of the bytes or what it had before.
     pub fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let number = UNIQUE.fetch_add(1, Ordering::Relaxed);
         let temp = self.root.join("tmp").join(format!("{}-{number}", std::process::id()));
         for folder in [temp.parent(), path.parent()].into_iter().flatten() {
             fs_err::create_dir_all(folder)?;
@@ -403,7 +405,9 @@ impl Store {
         if fs_err::read_link(path).is_ok_and(|now| now == target) {
             return Ok(());
         }
-        let temp = path.with_extension(format!("new-{}", std::process::id()));
+        // Two runs may be in one process.
+        let unique = UNIQUE.fetch_add(1, Ordering::Relaxed);
+        let temp = path.with_extension(format!("new-{}-{unique}", std::process::id()));
         remove(fs_err::remove_file(&temp))?;
         fs_err::os::unix::fs::symlink(target, &temp)?;
         fs_err::rename(&temp, path)

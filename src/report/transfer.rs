@@ -40,6 +40,15 @@ pub struct Correlations {
     pub spearman_p: f64,
 }
 
+impl Correlations {
+    /// Of similarities and relative error reductions, pair by pair.
+    pub fn of(similarity: &[f64], reduction: &[f64]) -> Self {
+        let Correlation { r: pearson, p: pearson_p } = pearson(similarity, reduction);
+        let Correlation { r: spearman, p: spearman_p } = spearman(similarity, reduction);
+        Self { pearson, pearson_p, spearman, spearman_p }
+    }
+}
+
 /// The findings. Scripts rely on these fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
@@ -155,7 +164,7 @@ impl Findings {
         out
     }
 
-    fn reductions(&self, scores: &Scores) -> Grid {
+    pub(super) fn reductions(&self, scores: &Scores) -> Grid {
         let header = ["source".to_owned()].into_iter().chain(scores.targets.iter().cloned());
         let mut grid = Grid::new(header.collect());
         for source in &scores.sources {
@@ -225,9 +234,7 @@ fn correlations(scores: &Scores, similarities: &[Vec<f64>]) -> BTreeMap<String, 
                 reduction.push(value);
             }
         }
-        let Correlation { r: pearson, p: pearson_p } = pearson(&similarity, &reduction);
-        let Correlation { r: spearman, p: spearman_p } = spearman(&similarity, &reduction);
-        Correlations { pearson, pearson_p, spearman, spearman_p }
+        Correlations::of(&similarity, &reduction)
     };
     scores.targets.iter().enumerate().map(|(i, target)| (target.clone(), of(i))).collect()
 }

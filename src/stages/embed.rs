@@ -6,7 +6,7 @@ use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,17 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// Checks that similarity with another one means something.
+    pub fn comparable(&self, other: &Self) -> anyhow::Result<()> {
+        ensure!(
+            other.backbone == self.backbone && other.prompt.width == self.prompt.width,
+            "the embeddings of `{}` and `{}` belong to different backbones and cannot be compared",
+            self.task,
+            other.task
+        );
+        Ok(())
+    }
+
     /// Reads an artifact.
     pub fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         let mut table = Table::from_parquet(bytes)?;

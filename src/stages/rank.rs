@@ -6,7 +6,7 @@ use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Refs, Stage};
 use crate::ml::similarity::Similarity;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +43,7 @@ impl Stage for Rank {
         let (targets, sources) = (read("target")?, read("sources")?);
         let first = targets.first().context("`target` names no embedding")?;
         for other in targets.iter().chain(&sources) {
-            ensure!(
-                other.backbone == first.backbone && other.prompt.width == first.prompt.width,
-                "the embeddings of `{}` and `{}` belong to different backbones and cannot be compared",
-                first.task,
-                other.task
-            );
+            first.comparable(other)?;
         }
         let mut rows = sources
             .iter()

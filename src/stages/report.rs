@@ -1,217 +1,239 @@
-//! `report`: every target's scores with and without transfer, as tables.
+//! `report`: what a study found out, as tables and for the page.
 
-use super::{REPORT, SCORES};
+use super::embed::Embedding;
+use super::{EMBEDDING, REPORT, SCORES, TRIALS};
 use crate::data::Table;
-use crate::engine::context::Cx;
+use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Output, Refs, Stage};
-use crate::ml::statistics::{mean, relative_error_reduction, standard_deviation};
-use crate::report::{Cell, Pair, Results, Spread, Target};
+use crate::ml::similarity::Similarity;
+use crate::ml::statistics::mean;
+use crate::report::compare::{self, Cost, Evaluation, Evidence, Likeness};
+use crate::report::results::TaskSimilarity;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A results table.
+/// A study's results.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Evaluations of prompt tuning without transfer.
     baseline: Refs,
-    /// Evaluations of each strategy; the names become columns, in this order.
+    /// What is compared with it, in this order.
+    #[serde(default)]
     strategies: Vec<Strategy>,
-    /// Evaluations of single transfers from one source, for the matrix of sources and targets.
+    /// Evaluations of single transfers, every source prompt on every target: the matrix, the oracle, and what a selection must
+    /// beat come from them.
     #[serde(default)]
     pairs: Refs,
+    /// Embeddings of all tasks, for their similarity and how well it foretold transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    embeddings: Option<Embeddings>,
+    /// Groups of targets whose means are shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    suites: Vec<Suite>,
 }
 
-/// A column of the table.
+/// A way to learn the targets.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Strategy {
-    /// Heading.
+    /// Name.
     name: String,
     /// Evaluations.
     scores: Refs,
+    /// The transfers, which say what choosing cost.
+    #[serde(default)]
+    trials: Refs,
 }
 
-/// An evaluation, read back.
-struct Evaluation {
-    task: String,
-    split: String,
-    seed: String,
-    source: String,
-    majority: Option<f64>,
-    score: f64,
+/// Embeddings and how they are compared.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Embeddings {
+    /// Of the sources.
+    sources: Refs,
+    /// Of the targets.
+    targets: Refs,
+    /// How similar two prompts are.
+    #[serde(default)]
+    metric: Similarity,
 }
 
-/// Scores by task, then by seed.
-type ByTask = BTreeMap<String, BTreeMap<String, f64>>;
+/// A group of targets.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Suite {
+    /// Name.
+    name: String,
+    /// Targets.
+    tasks: Vec<String>,
+}
 
 impl Stage for Report {
     const KIND: &'static str = "report";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "text", of: REPORT },
         Output { name: "markdown", of: REPORT },
         Output { name: "json", of: REPORT },
+        Output { name: "scores.parquet", of: REPORT },
+        Output { name: "methods.parquet", of: REPORT },
+        Output { name: "transfers.parquet", of: REPORT },
     ];
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![Input::many("baseline", &self.baseline, SCORES)];
         for (i, strategy) in self.strategies.iter().enumerate() {
             inputs.push(Input::many(format!("strategies[{i}].scores"), &strategy.scores, SCORES));
+            if !strategy.trials.0.is_empty() {
+                inputs.push(Input::many(format!("strategies[{i}].trials"), &strategy.trials, TRIALS));
+            }
         }
         if !self.pairs.0.is_empty() {
             inputs.push(Input::many("pairs", &self.pairs, SCORES));
+        }
+        if let Some(embeddings) = &self.embeddings {
+            inputs.push(Input::many("embeddings.sources", &embeddings.sources, EMBEDDING));
+            inputs.push(Input::many("embeddings.targets", &embeddings.targets, EMBEDDING));
         }
         inputs
     }
 
     fn check(&self) -> Result<(), Issue> {
-        let mut seen = BTreeSet::new();
-        match self.strategies.iter().position(|strategy| !seen.insert(&strategy.name)) {
-            Some(i) => Err(Issue::new(format!("strategies[{i}].name"), "stands here a second time")),
+        let twice = |names: Vec<&String>| {
+            let mut seen = BTreeSet::new();
+            names.into_iter().position(|name| !seen.insert(name))
+        };
+        if let Some(i) = twice(self.strategies.iter().map(|strategy| &strategy.name).collect()) {
+            return Err(Issue::new(format!("strategies[{i}].name"), "stands here a second time"));
+        }
+        match twice(self.suites.iter().map(|suite| &suite.name).collect()) {
+            Some(i) => Err(Issue::new(format!("suites[{i}].name"), "stands here a second time")),
             None => Ok(()),
         }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let results = self.results(cx)?;
+        let results = self.evidence(cx)?.results()?;
         cx.write("text", results.to_text().as_bytes())?;
         cx.write("markdown", results.to_markdown().as_bytes())?;
-        cx.write("json", results.to_json().as_bytes())
+        cx.write("json", results.to_json().as_bytes())?;
+        cx.write("scores.parquet", &results.scores_table().to_parquet()?)?;
+        cx.write("methods.parquet", &results.methods_table().to_parquet()?)?;
+        cx.write("transfers.parquet", &results.transfers_table().to_parquet()?)
     }
 }
 
 impl Report {
-    fn results(&self, cx: &Cx<'_>) -> anyhow::Result<Results> {
-        let evaluations = evaluations(cx, "baseline")?;
-        let split = evaluations.first().context("`baseline` names no evaluation")?.split.clone();
-        let majority: BTreeMap<&str, f64> =
-            evaluations.iter().filter_map(|e| Some((e.task.as_str(), e.majority?))).collect();
-        let baseline = by_task(&evaluations, &split)?;
-        let mut strategies = Vec::new();
-        for (i, strategy) in self.strategies.iter().enumerate() {
-            let scores = by_task(&evaluations_of(cx, i)?, &split)?;
-            for task in baseline.keys() {
-                ensure!(scores.contains_key(task), "strategy `{}` has no scores for `{task}`", strategy.name);
-            }
-            strategies.push(scores);
-        }
-        let targets: Vec<Target> = baseline
-            .iter()
-            .map(|(task, scores)| Target {
-                task: task.clone(),
-                majority: majority.get(task.as_str()).copied(),
-                baseline: spread(scores),
-                cells: strategies.iter().map(|by_task| cell(scores, &by_task[task])).collect(),
+    fn evidence(&self, cx: &Cx<'_>) -> anyhow::Result<Evidence> {
+        let strategy = |(i, strategy): (usize, &Strategy)| {
+            Ok(compare::Strategy {
+                name: strategy.name.clone(),
+                evaluations: evaluations(cx, &format!("strategies[{i}].scores"))?,
+                cost: cost(cx, &format!("strategies[{i}].trials"))?,
             })
-            .collect();
-        Ok(Results {
-            version: 1,
-            split,
-            strategies: self.strategies.iter().map(|strategy| strategy.name.clone()).collect(),
-            mean: mean_row(&targets, &baseline, &strategies),
-            pairs: if self.pairs.0.is_empty() { Vec::new() } else { pairs(&evaluations_at(cx, "pairs")?, &baseline) },
-            targets,
+        };
+        let (likeness, tasks) = match &self.embeddings {
+            Some(embeddings) => {
+                let (likeness, tasks) = similarities(cx, embeddings.metric)?;
+                (likeness, Some(tasks))
+            }
+            None => (Vec::new(), None),
+        };
+        Ok(Evidence {
+            baseline: evaluations(cx, "baseline")?,
+            strategies: self.strategies.iter().enumerate().map(strategy).collect::<anyhow::Result<_>>()?,
+            pairs: evaluations(cx, "pairs")?,
+            suites: self.suites.iter().map(|suite| (suite.name.clone(), suite.tasks.clone())).collect(),
+            tasks,
+            likeness,
         })
     }
-}
-
-fn evaluations_of(cx: &Cx<'_>, strategy: usize) -> anyhow::Result<Vec<Evaluation>> {
-    evaluations_at(cx, &format!("strategies[{strategy}].scores"))
 }
 
 fn evaluations(cx: &Cx<'_>, role: &str) -> anyhow::Result<Vec<Evaluation>> {
-    evaluations_at(cx, role)
+    let read = |artifact: &Artifact| evaluation(artifact).with_context(|| format!("`{role}`: `{}`", artifact.origin()));
+    cx.many(role).into_iter().map(read).collect()
 }
 
-fn evaluations_at(cx: &Cx<'_>, role: &str) -> anyhow::Result<Vec<Evaluation>> {
-    cx.many(role)
-        .into_iter()
-        .map(|artifact| {
-            let mut table = Table::from_parquet(&artifact.bytes()?)?;
-            let (names, values) = (table.take_text("metric")?, table.take_float("value")?);
-            let score = names.iter().position(|name| name == "score").context("no `score` among the metrics")?;
-            let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
-            Ok(Evaluation {
-                task: get("task"),
-                split: get("split"),
-                seed: get("seed"),
-                source: get("source"),
-                majority: get("majority").parse().ok(),
-                score: values[score],
-            })
-        })
-        .collect::<anyhow::Result<_>>()
-        .with_context(|| format!("`{role}`"))
+fn evaluation(artifact: &Artifact) -> anyhow::Result<Evaluation> {
+    let mut table = Table::from_parquet(&artifact.bytes()?)?;
+    let (names, values) = (table.take_text("metric")?, table.take_float("value")?);
+    let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
+    let score = names.iter().position(|name| name == "score");
+    let score = score.with_context(|| format!("the task `{}` has no score, only text to learn from", get("task")))?;
+    Ok(Evaluation {
+        task: get("task"),
+        split: get("split"),
+        seed: get("seed"),
+        source: (get("source"), get("source_seed")),
+        majority: get("majority").parse().ok(),
+        score: values[score],
+        validation: get("validation").parse().ok(),
+        note: note(&get("illegal"), &get("examples"), &get("predicted"))?,
+        digest: artifact.digest.to_string(),
+    })
 }
 
-fn by_task(evaluations: &[Evaluation], split: &str) -> anyhow::Result<ByTask> {
-    let mut scores = ByTask::new();
-    for e in evaluations {
-        ensure!(e.split == split, "scores on the {} split stand beside scores on the {split} split", e.split);
-        ensure!(e.score.is_finite(), "the score of `{}`, seed {}, is not a number", e.task, e.seed);
-        let twice = scores.entry(e.task.clone()).or_default().insert(e.seed.clone(), e.score);
-        ensure!(twice.is_none(), "two evaluations of `{}`, seed {}, in one column", e.task, e.seed);
+/// What is odd about the answers of an evaluation, if anything is.
+fn note(illegal: &str, examples: &str, predicted: &str) -> anyhow::Result<Option<String>> {
+    let predicted: Vec<(String, u64)> =
+        if predicted.is_empty() { Vec::new() } else { serde_json::from_str(predicted)? };
+    let said: Vec<&(String, u64)> = predicted.iter().filter(|(_, count)| *count > 0).collect();
+    Ok(match (illegal.parse::<u64>().unwrap_or(0), said.as_slice()) {
+        (0, [(label, _)]) if predicted.len() > 1 => Some(format!("always answers `{label}`")),
+        (0, _) => None,
+        (illegal, _) => Some(format!("{illegal} of {examples} answers are none")),
+    })
+}
+
+fn cost(cx: &Cx<'_>, role: &str) -> anyhow::Result<Option<Cost>> {
+    let mut costs = BTreeSet::new();
+    for artifact in cx.many(role) {
+        let table = Table::from_parquet(&artifact.bytes()?).with_context(|| format!("`{role}`"))?;
+        let get = |key: &str| table.metadata.get(key).and_then(|text| text.parse::<usize>().ok());
+        costs.insert((get("tunings"), get("candidates")));
     }
-    Ok(scores)
+    ensure!(costs.len() <= 1, "`{role}` has transfers of different strategies");
+    Ok(costs.pop_first().and_then(|(tunings, candidates)| Some(Cost { tunings: tunings?, candidates: candidates? })))
 }
 
-fn spread(scores: &BTreeMap<String, f64>) -> Spread {
-    spread_of(&scores.values().copied().collect::<Vec<_>>())
-}
-
-fn spread_of(scores: &[f64]) -> Spread {
-    Spread { mean: mean(scores), deviation: standard_deviation(scores), seeds: scores.len() }
-}
-
-fn cell(baseline: &BTreeMap<String, f64>, transfer: &BTreeMap<String, f64>) -> Cell {
-    let (baseline, score) = (spread(baseline), spread(transfer));
-    Cell { relative_error_reduction: relative_error_reduction(score.mean, baseline.mean), score }
-}
-
-/// Means over targets: of the scores of a seed first, so that the deviation is that of a whole study repeated; of the
-/// targets' relative error reductions, as in the paper's Table 3 (SCIENCE a.11).
-fn mean_row(targets: &[Target], baseline: &ByTask, strategies: &[ByTask]) -> Target {
-    let cells = strategies.iter().enumerate().map(|(i, by_task)| {
-        let reductions: Vec<f64> = targets.iter().filter_map(|t| t.cells[i].relative_error_reduction).collect();
-        let relative_error_reduction = (!reductions.is_empty()).then(|| mean(&reductions));
-        Cell { score: over_targets(by_task, baseline), relative_error_reduction }
-    });
-    Target {
-        task: "mean".to_owned(),
-        majority: None,
-        baseline: over_targets(baseline, baseline),
-        cells: cells.collect(),
+/// Of every source run with every target run, and of all tasks, averaged over the pairs of their runs.
+fn similarities(cx: &Cx<'_>, metric: Similarity) -> anyhow::Result<(Vec<Likeness>, TaskSimilarity)> {
+    let read = |role: &str| -> anyhow::Result<Vec<(Embedding, String)>> {
+        let read = |artifact: &Artifact| Ok((Embedding::read(&artifact.bytes()?)?, artifact.digest.to_string()));
+        cx.many(role).into_iter().map(read).collect::<anyhow::Result<_>>().with_context(|| format!("`{role}`"))
+    };
+    let (sources, targets) = (read("embeddings.sources")?, read("embeddings.targets")?);
+    let name = |e: &Embedding| (e.task.clone(), e.seed.clone());
+    let mut likeness = Vec::new();
+    for (target, _) in &targets {
+        for (source, _) in &sources {
+            target.comparable(source)?;
+            let value = metric.of(&target.prompt, &source.prompt)?;
+            likeness.push(Likeness { source: name(source), target: name(target), value });
+        }
     }
-}
-
-fn over_targets(scores: &ByTask, baseline: &ByTask) -> Spread {
-    let rows: Vec<&BTreeMap<String, f64>> = baseline.keys().filter_map(|task| scores.get(task)).collect();
-    let mut seeds: BTreeSet<&String> = rows.iter().flat_map(|row| row.keys()).collect();
-    seeds.retain(|seed| rows.iter().all(|row| row.contains_key(*seed)));
-    if seeds.is_empty() {
-        let means: Vec<f64> = rows.iter().map(|row| spread(row).mean).collect();
-        return Spread { mean: mean(&means), deviation: None, seeds: 0 };
+    let mut runs: BTreeMap<&str, Vec<&(Embedding, String)>> = BTreeMap::new();
+    for run in sources.iter().chain(&targets) {
+        runs.entry(&run.0.task).or_default().push(run);
     }
-    let studies: Vec<f64> =
-        seeds.iter().map(|seed| mean(&rows.iter().map(|row| row[*seed]).collect::<Vec<_>>())).collect();
-    spread_of(&studies)
-}
-
-fn pairs(evaluations: &[Evaluation], baseline: &ByTask) -> Vec<Pair> {
-    let mut scores: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
-    for e in evaluations {
-        scores.entry((&e.source, &e.task)).or_default().push(e.score);
-    }
-    scores
-        .into_iter()
-        .map(|((source, target), scores)| {
-            let score = spread_of(&scores);
-            let baseline = baseline.get(target).map(spread);
-            let reduction = baseline.and_then(|baseline| relative_error_reduction(score.mean, baseline.mean));
-            Pair { source: source.to_owned(), target: target.to_owned(), score, relative_error_reduction: reduction }
-        })
-        .collect()
+    let between = |a: &[&(Embedding, String)], b: &[&(Embedding, String)]| -> anyhow::Result<f64> {
+        let mut all = Vec::new();
+        for (x, _) in a {
+            for (y, _) in b {
+                all.push(metric.of(&x.prompt, &y.prompt)?);
+            }
+        }
+        Ok(mean(&all))
+    };
+    let values = runs
+        .values()
+        .map(|a| runs.values().map(|b| between(a, b)).collect::<anyhow::Result<Vec<f64>>>())
+        .collect::<anyhow::Result<_>>()?;
+    let from = runs.values().map(|runs| runs.iter().map(|(_, digest)| digest.clone()).collect()).collect();
+    let tasks = runs.keys().map(|task| (*task).to_owned()).collect();
+    Ok((likeness, TaskSimilarity { metric, tasks, values, from }))
 }

@@ -1,0 +1,177 @@
+//! Results as tables: for terminals, as Markdown, and for Parquet.
+
+use super::grid::Grid;
+use super::results::{Method, Results, Spread};
+use super::signed;
+use crate::data::{Column, Table};
+
+impl Results {
+    /// For documents.
+    pub fn to_markdown(&self) -> String {
+        self.lay_out(Grid::to_markdown, "## ")
+    }
+
+    /// For terminals.
+    pub fn to_text(&self) -> String {
+        self.lay_out(Grid::to_text, "")
+    }
+
+    fn lay_out(&self, draw: fn(&Grid) -> String, heading: &str) -> String {
+        let split = &self.split;
+        let mut out = String::new();
+        let mut table = |title: &str, grid: &Grid| {
+            let blank = if out.is_empty() { "" } else { "\n" };
+            out += &format!("{blank}{heading}{title}\n\n{}", draw(grid));
+        };
+        table(&format!("Scores on the {split} split, mean ± sd over seeds"), &self.scores());
+        table("What is gained over prompt tuning", &self.gains());
+        if let Some(matrix) = &self.matrix {
+            let grid = matrix.findings.reductions(&matrix.scores);
+            table("Which sources helped: relative error reduction in %, source by target", &grid);
+        }
+        if !self.correlation.is_empty() {
+            table("Does similarity foretell transfer? Over all source prompts", &self.prediction());
+        }
+        let notes = self.targets.iter().flat_map(|target| {
+            let cells = target.cells.iter().zip(&self.methods);
+            cells
+                .filter_map(|(cell, method)| Some(format!("{}, {}: {}", target.task, method.name, cell.note.as_ref()?)))
+        });
+        let notes: Vec<String> = self.warnings.iter().cloned().chain(notes).collect();
+        if !notes.is_empty() {
+            out += &format!("\n{heading}Mind\n\n");
+            notes.iter().for_each(|note| out += &format!("- {note}\n"));
+        }
+        out
+    }
+
+    /// A row for each method, a column for each target and suite (the paper's Table 1).
+    fn scores(&self) -> Grid {
+        let mut header = vec!["method".to_owned()];
+        header.extend(self.targets.iter().map(|target| target.task.clone()));
+        header.extend(self.suites.iter().map(|suite| suite.name.clone()));
+        header.push("mean".to_owned());
+        let mut grid = Grid::new(header);
+        if self.targets.iter().any(|target| target.majority.is_some()) {
+            let cell = |score: Option<f64>| score.map_or_else(String::new, |score| format!("{score:.1}"));
+            let mut row = vec!["most common answer".to_owned()];
+            row.extend(self.targets.iter().map(|target| cell(target.majority)));
+            row.extend(self.suites.iter().map(|_| String::new()));
+            row.push(String::new());
+            grid.push(row);
+        }
+        for (at, method) in self.methods.iter().enumerate() {
+            let mut row = vec![method.name.clone()];
+            row.extend(self.targets.iter().map(|target| target.cells[at].score.to_string()));
+            row.extend(self.suites.iter().map(|suite| suite.scores[at].to_string()));
+            row.push(method.score.to_string());
+            grid.push(row);
+        }
+        grid
+    }
+
+    /// As the paper's Table 3, and what choosing cost.
+    fn gains(&self) -> Grid {
+        let header = ["method", "points", "95 %", "relative %", "share of oracle", "tunings", "search skipped"];
+        let mut grid = Grid::new(header.map(str::to_owned).into());
+        for method in self.methods.iter().skip(1) {
+            let Method { change, change_interval, relative_error_reduction, .. } = method;
+            let share = |share: Option<f64>| share.map_or_else(String::new, |share| format!("{share:.0} %"));
+            let gained = |spread: &Option<Spread>| spread.as_ref().map_or_else(|| "–".to_owned(), gained);
+            grid.push(vec![
+                method.name.clone(),
+                gained(change),
+                change_interval.map_or_else(String::new, |[low, high]| format!("{} to {}", signed(low), signed(high))),
+                gained(relative_error_reduction),
+                share(method.oracle_share),
+                method.tunings.map_or_else(String::new, |tunings| tunings.to_string()),
+                share(method.search_skipped),
+            ]);
+        }
+        grid
+    }
+
+    fn prediction(&self) -> Grid {
+        let mut header = ["target", "Pearson", "p", "Spearman", "p", "nDCG"].map(str::to_owned).to_vec();
+        let ks: Vec<usize> =
+            self.retrieval.first().map_or_else(Vec::new, |first| first.regret.keys().copied().collect());
+        header.extend(ks.iter().map(|k| format!("regret@{k} %")));
+        let mut grid = Grid::new(header);
+        for (target, found) in &self.correlation {
+            let values = [found.pearson, found.pearson_p, found.spearman, found.spearman_p];
+            let mut row = vec![target.clone()];
+            row.extend(values.map(|value| format!("{value:.3}")));
+            let retrieval = self.retrieval.iter().find(|retrieval| retrieval.target == *target);
+            row.push(retrieval.map_or_else(String::new, |retrieval| format!("{:.2}", retrieval.ndcg)));
+            let regret = |k| retrieval.and_then(|retrieval| retrieval.regret.get(k));
+            row.extend(ks.iter().map(|k| regret(k).map_or_else(String::new, |regret| format!("{regret:.1}"))));
+            grid.push(row);
+        }
+        grid
+    }
+
+    /// A row for each method and target.
+    pub fn scores_table(&self) -> Table {
+        let rows = || {
+            self.targets.iter().flat_map(|target| target.cells.iter().zip(&self.methods).map(move |row| (target, row)))
+        };
+        Table::new([
+            ("target", Column::Text(rows().map(|(target, _)| target.task.clone()).collect())),
+            ("method", Column::Text(rows().map(|(_, (_, method))| method.name.clone()).collect())),
+            ("score", Column::Float(rows().map(|(_, (cell, _))| cell.score.mean).collect())),
+            ("deviation", Column::OptFloat(rows().map(|(_, (cell, _))| cell.score.deviation).collect())),
+            ("seeds", Column::Int(rows().map(|(_, (cell, _))| cell.score.seeds as i64).collect())),
+            (
+                "relative_error_reduction",
+                Column::OptFloat(rows().map(|(_, (cell, _))| cell.relative_error_reduction).collect()),
+            ),
+            ("majority", Column::OptFloat(rows().map(|(target, _)| target.majority).collect())),
+            ("from", Column::Texts(rows().map(|(_, (cell, _))| cell.score.from.clone()).collect())),
+        ])
+        .with("split", &self.split)
+    }
+
+    /// A row for each method.
+    pub fn methods_table(&self) -> Table {
+        let of = |value: fn(&Method) -> Option<f64>| Column::OptFloat(self.methods.iter().map(value).collect());
+        Table::new([
+            ("method", Column::Text(self.methods.iter().map(|method| method.name.clone()).collect())),
+            ("score", of(|method| Some(method.score.mean))),
+            ("deviation", of(|method| method.score.deviation)),
+            ("change", of(|method| method.change.as_ref().map(|change| change.mean))),
+            ("change_deviation", of(|method| method.change.as_ref()?.deviation)),
+            ("change_low", of(|method| method.change_interval.map(|[low, _]| low))),
+            ("change_high", of(|method| method.change_interval.map(|[_, high]| high))),
+            ("relative_error_reduction", of(|m| m.relative_error_reduction.as_ref().map(|reduction| reduction.mean))),
+            ("tunings", of(|method| method.tunings.map(|tunings| tunings as f64))),
+            ("candidates", of(|method| method.candidates.map(|candidates| candidates as f64))),
+            ("oracle_share", of(|method| method.oracle_share)),
+            ("search_skipped", of(|method| method.search_skipped)),
+        ])
+        .with("split", &self.split)
+    }
+
+    /// A row for each source prompt and target.
+    pub fn transfers_table(&self) -> Table {
+        let text = |of: fn(&super::results::Point) -> &String| {
+            Column::Text(self.points.iter().map(|p| of(p).clone()).collect())
+        };
+        Table::new([
+            ("target", text(|point| &point.target)),
+            ("source", text(|point| &point.source)),
+            ("source_seed", text(|point| &point.source_seed)),
+            ("similarity", Column::Float(self.points.iter().map(|point| point.similarity).collect())),
+            (
+                "relative_error_reduction",
+                Column::Float(self.points.iter().map(|point| point.relative_error_reduction).collect()),
+            ),
+            ("from", Column::Texts(self.points.iter().map(|point| point.from.clone()).collect())),
+        ])
+        .with("split", &self.split)
+    }
+}
+
+fn gained(spread: &Spread) -> String {
+    let deviation = spread.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.1}"));
+    format!("{}{deviation}", signed(spread.mean))
+}
