@@ -196,6 +196,20 @@ impl Jobs {
         Some(Order { id, name: known.name.clone(), kind: known.kind, job: known.job.clone(), feeds, expanded })
     }
 
+    /// Number of artifacts that a job reads in a role.
+    pub(super) fn count(&self, id: Id, role: &str) -> usize {
+        match &self.list[id].feeds {
+            Feeds::Planned(inputs) => {
+                let of = |input: &PlannedInput| match &input.source {
+                    Source::Outputs(many) => many.len(),
+                    Source::Output(..) | Source::File(_) | Source::Folder(..) => 1,
+                };
+                inputs.iter().filter(|input| input.role == role).map(of).sum()
+            }
+            Feeds::Given(due) => due.iter().filter(|(known, _)| known == role).count(),
+        }
+    }
+
     /// What is known of the inputs of a job whose upstream is not done: role and content.
     pub(super) fn known_inputs(&self, id: Id, store: &Store) -> Vec<(String, Digest)> {
         let feeds: Vec<_> = match &self.list[id].feeds {

@@ -242,8 +242,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Ok(Vec::new())
     }
 
-    /// At most how many jobs [`expand`](Self::expand) asks for; shown while they are not known.
-    fn expands_to_at_most(&self) -> usize {
+    /// At most how many jobs [`expand`](Self::expand) asks for; shown while they are not known. `inputs` gives the number of
+    /// artifacts that the job will read in a role.
+    fn expands_to_at_most(&self, _inputs: &dyn Fn(&str) -> usize) -> usize {
         0
     }
 
@@ -266,7 +267,7 @@ pub trait Job: Send + Sync {
     /// See [`Stage::expand`].
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>>;
     /// See [`Stage::expands_to_at_most`].
-    fn expands_to_at_most(&self) -> usize;
+    fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize;
     /// See [`Stage::run`].
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()>;
 }
@@ -296,8 +297,8 @@ impl<S: Stage> Job for S {
         Stage::expand(self, cx)
     }
 
-    fn expands_to_at_most(&self) -> usize {
-        Stage::expands_to_at_most(self)
+    fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize {
+        Stage::expands_to_at_most(self, inputs)
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

@@ -207,7 +207,7 @@ impl Survey<'_> {
             nearest: None,
             origins: Vec::new(),
             expands_to_at_most: (known.kind.expands && known.children.is_none())
-                .then(|| known.job.expands_to_at_most()),
+                .then(|| known.job.expands_to_at_most(&|role| self.jobs.count(id, role))),
         }
     }
 

@@ -125,7 +125,7 @@ impl Stage for Fan {
         Ok(letters.enumerate().map(spec).collect())
     }
 
-    fn expands_to_at_most(&self) -> usize {
+    fn expands_to_at_most(&self, _: &dyn Fn(&str) -> usize) -> usize {
         26
     }
 

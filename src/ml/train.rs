@@ -8,6 +8,7 @@ use super::batch::{Batch, Ragged};
 use super::batcher::Client;
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout, Key, Sharing};
+use super::mixture::Mixing;
 use super::optim::{self, Optimizer, Schedule, Shape};
 use super::prompt::Prompt;
 use super::random::Stream;
@@ -15,6 +16,7 @@ use super::t5::fast::Loss;
 use super::t5::{Generation, LabelScore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How a prompt is tuned. The defaults are the paper's (SCIENCE a.4 to a.6), but for the number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -128,32 +130,59 @@ pub type Pair<'d> = (&'d [u32], &'d [u32]);
 /// A prompt in the middle of learning.
 pub struct Tuner<'d> {
     model: Client,
-    train: Vec<Pair<'d>>,
+    /// The training examples of each task.
+    tasks: Vec<Vec<Pair<'d>>>,
+    /// How often each task is drawn.
+    rates: Vec<f64>,
     settings: Settings,
     seed: u64,
     prompt: Prompt,
     optimizer: Optimizer,
     step: u64,
-    /// The order of examples in the epochs that the last batch came from.
-    orders: Vec<(u64, Vec<usize>)>,
+    /// The order of examples in the epochs that the last batch came from, by task and epoch.
+    orders: Vec<((usize, u64), Vec<usize>)>,
+    /// Of a mixture: which task is next, and how many examples of each were taken.
+    draws: Stream,
+    taken: Vec<u64>,
 }
 
 impl<'d> Tuner<'d> {
-    /// A run that has done nothing yet.
+    /// A run on one task that has done nothing yet.
     ///
     /// # Errors
     /// If there is no example, or a setting is out of range.
     pub fn new(model: Client, train: Vec<Pair<'d>>, settings: Settings, prompt: Prompt, seed: u64) -> Result<Self> {
+        Self::mixed(model, vec![train], Mixing::default(), settings, prompt, seed)
+    }
+
+    /// A run on several tasks, of which `mixing` says how often each is drawn.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn mixed(
+        model: Client,
+        tasks: Vec<Vec<Pair<'d>>>,
+        mixing: Mixing,
+        settings: Settings,
+        prompt: Prompt,
+        seed: u64,
+    ) -> Result<Self> {
         settings.check()?;
-        if train.is_empty() {
-            return Err(Error::Setting {
-                field: "data",
-                found: "without training rows".to_owned(),
-                expected: "at least one".to_owned(),
-            });
+        mixing.check()?;
+        let wrong = |field, found: &str, expected: &str| {
+            Err(Error::Setting { field, found: found.to_owned(), expected: expected.to_owned() })
+        };
+        if tasks.is_empty() || tasks.iter().any(Vec::is_empty) {
+            return wrong("data", "without training rows", "at least one");
+        }
+        if tasks.len() > 1 && settings.length_window > 1 {
+            let found = settings.length_window.to_string();
+            return wrong("length_window", &found, "1 for a mixture, whose batches are drawn task by task");
         }
         let optimizer = Optimizer::new(settings.optimizer.clone(), (prompt.length(), prompt.width));
-        Ok(Self { model, train, settings, seed, prompt, optimizer, step: 0, orders: Vec::new() })
+        let rates = mixing.rates(&tasks.iter().map(Vec::len).collect::<Vec<_>>());
+        let (draws, taken) = (draws(seed), vec![0; tasks.len()]);
+        Ok(Self { model, tasks, rates, settings, seed, prompt, optimizer, step: 0, orders: Vec::new(), draws, taken })
     }
 
     /// Updates done.
@@ -185,6 +214,11 @@ impl<'d> Tuner<'d> {
         self.optimizer.restore(step, moments)?;
         self.step = step;
         self.prompt = prompt;
+        if self.tasks.len() > 1 {
+            self.draws = draws(self.seed);
+            self.taken.fill(0);
+            (0..step).for_each(|step| drop(self.places(step)));
+        }
         Ok(())
     }
 
@@ -214,31 +248,55 @@ impl<'d> Tuner<'d> {
         Ok(Step { loss, tokens })
     }
 
-    /// The batch of the next step: epochs in an order of their own, one after the other, cut into batches.
+    /// The batch of the next step: a task's epochs in an order of their own, one after the other.
     fn batch(&mut self) -> Batch {
-        let (rows, size) = (self.train.len() as u64, self.settings.batch_size as u64);
-        let places = self.step * size..(self.step + 1) * size;
-        let epochs = places.start / rows..=(places.end - 1) / rows;
-        self.orders.retain(|(epoch, _)| epochs.contains(epoch));
-        for epoch in epochs {
-            if self.orders.iter().all(|(known, _)| *known != epoch) {
-                self.orders.push((epoch, self.order(epoch)));
+        let places = self.places(self.step);
+        let epoch = |task: usize, place: u64| place / self.tasks[task].len() as u64;
+        let epochs: BTreeSet<(usize, u64)> = places.iter().map(|(task, place)| (*task, epoch(*task, *place))).collect();
+        self.orders.retain(|(known, _)| epochs.contains(known));
+        for (task, epoch) in epochs {
+            if self.orders.iter().all(|(known, _)| *known != (task, epoch)) {
+                self.orders.push(((task, epoch), self.order(task, epoch)));
             }
         }
         let mut batch = Batch::default();
-        for place in places {
+        for (task, place) in places {
+            let rows = self.tasks[task].len() as u64;
             let (epoch, at) = (place / rows, (place % rows) as usize);
-            let (_, order) = self.orders.iter().find(|(known, _)| *known == epoch).expect("made just above");
-            let (input, target) = self.train[order[at]];
+            let (_, order) = self.orders.iter().find(|(known, _)| *known == (task, epoch)).expect("made just above");
+            let (input, target) = self.tasks[task][order[at]];
             batch.push(0, input, target);
         }
         batch
     }
 
-    /// A random order of the examples; within windows of some batches by length, the batches of a window in random order.
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.train.len()).collect();
-        let mut stream = Stream::new(self.seed, &format!("order of epoch {epoch}"));
+    /// Task and place in the task's sequence of epochs of each example of a step. Those of a mixture are drawn one by one, so its
+    /// steps must be asked for in their order.
+    fn places(&mut self, step: u64) -> Vec<(usize, u64)> {
+        let size = self.settings.batch_size as u64;
+        if self.tasks.len() == 1 {
+            return (step * size..(step + 1) * size).map(|place| (0, place)).collect();
+        }
+        let draw = |_| {
+            let mut left = self.draws.unit();
+            let passed = |rate: &f64| {
+                left -= rate;
+                left < 0.0
+            };
+            let task = self.rates.iter().position(passed).unwrap_or(self.tasks.len() - 1);
+            let place = self.taken[task];
+            self.taken[task] += 1;
+            (task, place)
+        };
+        (0..size).map(draw).collect()
+    }
+
+    /// A random order of a task's examples; within windows of some batches by length, the batches of a window in random order.
+    fn order(&self, task: usize, epoch: u64) -> Vec<usize> {
+        let train = &self.tasks[task];
+        let mut order: Vec<usize> = (0..train.len()).collect();
+        let of = if self.tasks.len() == 1 { String::new() } else { format!(" of task {task}") };
+        let mut stream = Stream::new(self.seed, &format!("order of epoch {epoch}{of}"));
         stream.shuffle(&mut order);
         let Settings { batch_size, length_window, .. } = self.settings;
         if length_window == 1 {
@@ -246,13 +304,17 @@ impl<'d> Tuner<'d> {
         }
         let mut sorted = Vec::with_capacity(order.len());
         for window in order.chunks_mut(batch_size * length_window) {
-            window.sort_by_key(|i| self.train[*i].0.len());
+            window.sort_by_key(|i| train[*i].0.len());
             let mut batches: Vec<&[usize]> = window.chunks(batch_size).collect();
             stream.shuffle(&mut batches);
             sorted.extend(batches.into_iter().flatten());
         }
         sorted
     }
+}
+
+fn draws(seed: u64) -> Stream {
+    Stream::new(seed, "tasks of the mixture")
 }
 
 /// What an update learned from.
@@ -357,13 +419,47 @@ mod tests {
             let settings = Settings { batch_size: 8, length_window, ..Settings::default() };
             let tuner = tuner(&batcher, width, &rows, settings);
             for epoch in 0..3 {
-                let mut order = tuner.order(epoch);
-                assert_eq!(order, tuner.order(epoch), "another order at another time");
-                assert_ne!(order, tuner.order(epoch + 1));
+                let mut order = tuner.order(0, epoch);
+                assert_eq!(order, tuner.order(0, epoch), "another order at another time");
+                assert_ne!(order, tuner.order(0, epoch + 1));
                 order.sort_unstable();
                 assert_eq!(order, (0..rows.len()).collect::<Vec<_>>());
             }
         }
+    }
+
+    fn mixture<'d>(batcher: &Batcher, width: usize, rows: &'d [(Vec<u32>, Vec<u32>)]) -> Tuner<'d> {
+        let pairs = |rows: &'d [(Vec<u32>, Vec<u32>)]| rows.iter().map(|(i, t)| (&i[..], &t[..])).collect();
+        let tasks = vec![pairs(&rows[..150]), pairs(&rows[150..200])];
+        let settings = Settings { batch_size: 20, ..Settings::default() };
+        let prompt = Prompt { values: vec![0.1; 2 * width], width };
+        Tuner::mixed(batcher.client("test"), tasks, Mixing::default(), settings, prompt, 7).unwrap()
+    }
+
+    #[test]
+    fn a_mixture_draws_its_tasks_by_their_rates_and_every_epoch_has_every_example_once() {
+        let ((batcher, width), rows) = (batcher(), rows());
+        let mut tuner = mixture(&batcher, width, &rows);
+        let places: Vec<(usize, u64)> = (0..100).flat_map(|step| tuner.places(step)).collect();
+        let second: Vec<u64> = places.iter().filter(|(task, _)| *task == 1).map(|(_, place)| *place).collect();
+        assert!((450..550).contains(&second.len()), "a quarter of 2000, not {}", second.len());
+        assert_eq!(second, (0..second.len() as u64).collect::<Vec<_>>());
+        assert_ne!(tuner.order(1, 0), tuner.order(1, 1));
+        let mut order = tuner.order(1, 0);
+        order.sort_unstable();
+        assert_eq!(order, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_mixture_that_goes_on_draws_what_it_would_have_drawn() {
+        let ((batcher, width), rows) = (batcher(), rows());
+        let mut whole = mixture(&batcher, width, &rows);
+        let places: Vec<_> = (0..9).map(|step| whole.places(step)).collect();
+        let mut resumed = mixture(&batcher, width, &rows);
+        let (prompt, moments) = (resumed.prompt().clone(), resumed.moments().to_vec());
+        resumed.restore(8, prompt, moments).unwrap();
+        assert_eq!(resumed.places(8), places[8]);
+        assert_ne!(places[8], places[7]);
     }
 
     #[test]

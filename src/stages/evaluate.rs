@@ -1,17 +1,19 @@
-//! `evaluate`: what a prompt makes the frozen backbone say on a split, and how good that is.
+//! `evaluate`: what a prompt makes the frozen backbone say on a split, and how good that is. Several prompts of one task vote
+//! (prompt ensembling, Lester et al. 2021); none leaves the model alone with the text, or with a prompt in words (prompt design).
 
 use super::backbone::{self, Model};
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
 use crate::data::{Column, Dataset, Table, read_dataset};
-use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Stage};
+use crate::engine::context::{Artifact, Cx};
+use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml::batcher::Client;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::random::Stream;
 use crate::ml::t5::{Beam, Generation, LabelScore, Sample};
 use crate::ml::tasks::Split;
 use crate::ml::train::{label_scores, predict};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,8 +24,9 @@ use std::collections::BTreeMap;
 pub struct Evaluate {
     /// The frozen model.
     backbone: Ref,
-    /// The prompt.
-    prompt: Ref,
+    /// The prompt; several of one task vote on every answer; without any the model reads the text alone.
+    #[serde(default)]
+    prompt: Refs,
     /// The task's examples.
     data: Ref,
     /// Which of them. Checkpoints are chosen on `validation`, so its scores are optimistic.
@@ -32,6 +35,22 @@ pub struct Evaluate {
     /// How answers are made. `greedy` by default, and so are checkpoints chosen.
     #[serde(default, skip_serializing_if = "Decoding::is_default")]
     decoding: Decoding,
+    /// Words in front of every text instead of a soft prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    design: Option<Design>,
+    /// Of examples that `design` shows; and of the run in reports where no single prompt tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+}
+
+/// A prompt in words (Brown et al. 2020).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Design {
+    /// An instruction.
+    text: String,
+    /// Number of training examples that are shown with their answers.
+    shots: usize,
 }
 
 /// How answers are made.
@@ -79,19 +98,23 @@ fn validation() -> Split {
 
 impl Stage for Evaluate {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] =
         &[Output { name: "scores", of: SCORES }, Output { name: "predictions", of: PREDICTIONS }];
 
     fn inputs(&self) -> Vec<Input> {
-        vec![
-            backbone::input(&self.backbone),
-            Input::one("prompt", &self.prompt, PROMPT),
-            Input::one("data", &self.data, DATASET),
-        ]
+        let mut inputs = vec![backbone::input(&self.backbone)];
+        if !self.prompt.0.is_empty() {
+            inputs.push(Input::many("prompt", &self.prompt, PROMPT));
+        }
+        inputs.push(Input::one("data", &self.data, DATASET));
+        inputs
     }
 
     fn check(&self) -> Result<(), Issue> {
+        if self.design.is_some() && !self.prompt.0.is_empty() {
+            return Err(Issue::new("design", "stands beside `prompt`; a soft prompt or words, not both"));
+        }
         let checked = self.decoding.generation().map_or(Ok(()), |generation| generation.check());
         checked.map_err(|error| Issue::new("decoding", error.to_string()))
     }
@@ -103,15 +126,15 @@ impl Stage for Evaluate {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?;
         let model = Model::load(cx, backbone)?;
-        let file = PromptFile::from_bytes(&cx.one("prompt")?.bytes()?).context("`prompt`")?;
-        file.check_backbone(&backbone.digest.to_string())?;
-        let prompt = file.prompt(prompt_file::PROMPT).context("`prompt`")?;
-        prompt.fits(model.weights.dims.width).context("`prompt`")?;
-        let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
+        let mut dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
         model.check_data(&dataset)?;
+        if let Some(design) = &self.design {
+            design.apply(&mut dataset, self.split, &model, self.seed.unwrap_or(0))?;
+        }
+        let files = prompts(cx, &model, &backbone.digest.to_string())?;
         let examples = dataset.examples(self.split);
         ensure!(!examples.is_empty(), "the data set of `{}` has no {} split", dataset.task.name, self.split.name());
-        let answers = answers(&model.client(cx, backbone)?, &model, prompt, &dataset, self.split, self.decoding)?;
+        let answers = self.answers(cx, &model, &files, &dataset)?;
         let scores = dataset.task.score(&answers, examples);
 
         let (mut names, mut values): (Vec<_>, Vec<_>) =
@@ -120,15 +143,27 @@ impl Stage for Evaluate {
             names.push("score".to_owned());
             values.push(score);
         }
+        // One prompt says where it comes from; several have nothing of that in common.
+        let get = |key: &str| match files.as_slice() {
+            [file] => file.get(key).unwrap_or_default().to_owned(),
+            _ => String::new(),
+        };
+        let said: Vec<&(String, usize)> = scores.predicted.iter().filter(|(_, count)| *count > 0).collect();
+        if let ([(label, _)], true, 0) = (said.as_slice(), scores.predicted.len() > 1, scores.illegal) {
+            cx.progress().warn(&format!("every answer is `{label}`: nothing was learned but one label"));
+        }
         let mut table = Table::new(vec![("metric", Column::Text(names)), ("value", Column::Float(values))])
             .with("task", &dataset.task.name)
             .with("split", self.split.name())
             .with("examples", examples.len().to_string())
             .with("illegal", scores.illegal.to_string())
             .with("predicted", serde_json::to_string(&scores.predicted)?)
-            .with("seed", file.get("seed").unwrap_or_default())
-            .with("source", file.get("source").unwrap_or_default())
-            .with("step", file.get("step").unwrap_or_default());
+            .with("seed", self.seed.map_or_else(|| get("seed"), |seed| seed.to_string()))
+            .with("source", get("source"))
+            .with("source_seed", get("source_seed"))
+            .with("step", get("step"))
+            .with("validation", get("score"))
+            .with("prompts", files.len().to_string());
         if let Some(majority) = majority(&dataset, self.split) {
             table = table.with("majority", majority.to_string());
         }
@@ -144,6 +179,99 @@ impl Stage for Evaluate {
         .with("task", &dataset.task.name)
         .with("split", self.split.name());
         cx.write("predictions", &predictions.to_parquet()?)
+    }
+}
+
+impl Evaluate {
+    /// The answers of the one prompt; of several, the most common to each example, and of equally common ones that of the
+    /// prompt whose name comes first. All prompts ask the model at once, which computes them in common batches.
+    fn answers(
+        &self,
+        cx: &Cx<'_>,
+        model: &Model,
+        files: &[PromptFile],
+        dataset: &Dataset,
+    ) -> anyhow::Result<Vec<String>> {
+        let backbone = cx.one("backbone")?;
+        let none = Prompt { values: Vec::new(), width: model.weights.dims.width };
+        let prompts = if files.is_empty() {
+            vec![&none]
+        } else {
+            files.iter().map(|file| Ok(file.prompt(prompt_file::PROMPT)?)).collect::<anyhow::Result<_>>()?
+        };
+        let clients = prompts.iter().map(|_| model.client(cx, backbone)).collect::<anyhow::Result<Vec<_>>>()?;
+        let votes = std::thread::scope(|scope| {
+            let ask = |(prompt, client)| {
+                scope.spawn(move || answers(client, model, prompt, dataset, self.split, self.decoding))
+            };
+            let asked: Vec<_> = prompts.into_iter().zip(&clients).map(ask).collect();
+            asked
+                .into_iter()
+                .map(|asked| asked.join().expect("answering does not panic"))
+                .collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        Ok(majority_vote(votes))
+    }
+}
+
+/// Several prompts must be of one task.
+fn prompts(cx: &Cx<'_>, model: &Model, backbone: &str) -> anyhow::Result<Vec<PromptFile>> {
+    let read = |artifact: &Artifact| {
+        let file = PromptFile::from_bytes(&artifact.bytes()?)?;
+        file.check_backbone(backbone)?;
+        file.prompt(prompt_file::PROMPT)?.fits(model.weights.dims.width)?;
+        Ok(file)
+    };
+    let files = cx.many("prompt").into_iter().map(read).collect::<anyhow::Result<Vec<_>>>();
+    let mut files = files.context("`prompt`")?;
+    files.sort_by_key(PromptFile::name);
+    let task = |file: &PromptFile| file.get("task").unwrap_or_default().to_owned();
+    if let Some(other) = files.iter().find(|file| task(file) != task(&files[0])) {
+        let (one, other) = (task(&files[0]), task(other));
+        bail!("`prompt` has prompts of `{one}` and of `{other}`; only prompts of one task can vote");
+    }
+    Ok(files)
+}
+
+/// The most common answer to every example; of equally common ones the first.
+fn majority_vote(mut votes: Vec<Vec<String>>) -> Vec<String> {
+    if votes.len() == 1 {
+        return votes.remove(0);
+    }
+    let examples = votes.first().map_or(0, Vec::len);
+    let elected = |example: usize| {
+        let ballot = || votes.iter().map(|answers| &answers[example]);
+        let count = |answer: &String| ballot().filter(|other| *other == answer).count();
+        ballot().rev().max_by_key(|answer| count(answer)).cloned().unwrap_or_default()
+    };
+    (0..examples).map(elected).collect()
+}
+
+/// Ids of a text with its prompt in words.
+const LONGEST: usize = 4096;
+
+impl Design {
+    /// Puts the words in front of every text of a split: the instruction, the shown examples with their answers, the text.
+    fn apply(&self, dataset: &mut Dataset, split: Split, model: &Model, seed: u64) -> anyhow::Result<()> {
+        let train = dataset.examples(Split::Train);
+        let (shots, rows) = (self.shots, train.len());
+        ensure!(shots <= rows, "`design.shots` is {shots}, but `{}` has {rows} training examples", dataset.task.name);
+        let mut words = self.text.clone();
+        for at in Stream::new(seed, "shots").sample(rows, shots) {
+            words += &format!(" {} {}", train[at].input, train[at].target);
+        }
+        for part in dataset.parts.iter_mut().filter(|part| part.split == split) {
+            for (example, tokens) in part.examples.iter_mut().zip(&mut part.tokens) {
+                example.input = format!("{words} {}", example.input).trim_start().to_owned();
+                tokens.input = model.tokens.encode(&example.input, LONGEST)?;
+                ensure!(
+                    tokens.input.len() < LONGEST,
+                    "with its prompt in words the text `{}` has {LONGEST} tokens or more; show fewer examples",
+                    example.id
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -211,4 +339,18 @@ fn likeliest(
         task.labels[best].clone()
     };
     Ok(scores.iter().map(best).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_common_answer_wins_and_of_equal_ones_the_first() {
+        let vote = |answers: &[[&str; 2]]| {
+            majority_vote(answers.iter().map(|row| row.map(str::to_owned).to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(vote(&[["a", "b"], ["b", "a"], ["b", "c"]]), ["b", "b"]);
+        assert_eq!(vote(&[["x", "y"]]), ["x", "y"]);
+    }
 }

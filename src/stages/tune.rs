@@ -1,4 +1,4 @@
-//! `tune`: a soft prompt learns a task through the frozen backbone (Lester et al. 2021).
+//! `tune`: a soft prompt learns a task, or a mixture of tasks, through the frozen backbone (Lester et al. 2021).
 
 use super::backbone::{self, Model};
 use super::checkpoint::{Checkpoint, replace};
@@ -9,24 +9,29 @@ use crate::data::{Column, Dataset, Table, events, read_dataset};
 use crate::engine::context::{Cx, Interrupted};
 use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml::error::Error;
+use crate::ml::mixture::Mixing;
 use crate::ml::prompt::{self, Prompt};
 use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::random::Stream;
+use crate::ml::statistics::mean;
 use crate::ml::tasks::Split;
-use crate::ml::train::{Pair, Settings, Tuner};
-use anyhow::{Context, anyhow, ensure};
+use crate::ml::train::{Settings, Tuner};
+use anyhow::{Context, anyhow, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One prompt, tuned on one task.
+/// One prompt, tuned on one task or on a mixture.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tune {
     /// The frozen model.
     pub backbone: Ref,
-    /// What the prompt learns.
-    pub data: Ref,
+    /// What the prompt learns: a task's data set, or several, which are mixed.
+    pub data: Refs,
+    /// How often each task of a mixture is drawn.
+    #[serde(default, skip_serializing_if = "Mixing::is_default")]
+    pub mixing: Mixing,
     /// Where the prompt begins.
     #[serde(default)]
     pub init: Init,
@@ -42,6 +47,27 @@ pub struct Tune {
     /// Steps after which the prompt is kept besides the best one, for embeddings.
     #[serde(default)]
     pub keep_at: Vec<u64>,
+    /// Which checkpoint is the prompt.
+    #[serde(default, skip_serializing_if = "WhichCheckpoint::is_best")]
+    pub checkpoint: WhichCheckpoint,
+}
+
+/// Which checkpoint of a tuning is its prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhichCheckpoint {
+    /// The best on the validation splits.
+    #[default]
+    Best,
+    /// The last.
+    Final,
+}
+
+impl WhichCheckpoint {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_best(&self) -> bool {
+        *self == Self::Best
+    }
 }
 
 fn hundred() -> usize {
@@ -106,6 +132,13 @@ impl Default for Range {
     }
 }
 
+impl Init {
+    /// Embeddings of some of the first `top` pieces.
+    pub fn sampled(top: usize) -> Self {
+        Self::SampledVocabulary(Top { top })
+    }
+}
+
 impl Default for Init {
     fn default() -> Self {
         Self::SampledVocabulary(Top::default())
@@ -117,7 +150,7 @@ const LONGEST: usize = 4096;
 
 impl Stage for Tune {
     const KIND: &'static str = "tune";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "prompt", of: PROMPT },
         Output { name: "checkpoints", of: CHECKPOINTS },
@@ -127,7 +160,7 @@ impl Stage for Tune {
     ];
 
     fn inputs(&self) -> Vec<Input> {
-        let mut inputs = vec![backbone::input(&self.backbone), Input::one("data", &self.data, DATASET)];
+        let mut inputs = vec![backbone::input(&self.backbone), Input::many("data", &self.data, DATASET)];
         match &self.init {
             Init::Prompt(prompt) => inputs.push(Input::one("init.prompt", prompt, PROMPT)),
             Init::Average(average) => inputs.push(Input::many("init.average.prompts", &average.prompts, PROMPT)),
@@ -138,6 +171,7 @@ impl Stage for Tune {
 
     fn check(&self) -> Result<(), Issue> {
         self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
+        self.mixing.check().map_err(|error| Issue::new("mixing", error.to_string()))?;
         if self.length == 0 || self.length > LONGEST {
             return Err(Issue::new("length", format!("is {}, expected 1 to {LONGEST}", self.length)));
         }
@@ -164,14 +198,13 @@ impl Stage for Tune {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
-        let dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
-        model.check_data(&dataset)?;
-        let (prompt, source) = self.initial(cx, &model, &dataset)?;
+        let tasks = Tasks::read(cx, &model)?;
+        let (prompt, source) = self.initial(cx, &model, &tasks)?;
         let client = model.client(cx, &backbone)?;
-        let train: Vec<Pair<'_>> = dataset.pairs(Split::Train).collect();
+        let train = tasks.0.iter().map(|dataset| dataset.pairs(Split::Train).collect()).collect();
         let mut run = Run {
-            task: dataset.task.name.clone(),
-            tuner: Tuner::new(client, train, self.training.clone(), prompt.clone(), self.seed)?,
+            task: tasks.name(),
+            tuner: Tuner::mixed(client, train, self.mixing, self.training.clone(), prompt.clone(), self.seed)?,
             progress: Kept {
                 best: prompt,
                 best_score: None,
@@ -180,16 +213,22 @@ impl Stage for Tune {
                 curve: Curve::default(),
             },
         };
-        run.go(self, cx, &model, &dataset)?;
+        run.go(self, cx, &model, &tasks)?;
         let companions = run.tuner.model().companions();
         if !companions.is_empty() {
             cx.note("companions", companions.join(" "));
         }
+        let last = (run.tuner.prompt().clone(), run.tuner.steps_done());
         let Kept { best, best_score, best_step, kept, curve } = run.progress;
+        let (best, best_score, best_step) = match self.checkpoint {
+            WhichCheckpoint::Best => (best, best_score, best_step),
+            // The last step is always evaluated.
+            WhichCheckpoint::Final => (last.0, curve.scores.last().copied().flatten(), last.1),
+        };
         let described = |step, score| {
-            let mut metadata = self.metadata(&dataset.task.name, step, score);
+            let mut metadata = self.metadata(&run.task, step, score);
             metadata.insert("backbone".to_owned(), backbone.digest.to_string());
-            metadata.extend(source.iter().map(|source| ("source".to_owned(), source.clone())));
+            metadata.extend(source.clone());
             metadata
         };
         cx.write("prompt", &PromptFile::of(best, described(best_step, best_score)).to_bytes())?;
@@ -213,8 +252,8 @@ impl Tune {
         metadata
     }
 
-    /// The prompt to begin with, and the task that it comes from if it is another's.
-    fn initial(&self, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<(Prompt, Option<String>)> {
+    /// The prompt to begin with, and what to say of the one that it comes from, if it is another's.
+    fn initial(&self, cx: &Cx<'_>, model: &Model, tasks: &Tasks) -> anyhow::Result<(Prompt, BTreeMap<String, String>)> {
         let weights = &model.weights;
         let width = weights.dims.width;
         let mut stream = Stream::new(self.seed, "initial prompt");
@@ -225,12 +264,8 @@ impl Tune {
         let prompt = match &self.init {
             Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
             Init::ClassLabels(Top { top }) => {
-                let labels = dataset
-                    .task
-                    .labels
-                    .iter()
-                    .map(|label| model.tokens.pieces(label))
-                    .collect::<Result<Vec<_>, _>>()?;
+                let labels = tasks.0.iter().flat_map(|dataset| &dataset.task.labels);
+                let labels = labels.map(|label| model.tokens.pieces(label)).collect::<Result<Vec<_>, _>>()?;
                 if labels.len() > self.length {
                     cx.progress().warn(&format!(
                         "{} labels, but {} rows: the last labels are left out",
@@ -246,11 +281,16 @@ impl Tune {
             Init::Uniform(Range { low, high }) => prompt::uniform(self.length, width, *low, *high, &mut stream),
             Init::Prompt(_) => {
                 let (file, prompt) = self.fitting(&cx.one("init.prompt")?.bytes()?, width)?;
-                return Ok((prompt, file.get("task").map(str::to_owned)));
+                let said = [("source", file.get("task")), ("source_seed", file.get("seed"))];
+                let said = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+                return Ok((prompt, said.collect()));
             }
-            Init::Average(average) => return Ok((self.average(cx, average, width)?, Some("average".to_owned()))),
+            Init::Average(average) => {
+                let source = BTreeMap::from([("source".to_owned(), "average".to_owned())]);
+                return Ok((self.average(cx, average, width)?, source));
+            }
         };
-        Ok((prompt, None))
+        Ok((prompt, BTreeMap::new()))
     }
 
     fn average(&self, cx: &Cx<'_>, average: &Average, width: usize) -> anyhow::Result<Prompt> {
@@ -283,6 +323,36 @@ impl Tune {
             self.length
         );
         Ok((file, prompt))
+    }
+}
+
+/// The data sets that a prompt learns, by the names of their tasks.
+struct Tasks(Vec<Dataset>);
+
+impl Tasks {
+    fn read(cx: &Cx<'_>, model: &Model) -> anyhow::Result<Self> {
+        let mut datasets = Vec::new();
+        for artifact in cx.many("data") {
+            let dataset = read_dataset(&artifact.bytes()?).context("`data`")?;
+            model.check_data(&dataset)?;
+            ensure!(
+                !dataset.examples(Split::Train).is_empty(),
+                "`data` of the task `{}` has no training examples",
+                dataset.task.name
+            );
+            datasets.push(dataset);
+        }
+        datasets.sort_by(|a, b| a.task.name.cmp(&b.task.name));
+        if let Some(pair) = datasets.windows(2).find(|pair| pair[0].task.name == pair[1].task.name) {
+            bail!("`data` has two data sets of the task `{}`; a mixture has one of each", pair[0].task.name);
+        }
+        ensure!(!datasets.is_empty(), "`data` names no data set");
+        Ok(Self(datasets))
+    }
+
+    /// The task, or those of a mixture: `cb+mnli`.
+    fn name(&self) -> String {
+        self.0.iter().map(|dataset| dataset.task.name.as_str()).collect::<Vec<_>>().join("+")
     }
 }
 
@@ -338,7 +408,7 @@ impl Curve {
 
 impl Run<'_> {
     /// Evaluate if due, keep if asked, save, step: until the end.
-    fn go(&mut self, stage: &Tune, cx: &Cx<'_>, model: &Model, dataset: &Dataset) -> anyhow::Result<()> {
+    fn go(&mut self, stage: &Tune, cx: &Cx<'_>, model: &Model, tasks: &Tasks) -> anyhow::Result<()> {
         let settings = &stage.training;
         let mut losses = Vec::new();
         let mut stale_evaluations = 0;
@@ -353,7 +423,7 @@ impl Run<'_> {
             }
             let resumed = self.progress.curve.steps.last() == Some(&step);
             if settings.evaluates_at(step) && !resumed {
-                let improved = self.evaluate(model, dataset, &mut losses)?;
+                let improved = self.evaluate(model, tasks, &mut losses)?;
                 stale_evaluations = if improved { 0 } else { stale_evaluations + 1 };
                 let (loss, score) = (self.progress.curve.losses.last(), self.progress.curve.scores.last());
                 pace.note = note(loss.copied().flatten(), score.copied().flatten());
@@ -433,18 +503,21 @@ impl Run<'_> {
         Ok(stale_evaluations)
     }
 
-    /// Scores the prompt on the validation split; whether it is the best so far. Without such a split the last is best.
-    fn evaluate(&mut self, model: &Model, dataset: &Dataset, losses: &mut Vec<f64>) -> anyhow::Result<bool> {
+    /// Scores the prompt on the validation splits, all tasks of a mixture counting alike; whether it is the best so far. Without
+    /// such a split, or metrics, the last is best.
+    fn evaluate(&mut self, model: &Model, tasks: &Tasks, losses: &mut Vec<f64>) -> anyhow::Result<bool> {
         let step = self.tuner.steps_done();
         let prompt = self.tuner.prompt().clone();
-        let score = match dataset.examples(Split::Validation) {
-            [] => None,
-            _ => {
+        let mut scores = Vec::new();
+        for dataset in tasks.0.iter().filter(|dataset| !dataset.task.metrics.is_empty()) {
+            let examples = dataset.examples(Split::Validation);
+            if !examples.is_empty() {
                 let answers =
                     answers(self.tuner.model(), model, &prompt, dataset, Split::Validation, Decoding::Greedy)?;
-                dataset.task.score(&answers, dataset.examples(Split::Validation)).score
+                scores.extend(dataset.task.score(&answers, examples).score);
             }
-        };
+        }
+        let score = (!scores.is_empty()).then(|| mean(&scores));
         let Kept { best, best_score, best_step, curve, .. } = &mut self.progress;
         let loss = (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
         losses.clear();

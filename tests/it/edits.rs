@@ -1,6 +1,6 @@
 //! What an edit makes stale, and what it does not: `status` before, `run` after.
 
-use super::shell::Shell;
+use super::shell::{Shell, smoke};
 
 const MANIFEST: &str = "pipelines/smoke.yaml";
 
@@ -51,7 +51,7 @@ fn a_learning_rate_changes_its_stage_and_what_depends_on_it() {
     for (job, state) in &states {
         let expected = match job.split(['[', '/']).next().unwrap() {
             "target" => "stale",
-            "backbone" | "data" | "source" | "source_embedding" => "cached",
+            "backbone" | "data" | "source" | "source_embedding" | "pair" | "pair_scores" => "cached",
             _ => "may run",
         };
         assert_eq!(state, expected, "{job}");
@@ -65,12 +65,15 @@ fn a_learning_rate_changes_its_stage_and_what_depends_on_it() {
 
 #[test]
 fn a_larger_k_tunes_once_more_for_each_target_and_seed() {
-    let shell = Shell::finished();
+    // Without brute force and the matrix, which have all tunings already.
+    let shell = Shell::new().write(MANIFEST, smoke());
+    shell.spot("run smoke --only transfer").ok();
     shell.edit(MANIFEST, "k: [1]", "k: [1, 2]");
     let states = shell.states("smoke");
-    let stale: Vec<_> = states.iter().filter(|(_, state)| *state == "stale").map(|(job, _)| job).collect();
-    assert!(stale.len() == 2 && stale.iter().all(|job| job.contains(",2]/")), "{states:?}");
-    let events = shell.spot("run smoke --format json").ok().lines();
+    let larger = |job: &str| job.starts_with("transfer[") && job.contains(",2]/");
+    let stale = states.iter().filter(|(job, state)| *state == "stale" && larger(job));
+    assert_eq!(stale.count(), 2, "{states:?}");
+    let events = shell.spot("run smoke --only transfer --format json").ok().lines();
     let tuned: Vec<_> =
         events.iter().filter(|e| e["event"] == "job" && e["kind"] == "tune" && e["state"] == "executed").collect();
     assert_eq!(tuned.len(), 2, "{tuned:?}");
@@ -98,6 +101,19 @@ fn a_stage_added_or_removed_leaves_the_others_cached() {
     assert_eq!(shell.executed_by("run smoke"), ["more"]);
     shell.edit(MANIFEST, more, "");
     changes_nothing(&shell);
+}
+
+#[test]
+fn strategies_share_their_tunings() {
+    let shell = Shell::new().write(MANIFEST, smoke());
+    let of = |jobs: &[String], prefix: &str| jobs.iter().filter(|job| job.starts_with(prefix)).count();
+    let first = shell.executed_by("run smoke --only transfer[w_mood,0,1]");
+    assert_eq!((of(&first, "transfer"), of(&first, "pair")), (2, 0), "the transfer and its one tuning: {first:?}");
+    // Of two sources one is tried already.
+    let all = shell.executed_by("run smoke --only brute_force[w_mood,0]");
+    assert_eq!((all.len(), of(&all, "brute_force[w_mood,0]/")), (2, 1), "{all:?}");
+    // The matrix of all pairs has the same tunings.
+    assert_eq!(shell.executed_by("run smoke --only pair[w_mood,*,0]"), [""; 0]);
 }
 
 /// Two tasks read from files, tuned and evaluated.

@@ -1,6 +1,6 @@
 //! Tasks of a user's own: tables and text that people have, and what is refused in them.
 
-use super::shell::Shell;
+use super::shell::{Shell, smoke};
 use spot::data::{Column, Dataset, Table, read_dataset};
 use spot::ml::tasks::{Answer, Metric, Split};
 
@@ -74,6 +74,34 @@ fn a_csv_is_tuned_and_evaluated() {
     assert_eq!(all.iter().filter(|example| example.label == Some(1)).count(), 30);
     shell.spot("show scores").ok().prints("accuracy").prints("f1").prints("score");
     shell.spot("audit own").ok();
+}
+
+#[test]
+fn a_csv_goes_through_the_whole_study() {
+    let origins = r#"  origins:
+    w_sum: {builtin: w_sum}
+    w_topic: {builtin: w_topic}
+    w_mood: {builtin: w_mood}
+    reviews:
+      table:
+        train: data/reviews.csv
+        validation: data/reviews.csv
+        test: data/reviews.csv
+        template: "title: {title} review: {text}"
+        label: stars
+        labels: {1: bad, 2: bad, 4: good, 5: good}
+"#;
+    let study = smoke()
+        .replace("from: {builtin: \"${task}\"}", "from: \"${origins.${task}}\"")
+        .replace("targets: [w_mood, w_animal]\n", &format!("targets: [w_mood, reviews]\n{origins}"));
+    let shell = Shell::new().write("pipelines/smoke.yaml", study).write("data/reviews.csv", csv(b','));
+    shell.spot("run smoke").ok();
+    let results = shell.spot("report smoke --format json").ok().json();
+    let targets = results["targets"].as_array().unwrap();
+    let reviews = targets.iter().find(|target| target["task"] == "reviews").unwrap();
+    assert_eq!(reviews["cells"].as_array().unwrap().len(), results["methods"].as_array().unwrap().len());
+    assert_eq!(results["matrix"]["scores"]["targets"], serde_json::json!(["reviews", "w_mood"]));
+    shell.spot("audit smoke").ok();
 }
 
 #[test]

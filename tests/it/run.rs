@@ -7,17 +7,17 @@ use std::path::Path;
 fn a_run_prints_the_results_table_on_stdout_and_progress_on_stderr() {
     let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
     let done = shell.spot("run pipelines/smoke.yaml").ok();
-    done.prints("Target scores on the test split").prints("w_mood").prints("w_animal").prints("best of top 1");
+    done.prints("Scores on the test split").prints("w_mood").prints("w_animal").prints("best of top 1");
     done.complains("executed  backbone in ").complains(" 0 failed in ");
     assert!(!done.out.contains("executed"), "{}", done.out);
-    assert!(!done.err.contains("Target scores"), "{}", done.err);
+    assert!(!done.err.contains("Scores on"), "{}", done.err);
 }
 
 #[test]
 fn a_second_run_executes_nothing_and_prints_the_same_table() {
     let shell = Shell::finished();
     let first = shell.spot("run smoke").ok();
-    first.complains(": 0 executed, ").prints("Target scores");
+    first.complains(": 0 executed, ").prints("Scores on");
     let events = shell.spot("run smoke --format json").ok();
     let summary = events.summary();
     let fields: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
@@ -81,7 +81,7 @@ fn keep_going_runs_what_does_not_depend_on_a_failure() {
 #[test]
 fn status_counts_states_and_its_exit_code_says_whether_there_is_work() {
     let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
-    shell.spot("status smoke").ok().prints("source            2 may run");
+    shell.spot("status smoke").ok().prints("source              2 may run");
     shell.spot("status smoke --exit-code").exits_with(10);
     let shell = Shell::finished();
     shell.spot("status smoke --exit-code").ok().prints("source            2 cached");
@@ -137,7 +137,7 @@ fn show_tells_who_made_something_from_what_and_what_it_holds() {
 #[test]
 fn the_report_is_printed_as_markdown_and_json_once_it_is_made() {
     let shell = Shell::finished();
-    shell.spot("report smoke").ok().prints("| target |").prints("| w_mood |");
+    shell.spot("report smoke").ok().prints("| method |").prints("| prompt tuning |");
     let report = shell.spot("report smoke --format json").ok().json();
     let tasks: Vec<_> = report["targets"].as_array().unwrap().iter().map(|target| target["task"].clone()).collect();
     assert_eq!(tasks, ["w_animal", "w_mood"]);
