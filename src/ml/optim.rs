@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Settings {
-    /// Adafactor (Shazeer and Stern 2018) without momentum and parameter scaling, as in T5X.
+    /// Adafactor (Shazeer and Stern 2018) without momentum, as in T5X.
     Adafactor(AdafactorSettings),
     /// AdamW (Loshchilov and Hutter 2019), as in PyTorch.
     #[serde(rename = "adamw")]
@@ -42,6 +42,26 @@ pub struct AdafactorSettings {
     /// Value of the step counter before the first step: 0, or 1,100,000 as in the public T5X recipe, which restores the
     /// counter of the base checkpoint and so makes the second moment nearly a running sum.
     pub step_origin: u64,
+    /// Whether the learning rate is relative to the size of a tensor: multiplied by the root mean square of its parameters,
+    /// or by `epsilon2` if that is more. T5's choice for weights; prompts learn better without.
+    #[serde(skip_serializing_if = "is_off")]
+    pub multiply_by_parameter_scale: bool,
+    /// Least size of a tensor that `multiply_by_parameter_scale` takes it to have, so that one of zeros can leave them.
+    #[serde(skip_serializing_if = "is_usual_epsilon2")]
+    pub epsilon2: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_off(flag: &bool) -> bool {
+    !flag
+}
+
+/// Least size of a tensor in T5X.
+const EPSILON2: f64 = 1e-3;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_usual_epsilon2(epsilon: &f64) -> bool {
+    *epsilon == EPSILON2
 }
 
 impl Default for AdafactorSettings {
@@ -53,7 +73,16 @@ impl Default for AdafactorSettings {
             epsilon: 1e-30,
             min_dim_size_to_factor: 128,
             step_origin: 0,
+            multiply_by_parameter_scale: false,
+            epsilon2: EPSILON2,
         }
+    }
+}
+
+impl AdafactorSettings {
+    /// For all weights of a model, as T5 is fine-tuned: relative to their size and without decay.
+    pub fn of_weights() -> Self {
+        Self { weight_decay: 0.0, multiply_by_parameter_scale: true, ..Self::default() }
     }
 }
 
@@ -103,7 +132,8 @@ impl Settings {
                 in_range("decay_rate", s.decay_rate, s.decay_rate > 0.0 && s.decay_rate <= 1.0, "above 0, at most 1")?;
                 unit("weight_decay", s.weight_decay)?;
                 positive("clipping_threshold", s.clipping_threshold)?;
-                positive("epsilon", s.epsilon)
+                positive("epsilon", s.epsilon)?;
+                positive("epsilon2", s.epsilon2)
             }
             Self::AdamW(s) => {
                 unit("beta1", s.beta1)?;
@@ -228,7 +258,7 @@ impl Optimizer {
     }
 }
 
-/// T5X, `adafactor.py`, `apply_param_gradient`, without momentum and with `multiply_by_parameter_scale` off.
+/// T5X, `adafactor.py`, `apply_param_gradient`, without momentum.
 fn adafactor(
     settings: &AdafactorSettings,
     (_, columns): (usize, usize),
@@ -273,11 +303,21 @@ fn adafactor(
         }
         _ => unreachable!("an Adafactor has one moment, or one for rows and one for columns"),
     }
-    let rms = (y.iter().map(|y| y * y).sum::<f64>() / y.len() as f64).sqrt();
-    let scale = rate / (rms / settings.clipping_threshold).max(1.0);
+    let clipping = (rms(y.iter().copied()) / settings.clipping_threshold).max(1.0);
+    let size = match settings.multiply_by_parameter_scale {
+        true => rms(theta.iter().map(|theta| f64::from(*theta))).max(settings.epsilon2),
+        false => 1.0,
+    };
+    let scale = rate * size / clipping;
     for (theta, y) in theta.iter_mut().zip(&mut y) {
         *theta = ((1.0 - settings.weight_decay) * f64::from(*theta) - scale * *y) as f32;
     }
+}
+
+/// Root mean square.
+fn rms(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    (values.map(|value| value * value).sum::<f64>() / count).sqrt()
 }
 
 /// PyTorch, `torch.optim.AdamW`.

@@ -4,11 +4,12 @@
 use super::batch::Batch;
 use super::error::{Error, Result};
 use super::kernels::CrossEntropy;
-use super::optim::{self, AdamWSettings, Optimizer, Schedule, Shape};
+use super::optim::{self, AdamWSettings, Schedule, Shape};
 use super::random::Stream;
 use super::t5::Weights;
 use super::t5::fast::{Engine, Gradients};
 use super::tokens::Tokens;
+use super::weight_optimizer::WeightOptimizer;
 use super::world;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -144,15 +145,13 @@ impl Corpus {
 
 /// A model in the middle of pretraining.
 pub struct Pretrainer<'a> {
-    weights: Weights,
+    learning: WeightOptimizer,
     tokens: &'a Tokens,
     sentinels: Vec<u32>,
     corpus: &'a Corpus,
     settings: Settings,
     seed: u64,
-    optimizer: Optimizer,
     step: u64,
-    gradient: Vec<f32>,
 }
 
 /// Mean losses of a token in one step.
@@ -186,10 +185,8 @@ impl<'a> Pretrainer<'a> {
                 expected: "text, or `generated_share: 1`".to_owned(),
             });
         }
-        let parameters = weights.layout.len();
-        let optimizer = Optimizer::new(optim::Settings::AdamW(settings.optimizer.clone()), (1, parameters));
-        let gradient = vec![0.0; parameters];
-        Ok(Self { weights, tokens, sentinels, corpus, settings, seed, optimizer, step: 0, gradient })
+        let learning = WeightOptimizer::joint(weights, optim::Settings::AdamW(settings.optimizer.clone()));
+        Ok(Self { learning, tokens, sentinels, corpus, settings, seed, step: 0 })
     }
 
     /// Updates done.
@@ -199,21 +196,18 @@ impl<'a> Pretrainer<'a> {
 
     /// The weights as they are now.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        self.learning.weights()
     }
 
     /// The optimiser's moments, for a checkpoint.
-    pub fn moments(&self) -> &[Vec<f32>] {
-        self.optimizer.moments()
+    pub fn moments(&self) -> Vec<&[f32]> {
+        self.learning.moments()
     }
 
     /// Goes on where a run was after `step` updates.
     pub fn restore(&mut self, step: u64, weights: &[f32], moments: Vec<Vec<f32>>) -> Result<()> {
-        if weights.len() != self.weights.layout.len() {
-            return Err(Error::Checkpoint("the weights have another size".to_owned()));
-        }
-        self.optimizer.restore(step, moments)?;
-        self.weights.data_mut().copy_from_slice(weights);
+        self.learning.restore_moments(step, moments)?;
+        self.learning.restore_weights(weights)?;
         self.step = step;
         Ok(())
     }
@@ -222,7 +216,7 @@ impl<'a> Pretrainer<'a> {
     pub fn step(&mut self) -> Result<Losses> {
         let mut stream = Stream::new(self.seed, &format!("pretraining step {}", self.step));
         let (texts, rows) = (self.texts(&mut stream)?, self.rows(&mut stream)?);
-        self.gradient.fill(0.0);
+        self.learning.gradient.fill(0.0);
         let losses =
             Losses { text: self.accumulate(&texts, self.settings.text_weight)?, rows: self.accumulate(&rows, 1.0)? };
         let schedule = Schedule {
@@ -232,15 +226,16 @@ impl<'a> Pretrainer<'a> {
             steps: self.settings.steps,
         };
         let rate = schedule.rate(self.step + 1);
-        let norm = self.gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let gradient = &mut self.learning.gradient;
+        let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         if !norm.is_finite() {
             return Err(Error::Diverged { step: self.step + 1, loss: losses.text + losses.rows, rate });
         }
         if norm > self.settings.clip_norm {
             let factor = (self.settings.clip_norm / norm) as f32;
-            self.gradient.iter_mut().for_each(|g| *g *= factor);
+            gradient.iter_mut().for_each(|g| *g *= factor);
         }
-        self.optimizer.step(self.weights.data_mut(), &self.gradient, rate);
+        self.learning.step(rate);
         self.step += 1;
         Ok(losses)
     }
@@ -253,11 +248,12 @@ impl<'a> Pretrainer<'a> {
         let tokens = batch.targets.ids().len() as f64;
         // The engine adds gradients of sums: what is there already is brought to its scale, and everything back after.
         let scale = (weight / tokens) as f32;
-        self.gradient.iter_mut().for_each(|g| *g /= scale);
+        let (weights, gradient) = self.learning.parts();
+        gradient.iter_mut().for_each(|g| *g /= scale);
         let settings = CrossEntropy { z_loss: self.settings.z_loss as f32, label_smoothing: 0.0 };
-        let gradients = Gradients { prompts: &mut [Vec::new()], weights: Some(&mut self.gradient) };
-        let losses = Engine::new(&self.weights).gradients(&[&[]], batch, settings, None, gradients);
-        self.gradient.iter_mut().for_each(|g| *g *= scale);
+        let gradients = Gradients { prompts: &mut [Vec::new()], weights: Some(&mut *gradient) };
+        let losses = Engine::new(weights).gradients(&[&[]], batch, settings, None, gradients);
+        gradient.iter_mut().for_each(|g| *g *= scale);
         Ok(losses[0].mean())
     }
 
@@ -295,7 +291,7 @@ impl<'a> Pretrainer<'a> {
     /// A text cut in two at a random place: the model continues it.
     fn prefix(&self, ids: &[u32], stream: &mut Stream) -> (Vec<u32>, Vec<u32>) {
         let cut = prefix_length(ids.len(), stream);
-        let close = |part: &[u32]| part.iter().copied().chain([self.weights.dims.eos]).collect();
+        let close = |part: &[u32]| part.iter().copied().chain([self.weights().dims.eos]).collect();
         (close(&ids[..cut]), close(&ids[cut..]))
     }
 
@@ -316,8 +312,8 @@ impl<'a> Pretrainer<'a> {
             target.extend(&ids[at + shown..at + shown + hidden]);
             at += shown + hidden;
         }
-        input.push(self.weights.dims.eos);
-        target.push(self.weights.dims.eos);
+        input.push(self.weights().dims.eos);
+        target.push(self.weights().dims.eos);
         (input, target)
     }
 }

@@ -6,6 +6,7 @@ use super::error::{Error, Result};
 use super::prompt::Prompt;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 /// The name of the tensor in a file that holds one prompt.
 pub const PROMPT: &str = "prompt";
@@ -68,34 +69,10 @@ impl PromptFile {
     /// # Panics
     /// If a prompt has no rows or a ragged last one.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut header = serde_json::Map::new();
-        if !self.metadata.is_empty() {
-            header.insert("__metadata__".to_owned(), serde_json::json!(self.metadata));
-        }
-        let mut end = 0;
-        for (name, prompt) in &self.prompts {
-            assert!(
-                prompt.width > 0 && !prompt.values.is_empty() && prompt.values.len() % prompt.width == 0,
-                "prompt `{name}` has {} values in rows of {}",
-                prompt.values.len(),
-                prompt.width
-            );
-            let start = end;
-            end += 4 * prompt.values.len();
-            let info = serde_json::json!({
-                "dtype": "F32", "shape": [prompt.length(), prompt.width], "data_offsets": [start, end]});
-            header.insert(name.clone(), info);
-        }
-        header.sort_keys();
-        let mut header = serde_json::to_vec(&header).expect("texts and numbers are JSON");
-        // Tensors begin at a multiple of eight bytes, as the crate writes them.
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let mut bytes = Vec::with_capacity(8 + header.len() + end);
-        bytes.extend((header.len() as u64).to_le_bytes());
-        bytes.extend(header);
-        for prompt in self.prompts.values() {
-            bytes.extend(prompt.values.iter().flat_map(|value| value.to_le_bytes()));
-        }
+        let prompts = self.prompts.iter();
+        let tensors = prompts.map(|(name, prompt)| (name.as_str(), (&prompt.values[..], prompt.width))).collect();
+        let mut bytes = Vec::new();
+        write(&tensors, &self.metadata, &mut bytes).expect("memory takes everything");
         bytes
     }
 
@@ -125,6 +102,50 @@ impl PromptFile {
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { prompts, metadata })
     }
+}
+
+/// Writes matrices by name, each as its values and the length of its rows, as [`PromptFile::to_bytes`] does.
+///
+/// # Errors
+/// If `out` fails.
+///
+/// # Panics
+/// If a matrix has no rows or a ragged last one.
+pub fn write(
+    tensors: &BTreeMap<&str, (&[f32], usize)>,
+    metadata: &BTreeMap<String, String>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut header = serde_json::Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
+    }
+    let mut end = 0;
+    for (name, (values, width)) in tensors {
+        assert!(
+            *width > 0 && !values.is_empty() && values.len() % width == 0,
+            "prompt `{name}` has {} values in rows of {width}",
+            values.len(),
+        );
+        let start = end;
+        end += 4 * values.len();
+        let shape = [values.len() / width, *width];
+        let info = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+        header.insert((*name).to_owned(), info);
+    }
+    header.sort_keys();
+    let mut header = serde_json::to_vec(&header).expect("texts and numbers are JSON");
+    // Tensors begin at a multiple of eight bytes, as the crate writes them.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    for (values, _) in tensors.values() {
+        for some in values.chunks(1 << 14) {
+            let bytes: Vec<u8> = some.iter().flat_map(|value| value.to_le_bytes()).collect();
+            out.write_all(&bytes)?;
+        }
+    }
+    Ok(())
 }
 
 fn unlike(name: &str, shape: &[usize], dtype: Dtype) -> Error {

@@ -4,19 +4,18 @@
 //! the state away and take it up again. Everything random is a pure function of the seed and the step, so a resumed run
 //! gives the bytes of an uninterrupted one.
 
-use super::batch::{Batch, Ragged};
+use super::batch::Ragged;
 use super::batcher::Client;
 use super::error::{Error, Result};
+use super::examples::{Examples, Pair, Size};
 use super::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use super::mixture::Mixing;
 use super::optim::{self, Optimizer, Schedule, Shape};
 use super::prompt::Prompt;
-use super::random::Stream;
 use super::t5::fast::Loss;
 use super::t5::{Generation, LabelScore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// How a prompt is tuned. The defaults are the paper's (SCIENCE a.4 to a.6), but for the number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,31 +118,29 @@ impl Settings {
         Schedule { peak: learning_rate, shape: schedule, warmup: warmup_steps, steps }
     }
 
-    fn loss(&self) -> CrossEntropy {
+    pub(super) fn loss(&self) -> CrossEntropy {
         CrossEntropy { z_loss: self.z_loss as f32, label_smoothing: self.label_smoothing as f32 }
     }
-}
 
-/// Ids of an example: input and target, each with its closing eos.
-pub type Pair<'d> = (&'d [u32], &'d [u32]);
+    /// Dropout of the examples of a step.
+    pub(super) fn dropout(&self, seed: u64, step: u64, examples: usize) -> Option<Dropout> {
+        (self.dropout > 0.0).then(|| Dropout {
+            rate: self.dropout as f32,
+            sharing: self.dropout_sharing,
+            keys: (0..examples as u64).map(|slot| Key::new(seed, step, slot)).collect(),
+        })
+    }
+}
 
 /// A prompt in the middle of learning.
 pub struct Tuner<'d> {
     model: Client,
-    /// The training examples of each task.
-    tasks: Vec<Vec<Pair<'d>>>,
-    /// How often each task is drawn.
-    rates: Vec<f64>,
+    examples: Examples<'d>,
     settings: Settings,
     seed: u64,
     prompt: Prompt,
     optimizer: Optimizer,
     step: u64,
-    /// The order of examples in the epochs that the last batch came from, by task and epoch.
-    orders: Vec<((usize, u64), Vec<usize>)>,
-    /// Of a mixture: which task is next, and how many examples of each were taken.
-    draws: Stream,
-    taken: Vec<u64>,
 }
 
 impl<'d> Tuner<'d> {
@@ -168,21 +165,10 @@ impl<'d> Tuner<'d> {
         seed: u64,
     ) -> Result<Self> {
         settings.check()?;
-        mixing.check()?;
-        let wrong = |field, found: &str, expected: &str| {
-            Err(Error::Setting { field, found: found.to_owned(), expected: expected.to_owned() })
-        };
-        if tasks.is_empty() || tasks.iter().any(Vec::is_empty) {
-            return wrong("data", "without training rows", "at least one");
-        }
-        if tasks.len() > 1 && settings.length_window > 1 {
-            let found = settings.length_window.to_string();
-            return wrong("length_window", &found, "1 for a mixture, whose batches are drawn task by task");
-        }
+        let size = Size::Examples(settings.batch_size);
+        let examples = Examples::new(tasks, mixing, size, settings.length_window, seed)?;
         let optimizer = Optimizer::new(settings.optimizer.clone(), (prompt.length(), prompt.width));
-        let rates = mixing.rates(&tasks.iter().map(Vec::len).collect::<Vec<_>>());
-        let (draws, taken) = (draws(seed), vec![0; tasks.len()]);
-        Ok(Self { model, tasks, rates, settings, seed, prompt, optimizer, step: 0, orders: Vec::new(), draws, taken })
+        Ok(Self { model, examples, settings, seed, prompt, optimizer, step: 0 })
     }
 
     /// Updates done.
@@ -214,11 +200,6 @@ impl<'d> Tuner<'d> {
         self.optimizer.restore(step, moments)?;
         self.step = step;
         self.prompt = prompt;
-        if self.tasks.len() > 1 {
-            self.draws = draws(self.seed);
-            self.taken.fill(0);
-            (0..step).for_each(|step| drop(self.places(step)));
-        }
         Ok(())
     }
 
@@ -227,12 +208,8 @@ impl<'d> Tuner<'d> {
     /// # Errors
     /// [`Error::Diverged`] if the loss or the gradient is no number any more; the prompt is left as it was.
     pub fn step(&mut self) -> Result<Step> {
-        let batch = self.batch();
-        let dropout = (self.settings.dropout > 0.0).then(|| Dropout {
-            rate: self.settings.dropout as f32,
-            sharing: self.settings.dropout_sharing,
-            keys: (0..batch.len() as u64).map(|slot| Key::new(self.seed, self.step, slot)).collect(),
-        });
+        let batch = self.examples.batch(self.step);
+        let dropout = self.settings.dropout(self.seed, self.step, batch.len());
         let tokens = batch.inputs.ids().len() + batch.targets.ids().len();
         let (loss, mut gradient) = self.model.gradients(&self.prompt.values, batch, self.settings.loss(), dropout)?;
         let rate = self.settings.schedule().rate(self.step + 1);
@@ -247,74 +224,6 @@ impl<'d> Tuner<'d> {
         self.step += 1;
         Ok(Step { loss, tokens })
     }
-
-    /// The batch of the next step: a task's epochs in an order of their own, one after the other.
-    fn batch(&mut self) -> Batch {
-        let places = self.places(self.step);
-        let epoch = |task: usize, place: u64| place / self.tasks[task].len() as u64;
-        let epochs: BTreeSet<(usize, u64)> = places.iter().map(|(task, place)| (*task, epoch(*task, *place))).collect();
-        self.orders.retain(|(known, _)| epochs.contains(known));
-        for (task, epoch) in epochs {
-            if self.orders.iter().all(|(known, _)| *known != (task, epoch)) {
-                self.orders.push(((task, epoch), self.order(task, epoch)));
-            }
-        }
-        let mut batch = Batch::default();
-        for (task, place) in places {
-            let rows = self.tasks[task].len() as u64;
-            let (epoch, at) = (place / rows, (place % rows) as usize);
-            let (_, order) = self.orders.iter().find(|(known, _)| *known == (task, epoch)).expect("made just above");
-            let (input, target) = self.tasks[task][order[at]];
-            batch.push(0, input, target);
-        }
-        batch
-    }
-
-    /// Task and place in the task's sequence of epochs of each example of a step. Those of a mixture are drawn one by one, so its
-    /// steps must be asked for in their order.
-    fn places(&mut self, step: u64) -> Vec<(usize, u64)> {
-        let size = self.settings.batch_size as u64;
-        if self.tasks.len() == 1 {
-            return (step * size..(step + 1) * size).map(|place| (0, place)).collect();
-        }
-        let draw = |_| {
-            let mut left = self.draws.unit();
-            let passed = |rate: &f64| {
-                left -= rate;
-                left < 0.0
-            };
-            let task = self.rates.iter().position(passed).unwrap_or(self.tasks.len() - 1);
-            let place = self.taken[task];
-            self.taken[task] += 1;
-            (task, place)
-        };
-        (0..size).map(draw).collect()
-    }
-
-    /// A random order of a task's examples; within windows of some batches by length, the batches of a window in random order.
-    fn order(&self, task: usize, epoch: u64) -> Vec<usize> {
-        let train = &self.tasks[task];
-        let mut order: Vec<usize> = (0..train.len()).collect();
-        let of = if self.tasks.len() == 1 { String::new() } else { format!(" of task {task}") };
-        let mut stream = Stream::new(self.seed, &format!("order of epoch {epoch}{of}"));
-        stream.shuffle(&mut order);
-        let Settings { batch_size, length_window, .. } = self.settings;
-        if length_window == 1 {
-            return order;
-        }
-        let mut sorted = Vec::with_capacity(order.len());
-        for window in order.chunks_mut(batch_size * length_window) {
-            window.sort_by_key(|i| train[*i].0.len());
-            let mut batches: Vec<&[usize]> = window.chunks(batch_size).collect();
-            stream.shuffle(&mut batches);
-            sorted.extend(batches.into_iter().flatten());
-        }
-        sorted
-    }
-}
-
-fn draws(seed: u64) -> Stream {
-    Stream::new(seed, "tasks of the mixture")
 }
 
 /// What an update learned from.
@@ -376,6 +285,7 @@ fn put_back<T: Default>(order: &[usize], answers: Vec<T>) -> Vec<T> {
 mod tests {
     use super::*;
     use crate::ml::batcher::{self, Batcher};
+    use crate::ml::random::Stream;
     use crate::ml::t5::{Dims, Weights};
     use std::sync::Arc;
 
@@ -397,79 +307,6 @@ mod tests {
         let train = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
         let prompt = Prompt { values: vec![0.1; 2 * width], width };
         Tuner::new(batcher.client("test"), train, settings, prompt, 7).unwrap()
-    }
-
-    /// Ids beyond the shortest text of each batch that padding would add, over an epoch.
-    fn padding(tuner: &mut Tuner<'_>, steps: u64) -> usize {
-        let mut padding = 0;
-        for step in 0..steps {
-            tuner.step = step;
-            let batch = tuner.batch();
-            let lengths: Vec<usize> = batch.inputs.rows().map(<[u32]>::len).collect();
-            let longest = lengths.iter().max().unwrap();
-            padding += lengths.iter().map(|length| longest - length).sum::<usize>();
-        }
-        padding
-    }
-
-    #[test]
-    fn every_epoch_has_every_example_once_whatever_the_window() {
-        let ((batcher, width), rows) = (batcher(), rows());
-        for length_window in [1, 3, 1000] {
-            let settings = Settings { batch_size: 8, length_window, ..Settings::default() };
-            let tuner = tuner(&batcher, width, &rows, settings);
-            for epoch in 0..3 {
-                let mut order = tuner.order(0, epoch);
-                assert_eq!(order, tuner.order(0, epoch), "another order at another time");
-                assert_ne!(order, tuner.order(0, epoch + 1));
-                order.sort_unstable();
-                assert_eq!(order, (0..rows.len()).collect::<Vec<_>>());
-            }
-        }
-    }
-
-    fn mixture<'d>(batcher: &Batcher, width: usize, rows: &'d [(Vec<u32>, Vec<u32>)]) -> Tuner<'d> {
-        let pairs = |rows: &'d [(Vec<u32>, Vec<u32>)]| rows.iter().map(|(i, t)| (&i[..], &t[..])).collect();
-        let tasks = vec![pairs(&rows[..150]), pairs(&rows[150..200])];
-        let settings = Settings { batch_size: 20, ..Settings::default() };
-        let prompt = Prompt { values: vec![0.1; 2 * width], width };
-        Tuner::mixed(batcher.client("test"), tasks, Mixing::default(), settings, prompt, 7).unwrap()
-    }
-
-    #[test]
-    fn a_mixture_draws_its_tasks_by_their_rates_and_every_epoch_has_every_example_once() {
-        let ((batcher, width), rows) = (batcher(), rows());
-        let mut tuner = mixture(&batcher, width, &rows);
-        let places: Vec<(usize, u64)> = (0..100).flat_map(|step| tuner.places(step)).collect();
-        let second: Vec<u64> = places.iter().filter(|(task, _)| *task == 1).map(|(_, place)| *place).collect();
-        assert!((450..550).contains(&second.len()), "a quarter of 2000, not {}", second.len());
-        assert_eq!(second, (0..second.len() as u64).collect::<Vec<_>>());
-        assert_ne!(tuner.order(1, 0), tuner.order(1, 1));
-        let mut order = tuner.order(1, 0);
-        order.sort_unstable();
-        assert_eq!(order, (0..50).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_mixture_that_goes_on_draws_what_it_would_have_drawn() {
-        let ((batcher, width), rows) = (batcher(), rows());
-        let mut whole = mixture(&batcher, width, &rows);
-        let places: Vec<_> = (0..9).map(|step| whole.places(step)).collect();
-        let mut resumed = mixture(&batcher, width, &rows);
-        let (prompt, moments) = (resumed.prompt().clone(), resumed.moments().to_vec());
-        resumed.restore(8, prompt, moments).unwrap();
-        assert_eq!(resumed.places(8), places[8]);
-        assert_ne!(places[8], places[7]);
-    }
-
-    #[test]
-    fn a_length_window_saves_padding() {
-        let ((batcher, width), rows) = (batcher(), rows());
-        let [plain, some, all] = [1, 8, 1000].map(|length_window| {
-            let settings = Settings { batch_size: 8, length_window, ..Settings::default() };
-            padding(&mut tuner(&batcher, width, &rows, settings), 25)
-        });
-        assert!(some * 2 < plain && all <= some, "{plain}, in windows of 8 batches {some}, of all {all}");
     }
 
     #[test]

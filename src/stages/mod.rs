@@ -6,6 +6,7 @@ mod corpus;
 pub mod embed;
 pub mod evaluate;
 pub mod ingest;
+mod learning;
 mod pace;
 pub mod pretrain;
 pub mod rank;
@@ -13,6 +14,7 @@ pub mod report;
 pub mod submission;
 pub mod transfer;
 pub mod tune;
+pub mod tune_model;
 
 use crate::engine::stage::{Kind, Type};
 
@@ -32,6 +34,8 @@ pub const RANKING: Type = Type("ranking");
 pub const SCORES: Type = Type("scores");
 /// What a prompt made the model say, example by example.
 pub const PREDICTIONS: Type = Type("predictions");
+/// The running moments of an optimiser of all weights.
+pub const OPTIMIZER: Type = Type("optimizer");
 /// Losses and scores over steps.
 pub const CURVE: Type = Type("curve");
 /// The same for TensorBoard.
@@ -49,6 +53,7 @@ pub static ALL: &[Kind] = &[
     Kind::of::<pretrain::Pretrain>(),
     Kind::of::<ingest::Ingest>(),
     Kind::of::<tune::Tune>(),
+    Kind::of::<tune_model::TuneModel>(),
     Kind::of::<embed::Embed>(),
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),

@@ -171,7 +171,7 @@ impl Pretrain {
         let mut curve: Vec<(u64, Losses)> = Vec::new();
         if let Some(mut saved) = Checkpoint::load(cx)? {
             curve = saved.word("curve")?;
-            let (weights, moments) = (saved.take("weights"), saved.take_moments());
+            let (weights, moments) = (saved.take("weights"), saved.take_all("moment"));
             pretrainer.restore(saved.step, &weights, moments)?;
         }
         let mut sum = Losses::default();
@@ -189,8 +189,8 @@ impl Pretrain {
             // Checkpoints fall on logged steps, so that a resumed run averages the same losses.
             if step.is_multiple_of(SAVED) || (cx.stopped() && step.is_multiple_of(LOGGED)) {
                 let mut state = Checkpoint { step, ..Checkpoint::default() };
-                state.vectors.insert("weights".to_owned(), pretrainer.weights().data().to_vec());
-                state.put_moments(pretrainer.moments());
+                state.put("weights", pretrainer.weights().data());
+                state.put_all("moment", pretrainer.moments());
                 state.put_word("curve", &curve)?;
                 state.save(cx)?;
                 if cx.stopped() {

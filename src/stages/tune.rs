@@ -1,22 +1,20 @@
 //! `tune`: a soft prompt learns a task, or a mixture of tasks, through the frozen backbone (Lester et al. 2021).
 
 use super::backbone::{self, Model};
-use super::checkpoint::{Checkpoint, replace};
 use super::evaluate::{Decoding, answers};
-use super::pace::Pace;
+use super::learning::{Course, Kept, Learner, Moments, Run, Tasks};
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
-use crate::data::{Column, Dataset, Table, events, read_dataset};
-use crate::engine::context::{Cx, Interrupted};
+use crate::data::Dataset;
+use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
-use crate::ml::error::Error;
+use crate::ml;
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt::{self, Prompt};
 use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::random::Stream;
-use crate::ml::statistics::mean;
 use crate::ml::tasks::Split;
-use crate::ml::train::{Settings, Tuner};
-use anyhow::{Context, anyhow, bail, ensure};
+use crate::ml::train::{Settings, Step, Tuner};
+use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,7 +63,7 @@ pub enum WhichCheckpoint {
 
 impl WhichCheckpoint {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-    fn is_best(&self) -> bool {
+    pub(super) fn is_best(&self) -> bool {
         *self == Self::Best
     }
 }
@@ -200,43 +198,30 @@ impl Stage for Tune {
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
         let (prompt, source) = self.initial(cx, &model, &tasks)?;
+        let width = prompt.width;
         let client = model.client(cx, &backbone)?;
-        let train = tasks.0.iter().map(|dataset| dataset.pairs(Split::Train).collect()).collect();
-        let mut run = Run {
-            task: tasks.name(),
-            tuner: Tuner::mixed(client, train, self.mixing, self.training.clone(), prompt.clone(), self.seed)?,
-            progress: Kept {
-                best: prompt,
-                best_score: None,
-                best_step: 0,
-                kept: BTreeMap::new(),
-                curve: Curve::default(),
-            },
-        };
-        run.go(self, cx, &model, &tasks)?;
-        let companions = run.tuner.model().companions();
+        let tuner = Tuner::mixed(client, tasks.train(), self.mixing, self.training.clone(), prompt, self.seed)?;
+        let mut run = Run::new(Tuning { stage: self, task: tasks.name(), tuner });
+        run.go(cx, &Course { model: &model, tasks: &tasks, settings: &self.training, keep_at: &self.keep_at })?;
+        let companions = run.learner.tuner.model().companions();
         if !companions.is_empty() {
             cx.note("companions", companions.join(" "));
         }
-        let last = (run.tuner.prompt().clone(), run.tuner.steps_done());
-        let Kept { best, best_score, best_step, kept, curve } = run.progress;
-        let (best, best_score, best_step) = match self.checkpoint {
-            WhichCheckpoint::Best => (best, best_score, best_step),
-            // The last step is always evaluated.
-            WhichCheckpoint::Final => (last.0, curve.scores.last().copied().flatten(), last.1),
-        };
+        let Kept { parameters, step, score, .. } = run.chosen(self.checkpoint);
         let described = |step, score| {
-            let mut metadata = self.metadata(&run.task, step, score);
+            let mut metadata = self.metadata(&tasks.name(), step, score);
             metadata.insert("backbone".to_owned(), backbone.digest.to_string());
             metadata.extend(source.clone());
             metadata
         };
-        cx.write("prompt", &PromptFile::of(best, described(best_step, best_score)).to_bytes())?;
-        let prompts = kept.into_iter().map(|(step, prompt)| (format!("step_{step}"), prompt)).collect();
+        let prompt = Prompt { values: parameters, width };
+        cx.write("prompt", &PromptFile::of(prompt, described(step, score)).to_bytes())?;
+        let kept = run.kept.into_iter();
+        let prompts = kept.map(|(step, values)| (format!("step_{step}"), Prompt { values, width })).collect();
         let metadata = described(self.training.steps, None);
         cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
-        cx.write("curve", &curve.table(&self.training).to_parquet()?)?;
-        cx.write("events.tfevents", &curve.events(&self.training))
+        cx.write("curve", &run.curve.table(&self.training).to_parquet()?)?;
+        cx.write("events.tfevents", &run.curve.events(&self.training))
     }
 }
 
@@ -326,215 +311,47 @@ impl Tune {
     }
 }
 
-/// The data sets that a prompt learns, by the names of their tasks.
-struct Tasks(Vec<Dataset>);
-
-impl Tasks {
-    fn read(cx: &Cx<'_>, model: &Model) -> anyhow::Result<Self> {
-        let mut datasets = Vec::new();
-        for artifact in cx.many("data") {
-            let dataset = read_dataset(&artifact.bytes()?).context("`data`")?;
-            model.check_data(&dataset)?;
-            ensure!(
-                !dataset.examples(Split::Train).is_empty(),
-                "`data` of the task `{}` has no training examples",
-                dataset.task.name
-            );
-            datasets.push(dataset);
-        }
-        datasets.sort_by(|a, b| a.task.name.cmp(&b.task.name));
-        if let Some(pair) = datasets.windows(2).find(|pair| pair[0].task.name == pair[1].task.name) {
-            bail!("`data` has two data sets of the task `{}`; a mixture has one of each", pair[0].task.name);
-        }
-        ensure!(!datasets.is_empty(), "`data` names no data set");
-        Ok(Self(datasets))
-    }
-
-    /// The task, or those of a mixture: `cb+mnli`.
-    fn name(&self) -> String {
-        self.0.iter().map(|dataset| dataset.task.name.as_str()).collect::<Vec<_>>().join("+")
-    }
-}
-
-/// A tuning at work, and what it keeps.
-struct Run<'d> {
+/// A prompt that learns.
+struct Tuning<'a> {
+    stage: &'a Tune,
     task: String,
-    tuner: Tuner<'d>,
-    progress: Kept,
+    tuner: Tuner<'a>,
 }
 
-struct Kept {
-    best: Prompt,
-    best_score: Option<f64>,
-    best_step: u64,
-    kept: BTreeMap<u64, Prompt>,
-    curve: Curve,
-}
-
-/// A row for each evaluation: mean training loss of a token since the last one, and the validation score.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Curve {
-    steps: Vec<u64>,
-    losses: Vec<Option<f64>>,
-    scores: Vec<Option<f64>>,
-}
-
-impl Curve {
-    /// The learning rate of the last update before each evaluation.
-    fn rates(&self, settings: &Settings) -> Vec<Option<f64>> {
-        self.steps.iter().map(|step| (*step > 0).then(|| settings.schedule().rate(*step))).collect()
+impl Learner for Tuning<'_> {
+    fn steps_done(&self) -> u64 {
+        self.tuner.steps_done()
     }
 
-    fn table(&self, settings: &Settings) -> Table {
-        Table::new(vec![
-            ("step", Column::Int(self.steps.iter().map(|step| *step as i64).collect())),
-            ("loss", Column::OptFloat(self.losses.clone())),
-            ("score", Column::OptFloat(self.scores.clone())),
-            ("learning_rate", Column::OptFloat(self.rates(settings))),
-        ])
+    fn parameters(&self) -> &[f32] {
+        &self.tuner.prompt().values
     }
 
-    fn events(&self, settings: &Settings) -> Vec<u8> {
-        let series = |values: &[Option<f64>]| {
-            self.steps.iter().zip(values).filter_map(|(step, value)| Some((*step, (*value)?))).collect()
-        };
-        events(&[
-            ("train/loss", series(&self.losses)),
-            ("train/learning_rate", series(&self.rates(settings))),
-            ("validation/score", series(&self.scores)),
-        ])
-    }
-}
-
-impl Run<'_> {
-    /// Evaluate if due, keep if asked, save, step: until the end.
-    fn go(&mut self, stage: &Tune, cx: &Cx<'_>, model: &Model, tasks: &Tasks) -> anyhow::Result<()> {
-        let settings = &stage.training;
-        let mut losses = Vec::new();
-        let mut stale_evaluations = 0;
-        let mut pace = Pace::new();
-        if let Some(saved) = Checkpoint::load(cx)? {
-            stale_evaluations = self.restore(saved)?;
-        }
-        loop {
-            let step = self.tuner.steps_done();
-            if stage.keep_at.contains(&step) {
-                self.progress.kept.insert(step, self.tuner.prompt().clone());
-            }
-            let resumed = self.progress.curve.steps.last() == Some(&step);
-            if settings.evaluates_at(step) && !resumed {
-                let improved = self.evaluate(model, tasks, &mut losses)?;
-                stale_evaluations = if improved { 0 } else { stale_evaluations + 1 };
-                let (loss, score) = (self.progress.curve.losses.last(), self.progress.curve.scores.last());
-                pace.note = note(loss.copied().flatten(), score.copied().flatten());
-                cx.progress().step(step, settings.steps, &pace.text(settings.steps - step));
-                let patient = settings.patience == 0 || stale_evaluations < settings.patience;
-                // Steps that must be kept are reached whatever the score does.
-                if !patient && stage.keep_at.iter().all(|keep| *keep <= step) {
-                    return Ok(());
-                }
-                // Evaluations are where nothing but the prompts and the optimiser is under way.
-                if step < settings.steps {
-                    self.save(cx, stale_evaluations)?;
-                }
-            }
-            if step >= settings.steps {
-                return Ok(());
-            }
-            if cx.stopped() {
-                let step = self.progress.curve.steps.last().copied().unwrap_or(0);
-                return Err(Interrupted { step }.into());
-            }
-            let learned = self.tuner.step().map_err(|error| self.keep_best(stage, cx, error))?;
-            losses.push(learned.loss.mean());
-            if pace.count(learned.tokens) {
-                cx.progress().step(step + 1, settings.steps, &pace.text(settings.steps - step - 1));
-            }
-        }
+    fn optimizer(&self) -> Moments<'_> {
+        let values = self.tuner.moments().iter().map(Vec::as_slice).collect();
+        Moments { seen: self.tuner.steps_done(), values }
     }
 
-    /// Before a tuning that diverged fails, keeps the best prompt that it had.
-    fn keep_best(&self, stage: &Tune, cx: &Cx<'_>, error: Error) -> anyhow::Error {
-        if !matches!(error, Error::Diverged { .. }) {
-            return error.into();
-        }
-        let Kept { best, best_score, best_step, .. } = &self.progress;
-        let file = PromptFile::of(best.clone(), stage.metadata(&self.task, *best_step, *best_score));
-        let kept = cx.scratch().and_then(|scratch| {
-            let path = scratch.join("best.safetensors");
-            replace(&path, &file.to_bytes())?;
-            Ok(path)
-        });
-        match kept {
-            Ok(path) => {
-                anyhow!("{error}; the best prompt so far, of step {best_step}, is kept as `{}`", path.display())
-            }
-            Err(_) => error.into(),
-        }
+    fn keeps_moments(&self) -> bool {
+        false
     }
 
-    fn save(&self, cx: &Cx<'_>, stale_evaluations: u64) -> anyhow::Result<()> {
-        let Kept { best, best_score, best_step, kept, curve } = &self.progress;
-        let mut state = Checkpoint { step: self.tuner.steps_done(), ..Checkpoint::default() };
-        state.vectors.insert("prompt".to_owned(), self.tuner.prompt().values.clone());
-        state.vectors.insert("best".to_owned(), best.values.clone());
-        for (step, prompt) in kept {
-            state.vectors.insert(format!("kept_{step}"), prompt.values.clone());
-        }
-        state.put_moments(self.tuner.moments());
-        state.put_word("progress", &(best_score, best_step, curve, stale_evaluations))?;
-        state.save(cx)
+    fn restore(&mut self, step: u64, values: Vec<f32>, _seen: u64, moments: Vec<Vec<f32>>) -> ml::error::Result<()> {
+        self.tuner.restore(step, Prompt { values, width: self.tuner.prompt().width }, moments)
     }
 
-    /// Takes up a saved state; the number of evaluations without improvement in it.
-    fn restore(&mut self, mut saved: Checkpoint) -> anyhow::Result<u64> {
-        let width = self.tuner.prompt().width;
-        let (best_score, best_step, curve, stale_evaluations) = saved.word("progress")?;
-        let prompt = Prompt { values: saved.take("prompt"), width };
-        let best = Prompt { values: saved.take("best"), width };
-        let moments = saved.take_moments();
-        let mut kept = BTreeMap::new();
-        for (name, values) in saved.vectors {
-            let step = name.strip_prefix("kept_").and_then(|step| step.parse().ok());
-            kept.insert(step.with_context(|| format!("`{name}` in a saved state"))?, Prompt { values, width });
-        }
-        self.tuner.restore(saved.step, prompt, moments)?;
-        self.progress = Kept { best, best_score, best_step, kept, curve };
-        Ok(stale_evaluations)
+    fn step(&mut self) -> ml::error::Result<Step> {
+        self.tuner.step()
     }
 
-    /// Scores the prompt on the validation splits, all tasks of a mixture counting alike; whether it is the best so far. Without
-    /// such a split, or metrics, the last is best.
-    fn evaluate(&mut self, model: &Model, tasks: &Tasks, losses: &mut Vec<f64>) -> anyhow::Result<bool> {
-        let step = self.tuner.steps_done();
-        let prompt = self.tuner.prompt().clone();
-        let mut scores = Vec::new();
-        for dataset in tasks.0.iter().filter(|dataset| !dataset.task.metrics.is_empty()) {
-            let examples = dataset.examples(Split::Validation);
-            if !examples.is_empty() {
-                let answers =
-                    answers(self.tuner.model(), model, &prompt, dataset, Split::Validation, Decoding::Greedy)?;
-                scores.extend(dataset.task.score(&answers, examples).score);
-            }
-        }
-        let score = (!scores.is_empty()).then(|| mean(&scores));
-        let Kept { best, best_score, best_step, curve, .. } = &mut self.progress;
-        let loss = (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
-        losses.clear();
-        curve.steps.push(step);
-        curve.losses.push(loss);
-        curve.scores.push(score);
-        let improved = score.is_none_or(|score| best_score.is_none_or(|best| score > best));
-        // Of equal scores the earlier one is best, but an untrained prompt only if it is better than all that follow.
-        if improved || *best_step == 0 && score == *best_score {
-            (*best, *best_score, *best_step) = (prompt, score, step);
-        }
-        Ok(improved)
+    fn answers(&self, _cx: &Cx<'_>, model: &Model, datasets: &[&Dataset]) -> anyhow::Result<Vec<Vec<String>>> {
+        let (client, prompt) = (self.tuner.model(), self.tuner.prompt());
+        let of = |dataset: &&Dataset| answers(client, model, prompt, dataset, Split::Validation, Decoding::Greedy);
+        datasets.iter().map(of).collect()
     }
-}
 
-fn note(loss: Option<f64>, score: Option<f64>) -> String {
-    let loss = loss.map(|loss| format!("loss {loss:.3}"));
-    let score = score.map(|score| format!("score {score:.1}"));
-    loss.into_iter().chain(score).collect::<Vec<_>>().join(" · ")
+    fn file(&self, values: &[f32], step: u64, score: Option<f64>) -> anyhow::Result<Vec<u8>> {
+        let prompt = Prompt { values: values.to_vec(), width: self.tuner.prompt().width };
+        Ok(PromptFile::of(prompt, self.stage.metadata(&self.task, step, score)).to_bytes())
+    }
 }

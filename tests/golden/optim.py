@@ -1,10 +1,11 @@
 """Makes tests/golden/optim.json, the trajectories that the optimisers must follow.
 
-    pip install torch numpy
+    pip install torch numpy transformers
     python tests/golden/optim.py
 
-AdamW and SGD are PyTorch's, in f32. Adafactor is written here from its description in T5X (without momentum and parameter
-scaling) in f64. Gradients come from a formula, so that the file need not hold them.
+AdamW and SGD are PyTorch's, in f32. Adafactor is written here from its description in T5X (without momentum) in f64; with
+parameter scaling it is held against Hugging Face's, in f32. Gradients come from a formula, so that the file need not hold
+them.
 """
 
 import json
@@ -13,6 +14,7 @@ import platform
 
 import numpy as np
 import torch
+import transformers
 
 ROWS, COLUMNS, STEPS = 6, 5, 50
 KEPT = [1, 2, 3, 10, 25, 50]
@@ -32,7 +34,8 @@ def gradient(step):
     return g.astype(np.float32)
 
 
-def adafactor(factored, origin, decay_rate, weight_decay, rate, clip, dtype=np.float64):
+def adafactor(factored, origin, decay_rate, weight_decay, rate, clip, dtype=np.float64, epsilon2=None):
+    """With `epsilon2` the rate is relative to the parameters."""
     theta = start().astype(dtype).reshape(ROWS, COLUMNS)
     v, v_row, v_column = np.zeros_like(theta), np.zeros(ROWS, dtype), np.zeros(COLUMNS, dtype)
     for step in range(STEPS):
@@ -47,17 +50,29 @@ def adafactor(factored, origin, decay_rate, weight_decay, rate, clip, dtype=np.f
             v = beta * v + (1 - beta) * square
             y = g * v**-0.5
         y = y / max(dtype(1), np.sqrt((y * y).mean()) / dtype(clip))
-        theta = (1 - dtype(weight_decay)) * theta - dtype(rate) * y
+        size = dtype(1) if epsilon2 is None else max(dtype(epsilon2), np.sqrt((theta * theta).mean()))
+        theta = (1 - dtype(weight_decay)) * theta - dtype(rate) * size * y
         yield theta.reshape(-1)
 
 
-def from_torch(make):
-    theta = torch.nn.Parameter(torch.tensor(start()))
+def from_torch(make, *shape):
+    theta = torch.nn.Parameter(torch.tensor(start()).reshape(*shape or (-1,)))
     optimizer = make([theta])
     for step in range(STEPS):
-        theta.grad = torch.tensor(gradient(step + 1))
+        theta.grad = torch.tensor(gradient(step + 1)).reshape(theta.shape)
         optimizer.step()
-        yield theta.detach().numpy().copy()
+        yield theta.detach().numpy().reshape(-1).copy()
+
+
+def hold_against_hugging_face(factored, epsilon2, rate, trajectory):
+    """Hugging Face factors every matrix, and no vector."""
+    make = lambda p: transformers.Adafactor(
+        p, lr=rate, eps=(1e-30, epsilon2), scale_parameter=True, relative_step=False, warmup_init=False
+    )
+    other = list(from_torch(make, *((ROWS, COLUMNS) if factored else ())))
+    apart = np.abs(np.array(trajectory) - np.array(other)).max()
+    print(f"epsilon2 {epsilon2}, {'' if factored else 'not '}factored: Hugging Face's deviates by {apart:.1e}")
+    assert apart < 1e-5
 
 
 def case(name, settings, rate, trajectory):
@@ -81,6 +96,16 @@ def cases():
         0.05,
         adafactor(False, 0, 0.5, 1e-5, 0.05, 0.1),
     )
+    # Beside parameters with a root mean square of 0.6 only the larger epsilon2 counts.
+    for factored, epsilon2 in [(False, 1e-3), (True, 1e-3), (False, 2.0)]:
+        for decay in (0.0, 1e-2):
+            scaled = list(adafactor(factored, 0, 0.8, decay, 0.05, 1.0, epsilon2=epsilon2))
+            if decay == 0.0:
+                hold_against_hugging_face(factored, epsilon2, 0.05, scaled)
+            settings = {"weight_decay": decay, "min_dim_size_to_factor": 5 if factored else 128}
+            settings |= {"multiply_by_parameter_scale": True, "epsilon2": epsilon2}
+            name = f"adafactor relative to parameters, epsilon2 {epsilon2}, weight decay {decay}, {'' if factored else 'not '}factored"
+            yield case(name, {"adafactor": settings}, 0.05, scaled)
     for rate, beta1, beta2, decay in [(1e-2, 0.9, 0.999, 0.01), (1e-3, 0.8, 0.95, 0.1), (1e-1, 0.9, 0.999, 0.0)]:
         settings = {"beta1": beta1, "beta2": beta2, "weight_decay": decay}
         make = lambda p: torch.optim.AdamW(p, lr=rate, betas=(beta1, beta2), weight_decay=decay)
@@ -95,7 +120,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     golden = {
         "made_by": "tests/golden/optim.py",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "transformers": transformers.__version__},
         "rows": ROWS,
         "columns": COLUMNS,
         "cases": list(cases()),

@@ -22,16 +22,28 @@ impl Dims {
 
     /// Bytes of the buffers with which [`fast::Engine`](super::fast::Engine) learns from a batch of equally long examples.
     pub fn activation_bytes(&self, rows: Rows, recompute: bool, dropout: bool) -> usize {
+        let counts = Counts::of((0..rows.examples).map(|_| (rows.encoder, rows.decoder)));
+        self.buffer_bytes(counts, recompute, dropout, false)
+    }
+
+    /// The same of any batch whose gradients go to all weights.
+    pub fn learning_bytes(&self, counts: Counts, recompute: bool, dropout: bool) -> usize {
+        self.buffer_bytes(counts, recompute, dropout, true)
+    }
+
+    fn buffer_bytes(&self, counts: Counts, recompute: bool, dropout: bool, weights: bool) -> usize {
         let (e, i, f) = (self.width, self.inner(), self.ff);
         let inner = if self.gated { 2 * f } else { f };
-        let (n, m) = (rows.examples * rows.encoder, rows.examples * rows.decoder);
-        let scores = |queries: usize, keys: usize| self.heads * rows.examples * queries * keys;
+        let Counts { encoder: n, decoder: m, .. } = counts;
+        let scores = |pairs: usize| self.heads * pairs;
         let ff = |rows: usize| rows * (e + 1 + inner);
-        let attention = |rows: usize, scores: usize| rows * (e + 1 + 3 * i) + scores;
+        // The outputs of the heads are kept for the gradients of the weights after them.
+        let heads = if weights { i } else { 0 };
+        let attention = |rows: usize, scores: usize| rows * (e + 1 + 3 * i + heads) + scores;
 
-        let encoder_layer = attention(n, scores(rows.encoder, rows.encoder)) + ff(n);
-        let cross = m * (e + 1 + i) + scores(rows.decoder, rows.encoder);
-        let decoder_layer = attention(m, scores(rows.decoder, rows.decoder)) + cross + ff(m);
+        let encoder_layer = attention(n, scores(counts.encoder_pairs)) + ff(n);
+        let cross = m * (e + 1 + i + heads) + scores(counts.cross_pairs);
+        let decoder_layer = attention(m, scores(counts.decoder_pairs)) + cross + ff(m);
         let stack = |rows: usize, layers: usize, layer: usize| {
             let kept = if recompute { layer + layers * rows * e } else { layers * layer };
             kept + rows * (2 * e + 1)
@@ -39,14 +51,51 @@ impl Dims {
         let stacks = stack(n, self.encoder_layers, encoder_layer) + stack(m, self.decoder_layers, decoder_layer);
 
         let widest = n.max(m);
-        // Forward and backward passes that do not alternate share two buffers.
+        // Forward and backward passes share two buffers, unless they alternate or weights learn.
         let shared = e + f.max(i);
-        let scratch = widest * (if recompute { shared + e + f } else { shared } + 4 * i)
+        let scratch = widest * (if recompute || weights { shared + e + f } else { shared } + 4 * i - heads)
             + if dropout { 2 * widest * e } else { 0 }
             + if recompute { widest * e } else { 0 };
         let ends = n * (2 * e + 4 * i * self.decoder_layers) + m * (2 * e + 1);
         let logits = m.min((LOGITS / self.vocab).max(1)) * self.vocab;
         (stacks + scratch + ends + logits) * size_of::<f32>()
+    }
+}
+
+/// What the sizes of buffers depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows of the encoder: of prompts and texts.
+    encoder: usize,
+    /// Rows of the decoder: target tokens.
+    decoder: usize,
+    /// Pairs of rows that attend to each other, in the encoder, in the decoder, and between them.
+    encoder_pairs: usize,
+    decoder_pairs: usize,
+    cross_pairs: usize,
+}
+
+impl Counts {
+    /// Of a batch, by the rows of each example in encoder and decoder.
+    pub fn of(examples: impl Iterator<Item = (usize, usize)>) -> Self {
+        examples.fold(Self::default(), |sum, (encoder, decoder)| Self {
+            encoder: sum.encoder + encoder,
+            decoder: sum.decoder + decoder,
+            encoder_pairs: sum.encoder_pairs + encoder * encoder,
+            decoder_pairs: sum.decoder_pairs + decoder * decoder,
+            cross_pairs: sum.cross_pairs + encoder * decoder,
+        })
+    }
+
+    /// The larger of each: what one engine needs for both batches, one after the other.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            encoder: self.encoder.max(other.encoder),
+            decoder: self.decoder.max(other.decoder),
+            encoder_pairs: self.encoder_pairs.max(other.encoder_pairs),
+            decoder_pairs: self.decoder_pairs.max(other.decoder_pairs),
+            cross_pairs: self.cross_pairs.max(other.cross_pairs),
+        }
     }
 }
 
@@ -81,6 +130,15 @@ mod tests {
                 engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
                 let predicted = dims.activation_bytes(rows, recompute, rate > 0.0);
                 assert_eq!(engine.bytes(), predicted, "recompute {recompute}, dropout {rate}");
+
+                let mut engine = Engine::new(&weights);
+                engine.recompute(recompute);
+                let mut learned = vec![0.0; weights.layout.len()];
+                let gradients = Gradients { prompts: &mut [vec![0.0; prompt.len()]], weights: Some(&mut learned) };
+                engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
+                let counts = Counts::of([(12, 4); 5].into_iter());
+                let predicted = dims.learning_bytes(counts, recompute, rate > 0.0);
+                assert_eq!(engine.bytes(), predicted, "weights learn, recompute {recompute}, dropout {rate}");
             }
         }
     }

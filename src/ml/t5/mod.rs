@@ -29,7 +29,7 @@ pub use decode::Generation;
 pub use dims::Dims;
 pub use engine::Engine;
 pub use layout::{Layout, Place, Slot};
-pub use memory::Rows;
+pub use memory::{Counts, Rows};
 pub use rank::LabelScore;
 pub use sample::Sample;
 pub use weights::{Precision, Weights};
