@@ -246,7 +246,8 @@ fn first(column: &Column) -> Method {
 fn overall(column: &Column, baseline: &Column, oracle_gain: Option<f64>) -> Method {
     let score = over_targets(column, |_| true);
     let mut gains: Vec<Vec<f64>> = Vec::new();
-    let (mut by_seed, mut reductions): (BTreeMap<&String, Vec<f64>>, BTreeMap<&String, Vec<f64>>) = Default::default();
+    let mut by_seed: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
+    let mut reductions = by_seed.clone();
     let rows: Vec<&BTreeMap<String, Score>> = column.scores.values().collect();
     let seeds = common_seeds(&rows);
     let mut means = Vec::new();
@@ -282,9 +283,12 @@ fn overall(column: &Column, baseline: &Column, oracle_gain: Option<f64>) -> Meth
     }
 }
 
+/// The transfers to a target under one seed, by task and seed of the source prompt.
+type Transfers<'e> = BTreeMap<&'e (String, String), &'e Evaluation>;
+
 /// Single transfers: by target and seed, and within them by source prompt.
 struct Pairs<'e> {
-    cells: BTreeMap<(&'e str, &'e str), BTreeMap<&'e (String, String), &'e Evaluation>>,
+    cells: BTreeMap<(&'e str, &'e str), Transfers<'e>>,
     baseline: BTreeMap<String, Spread>,
     prompts: BTreeSet<&'e (String, String)>,
 }
@@ -320,12 +324,7 @@ impl<'e> Pairs<'e> {
         Ok(Some(pairs))
     }
 
-    fn column(
-        &self,
-        name: &str,
-        tunings: usize,
-        of: impl Fn(&BTreeMap<&'e (String, String), &'e Evaluation>) -> Score,
-    ) -> Column {
+    fn column(&self, name: &str, tunings: usize, of: impl Fn(&Transfers<'e>) -> Score) -> Column {
         let mut scores: BTreeMap<String, BTreeMap<String, Score>> = BTreeMap::new();
         for ((target, seed), cell) in &self.cells {
             scores.entry((*target).to_owned()).or_default().insert((*seed).to_owned(), of(cell));
@@ -344,7 +343,7 @@ impl<'e> Pairs<'e> {
 
     /// What a selection must beat: any source, and the one source that is best on average by the validation split.
     fn baselines(&self) -> Vec<Column> {
-        let average = |cell: &BTreeMap<&(String, String), &Evaluation>, of: &dyn Fn(&str) -> bool| {
+        let average = |cell: &Transfers<'_>, of: &dyn Fn(&str) -> bool| {
             let chosen: Vec<&&Evaluation> = cell.iter().filter(|(prompt, _)| of(&prompt.0)).map(|(_, e)| e).collect();
             Score {
                 value: mean(&chosen.iter().map(|e| e.score).collect::<Vec<_>>()),
