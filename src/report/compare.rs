@@ -79,6 +79,9 @@ pub struct Evidence {
     pub likeness: Vec<Likeness>,
 }
 
+/// Name of the method that knows the best source beforehand.
+pub const ORACLE: &str = "oracle";
+
 /// The first of so many sources whose regret is shown; the paper's k (SCIENCE a.9).
 const SHOWN: [usize; 6] = [1, 3, 6, 9, 12, 15];
 
@@ -335,7 +338,7 @@ impl<'e> Pairs<'e> {
 
     /// The best source prompt for each target and seed, known only afterwards: no way to choose can do better.
     fn oracle(&self) -> Column {
-        self.column("oracle", self.prompts.len(), |cell| {
+        self.column(ORACLE, self.prompts.len(), |cell| {
             let best = cell.values().max_by(|a, b| a.score.total_cmp(&b.score)).expect("no cell is empty");
             Score { value: best.score, note: None, from: vec![best.digest.clone()] }
         })
