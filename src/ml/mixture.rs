@@ -48,7 +48,10 @@ impl Mixing {
     /// The probability of each task, by its number of examples.
     pub fn rates(&self, examples: &[usize]) -> Vec<f64> {
         let capped = examples.iter().map(|n| (*n as f64 * self.scale).min(self.limit as f64));
-        let rates: Vec<f64> = capped.map(|n| libm::pow(n, 1.0 / self.temperature)).collect();
+        let capped: Vec<f64> = capped.collect();
+        // Relative to the largest, so that low temperatures do not overflow.
+        let largest = capped.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let rates: Vec<f64> = capped.iter().map(|n| libm::pow(n / largest, 1.0 / self.temperature)).collect();
         let sum: f64 = rates.iter().sum();
         rates.into_iter().map(|rate| rate / sum).collect()
     }
@@ -79,6 +82,7 @@ mod tests {
     fn temperature_levels_and_scale_multiplies_before_the_limit() {
         let square = Mixing { temperature: 2.0, ..Mixing::default() };
         check(square, &[100, 400], &[100.0 / 3.0, 200.0 / 3.0]);
+        check(Mixing { temperature: 1e-3, ..Mixing::default() }, &[400_000, 500_000], &[0.0, 100.0]);
         check(Mixing { limit: 200, scale: 2.0, ..Mixing::default() }, &[50, 400], &[100.0 / 3.0, 200.0 / 3.0]);
     }
 

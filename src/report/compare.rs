@@ -79,6 +79,9 @@ pub struct Evidence {
     pub likeness: Vec<Likeness>,
 }
 
+/// Name of the method that knows the best source beforehand.
+pub const ORACLE: &str = "oracle";
+
 /// The first of so many sources whose regret is shown; the paper's k (SCIENCE a.9).
 const SHOWN: [usize; 6] = [1, 3, 6, 9, 12, 15];
 
@@ -246,7 +249,8 @@ fn first(column: &Column) -> Method {
 fn overall(column: &Column, baseline: &Column, oracle_gain: Option<f64>) -> Method {
     let score = over_targets(column, |_| true);
     let mut gains: Vec<Vec<f64>> = Vec::new();
-    let (mut by_seed, mut reductions): (BTreeMap<&String, Vec<f64>>, BTreeMap<&String, Vec<f64>>) = Default::default();
+    let mut by_seed: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
+    let mut reductions = by_seed.clone();
     let rows: Vec<&BTreeMap<String, Score>> = column.scores.values().collect();
     let seeds = common_seeds(&rows);
     let mut means = Vec::new();
@@ -282,9 +286,12 @@ fn overall(column: &Column, baseline: &Column, oracle_gain: Option<f64>) -> Meth
     }
 }
 
+/// The transfers to a target under one seed, by task and seed of the source prompt.
+type Transfers<'e> = BTreeMap<&'e (String, String), &'e Evaluation>;
+
 /// Single transfers: by target and seed, and within them by source prompt.
 struct Pairs<'e> {
-    cells: BTreeMap<(&'e str, &'e str), BTreeMap<&'e (String, String), &'e Evaluation>>,
+    cells: BTreeMap<(&'e str, &'e str), Transfers<'e>>,
     baseline: BTreeMap<String, Spread>,
     prompts: BTreeSet<&'e (String, String)>,
 }
@@ -320,12 +327,7 @@ impl<'e> Pairs<'e> {
         Ok(Some(pairs))
     }
 
-    fn column(
-        &self,
-        name: &str,
-        tunings: usize,
-        of: impl Fn(&BTreeMap<&'e (String, String), &'e Evaluation>) -> Score,
-    ) -> Column {
+    fn column(&self, name: &str, tunings: usize, of: impl Fn(&Transfers<'e>) -> Score) -> Column {
         let mut scores: BTreeMap<String, BTreeMap<String, Score>> = BTreeMap::new();
         for ((target, seed), cell) in &self.cells {
             scores.entry((*target).to_owned()).or_default().insert((*seed).to_owned(), of(cell));
@@ -336,7 +338,7 @@ impl<'e> Pairs<'e> {
 
     /// The best source prompt for each target and seed, known only afterwards: no way to choose can do better.
     fn oracle(&self) -> Column {
-        self.column("oracle", self.prompts.len(), |cell| {
+        self.column(ORACLE, self.prompts.len(), |cell| {
             let best = cell.values().max_by(|a, b| a.score.total_cmp(&b.score)).expect("no cell is empty");
             Score { value: best.score, note: None, from: vec![best.digest.clone()] }
         })
@@ -344,7 +346,7 @@ impl<'e> Pairs<'e> {
 
     /// What a selection must beat: any source, and the one source that is best on average by the validation split.
     fn baselines(&self) -> Vec<Column> {
-        let average = |cell: &BTreeMap<&(String, String), &Evaluation>, of: &dyn Fn(&str) -> bool| {
+        let average = |cell: &Transfers<'_>, of: &dyn Fn(&str) -> bool| {
             let chosen: Vec<&&Evaluation> = cell.iter().filter(|(prompt, _)| of(&prompt.0)).map(|(_, e)| e).collect();
             Score {
                 value: mean(&chosen.iter().map(|e| e.score).collect::<Vec<_>>()),

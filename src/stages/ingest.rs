@@ -332,3 +332,51 @@ fn stem(path: &str) -> &str {
     let name = name.strip_suffix(".zst").unwrap_or(name);
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn recipe(from: &Value) -> Value {
+        let given = json!({"backbone": "backbone", "from": from, "rows": {"train": 8}});
+        serde_json::to_value(serde_json::from_value::<Ingest>(given).unwrap()).unwrap()
+    }
+
+    /// The parameters of data sets that were kept before there were tables, text and held-out parts.
+    #[test]
+    fn options_that_are_not_used_leave_recipes_as_they_were() {
+        let expected = |from: Value| {
+            json!({
+                "backbone": null, "from": from, "rows": {"train": 8, "validation": null, "test": null}, "prefix": true,
+                "input_length": 512, "target_length": 32, "seed": 0,
+            })
+        };
+        assert_eq!(recipe(&json!({"builtin": "w_sum"})), expected(json!({"builtin": "w_sum"})));
+        let files = json!({"files": {"format": "glue/rte", "train": "a.tsv", "validation": "b.tsv"}});
+        assert_eq!(recipe(&files), expected(json!({"files": {"format": "glue/rte"}})));
+    }
+
+    #[test]
+    fn recipes_of_tables_hold_layouts_and_defaults_but_no_paths() {
+        let table = |paths: Value| {
+            let mut table = json!({"template": "{a}", "label": "b", "labels": {"x": "yes", "y": "no"}});
+            table.as_object_mut().unwrap().extend(paths.as_object().unwrap().clone());
+            recipe(&json!({"table": table}))["from"]["table"].clone()
+        };
+        let expected = json!({
+            "layouts": ["csv", null, "parquet"], "name": "mood", "template": "{a}", "label": "b",
+            "labels": [["x", "yes"], ["y", "no"]], "answer": "label", "metrics": ["accuracy"], "group": null, "id": null,
+            "validation_share": 0.1,
+        });
+        assert_eq!(table(json!({"train": "data/mood.csv", "test": "t.parquet"})), expected);
+        assert_eq!(table(json!({"train": "x.CSV", "test": "y/t.parquet", "name": "mood"})), expected);
+        assert_ne!(table(json!({"train": "mood.tsv", "test": "t.parquet"})), expected);
+    }
+
+    #[test]
+    fn a_task_is_called_as_its_file() {
+        let names = ["a/b.c/novels.txt.zst", "mood.csv", "x", "s.jsonl"].map(stem);
+        assert_eq!(names, ["novels", "mood", "x", "s"]);
+    }
+}

@@ -17,7 +17,7 @@ use crate::ml::train::{Settings, Step, Tuner};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One prompt, tuned on one task or on a mixture.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -250,7 +250,10 @@ impl Tune {
             Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
             Init::ClassLabels(Top { top }) => {
                 let labels = tasks.0.iter().flat_map(|dataset| &dataset.task.labels);
-                let labels = labels.map(|label| model.tokens.pieces(label)).collect::<Result<Vec<_>, _>>()?;
+                // Tasks of a mixture may share labels.
+                let mut seen = BTreeSet::new();
+                let labels = labels.filter(|label| seen.insert(*label)).map(|label| model.tokens.pieces(label));
+                let labels = labels.collect::<Result<Vec<_>, _>>()?;
                 if labels.len() > self.length {
                     cx.progress().warn(&format!(
                         "{} labels, but {} rows: the last labels are left out",

@@ -1,6 +1,6 @@
 //! Tasks of a user's own: tables and text that people have, and what is refused in them.
 
-use super::shell::{Shell, smoke};
+use super::shell::{PROJECT, Shell, smoke};
 use spot::data::{Column, Dataset, Table, read_dataset};
 use spot::ml::tasks::{Answer, Metric, Split};
 
@@ -74,6 +74,14 @@ fn a_csv_is_tuned_and_evaluated() {
     assert_eq!(all.iter().filter(|example| example.label == Some(1)).count(), 30);
     shell.spot("show scores").ok().prints("accuracy").prints("f1").prints("score");
     shell.spot("audit own").ok();
+}
+
+#[test]
+fn the_readme_shows_the_task_that_is_run_here() {
+    let start = REVIEWS.find("  data:\n").unwrap();
+    let stage = &REVIEWS[start..REVIEWS.find("    hold_out:").unwrap()];
+    let readme = std::fs::read_to_string(std::path::Path::new(PROJECT).join("README.md")).unwrap();
+    assert!(readme.contains(stage), "README.md lacks\n{stage}");
 }
 
 #[test]

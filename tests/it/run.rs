@@ -84,7 +84,7 @@ fn status_counts_states_and_its_exit_code_says_whether_there_is_work() {
     shell.spot("status smoke").ok().prints("source              2 may run");
     shell.spot("status smoke --exit-code").exits_with(10);
     let shell = Shell::finished();
-    shell.spot("status smoke --exit-code").ok().prints("source            2 cached");
+    shell.spot("status smoke --exit-code").ok().prints("source              2 cached");
     let status = shell.spot("status smoke --format json").ok().json();
     for job in status["jobs"].as_array().unwrap() {
         for field in ["job", "stage", "kind", "state", "key", "reasons"] {
