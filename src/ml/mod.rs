@@ -6,6 +6,7 @@ pub mod clustering;
 pub mod error;
 pub mod kernels;
 pub mod metrics;
+pub mod model_tuning;
 pub mod optim;
 pub mod pretrain;
 pub mod prompt;
