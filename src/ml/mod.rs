@@ -7,6 +7,7 @@ pub mod error;
 pub mod kernels;
 pub mod metrics;
 pub mod mixture;
+pub mod model_tuning;
 pub mod optim;
 pub mod pretrain;
 pub mod prompt;

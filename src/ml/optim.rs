@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Settings {
-    /// Adafactor (Shazeer and Stern 2018) without momentum and parameter scaling, as in T5X.
+    /// Adafactor (Shazeer and Stern 2018) without momentum, as in T5X.
     Adafactor(AdafactorSettings),
     /// AdamW (Loshchilov and Hutter 2019), as in PyTorch.
     #[serde(rename = "adamw")]
@@ -42,6 +42,14 @@ pub struct AdafactorSettings {
     /// Value of the step counter before the first step: 0, or 1,100,000 as in the public T5X recipe, which restores the
     /// counter of the base checkpoint and so makes the second moment nearly a running sum.
     pub step_origin: u64,
+    /// The learning rate is multiplied by the root mean square of the parameters, or by 0.001 where that is less.
+    #[serde(skip_serializing_if = "is_false")]
+    pub multiply_by_parameter_scale: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Default for AdafactorSettings {
@@ -53,6 +61,7 @@ impl Default for AdafactorSettings {
             epsilon: 1e-30,
             min_dim_size_to_factor: 128,
             step_origin: 0,
+            multiply_by_parameter_scale: false,
         }
     }
 }
@@ -228,7 +237,11 @@ impl Optimizer {
     }
 }
 
-/// T5X, `adafactor.py`, `apply_param_gradient`, without momentum and with `multiply_by_parameter_scale` off.
+/// The least scale of parameters that Adafactor multiplies the learning rate by (`epsilon2` in T5X): a tensor of zeros could
+/// not move otherwise.
+const LEAST_SCALE: f64 = 1e-3;
+
+/// T5X, `adafactor.py`, `apply_param_gradient`, without momentum.
 fn adafactor(
     settings: &AdafactorSettings,
     (_, columns): (usize, usize),
@@ -273,11 +286,20 @@ fn adafactor(
         }
         _ => unreachable!("an Adafactor has one moment, or one for rows and one for columns"),
     }
-    let rms = (y.iter().map(|y| y * y).sum::<f64>() / y.len() as f64).sqrt();
-    let scale = rate / (rms / settings.clipping_threshold).max(1.0);
+    let rms = root_mean_square(y.iter().copied());
+    let parameter_scale = match settings.multiply_by_parameter_scale {
+        true => root_mean_square(theta.iter().map(|theta| f64::from(*theta))).max(LEAST_SCALE),
+        false => 1.0,
+    };
+    let scale = rate * parameter_scale / (rms / settings.clipping_threshold).max(1.0);
     for (theta, y) in theta.iter_mut().zip(&mut y) {
         *theta = ((1.0 - settings.weight_decay) * f64::from(*theta) - scale * *y) as f32;
     }
+}
+
+fn root_mean_square(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    (values.map(|value| value * value).sum::<f64>() / count).sqrt()
 }
 
 /// PyTorch, `torch.optim.AdamW`.
@@ -428,6 +450,34 @@ mod tests {
             let length = (square / 30.0).sqrt();
             assert!((length - 0.3).abs() < 1e-6, "step {step}: {length}");
         }
+    }
+
+    /// With the clipping always active, an update has the root mean square of the learning rate times the parameters'.
+    #[test]
+    fn parameter_scaling_makes_updates_a_share_of_the_parameters() {
+        let settings = AdafactorSettings {
+            step_origin: 1_100_000,
+            weight_decay: 0.0,
+            multiply_by_parameter_scale: true,
+            ..AdafactorSettings::default()
+        };
+        let length = |x: &[f32]| (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64).sqrt();
+        for (factor, scale) in [(1.0, length(&start(30))), (4.0, 4.0 * length(&start(30))), (0.0, 1e-3)] {
+            let before: Vec<f32> = start(30).iter().map(|x| factor * x).collect();
+            let mut theta = before.clone();
+            let mut optimizer = Optimizer::new(Settings::Adafactor(settings.clone()), (6, 5));
+            optimizer.step(&mut theta, &gradient(1, 30, 5), 0.01);
+            let moved: Vec<f32> = theta.iter().zip(&before).map(|(a, b)| a - b).collect();
+            assert!((length(&moved) - 0.01 * scale).abs() < 1e-6 * scale.max(0.01), "{factor}: {}", length(&moved));
+        }
+    }
+
+    #[test]
+    fn parameter_scaling_that_is_off_is_not_written() {
+        let plain = serde_json::to_string(&Settings::default()).unwrap();
+        assert!(!plain.contains("parameter_scale"), "{plain}");
+        let on = AdafactorSettings { multiply_by_parameter_scale: true, ..AdafactorSettings::default() };
+        assert_eq!(serde_json::to_value(on).unwrap()["multiply_by_parameter_scale"], true);
     }
 
     #[test]

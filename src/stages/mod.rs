@@ -13,6 +13,7 @@ pub mod report;
 pub mod submission;
 pub mod transfer;
 pub mod tune;
+pub mod tune_model;
 
 use crate::engine::stage::{Kind, Type};
 
@@ -49,6 +50,7 @@ pub static ALL: &[Kind] = &[
     Kind::of::<pretrain::Pretrain>(),
     Kind::of::<ingest::Ingest>(),
     Kind::of::<tune::Tune>(),
+    Kind::of::<tune_model::TuneModel>(),
     Kind::of::<embed::Embed>(),
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),

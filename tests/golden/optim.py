@@ -3,8 +3,7 @@
     pip install torch numpy
     python tests/golden/optim.py
 
-AdamW and SGD are PyTorch's, in f32. Adafactor is written here from its description in T5X (without momentum and parameter
-scaling) in f64. Gradients come from a formula, so that the file need not hold them.
+AdamW and SGD are PyTorch's, in f32. Adafactor is written here from its description in T5X (without momentum) in f64. Gradients come from a formula, so that the file need not hold them.
 """
 
 import json
@@ -32,7 +31,7 @@ def gradient(step):
     return g.astype(np.float32)
 
 
-def adafactor(factored, origin, decay_rate, weight_decay, rate, clip, dtype=np.float64):
+def adafactor(factored, origin, decay_rate, weight_decay, rate, clip, dtype=np.float64, scaled=False):
     theta = start().astype(dtype).reshape(ROWS, COLUMNS)
     v, v_row, v_column = np.zeros_like(theta), np.zeros(ROWS, dtype), np.zeros(COLUMNS, dtype)
     for step in range(STEPS):
@@ -47,7 +46,8 @@ def adafactor(factored, origin, decay_rate, weight_decay, rate, clip, dtype=np.f
             v = beta * v + (1 - beta) * square
             y = g * v**-0.5
         y = y / max(dtype(1), np.sqrt((y * y).mean()) / dtype(clip))
-        theta = (1 - dtype(weight_decay)) * theta - dtype(rate) * y
+        scale = max(dtype(1e-3), np.sqrt((theta * theta).mean())) if scaled else dtype(1)
+        theta = (1 - dtype(weight_decay)) * theta - dtype(rate) * scale * y
         yield theta.reshape(-1)
 
 
@@ -81,6 +81,14 @@ def cases():
         0.05,
         adafactor(False, 0, 0.5, 1e-5, 0.05, 0.1),
     )
+    for factored, rate in [(False, 0.001), (True, 0.3)]:
+        settings = {"weight_decay": 0.0, "min_dim_size_to_factor": 5 if factored else 128}
+        yield case(
+            f"adafactor with parameter scaling, rate {rate}, {'' if factored else 'not '}factored",
+            {"adafactor": settings | {"multiply_by_parameter_scale": True}},
+            rate,
+            adafactor(factored, 0, 0.8, 0.0, rate, 1.0, scaled=True),
+        )
     for rate, beta1, beta2, decay in [(1e-2, 0.9, 0.999, 0.01), (1e-3, 0.8, 0.95, 0.1), (1e-1, 0.9, 0.999, 0.0)]:
         settings = {"beta1": beta1, "beta2": beta2, "weight_decay": decay}
         make = lambda p: torch.optim.AdamW(p, lr=rate, betas=(beta1, beta2), weight_decay=decay)
