@@ -154,10 +154,9 @@ impl<'d> ModelTuner<'d> {
         settings.check()?;
         if weights.precision() == Precision::Bf16 {
             return Err(Error::Setting {
-                field: "precision",
-                found: "bf16".to_owned(),
-                expected: "f32 for a backbone whose weights learn; steps are smaller than what bf16 can tell apart"
-                    .to_owned(),
+                field: "backbone",
+                found: "kept in bf16".to_owned(),
+                expected: "`precision: f32`: small updates of weights in bf16 would be rounded away".to_owned(),
             });
         }
         let examples = Examples::new(tasks, mixing, settings.size(), 1, seed)?;
@@ -321,7 +320,7 @@ mod tests {
         let lanes = Lanes::new(1, usize::MAX).unwrap();
         let tuner = ModelTuner::new(weights().to_bf16(), lanes, vec![pairs], Mixing::default(), &settings(), 7);
         let error = tuner.err().unwrap().to_string();
-        assert!(error.contains("`precision` is bf16, expected f32"), "{error}");
+        assert!(error.contains("`backbone` is kept in bf16, expected `precision: f32`"), "{error}");
     }
 
     #[test]

@@ -470,6 +470,34 @@ mod tests {
         }
     }
 
+    /// With the clipping always active, an update has the root mean square of the learning rate times the parameters'.
+    #[test]
+    fn parameter_scaling_makes_updates_a_share_of_the_parameters() {
+        let settings = AdafactorSettings {
+            step_origin: 1_100_000,
+            weight_decay: 0.0,
+            multiply_by_parameter_scale: true,
+            ..AdafactorSettings::default()
+        };
+        let length = |x: &[f32]| (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64).sqrt();
+        for (factor, scale) in [(1.0, length(&start(30))), (4.0, 4.0 * length(&start(30))), (0.0, 1e-3)] {
+            let before: Vec<f32> = start(30).iter().map(|x| factor * x).collect();
+            let mut theta = before.clone();
+            let mut optimizer = Optimizer::new(Settings::Adafactor(settings.clone()), (6, 5));
+            optimizer.step(&mut theta, &gradient(1, 30, 5), 0.01);
+            let moved: Vec<f32> = theta.iter().zip(&before).map(|(a, b)| a - b).collect();
+            assert!((length(&moved) - 0.01 * scale).abs() < 1e-6 * scale.max(0.01), "{factor}: {}", length(&moved));
+        }
+    }
+
+    #[test]
+    fn parameter_scaling_that_is_off_is_not_written() {
+        let plain = serde_json::to_string(&Settings::default()).unwrap();
+        assert!(!plain.contains("parameter_scale"), "{plain}");
+        let on = AdafactorSettings { multiply_by_parameter_scale: true, ..AdafactorSettings::default() };
+        assert_eq!(serde_json::to_value(on).unwrap()["multiply_by_parameter_scale"], true);
+    }
+
     #[test]
     fn schedules_rise_and_fall() {
         let at = |shape, warmup, step| Schedule { peak: 2.0, shape, warmup, steps: 100 }.rate(step);

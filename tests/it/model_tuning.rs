@@ -179,7 +179,7 @@ fn what_cannot_learn_is_refused_with_the_reason() {
     let message = "`batch_tokens` is 100 beside a `batch_size`, expected one of the two";
     refused("batch_size: 24", both, "--only tuned", 2, message);
     let half = "{kind: backbone, from: {builtin: nano}, precision: bf16}";
-    let message = "`precision` is bf16, expected f32 for a backbone whose weights learn";
+    let message = "`backbone` is kept in bf16, expected `precision: f32`";
     refused("{kind: backbone, from: {builtin: nano}}", half, "--only tuned", 1, message);
     let message = "name the same job in both";
     refused(

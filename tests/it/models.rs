@@ -142,3 +142,36 @@ fn prompts_of_a_folder_are_ranked_without_a_manifest() {
         .write("prompts/a.safetensors", file("prompt", &[1.0, 0.0]));
     shell.spot("rank prompts").exits_with(2).complains("a second prompt called `a`");
 }
+
+/// Model tuning with `precision`, then a prompt on the tuned model, by the data set of the first one.
+fn model_tuning(precision: &str) -> Shell {
+    let tuned = "  better:\n    kind: tune_model\n    backbone: backbone\n    data: data\n    training: {steps: 4, batch_tokens: 200, evaluate_every: 2}\n";
+    let pipeline = pipeline(precision, "greedy")
+        .replace(
+            "  tuned:\n    kind: tune\n    backbone: backbone\n",
+            &format!("{tuned}  tuned:\n    kind: tune\n    backbone: better\n"),
+        )
+        .replace("kind: evaluate, backbone: backbone,", "kind: evaluate, backbone: better,");
+    Shell::new().write("pipelines/one.yaml", pipeline)
+}
+
+#[test]
+fn a_tuned_model_is_a_backbone_for_the_same_data() {
+    let shell = model_tuning("f32");
+    shell.spot("run one").ok();
+    let mut curve = Table::from_parquet(&std::fs::read(shell.behind("one", "better", "curve")).unwrap()).unwrap();
+    assert_eq!(curve.take_int("step").unwrap(), [0, 2, 4]);
+    let (losses, scores) = (curve.take_opt_float("loss").unwrap(), curve.take_opt_float("score").unwrap());
+    assert!(losses[0].is_none() && losses[1..].iter().all(Option::is_some), "{losses:?}");
+    assert!(scores.iter().all(Option::is_some), "{scores:?}");
+    shell.spot("audit one").ok();
+}
+
+#[test]
+fn a_model_in_half_precision_is_not_tuned() {
+    model_tuning("bf16")
+        .spot("run one")
+        .exits_with(1)
+        .complains("`backbone` is kept in bf16")
+        .complains("`precision: f32`");
+}
