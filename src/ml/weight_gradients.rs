@@ -97,7 +97,7 @@ impl Lanes {
                 let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
                 Err(Error::Setting {
                     field: "memory",
-                    found: mib(self.memory),
+                    found: format!("{} for a job", mib(self.memory)),
                     expected: format!("at least {} for a piece of a batch, or shorter examples", mib(bytes(true))),
                 })
             }
@@ -202,7 +202,7 @@ mod tests {
         let batch = batch(weights.dims.vocab);
         let mut gradient = vec![0.0; weights.layout.len()];
         let error = Lanes::new(2, 1 << 10).unwrap().gradients(&weights, &batch, LOSS, None, &mut gradient).unwrap_err();
-        assert!(error.to_string().contains("`memory` is 1 MiB, expected at least "), "{error}");
+        assert!(error.to_string().contains("`memory` is 1 MiB for a job, expected at least "), "{error}");
     }
 
     #[test]

@@ -84,16 +84,17 @@ impl Stage for TuneModel {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
-        // The pool that jobs run in has this job's share of the threads.
+        // The pool that jobs run in has this job's share of the threads; others may learn beside it.
         let threads = rayon::current_num_threads();
-        let lanes = Lanes::new(threads, cx.memory())?;
+        let memory = cx.memory() / cx.threads().max(threads) * threads;
+        let lanes = Lanes::new(threads, memory)?;
         let weights = Weights::clone(&model.weights);
         let mut tuner = ModelTuner::new(weights, lanes, tasks.train(), self.mixing, &self.training, self.seed)?;
         if self.restore.is_some() {
             self.take_up(cx.one("restore")?, &backbone.digest, &mut tuner).context("`restore`")?;
         }
         let settings = self.training.common();
-        let mut run = Run::new(Tuning { tuner, threads });
+        let mut run = Run::new(Tuning { tuner, threads, memory });
         run.go(cx, &Course { model: &model, tasks: &tasks, settings: &settings, keep_at: &[] })?;
         let Kept { parameters, seen, moments, step, score } = run.chosen(self.checkpoint);
         let learning = run.learner.tuner.learning();
@@ -178,6 +179,7 @@ fn write_backbone(cx: &mut Cx<'_>, from: &Artifact, weights: &Weights) -> anyhow
 struct Tuning<'a> {
     tuner: ModelTuner<'a>,
     threads: usize,
+    memory: usize,
 }
 
 impl Learner for Tuning<'_> {
@@ -208,7 +210,7 @@ impl Learner for Tuning<'_> {
 
     /// Through a batcher on the weights as they are now, which ends before they move on.
     fn answers(&self, cx: &Cx<'_>, model: &Model, datasets: &[&Dataset]) -> anyhow::Result<Vec<Vec<String>>> {
-        let settings = batcher::Settings { device: "cpu".to_owned(), threads: self.threads, memory: cx.memory() };
+        let settings = batcher::Settings { device: "cpu".to_owned(), threads: self.threads, memory: self.memory };
         let weights = self.tuner.learning().weights();
         let batcher = Batcher::start(weights, &settings)?;
         let client = batcher.client(cx.job());

@@ -120,7 +120,7 @@ fn a_model_tuning_killed_at_any_time_goes_on_bit_for_bit() {
         shell.edit(
             "pipelines/models.yaml",
             "training: {steps: 2, batch_size: 8, evaluate_every: 1}\n  fresh",
-            "training: {steps: 9, batch_tokens: 200, evaluate_every: 2}\n  fresh",
+            "training: {steps: 40, batch_tokens: 400, evaluate_every: 2}\n  fresh",
         );
         shell
     };
@@ -192,7 +192,7 @@ fn what_cannot_learn_is_refused_with_the_reason() {
     let message = "its optimiser has other settings than `training.optimizer`";
     let sgd = "restore: multi\n    data: data[w_mood]\n    training: {optimizer: {sgd: {}}, ";
     refused("restore: multi\n    data: data[w_mood]\n    training: {", sgd, "--only restored", 1, message);
-    let message = "`memory` is 1 MiB, expected at least ";
+    let message = "`memory` is 1 MiB for a job, expected at least ";
     refused("batch_size: 24", "batch_size: 20", "--only tuned --memory 1MiB", 1, message);
 }
 
