@@ -8,7 +8,7 @@ mod events;
 mod sheet;
 mod table;
 
-pub use dataset::{Dataset, Part, Tokenized, read_dataset, write_dataset};
+pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, write_dataset};
 pub use events::{Series, events};
 pub use sheet::read_sheet;
 pub use table::{Column, Table};

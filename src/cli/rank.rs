@@ -52,8 +52,10 @@ impl Rank {
             metric.of(a, b).map_err(|error| Usage(format!("`{a_name}` and `{b_name}`: {error}")))
         };
         let Some(target) = &self.target else {
-            let row = |a| prompts.iter().map(|b| similarity(a, b)).collect::<Result<Vec<f64>, _>>();
-            let matrix = prompts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+            // If all compare with the first, they compare with each other.
+            prompts.iter().try_for_each(|other| similarity(&prompts[0], other).map(drop))?;
+            let all: Vec<&Prompt> = prompts.iter().map(|(_, prompt)| prompt).collect();
+            let matrix = metric.matrix(&all, &all)?;
             let json = json!({"version": JSON_VERSION, "metric": metric, "prompts": names, "similarity": matrix});
             return self.print(&similarities::matrix(&names, &matrix), &json);
         };

@@ -111,31 +111,21 @@ pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
     table.to_parquet()
 }
 
+/// The task of a data set and the number of its training examples, without reading the examples.
+pub fn read_size(bytes: &[u8]) -> Result<(Task, usize), DataError> {
+    let mut table = Table::columns_from_parquet(bytes, |name| name == "split")?;
+    let task = task(&mut table)?;
+    let splits = table.take_text("split")?;
+    Ok((task, splits.iter().filter(|split| *split == Split::Train.name()).count()))
+}
+
 /// Reads a data set, and checks that rows, labels and splits are those that its task can have.
 pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     let mut table = Table::from_parquet(bytes)?;
-    let mut metadata = std::mem::take(&mut table.metadata);
-    let mut entry = |key: &'static str, expected: &str| {
-        metadata.remove(key).ok_or_else(|| DataError::Metadata {
-            key,
-            found: "is missing".to_owned(),
-            expected: expected.to_owned(),
-        })
-    };
-    let version = entry("spot.dataset", "the version of a data set file")?;
-    if version != VERSION {
-        let found = format!("is `{version}`");
-        return Err(DataError::Metadata { key: "spot.dataset", found, expected: format!("`{VERSION}`") });
-    }
-    let task: Task = serde_json::from_str(&entry("task", "a task as JSON")?).map_err(|error| DataError::Metadata {
-        key: "task",
-        found: format!("cannot be read: {error}"),
-        expected: "a task as JSON".to_owned(),
-    })?;
-    check(&task)?;
-    let template = entry("template", "a text")?;
-    let splits = entry("splits", "names of splits")?;
-    let tokenizer = entry("tokenizer", "a digest").ok();
+    let task = task(&mut table)?;
+    let template = entry(&mut table, "template", "a text")?;
+    let splits = entry(&mut table, "splits", "names of splits")?;
+    let tokenizer = entry(&mut table, "tokenizer", "a digest").ok();
 
     let mut parts = Vec::new();
     for word in splits.split_whitespace() {
@@ -167,6 +157,32 @@ pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
         }
     }
     Ok(Dataset { task, template, tokenizer, parts })
+}
+
+/// Takes an entry of the metadata out.
+fn entry(table: &mut Table, key: &'static str, expected: &str) -> Result<String, DataError> {
+    table.metadata.remove(key).ok_or_else(|| DataError::Metadata {
+        key,
+        found: "is missing".to_owned(),
+        expected: expected.to_owned(),
+    })
+}
+
+/// The task that the metadata describe, once the layout is known to be this module's.
+fn task(table: &mut Table) -> Result<Task, DataError> {
+    let version = entry(table, "spot.dataset", "the version of a data set file")?;
+    if version != VERSION {
+        let found = format!("is `{version}`");
+        return Err(DataError::Metadata { key: "spot.dataset", found, expected: format!("`{VERSION}`") });
+    }
+    let task: Task =
+        serde_json::from_str(&entry(table, "task", "a task as JSON")?).map_err(|error| DataError::Metadata {
+            key: "task",
+            found: format!("cannot be read: {error}"),
+            expected: "a task as JSON".to_owned(),
+        })?;
+    check(&task)?;
+    Ok(task)
 }
 
 /// The split and the example of every row.
@@ -257,6 +273,8 @@ mod tests {
         assert_eq!(read_dataset(&bytes).unwrap(), dataset());
         assert_eq!(write_dataset(&read_dataset(&bytes).unwrap()).unwrap(), bytes);
         assert_eq!(dataset().part(Split::Validation).unwrap().examples.len(), 2);
+        assert_eq!(read_size(&bytes).unwrap(), (dataset().task, 5));
+        assert!(read_size(&Table::new([("split", Column::Text(Vec::new()))]).to_parquet().unwrap()).is_err());
     }
 
     #[test]

@@ -18,32 +18,59 @@ pub enum Similarity {
 
 impl Similarity {
     /// The likeness of two prompts of the same width.
+    ///
+    /// # Errors
+    /// If they have no rows, or rows of different widths.
     pub fn of(self, a: &Prompt, b: &Prompt) -> Result<f64> {
-        match self {
-            Self::AverageTokens => average_tokens(a, b),
-            Self::PerToken => per_token(a, b),
+        same_width(a, b)?;
+        Ok(self.between(&self.mean(a), &self.mean(b)))
+    }
+
+    /// The likeness of every prompt of `rows` to every one of `columns`.
+    ///
+    /// Both measures are inner products of means of rows, so R + C means and R C inner products of width E are all it takes:
+    /// the mean cosine over all pairs of rows is the inner product of the means of the unit rows.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn matrix(self, rows: &[&Prompt], columns: &[&Prompt]) -> Result<Vec<Vec<f64>>> {
+        for row in rows {
+            for column in columns {
+                same_width(row, column)?;
+            }
         }
+        let columns: Vec<Mean> = columns.iter().map(|column| self.mean(column)).collect();
+        let row = |row: &Mean| columns.iter().map(|column| self.between(row, column)).collect();
+        Ok(rows.iter().map(|prompt| row(&self.mean(prompt))).collect())
+    }
+
+    fn mean(self, prompt: &Prompt) -> Mean {
+        let row = match self {
+            Self::AverageTokens => mean_row(prompt, |_| 1.0),
+            Self::PerToken => mean_row(prompt, |row| {
+                let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                if length == 0.0 { 0.0 } else { 1.0 / length }
+            }),
+        };
+        Mean { length: dot(&row, &row).sqrt(), row }
+    }
+
+    fn between(self, a: &Mean, b: &Mean) -> f64 {
+        let lengths = match self {
+            Self::AverageTokens => a.length * b.length,
+            // A row of zeros has cosine 0 with every other.
+            Self::PerToken => 1.0,
+        };
+        if lengths == 0.0 { 0.0 } else { dot(&a.row, &b.row) / lengths }
     }
 }
 
-/// Cosine of the mean rows; 0 if one of them is zero.
-pub fn average_tokens(a: &Prompt, b: &Prompt) -> Result<f64> {
-    same_width(a, b)?;
-    let (a, b) = (mean_row(a, |_| 1.0), mean_row(b, |_| 1.0));
-    let lengths = dot(&a, &a).sqrt() * dot(&b, &b).sqrt();
-    Ok(if lengths == 0.0 { 0.0 } else { dot(&a, &b) / lengths })
-}
-
-/// Mean cosine over all pairs of rows, a row of zeros having cosine 0 with every other.
-///
-/// The mean of inner products of unit rows is the inner product of their means, so this takes O(P E), not O(P² E).
-pub fn per_token(a: &Prompt, b: &Prompt) -> Result<f64> {
-    same_width(a, b)?;
-    let scale = |row: &[f32]| {
-        let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        if length == 0.0 { 0.0 } else { 1.0 / length }
-    };
-    Ok(dot(&mean_row(a, scale), &mean_row(b, scale)))
+/// What a measure needs of a prompt.
+struct Mean {
+    /// Mean of its rows, or of its unit rows. `[E]`
+    row: Vec<f64>,
+    /// Euclidean length of `row`.
+    length: f64,
 }
 
 fn same_width(a: &Prompt, b: &Prompt) -> Result<()> {
@@ -89,6 +116,22 @@ mod tests {
     }
 
     #[test]
+    fn a_matrix_is_every_pair() {
+        let prompts: Vec<Prompt> = (0..4).map(|seed| random(seed, 3 + seed as usize, 5)).collect();
+        let all: Vec<&Prompt> = prompts.iter().collect();
+        for measure in [Similarity::AverageTokens, Similarity::PerToken] {
+            let matrix = measure.matrix(&all[..3], &all).unwrap();
+            assert_eq!((matrix.len(), matrix[0].len()), (3, 4));
+            for (i, row) in matrix.iter().enumerate() {
+                for (j, value) in row.iter().enumerate() {
+                    assert_eq!(*value, measure.of(&prompts[i], &prompts[j]).unwrap());
+                }
+            }
+            assert!(measure.matrix(&all, &[&random(9, 3, 6)]).is_err());
+        }
+    }
+
+    #[test]
     fn per_token_is_the_mean_over_all_pairs() {
         let (a, b) = (random(1, 7, 5), random(2, 7, 5));
         let mut sum = 0.0;
@@ -98,28 +141,28 @@ mod tests {
                 sum += dot(&x, &y) / (dot(&x, &x) * dot(&y, &y)).sqrt();
             }
         }
-        near(per_token(&a, &b).unwrap(), sum / 49.0, 1e-14);
+        near(Similarity::PerToken.of(&a, &b).unwrap(), sum / 49.0, 1e-14);
     }
 
     #[test]
     fn a_prompt_is_like_itself_by_its_average_only() {
         let a = random(3, 20, 8);
-        near(average_tokens(&a, &a).unwrap(), 1.0, 1e-14);
-        assert!(per_token(&a, &a).unwrap() < 0.5);
+        near(Similarity::AverageTokens.of(&a, &a).unwrap(), 1.0, 1e-14);
+        assert!(Similarity::PerToken.of(&a, &a).unwrap() < 0.5);
     }
 
     #[test]
     fn zeros_are_like_nothing() {
         let zero = Prompt { values: vec![0.0; 10], width: 5 };
-        assert_eq!(average_tokens(&zero, &random(4, 2, 5)).unwrap(), 0.0);
-        assert_eq!(per_token(&zero, &random(4, 2, 5)).unwrap(), 0.0);
+        assert_eq!(Similarity::AverageTokens.of(&zero, &random(4, 2, 5)).unwrap(), 0.0);
+        assert_eq!(Similarity::PerToken.of(&zero, &random(4, 2, 5)).unwrap(), 0.0);
     }
 
     #[test]
     fn prompts_of_different_widths_cannot_be_compared() {
-        let error = average_tokens(&random(1, 2, 3), &random(1, 3, 2)).unwrap_err().to_string();
+        let error = Similarity::AverageTokens.of(&random(1, 2, 3), &random(1, 3, 2)).unwrap_err().to_string();
         assert!(error.contains("[2, 3] and [3, 2]"), "{error}");
-        assert!(per_token(&Prompt { values: vec![], width: 0 }, &random(1, 3, 2)).is_err());
+        assert!(Similarity::PerToken.of(&Prompt { values: vec![], width: 0 }, &random(1, 3, 2)).is_err());
     }
 
     #[test]
@@ -137,11 +180,11 @@ mod tests {
             (&rte, &sst2, 0.518394494, 0.017099559),
         ];
         for (a, b, average, pairs) in cases {
-            near(average_tokens(a, b).unwrap(), average, 1e-6);
-            near(per_token(a, b).unwrap(), pairs, 1e-6);
-            near(per_token(b, a).unwrap(), pairs, 1e-6);
+            near(Similarity::AverageTokens.of(a, b).unwrap(), average, 1e-6);
+            near(Similarity::PerToken.of(a, b).unwrap(), pairs, 1e-6);
+            near(Similarity::PerToken.of(b, a).unwrap(), pairs, 1e-6);
         }
         let wide = prompt("attempt/record-t5-d1024.npy");
-        assert!(average_tokens(&mrpc, &wide).is_err());
+        assert!(Similarity::AverageTokens.of(&mrpc, &wide).is_err());
     }
 }

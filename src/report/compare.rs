@@ -25,8 +25,10 @@ pub struct Evaluation {
     pub score: f64,
     /// The score on the split on which checkpoints were chosen.
     pub validation: Option<f64>,
-    /// What is odd about the answers.
-    pub note: Option<String>,
+    /// Percentage of answers that are none: not a label, not a number.
+    pub illegal: f64,
+    /// The label that every legal answer was, if the task has others.
+    pub only_label: Option<String>,
     /// Digest of the artifact.
     pub digest: String,
 }
@@ -89,7 +91,8 @@ const SHOWN: [usize; 6] = [1, 3, 6, 9, 12, 15];
 #[derive(Clone, Debug, Default)]
 struct Score {
     value: f64,
-    note: Option<String>,
+    illegal: f64,
+    only_label: Option<String>,
     from: Vec<String>,
 }
 
@@ -170,7 +173,12 @@ fn column(name: &str, evaluations: &[Evaluation], cost: Option<Cost>, split: &st
     let mut scores: BTreeMap<String, BTreeMap<String, Score>> = BTreeMap::new();
     for e in evaluations {
         check(e, split)?;
-        let score = Score { value: e.score, note: e.note.clone(), from: vec![e.digest.clone()] };
+        let score = Score {
+            value: e.score,
+            illegal: e.illegal,
+            only_label: e.only_label.clone(),
+            from: vec![e.digest.clone()],
+        };
         let twice = scores.entry(e.task.clone()).or_default().insert(e.seed.clone(), score);
         ensure!(twice.is_none(), "`{name}` has two evaluations of `{}`, seed {}", e.task, e.seed);
     }
@@ -195,18 +203,32 @@ fn cell(column: &Column, baseline: &Column, task: &str, first: bool) -> Cell {
     let scores = &column.scores[task];
     let score = spread(scores);
     let base = mean(&values(&baseline.scores[task]));
+    Cell {
+        relative_error_reduction: if first { None } else { relative_error_reduction(score.mean, base) },
+        illegal: mean(&scores.values().map(|score| score.illegal).collect::<Vec<_>>()),
+        note: note(scores),
+        score,
+    }
+}
+
+/// Percentage of answers that are none from which on a reader is told.
+const MANY_ILLEGAL: f64 = 20.0;
+
+/// What is odd about the answers: one label to everything, or many that are none.
+fn note(scores: &BTreeMap<String, Score>) -> Option<String> {
+    let odd = |score: &Score| match &score.only_label {
+        _ if score.illegal >= MANY_ILLEGAL => Some(format!("{:.0} % of the answers are none", score.illegal)),
+        Some(label) => Some(format!("every answer is `{label}`")),
+        None => None,
+    };
     let notes: Vec<String> = scores
         .iter()
         .filter_map(|(seed, score)| {
-            let note = score.note.as_ref()?;
-            Some(if seed.is_empty() { note.clone() } else { format!("seed {seed}: {note}") })
+            let note = odd(score)?;
+            Some(if seed.is_empty() { note } else { format!("seed {seed}: {note}") })
         })
         .collect();
-    Cell {
-        relative_error_reduction: if first { None } else { relative_error_reduction(score.mean, base) },
-        note: (!notes.is_empty()).then(|| notes.join("; ")),
-        score,
-    }
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// The mean over targets for every seed that all of them have, so that the deviation is that of a whole study repeated; if they
@@ -340,7 +362,12 @@ impl<'e> Pairs<'e> {
     fn oracle(&self) -> Column {
         self.column(ORACLE, self.prompts.len(), |cell| {
             let best = cell.values().max_by(|a, b| a.score.total_cmp(&b.score)).expect("no cell is empty");
-            Score { value: best.score, note: None, from: vec![best.digest.clone()] }
+            Score {
+                value: best.score,
+                illegal: best.illegal,
+                only_label: best.only_label.clone(),
+                from: vec![best.digest.clone()],
+            }
         })
     }
 
@@ -350,7 +377,9 @@ impl<'e> Pairs<'e> {
             let chosen: Vec<&&Evaluation> = cell.iter().filter(|(prompt, _)| of(&prompt.0)).map(|(_, e)| e).collect();
             Score {
                 value: mean(&chosen.iter().map(|e| e.score).collect::<Vec<_>>()),
-                note: None,
+                illegal: mean(&chosen.iter().map(|e| e.illegal).collect::<Vec<_>>()),
+                // What several prompts said stands in no single cell.
+                only_label: None,
                 from: chosen.iter().map(|e| e.digest.clone()).collect(),
             }
         };
@@ -560,6 +589,18 @@ mod tests {
         near(results.retrieval[0].ndcg, (1.0 + 1.0 / 3.0_f64.log2()) / 2.0, 1e-12);
         let text = serde_json::to_string(&evidence().results().unwrap()).unwrap();
         assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), evidence().results().unwrap());
+    }
+
+    #[test]
+    fn one_label_to_everything_and_many_answers_that_are_none_are_told() {
+        let mut evidence = evidence();
+        evidence.baseline[0].only_label = Some("no".to_owned());
+        (evidence.baseline[1].illegal, evidence.baseline[2].illegal) = (50.0, 3.0);
+        let results = evidence.results().unwrap();
+        let cell = &results.targets[0].cells[0];
+        assert_eq!(cell.note.as_deref(), Some("seed 0: every answer is `no`; seed 1: 50 % of the answers are none"));
+        assert_eq!(cell.illegal, 25.0);
+        assert_eq!((results.targets[1].cells[0].note.as_ref(), results.targets[1].cells[0].illegal), (None, 1.5));
     }
 
     #[test]

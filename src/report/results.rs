@@ -81,7 +81,9 @@ pub struct Cell {
     /// Relative error reduction against the baseline in percent: negative where transfer hurt. `null` for the baseline, and
     /// where the baseline makes no error.
     pub relative_error_reduction: Option<f64>,
-    /// What is odd about it: answers that are none, or one answer to everything.
+    /// Percentage of answers that are none, mean over seeds.
+    pub illegal: f64,
+    /// What is odd about it: many answers that are none, or one answer to everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -60,7 +60,7 @@ impl Study {
             title: format!("Prompt transfer: {}", self.name),
             lead: self.lead(),
             about: self.about.clone(),
-            notices: self.notices(),
+            notices: results.notices(),
             sections,
             records: self.records.clone(),
         })
@@ -80,16 +80,6 @@ impl Study {
         let baseline = &methods[0].name;
         let points = Format::signed(1).write(change.mean);
         format!("{what} The largest mean gain over {baseline} is that of {}: {points} points.", best.name)
-    }
-
-    fn notices(&self) -> Vec<String> {
-        let Results { warnings, targets, methods, .. } = &self.results;
-        let notes = targets.iter().flat_map(|target| {
-            let cells = target.cells.iter().zip(methods);
-            cells
-                .filter_map(|(cell, method)| Some(format!("{}, {}: {}", target.task, method.name, cell.note.as_ref()?)))
-        });
-        warnings.iter().cloned().chain(notes).collect()
     }
 
     fn methods(&self) -> Section {

@@ -45,6 +45,16 @@ impl Results {
         out
     }
 
+    /// What a reader should know before believing a number: of the whole, and of single cells.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let notes = self.targets.iter().flat_map(|target| {
+            let cells = target.cells.iter().zip(&self.methods);
+            cells
+                .filter_map(|(cell, method)| Some(format!("{}, {}: {}", target.task, method.name, cell.note.as_ref()?)))
+        });
+        self.warnings.iter().cloned().chain(notes).collect()
+    }
+
     /// A row for each method, a column for each target and suite (the paper's Table 1).
     fn scores(&self) -> Grid {
         let mut header = vec!["method".to_owned()];
@@ -125,6 +135,7 @@ impl Results {
                 "relative_error_reduction",
                 Column::OptFloat(rows().map(|(_, (cell, _))| cell.relative_error_reduction).collect()),
             ),
+            ("illegal", Column::Float(rows().map(|(_, (cell, _))| cell.illegal).collect())),
             ("majority", Column::OptFloat(rows().map(|(target, _)| target.majority).collect())),
             ("from", Column::Texts(rows().map(|(_, (cell, _))| cell.score.from.clone()).collect())),
         ])

@@ -6,6 +6,7 @@ use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::similarity::Similarity;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,12 @@ impl Embedding {
             other.task
         );
         Ok(())
+    }
+
+    /// How alike every one of `rows` is to every one of `columns`.
+    pub fn similarities(metric: Similarity, rows: &[Self], columns: &[Self]) -> anyhow::Result<Vec<Vec<f64>>> {
+        let [rows, columns] = [rows, columns].map(|of| of.iter().map(|e| &e.prompt).collect::<Vec<&Prompt>>());
+        Ok(metric.matrix(&rows, &columns)?)
     }
 
     /// Reads an artifact.

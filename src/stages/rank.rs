@@ -6,6 +6,7 @@ use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Refs, Stage};
 use crate::ml::similarity::Similarity;
+use crate::ml::statistics::mean;
 use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,16 +46,8 @@ impl Stage for Rank {
         for other in targets.iter().chain(&sources) {
             first.comparable(other)?;
         }
-        let mut rows = sources
-            .iter()
-            .map(|source| {
-                let mut sum = 0.0;
-                for target in &targets {
-                    sum += self.metric.of(&target.prompt, &source.prompt)?;
-                }
-                Ok((source, sum / targets.len() as f64))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let similarities = Embedding::similarities(self.metric, &sources, &targets)?;
+        let mut rows: Vec<(&Embedding, f64)> = sources.iter().zip(similarities.iter().map(|row| mean(row))).collect();
         rows.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| (&a.task, &a.seed).cmp(&(&b.task, &b.seed))));
         let table = Table::new(vec![
             ("rank", Column::Int((1..=rows.len() as i64).collect())),

@@ -73,7 +73,7 @@ struct Suite {
 
 impl Stage for Report {
     const KIND: &'static str = "report";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "text", of: REPORT },
         Output { name: "markdown", of: REPORT },
@@ -172,20 +172,26 @@ fn evaluation(artifact: &Artifact) -> anyhow::Result<Evaluation> {
         majority: get("majority").parse().ok(),
         score: values[score],
         validation: get("validation").parse().ok(),
-        note: note(&get("illegal"), &get("examples"), &get("predicted"))?,
+        illegal: illegal(&get("illegal"), &get("examples")),
+        only_label: only_label(&get("predicted"))?,
         digest: artifact.digest.to_string(),
     })
 }
 
-/// What is odd about the answers of an evaluation, if anything is.
-fn note(illegal: &str, examples: &str, predicted: &str) -> anyhow::Result<Option<String>> {
+/// Percentage of answers that are none.
+fn illegal(illegal: &str, examples: &str) -> f64 {
+    let number = |text: &str| text.parse::<f64>().unwrap_or(0.0);
+    100.0 * number(illegal) / number(examples).max(1.0)
+}
+
+/// The label that every legal answer was, if the task has others.
+fn only_label(predicted: &str) -> anyhow::Result<Option<String>> {
     let predicted: Vec<(String, u64)> =
         if predicted.is_empty() { Vec::new() } else { serde_json::from_str(predicted)? };
-    let said: Vec<&(String, u64)> = predicted.iter().filter(|(_, count)| *count > 0).collect();
-    Ok(match (illegal.parse::<u64>().unwrap_or(0), said.as_slice()) {
-        (0, [(label, _)]) if predicted.len() > 1 => Some(format!("always answers `{label}`")),
-        (0, _) => None,
-        (illegal, _) => Some(format!("{illegal} of {examples} answers are none")),
+    let mut said = predicted.iter().filter(|(_, count)| *count > 0);
+    Ok(match (said.next(), said.next()) {
+        (Some((label, _)), None) if predicted.len() > 1 => Some(label.clone()),
+        _ => None,
     })
 }
 
@@ -202,38 +208,33 @@ fn cost(cx: &Cx<'_>, role: &str) -> anyhow::Result<Option<Cost>> {
 
 /// Of every source run with every target run, and of all tasks, averaged over the pairs of their runs.
 fn similarities(cx: &Cx<'_>, metric: Similarity) -> anyhow::Result<(Vec<Likeness>, TaskSimilarity)> {
-    let read = |role: &str| -> anyhow::Result<Vec<(Embedding, String)>> {
-        let read = |artifact: &Artifact| Ok((Embedding::read(&artifact.bytes()?)?, artifact.digest.to_string()));
-        cx.many(role).into_iter().map(read).collect::<anyhow::Result<_>>().with_context(|| format!("`{role}`"))
-    };
-    let (sources, targets) = (read("embeddings.sources")?, read("embeddings.targets")?);
-    let name = |e: &Embedding| (e.task.clone(), e.seed.clone());
-    let mut likeness = Vec::new();
-    for (target, _) in &targets {
-        for (source, _) in &sources {
-            target.comparable(source)?;
-            let value = metric.of(&target.prompt, &source.prompt)?;
-            likeness.push(Likeness { source: name(source), target: name(target), value });
+    let (mut runs, mut digests) = (Vec::new(), Vec::new());
+    for role in ["embeddings.sources", "embeddings.targets"] {
+        for artifact in cx.many(role) {
+            runs.push(Embedding::read(&artifact.bytes()?).with_context(|| format!("`{role}`"))?);
+            digests.push(artifact.digest.to_string());
         }
     }
-    let mut runs: BTreeMap<&str, Vec<&(Embedding, String)>> = BTreeMap::new();
-    for run in sources.iter().chain(&targets) {
-        runs.entry(&run.0.task).or_default().push(run);
-    }
-    let between = |a: &[&(Embedding, String)], b: &[&(Embedding, String)]| -> anyhow::Result<f64> {
-        let mut all = Vec::new();
-        for (x, _) in a {
-            for (y, _) in b {
-                all.push(metric.of(&x.prompt, &y.prompt)?);
-            }
-        }
-        Ok(mean(&all))
+    let first = runs.first().context("`embeddings` names no embedding")?;
+    runs.iter().try_for_each(|other| first.comparable(other))?;
+    let all = Embedding::similarities(metric, &runs, &runs)?;
+    let sources = cx.many("embeddings.sources").len();
+    let name = |run: usize| (runs[run].task.clone(), runs[run].seed.clone());
+    let pairs = (sources..runs.len()).flat_map(|target| (0..sources).map(move |source| (source, target)));
+    let likeness = pairs.map(|(source, target)| Likeness {
+        source: name(source),
+        target: name(target),
+        value: all[target][source],
+    });
+    let mut tasks: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    runs.iter().enumerate().for_each(|(run, embedding)| tasks.entry(&embedding.task).or_default().push(run));
+    let between =
+        |a: &[usize], b: &[usize]| mean(&a.iter().flat_map(|a| b.iter().map(|b| all[*a][*b])).collect::<Vec<f64>>());
+    let similarity = TaskSimilarity {
+        metric,
+        tasks: tasks.keys().map(|task| (*task).to_owned()).collect(),
+        values: tasks.values().map(|a| tasks.values().map(|b| between(a, b)).collect()).collect(),
+        from: tasks.values().map(|runs| runs.iter().map(|run| digests[*run].clone()).collect()).collect(),
     };
-    let values = runs
-        .values()
-        .map(|a| runs.values().map(|b| between(a, b)).collect::<anyhow::Result<Vec<f64>>>())
-        .collect::<anyhow::Result<_>>()?;
-    let from = runs.values().map(|runs| runs.iter().map(|(_, digest)| digest.clone()).collect()).collect();
-    let tasks = runs.keys().map(|task| (*task).to_owned()).collect();
-    Ok((likeness, TaskSimilarity { metric, tasks, values, from }))
+    Ok((likeness.collect(), similarity))
 }

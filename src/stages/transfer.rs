@@ -6,17 +6,17 @@
 use super::backbone;
 use super::tune::{Average, Init, Tune, WhichCheckpoint};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
-use crate::data::{Column, Table, read_dataset};
+use crate::data::{Column, Table, read_size};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Given, Input, Issue, Output, Ref, Refs, Spec, Stage};
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt_file::PromptFile;
 use crate::ml::random::Stream;
-use crate::ml::tasks::Split;
 use crate::ml::train::Settings;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Target tuning from retrieved source prompts.
@@ -103,7 +103,10 @@ struct Trial<'a> {
     chosen: bool,
 }
 
-/// A ranked source.
+/// Task, seed and similarity of a source.
+type Ranked = (String, String, f64);
+
+/// A source that is tried.
 struct Source {
     task: String,
     seed: String,
@@ -168,7 +171,7 @@ impl Stage for Transfer {
     }
 
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
-        let top = self.top(cx)?;
+        let top = self.top(cx, self.ranking(cx)?)?;
         match self.strategy {
             Strategy::BestOfTopK(_) | Strategy::BruteForce | Strategy::RandomSource | Strategy::LargestSource => top
                 .into_iter()
@@ -195,7 +198,9 @@ impl Stage for Transfer {
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let top = self.top(cx)?;
+        let ranking = self.ranking(cx)?;
+        let candidates = ranking.len();
+        let top = self.top(cx, ranking)?;
         let mut tunings = Vec::new();
         // The first tuning of a mixture is not the target's.
         let others = usize::from(matches!(self.strategy, Strategy::MixtureOfTopK(_)));
@@ -234,7 +239,7 @@ impl Stage for Transfer {
         ])
         .with("task", tunings[best].1.get("task").unwrap_or_default())
         .with("tunings", tunings.len().to_string())
-        .with("candidates", self.ranking(cx)?.len().to_string())
+        .with("candidates", candidates.to_string())
         .with("seed", self.seed.to_string());
         cx.write("trials", &table.to_parquet()?)?;
         cx.write("prompt", &tunings[best].2)
@@ -243,8 +248,7 @@ impl Stage for Transfer {
 
 impl Transfer {
     /// The sources that are tried, each with its prompt.
-    fn top(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Source>> {
-        let mut ranking = self.ranking(cx)?;
+    fn top(&self, cx: &Cx<'_>, mut ranking: Vec<Ranked>) -> anyhow::Result<Vec<Source>> {
         let sources = ranking.len();
         ensure!(sources > 0, "`ranking` has no source");
         match self.strategy {
@@ -254,7 +258,7 @@ impl Transfer {
             }
             Strategy::BruteForce => {}
             Strategy::RandomSource => {
-                let target = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?.task.name;
+                let (target, _) = size(cx.one("data")?).context("`data`")?;
                 let drawn = Stream::new(self.seed, &format!("random source of {target}")).below(sources);
                 ranking.swap(0, drawn);
                 ranking.truncate(1);
@@ -272,7 +276,7 @@ impl Transfer {
             }
         }
         let prompts = self.library(cx)?;
-        let source = |(task, seed, similarity): (String, String, f64)| {
+        let source = |(task, seed, similarity): Ranked| {
             let prompt = prompts.get(&(task.clone(), seed.clone())).with_context(|| {
                 format!("the ranking names the prompt `{task},{seed}`, which is not among `prompts`")
             })?;
@@ -281,8 +285,8 @@ impl Transfer {
         ranking.into_iter().map(source).collect()
     }
 
-    /// Task, seed and similarity of the sources, best first.
-    fn ranking(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<(String, String, f64)>> {
+    /// The sources, best first.
+    fn ranking(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Ranked>> {
         let mut table = Table::from_parquet(&cx.one("ranking")?.bytes()?).context("`ranking`")?;
         let (tasks, seeds) = (table.take_text("task")?, table.take_text("seed")?);
         let similarities = table.take_float("similarity")?;
@@ -293,8 +297,8 @@ impl Transfer {
     fn largest(&self, cx: &Cx<'_>) -> anyhow::Result<String> {
         let mut sizes = Vec::new();
         for artifact in cx.many("source_data") {
-            let dataset = read_dataset(&artifact.bytes()?).context("`source_data`")?;
-            sizes.push((std::cmp::Reverse(dataset.examples(Split::Train).len()), dataset.task.name));
+            let (task, examples) = size(artifact).context("`source_data`")?;
+            sizes.push((Reverse(examples), task));
         }
         let (_, largest) = sizes.into_iter().min().context("`source_data` names no data set")?;
         Ok(largest)
@@ -322,7 +326,7 @@ impl Transfer {
         let tasks: BTreeSet<&str> = top.iter().map(|source| source.task.as_str()).collect();
         let mut data: BTreeMap<String, Artifact> = BTreeMap::new();
         for artifact in cx.many("source_data") {
-            let task = read_dataset(&artifact.bytes()?).context("`source_data`")?.task.name;
+            let (task, _) = size(artifact).context("`source_data`")?;
             if tasks.contains(task.as_str()) {
                 data.insert(task, artifact.clone());
             }
@@ -332,7 +336,7 @@ impl Transfer {
         }
         let target = cx.one("data")?;
         // The target's own data stand for its task, even if that is a source too.
-        data.remove(&read_dataset(&target.bytes()?).context("`data`")?.task.name);
+        data.remove(&size(target).context("`data`")?.0);
         let name = format!("mixture of {}", tasks.into_iter().collect::<Vec<_>>().join("+"));
         let tune = Tune {
             init: Init::sampled(mixture.vocabulary),
@@ -375,6 +379,12 @@ impl Transfer {
         inputs.extend(prompts.into_iter().map(|(role, artifact)| (role.to_owned(), artifact.into())));
         Ok(Spec { name, job: Box::new(tune), inputs })
     }
+}
+
+/// The task of a data set and the number of its training examples.
+fn size(data: &Artifact) -> anyhow::Result<(String, usize)> {
+    let (task, examples) = read_size(&data.bytes()?)?;
+    Ok((task.name, examples))
 }
 
 /// Shares by similarity. Where no source is similar, no source is better than another, and all count equally.

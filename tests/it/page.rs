@@ -129,6 +129,27 @@ fn a_report_goes_to_a_file_as_it_would_to_standard_output() {
     assert_eq!(shell.read("r.md"), printed);
 }
 
+/// What the program itself made, from the run to the page.
+#[test]
+fn the_page_of_a_run_leads_from_numbers_to_jobs_and_files() {
+    let manifest = std::fs::read(Path::new(PROJECT).join("pipelines/smoke.yaml")).unwrap();
+    let shell = Shell::new().write("pipelines/smoke.yaml", manifest);
+    shell.spot("run smoke").ok();
+    shell.spot("report smoke --format html --output x.html").ok();
+    let html = shell.read("x.html");
+    assert!(!html.contains("<link") && !html.contains("src="), "it needs nothing else");
+    let Some(mut browser) = Browser::open(&shell.path("x.html")) else { return };
+    let sections =
+        ["methods", "suites", "targets", "transfer", "similarity", "prediction", "curves", "pipeline", "sources"];
+    check_page(&mut browser, &sections, "#targets .heat tbody button");
+    browser.resize(1400, 900);
+    browser.click("#targets .heat tbody button");
+    let heading = "document.querySelector('#provenance .record h3').textContent";
+    assert_eq!(browser.value(heading), "target_scores[w_animal,0].scores");
+    browser.assert("document.getElementById('provenance').textContent.includes('target[w_animal,0].prompt')");
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
 #[test]
 fn names_with_markup_run_nothing_in_a_browser() {
     let evil = "<img src=x onerror=document.title='hit'><script>document.title='hit'</script>";
@@ -152,9 +173,9 @@ fn digest(of: &str) -> String {
 /// Results of a small study, as the report stage writes them.
 fn results() -> Results {
     let spread = |mean: f64| json!({"mean": mean, "deviation": 0.5, "seeds": 3, "from": [digest("scores")]});
-    let cell =
-        |mean: f64, reduction: Option<f64>| json!({"score": spread(mean), "relative_error_reduction": reduction});
-    let odd = json!({"score": spread(50.0), "relative_error_reduction": -2.0, "note": "one answer to everything"});
+    let cell = |mean: f64, reduction: Option<f64>| json!({"score": spread(mean), "relative_error_reduction": reduction, "illegal": 0.0});
+    let mut odd = cell(50.0, Some(-2.0));
+    odd["note"] = json!("one answer to everything");
     let method = |name: &str, change: Option<f64>| {
         json!({
             "name": name,

@@ -156,8 +156,11 @@ fn the_schema_in_docs_is_the_programs() {
 
 #[test]
 fn every_profile_can_be_planned_without_weights_or_data() {
-    let manifest = std::fs::read(Path::new(PROJECT).join("pipelines/spot_glue.yaml")).unwrap();
-    let shell = Shell::new().write("pipelines/spot_glue.yaml", manifest);
+    let manifest = |name: &str| std::fs::read(Path::new(PROJECT).join("pipelines").join(name)).unwrap();
+    let shell = Shell::new()
+        .write("pipelines/spot_glue.yaml", manifest("spot_glue.yaml"))
+        .write("pipelines/model_tuning.yaml", manifest("model_tuning.yaml"));
+    shell.spot("status model_tuning").ok();
     shell.spot("status spot_glue --profile embedded").ok();
     shell.spot("status spot_glue --profile files").ok();
     for size in ["small", "base", "large", "xl", "xxl"] {
