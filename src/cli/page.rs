@@ -129,7 +129,10 @@ pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Option<
             continue;
         }
         let file = PromptFile::from_bytes(&store.read(&prompt.digest, &format!("{}.prompt", job.job))?)?;
-        let task = file.metadata.get("task").cloned().unwrap_or_else(|| job.stage.clone());
+        // The curve of a mixture has the score of each task; there may be many mixtures, with a run or two each.
+        let is_mixture = table.columns.iter().any(|(name, _)| name.starts_with("score_"));
+        let task = file.metadata.get("task").filter(|_| !is_mixture).cloned();
+        let task = task.unwrap_or_else(|| if is_mixture { "mixtures".to_owned() } else { job.stage.clone() });
         let from = vec![curve.digest.to_string()];
         panels.entry(task).or_default().push(Curve { name: job.job.clone(), group: group(&job.stage), points, from });
     }

@@ -199,13 +199,7 @@ impl Jobs {
     /// Number of artifacts that a job reads in a role.
     pub(super) fn count(&self, id: Id, role: &str) -> usize {
         match &self.list[id].feeds {
-            Feeds::Planned(inputs) => {
-                let of = |input: &PlannedInput| match &input.source {
-                    Source::Outputs(many) => many.len(),
-                    Source::Output(..) | Source::File(_) | Source::Folder(..) => 1,
-                };
-                inputs.iter().filter(|input| input.role == role).map(of).sum()
-            }
+            Feeds::Planned(inputs) => super::plan::count(inputs, role),
             Feeds::Given(due) => due.iter().filter(|(known, _)| known == role).count(),
         }
     }

@@ -1,10 +1,10 @@
 //! References become edges: which output of which job is meant, and that nothing waits for itself.
 
 use super::draft::{Draft, Drafts, Stage, Want, Wanted};
-use super::plan::{Planned, PlannedInput, Source};
+use super::plan::{Planned, PlannedInput, Source, count};
 use super::problem::{Place, Problem, clipped, suggestion};
 use super::reference;
-use super::stage::Type;
+use super::stage::{Issue, Type};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -19,7 +19,13 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
     let mut graph = DiGraph::with_capacity(drafts.jobs.len(), drafts.jobs.len());
     for (index, draft) in drafts.jobs.iter().enumerate() {
         let inputs = linker.inputs(index, draft);
-        let Stage { name, kind, .. } = &drafts.stages[draft.stage];
+        let Stage { name, kind, place, .. } = &drafts.stages[draft.stage];
+        // Where a reference is wrong, numbers would be too.
+        if inputs.len() == draft.wants.len()
+            && let Err(Issue { field, message }) = draft.job.check_inputs(&|role| count(&inputs, role))
+        {
+            linker.problems.insert(Problem::new(*place, format!("`{field}` {message}")).in_stage(name));
+        }
         let (name, stage) = (draft.name.clone(), name.clone());
         graph.add_node(Planned { name, stage, kind: *kind, job: draft.job.clone(), inputs });
         if linker.references > MOST_REFERENCES {

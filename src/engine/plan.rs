@@ -60,6 +60,15 @@ pub enum Source {
     Folder(PathBuf, fn(&[String]) -> Vec<String>),
 }
 
+/// Number of artifacts and files among `inputs` that are read in a role.
+pub(super) fn count(inputs: &[PlannedInput], role: &str) -> usize {
+    let of = |input: &PlannedInput| match &input.source {
+        Source::Outputs(many) => many.len(),
+        Source::Output(..) | Source::File(_) | Source::Folder(..) => 1,
+    };
+    inputs.iter().filter(|input| input.role == role).map(of).sum()
+}
+
 impl Plan {
     /// The jobs, each after those whose outputs it reads; otherwise in the order of the manifest.
     pub fn order(&self) -> Vec<NodeIndex> {

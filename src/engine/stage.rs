@@ -231,6 +231,12 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Ok(())
     }
 
+    /// What only the number of inputs tells: `inputs` gives the number of artifacts that the job will read in a role. Checked
+    /// before anything runs.
+    fn check_inputs(&self, _inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
+        Ok(())
+    }
+
     /// What the job needs of the machine.
     fn needs(&self) -> Needs {
         Needs::default()
@@ -262,6 +268,8 @@ pub trait Job: Send + Sync {
     fn inputs(&self) -> Vec<Input>;
     /// See [`Stage::check`].
     fn check(&self) -> Result<(), Issue>;
+    /// See [`Stage::check_inputs`].
+    fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue>;
     /// See [`Stage::needs`].
     fn needs(&self) -> Needs;
     /// See [`Stage::expand`].
@@ -287,6 +295,10 @@ impl<S: Stage> Job for S {
 
     fn check(&self) -> Result<(), Issue> {
         Stage::check(self)
+    }
+
+    fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
+        Stage::check_inputs(self, inputs)
     }
 
     fn needs(&self) -> Needs {

@@ -21,7 +21,8 @@ pub(super) fn facts(scores: &Scores, findings: &Findings) -> Block {
     let from = everything(scores);
     let format = Format::plain(2);
     let mut facts = vec![("mean score without transfer".to_owned(), Cell::of(findings.baseline_mean))];
-    facts.extend(best.map(|(name, mean)| (format!("always from {name}, the best single source"), Cell::of(*mean))));
+    let single = |name: &String| format!("always from {name}, which is best on average, known afterwards");
+    facts.extend(best.map(|(name, mean)| (single(name), Cell::of(*mean))));
     let oracle = Cell::of(findings.best_per_target_mean);
     facts.push(("with the best source for each target, known afterwards".to_owned(), oracle));
     Block::Facts(facts.into_iter().map(|(name, cell)| (name, cell.from(&from), format)).collect())

@@ -161,6 +161,14 @@ impl Stage for Transfer {
         Ok(())
     }
 
+    fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
+        let (k, prompts) = (self.strategy.k().unwrap_or(0), inputs("prompts"));
+        if k > prompts {
+            return Err(Issue::new("strategy", format!("asks for the first {k}, but `prompts` are {prompts}")));
+        }
+        Ok(())
+    }
+
     fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize {
         match self.strategy {
             Strategy::BestOfTopK(k) => k,

@@ -31,6 +31,12 @@ fn a_misspelt_key_is_underlined_with_the_nearest_known() {
 }
 
 #[test]
+fn more_sources_than_there_are_cannot_be_asked_for() {
+    let message = "`strategy` asks for the first 9, but `prompts` are 2";
+    refused("{best_of_top_k: \"${k}\"}", "{best_of_top_k: 9}", message);
+}
+
+#[test]
 fn an_unknown_kind_or_value_is_refused_with_the_nearest_known() {
     refused("kind: rank", "kind: rnk", "no kind `rnk`; did you mean `rank`?");
     refused("metric: average_tokens", "metric: average_token", "did you mean `average_tokens`?");
