@@ -4,15 +4,15 @@
 use super::content::Content;
 use super::digest::Digest;
 use super::entry::{Entry, Part, Record};
+use super::shared::{Hold, Shared};
 use super::stage::{Kind, Output};
 use super::store::{Damage, Store};
 use anyhow::{Context as _, bail};
-use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// An input artifact or file.
 #[derive(Clone, Debug)]
@@ -60,18 +60,13 @@ pub(super) struct Bench<'a> {
     pub(super) shared: &'a Shared,
 }
 
-/// Values made once a process.
-#[derive(Default)]
-pub(super) struct Shared(Mutex<HashMap<(TypeId, Digest), Slot>>);
-
-type Slot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
-
 /// The context of a running job.
 pub struct Cx<'a> {
     job: &'a str,
     inputs: &'a [Read],
     expanded: &'a [Expanded],
     bench: &'a Bench<'a>,
+    hold: Hold<'a>,
     progress: &'a dyn Progress,
     scratch: Option<PathBuf>,
     outputs: &'static [Output],
@@ -191,26 +186,6 @@ impl Artifact {
     }
 }
 
-impl Shared {
-    /// The value of type `T` for a digest. Made outside the lock of the table, so that other values are not waited for.
-    fn get<T: Send + Sync + 'static>(
-        &self,
-        digest: &Digest,
-        make: impl FnOnce() -> anyhow::Result<T>,
-    ) -> anyhow::Result<Arc<T>> {
-        let slot = {
-            let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry((TypeId::of::<T>(), *digest)).or_default().clone()
-        };
-        let mut value = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = match &*value {
-            Some(made) => made.clone(),
-            None => value.insert(Arc::new(make()?)).clone(),
-        };
-        Ok(made.downcast().expect("slots are told apart by type"))
-    }
-}
-
 impl<'a> Cx<'a> {
     /// A context to run in. Without a `scratch` folder there is none (while expanding).
     pub(super) fn new(
@@ -222,8 +197,9 @@ impl<'a> Cx<'a> {
         progress: &'a dyn Progress,
         scratch: Option<PathBuf>,
     ) -> Self {
-        let outputs = kind.outputs;
-        Self { job, inputs, expanded, bench, progress, scratch, outputs, written: Vec::new(), notes: BTreeMap::new() }
+        let (outputs, hold) = (kind.outputs, bench.shared.hold());
+        let (written, notes) = (Vec::new(), BTreeMap::new());
+        Self { job, inputs, expanded, bench, hold, progress, scratch, outputs, written, notes }
     }
 
     /// What was written and noted, once the job is done.
@@ -371,8 +347,9 @@ impl<'a> Cx<'a> {
         self.job
     }
 
-    /// A value made once a process from the content with this digest, and shared by all jobs. `make` must not ask for the
-    /// same value again.
+    /// A value made from the content with this digest, shared with other jobs. It stays at least until this job ends, so
+    /// that the job may use what it got from it; how long after that, see [`shared`](super::shared). `make` must not ask for
+    /// the same value again.
     ///
     /// # Errors
     /// What `make` returns; the next job tries again.
@@ -381,7 +358,7 @@ impl<'a> Cx<'a> {
         digest: &Digest,
         make: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<Arc<T>> {
-        self.bench.shared.get(digest, make)
+        self.hold.get(digest, make)
     }
 }
 

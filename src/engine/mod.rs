@@ -26,6 +26,7 @@ pub mod recipe;
 mod reference;
 pub mod run;
 pub mod schema;
+mod shared;
 pub mod stage;
 pub mod state;
 pub mod store;

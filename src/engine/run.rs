@@ -17,7 +17,7 @@
 //!
 //! Early cut-off needs no code: inputs enter a key by content.
 
-use super::context::{Bench, ChangedInput, Cx, Interrupted, Progress, Read, Shared, outputs};
+use super::context::{Bench, ChangedInput, Cx, Interrupted, Progress, Read, outputs};
 use super::digest::Key;
 use super::entry::Entry;
 use super::history::History;
@@ -26,6 +26,7 @@ use super::journal::Journal;
 use super::plan::Plan;
 use super::provenance::{self, Provenance};
 use super::recipe::Recipe;
+use super::shared::Shared;
 use super::stage::Spec;
 use super::state::Reason;
 use super::store::{Damage, Found, Lock, Store};

@@ -1,6 +1,6 @@
 //! The state of a job and the reasons for it; the survey of a plan that `status`, `explain` and `run --dry-run` print.
 
-use super::context::{Artifact, Bench, Cx, Progress, Shared, outputs};
+use super::context::{Artifact, Bench, Cx, Progress, outputs};
 use super::digest::Key;
 use super::entry::Entry;
 use super::history::History;
@@ -8,6 +8,7 @@ use super::jobs::{Id, Jobs, Order};
 use super::plan::Plan;
 use super::provenance::Origin;
 use super::recipe::{Difference, Recipe};
+use super::shared::Shared;
 use super::store::{Found, Store};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;

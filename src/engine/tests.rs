@@ -5,7 +5,7 @@ use super::digest::Key;
 use super::plan::{Plan, Source};
 use super::run::{Ending, Fault};
 use super::state::{Question, survey};
-use super::toys::{Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
+use super::toys::{Borrower, Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -394,6 +394,28 @@ fn an_interrupted_job_goes_on_where_it_was() {
     let entry = yard.store.entry(&yard.outcome("slow").key.unwrap()).unwrap().unwrap().unwrap();
     assert_eq!((entry.provenance.attempts, entry.provenance.resumed_at), (2, Some(3)));
     assert!(!yard.store.scratch_path(&entry.key).exists());
+}
+
+/// A base that all begin from, and models that are tuned from it one after the other, each evaluated with three seeds.
+#[test]
+fn values_that_jobs_share_are_let_go_while_a_run_goes_on() {
+    let mut yard = Yard::new();
+    yard.settings.jobs = 1;
+    let mut sketch = Sketch::new();
+    let base = sketch.job("base", concat("base"), vec![]);
+    let borrower = |seed| Borrower { seed, log: yard.path("log"), ..Borrower::default() };
+    for model in 0..5 {
+        let tuned = sketch.job(&format!("tuned{model}"), borrower(model), vec![("of", of(base))]);
+        for seed in 0..3 {
+            sketch.job(&format!("scores{model}[{seed}]"), borrower(100 + 10 * model + seed), vec![("of", of(tuned))]);
+        }
+    }
+    let done = yard.run(&sketch.plan());
+    assert_eq!((done.executed, done.failed), (21, 0));
+    let log = yard.log("log");
+    let made = log.iter().filter(|line| line.starts_with("made")).count();
+    assert_eq!(made, 6, "each value once: {log:?}");
+    assert!(log.iter().all(|line| line.ends_with("1 live") || line.ends_with("2 live")), "{log:?}");
 }
 
 #[test]

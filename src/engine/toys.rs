@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const TEXT: Output = Output { name: "text", of: Type("text") };
@@ -211,6 +211,50 @@ impl Stage for Slow {
             cx.progress().step(step + 1, self.steps, "");
         }
         cx.write("text", self.steps.to_string().as_bytes())
+    }
+}
+
+/// Works with a value made of its input, as jobs do with a model; tells in its log how many such values live.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Borrower {
+    pub(super) of: Ref,
+    /// Tells jobs on one input apart.
+    pub(super) seed: u64,
+    #[serde(skip_serializing)]
+    pub(super) log: PathBuf,
+}
+
+/// Of a run of [`Borrower`]s.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Borrowed;
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Stage for Borrower {
+    const KIND: &'static str = "borrower";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[TEXT];
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::one("of", &self.of, Type("text"))]
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let mut made = "found";
+        let make = || {
+            LIVE.fetch_add(1, Ordering::Relaxed);
+            made = "made";
+            Ok(Borrowed)
+        };
+        let value = cx.shared(&cx.one("of")?.digest, make)?;
+        log(&self.log, &format!("{made}, {} live", LIVE.load(Ordering::Relaxed)));
+        drop(value);
+        cx.write("text", &self.seed.to_le_bytes())
     }
 }
 

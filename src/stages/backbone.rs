@@ -216,7 +216,8 @@ impl Model {
         Ok(())
     }
 
-    /// This job's access to the model at work on the device that the user chose, which all jobs share.
+    /// This job's access to the model at work on the device that the user chose, which all jobs share. The lanes live at least
+    /// as long as the job.
     pub fn client(&self, cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Client> {
         let (device, threads, memory) = (cx.device().to_owned(), cx.threads(), cx.memory());
         let batcher = cx.shared(&artifact.digest, || {
@@ -226,7 +227,7 @@ impl Model {
         Ok(batcher.client(cx.job()))
     }
 
-    /// The model of a backbone artifact, loaded once a process.
+    /// The model of a backbone artifact, loaded once for all jobs that use it at a time.
     pub fn load(cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Arc<Self>> {
         cx.shared(&artifact.digest, || {
             let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
