@@ -6,9 +6,11 @@ use super::pace::Pace;
 use super::tune::WhichCheckpoint;
 use crate::data::{Column, Dataset, Table, events, read_dataset};
 use crate::engine::context::{Cx, Interrupted};
+use crate::engine::stage::Issue;
 use crate::ml;
 use crate::ml::error::Error;
 use crate::ml::examples::Pair;
+use crate::ml::mixture::Mixing;
 use crate::ml::statistics::mean;
 use crate::ml::tasks::Split;
 use crate::ml::train::{Settings, Step};
@@ -90,6 +92,14 @@ impl Tasks {
             |dataset: &&Dataset| !dataset.task.metrics.is_empty() && !dataset.examples(Split::Validation).is_empty();
         self.0.iter().filter(scored).collect()
     }
+}
+
+/// With a single data set there is nothing to mix, and rates would change the key of a job and not its result.
+pub(super) fn check_mixing(mixing: Mixing, datasets: usize) -> Result<(), Issue> {
+    if datasets < 2 && !mixing.is_default() {
+        return Err(Issue::new("mixing", "has nothing to mix, since `data` is a single data set; leave it out"));
+    }
+    Ok(())
 }
 
 /// What is learned, and when it is looked at.

@@ -152,6 +152,11 @@ impl Stage for Transfer {
             (Some(mixture), _) => {
                 let checked = mixture.training.check();
                 checked.map_err(|error| Issue::new("mixture.training", error.to_string()))?;
+                let patience = mixture.training.patience;
+                if patience > 0 {
+                    let message = format!("is {patience}, but the last checkpoint of a mixture counts; leave it out");
+                    return Err(Issue::new("mixture.training.patience", message));
+                }
             }
             (None, Strategy::MixtureOfTopK(_)) => {
                 return Err(Issue::new("strategy", "needs `mixture`, which says how a prompt is tuned on it"));

@@ -2,7 +2,7 @@
 
 use super::backbone::{self, Model};
 use super::evaluate::{Decoding, answers};
-use super::learning::{Course, Kept, Learner, Moments, Run, Tasks};
+use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::data::Dataset;
 use crate::engine::context::Cx;
@@ -57,7 +57,7 @@ pub enum WhichCheckpoint {
     /// The best on the validation splits.
     #[default]
     Best,
-    /// The last.
+    /// The last, so that `patience` has no place beside it.
     Final,
 }
 
@@ -65,6 +65,16 @@ impl WhichCheckpoint {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
     pub(super) fn is_best(&self) -> bool {
         *self == Self::Best
+    }
+
+    /// The last checkpoint of a tuning that stops early would be the one that others had been better than for longest.
+    pub(super) fn check(self, patience: u64) -> Result<(), Issue> {
+        if self == Self::Final && patience > 0 {
+            let message =
+                format!("is {patience}, but `checkpoint: final` asks for the last step; leave out one of the two");
+            return Err(Issue::new("training.patience", message));
+        }
+        Ok(())
     }
 }
 
@@ -170,6 +180,7 @@ impl Stage for Tune {
     fn check(&self) -> Result<(), Issue> {
         self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
         self.mixing.check().map_err(|error| Issue::new("mixing", error.to_string()))?;
+        self.checkpoint.check(self.training.patience)?;
         if self.length == 0 || self.length > LONGEST {
             return Err(Issue::new("length", format!("is {}, expected 1 to {LONGEST}", self.length)));
         }
@@ -187,6 +198,10 @@ impl Stage for Tune {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
+        check_mixing(self.mixing, inputs("data"))
     }
 
     fn needs(&self) -> Needs {

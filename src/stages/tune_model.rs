@@ -2,7 +2,7 @@
 
 use super::backbone::{self, Model, Parts};
 use super::evaluate::{Decoding, answers};
-use super::learning::{Course, Kept, Learner, Moments, Run, Tasks};
+use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
 use super::tune::WhichCheckpoint;
 use super::{BACKBONE, CURVE, DATASET, EVENTS, OPTIMIZER};
 use crate::data::Dataset;
@@ -70,7 +70,12 @@ impl Stage for TuneModel {
 
     fn check(&self) -> Result<(), Issue> {
         self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
-        self.mixing.check().map_err(|error| Issue::new("mixing", error.to_string()))
+        self.mixing.check().map_err(|error| Issue::new("mixing", error.to_string()))?;
+        self.checkpoint.check(self.training.patience)
+    }
+
+    fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
+        check_mixing(self.mixing, inputs("data"))
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

@@ -107,7 +107,7 @@ fn a_run_that_was_killed_goes_on_and_ends_with_the_bytes_of_an_uninterrupted_one
     shell.spot("audit smoke").ok();
 }
 
-/// Four tunings that take a second or two, with dropout, evaluations and kept prompts.
+/// Five tunings that take a second or two, with dropout, evaluations and kept prompts; one is of a mixture.
 const TUNINGS: &str = r#"
 version: 1
 name: tunings
@@ -119,6 +119,14 @@ stages:
     backbone: backbone
     from: {builtin: "${task}"}
     rows: {train: 40, validation: 8}
+  mixed:
+    kind: tune
+    backbone: backbone
+    data: data[*]
+    mixing: {temperature: 2}
+    length: 8
+    training: {steps: 60, batch_size: 6, evaluate_every: 10, dropout: 0.1}
+    keep_at: [35]
   tuned:
     kind: tune
     matrix: {task: [w_sum, w_mood], seed: [0, 1]}
@@ -159,6 +167,35 @@ fn a_tuning_killed_at_any_time_goes_on_bit_for_bit() {
         shell.spot("audit tunings").ok();
     }
     println!("{resumed} of {} runs were killed in the middle of a tuning", kills());
+}
+
+#[test]
+fn a_mixture_killed_between_two_saved_states_goes_on_bit_for_bit() {
+    let fresh = || Shell::new().write("pipelines/tunings.yaml", TUNINGS);
+    let whole = fresh();
+    whole.spot("run tunings --only mixed").ok();
+    let shell = fresh();
+    let mut child = shell.spot("run tunings --only mixed").start();
+    while saved_step(&shell).is_none_or(|step| step < 20) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it saved a state");
+        yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let step = saved_step(&shell).unwrap();
+    assert!((20..60).contains(&step), "{step}");
+    shell.spot("run tunings --only mixed").ok();
+    assert!(shell.blobs() == whole.blobs(), "killed after step {step}");
+    let entry = std::fs::read_to_string(shell.behind("tunings", "mixed", "entry.json")).unwrap();
+    assert!(entry.contains("\"resumed_at\":"), "{entry}");
+}
+
+/// The last step that a tuning has saved, if one is under way.
+fn saved_step(shell: &Shell) -> Option<u64> {
+    let folders = std::fs::read_dir(shell.path("cache/v1/partial")).ok()?.flatten();
+    let step =
+        |folder: std::fs::DirEntry| std::fs::read_to_string(folder.path().join("step")).ok()?.trim().parse().ok();
+    folders.filter_map(step).max()
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod browser;
 mod edits;
 mod formats;
 mod integrity;
+mod mixtures;
 mod model_tuning;
 mod models;
 mod own_tasks;
