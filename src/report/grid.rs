@@ -1,5 +1,8 @@
 //! A table of short texts, the first column left-aligned and the others right-aligned.
 
+/// What stands where there is no number.
+pub(super) const NOTHING: &str = "–";
+
 /// A header and rows of equal length.
 pub(super) struct Grid {
     rows: Vec<Vec<String>>,
@@ -15,6 +18,17 @@ impl Grid {
     pub(super) fn push(&mut self, row: Vec<String>) {
         assert_eq!(row.len(), self.rows[0].len(), "every row has a cell for each column");
         self.rows.push(row);
+    }
+
+    /// The same without the columns in which no row has anything to say.
+    pub(super) fn without_empty_columns(mut self) -> Self {
+        let says = |column: usize| self.rows[1..].iter().any(|row| !["", NOTHING].contains(&row[column].as_str()));
+        let kept: Vec<bool> = (0..self.rows[0].len()).map(|column| column == 0 || says(column)).collect();
+        for row in &mut self.rows {
+            let mut kept = kept.iter();
+            row.retain(|_| kept.next().is_some_and(|kept| *kept));
+        }
+        self
     }
 
     /// Aligned with spaces, the header underlined.
@@ -59,6 +73,14 @@ mod tests {
     #[test]
     fn text_is_aligned_by_characters() {
         assert_eq!(grid().to_text(), "target       score\n──────────────────\na|b     81.2 ± 0.4\n");
+    }
+
+    #[test]
+    fn columns_without_anything_are_left_out_but_never_the_names() {
+        let mut grid = Grid::new(["", "gain", "cost", "share"].map(str::to_owned).into());
+        grid.push(["", "+1.0", "", NOTHING].map(str::to_owned).into());
+        grid.push(["", NOTHING, "", ""].map(str::to_owned).into());
+        assert_eq!(grid.without_empty_columns().to_markdown(), "|  | gain |\n| --- | ---: |\n|  | +1.0 |\n|  | – |\n");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Study {
         };
         let gains = self.results.methods.iter().enumerate().map(gain).collect();
         let caption = "Gain over the baseline, mean over targets; standard deviations over seeds";
-        let mut blocks = vec![Block::Table(Table::of_gains(caption, gains))];
+        let mut blocks = vec![Block::Table(Table::of_gains(caption, gains).without_empty_columns())];
         blocks.extend(self.choosing().map(Block::Table));
         Section {
             id: "methods",
@@ -138,7 +138,7 @@ impl Study {
         };
         let rows: Vec<Row> = self.results.methods.iter().skip(1).filter(known).map(row).collect();
         let caption = "What choosing costs, for each target and seed, and how good the choice is".to_owned();
-        (!rows.is_empty()).then_some(Table { caption, columns, rows })
+        (!rows.is_empty()).then(|| Table { caption, columns, rows }.without_empty_columns())
     }
 
     fn suites(&self) -> Section {

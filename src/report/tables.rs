@@ -1,6 +1,6 @@
 //! Results as tables: for terminals, as Markdown, and for Parquet.
 
-use super::grid::Grid;
+use super::grid::{Grid, NOTHING};
 use super::results::{Method, Results, Spread};
 use super::signed;
 use crate::data::{Column, Table};
@@ -24,7 +24,9 @@ impl Results {
             out += &format!("{blank}{heading}{title}\n\n{}", draw(grid));
         };
         table(&format!("Scores on the {split} split, mean ± sd over seeds"), &self.scores());
-        table("What is gained over prompt tuning", &self.gains());
+        if self.methods.len() > 1 {
+            table("What is gained over prompt tuning", &self.gains());
+        }
         if let Some(matrix) = &self.matrix {
             let grid = matrix.findings.reductions(&matrix.scores);
             table("Which sources helped: relative error reduction in %, source by target", &grid);
@@ -32,12 +34,7 @@ impl Results {
         if !self.correlation.is_empty() {
             table("Does similarity foretell transfer? Over all source prompts", &self.prediction());
         }
-        let notes = self.targets.iter().flat_map(|target| {
-            let cells = target.cells.iter().zip(&self.methods);
-            cells
-                .filter_map(|(cell, method)| Some(format!("{}, {}: {}", target.task, method.name, cell.note.as_ref()?)))
-        });
-        let notes: Vec<String> = self.warnings.iter().cloned().chain(notes).collect();
+        let notes = self.notices();
         if !notes.is_empty() {
             out += &format!("\n{heading}Mind\n\n");
             notes.iter().for_each(|note| out += &format!("- {note}\n"));
@@ -87,7 +84,7 @@ impl Results {
         for method in self.methods.iter().skip(1) {
             let Method { change, change_interval, relative_error_reduction, .. } = method;
             let share = |share: Option<f64>| share.map_or_else(String::new, |share| format!("{share:.0} %"));
-            let gained = |spread: &Option<Spread>| spread.as_ref().map_or_else(|| "–".to_owned(), gained);
+            let gained = |spread: &Option<Spread>| spread.as_ref().map_or_else(|| NOTHING.to_owned(), gained);
             grid.push(vec![
                 method.name.clone(),
                 gained(change),
@@ -98,7 +95,7 @@ impl Results {
                 share(method.search_skipped),
             ]);
         }
-        grid
+        grid.without_empty_columns()
     }
 
     fn prediction(&self) -> Grid {
@@ -117,7 +114,7 @@ impl Results {
             row.extend(ks.iter().map(|k| regret(k).map_or_else(String::new, |regret| format!("{regret:.1}"))));
             grid.push(row);
         }
-        grid
+        grid.without_empty_columns()
     }
 
     /// A row for each method and target.
@@ -185,4 +182,62 @@ impl Results {
 fn gained(spread: &Spread) -> String {
     let deviation = spread.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.1}"));
     format!("{}{deviation}", signed(spread.mean))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::compare::{Cost, Evaluation, Evidence, Strategy};
+    use crate::report::page::Dag;
+    use crate::report::results::Results;
+    use crate::report::study::Study;
+
+    /// A method beside the baseline on one target; nothing is known of sources unless there is a cost.
+    fn results(cost: Option<Cost>) -> Results {
+        let scores = |scores: [f64; 2]| {
+            let evaluation = |(seed, score): (usize, f64)| Evaluation {
+                task: "a".to_owned(),
+                seed: seed.to_string(),
+                score,
+                ..Evaluation::default()
+            };
+            scores.into_iter().enumerate().map(evaluation).collect::<Vec<_>>()
+        };
+        let other = Strategy { name: "other".to_owned(), evaluations: scores([62.0, 60.0]), cost };
+        let strategies = vec![other];
+        Evidence { baseline: scores([50.0, 54.0]), strategies, ..Evidence::default() }.results().unwrap()
+    }
+
+    fn html(results: Results) -> String {
+        let dag = Dag { caption: String::new(), nodes: Vec::new(), edges: Vec::new() };
+        let (name, about, records) = (String::new(), Vec::new(), Vec::new());
+        let study = Study { name, about, results, linkage: Default::default(), curves: None, dag, records };
+        study.page().unwrap().to_html()
+    }
+
+    #[test]
+    fn columns_that_say_nothing_of_any_method_are_left_out_everywhere() {
+        let nothing = results(None);
+        let headings = |text: &str| text.lines().find(|line| line.contains("points")).unwrap().to_owned();
+        assert_eq!(headings(&nothing.to_markdown()), "| method | points | 95 % | relative % |");
+        assert_eq!(
+            headings(&nothing.to_text()).split_whitespace().collect::<Vec<_>>().join(" "),
+            "method points 95 % relative %"
+        );
+        let known = results(Some(Cost { tunings: 1, candidates: 4 }));
+        let all = "| method | points | 95 % | relative % | tunings | search skipped |";
+        assert_eq!(headings(&known.to_markdown()), all);
+        let (nothing, known) = (html(nothing), html(known));
+        for heading in ["Candidates", "Tunings", "Search skipped, %"] {
+            assert!(known.contains(heading) && !nothing.contains(heading), "{heading}");
+        }
+        assert!(nothing.contains("95 % interval") && !known.contains("Share of the oracle"));
+    }
+
+    #[test]
+    fn a_baseline_alone_gains_nothing() {
+        let mut results = results(None);
+        results.methods.truncate(1);
+        results.targets[0].cells.truncate(1);
+        assert!(!results.to_text().contains("gained"), "{}", results.to_text());
+    }
 }

@@ -66,7 +66,7 @@ fn targets() -> usize {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum From {
-    /// A task of the built-in world: `w_nli`.
+    /// A task of the built-in world: `w_nli`; or its plain text to be continued, without labels: `w_text`.
     Builtin(String),
     /// Files of a published data set.
     Files(Files),
@@ -102,6 +102,9 @@ struct Files {
     #[serde(default, skip_serializing)]
     test: Option<String>,
 }
+
+/// Why nothing of a text can be held out.
+const NO_SPLIT: &str = "needs a validation split, and text has none";
 
 /// Examples by split.
 type Splits = Vec<(Split, Vec<Example>)>;
@@ -151,8 +154,9 @@ impl Stage for Ingest {
     fn check(&self) -> Result<(), Issue> {
         self.check_held_out()?;
         match &self.from {
-            From::Builtin(name) if world::find(name).is_none() => {
-                let known = suggestion(name, world::tasks().iter().map(|task| task.name));
+            From::Builtin(name) if name != world::Text::NAME && world::find(name).is_none() => {
+                let known = world::tasks().iter().map(|task| task.name).chain([world::Text::NAME]);
+                let known = suggestion(name, known);
                 Err(Issue::new("from.builtin", format!("no built-in task `{name}`{known}")))
             }
             From::Files(files) if tasks::task(&files.format).is_none() => {
@@ -192,6 +196,10 @@ impl Stage for Ingest {
 impl Ingest {
     fn examples(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits)> {
         match &self.from {
+            From::Builtin(name) if name == world::Text::NAME => {
+                let count = self.rows.train.unwrap_or(world::Text::ROWS);
+                Ok((world::Text::task(), vec![(Split::Train, world::Text::examples(count, self.seed))]))
+            }
             From::Builtin(name) => {
                 let builtin = world::find(name).with_context(|| format!("no built-in task `{name}`"))?;
                 let splits = Split::ALL.map(|split| {
@@ -230,10 +238,11 @@ impl Ingest {
                 Err(Issue::new("hold_out.share", format!("is {share}, expected between 0 and 1")))
             }
             (_, Some(HoldOut::Rows(0))) => Err(Issue::new("hold_out.rows", "is 0, expected at least 1")),
+            (From::Builtin(name), _) if name == world::Text::NAME => refused(NO_SPLIT),
             (From::Builtin(_), _) => {
                 refused("is for tasks whose test labels are hidden; built-in tasks have a test split")
             }
-            (From::Text(_), _) => refused("needs a validation split, and text has none"),
+            (From::Text(_), _) => refused(NO_SPLIT),
             (From::Files(Files { validation: None, .. }), _) => {
                 refused("needs a validation split to draw from; name its file as `from.files.validation`")
             }
@@ -284,6 +293,7 @@ impl Ingest {
     /// How an input is put together.
     fn template(&self) -> String {
         match &self.from {
+            From::Builtin(name) if name == world::Text::NAME => text::TEMPLATE.to_owned(),
             From::Builtin(name) => {
                 let fields = world::find(name).map_or(&[][..], |task| task.fields);
                 let prefix = self.prefix.then(|| name.clone());
@@ -292,7 +302,7 @@ impl Ingest {
             }
             From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
             From::Table(table) => table.template(self.prefix),
-            From::Text(_) => "{the start of a text}".to_owned(),
+            From::Text(_) => text::TEMPLATE.to_owned(),
         }
     }
 

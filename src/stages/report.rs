@@ -73,7 +73,7 @@ struct Suite {
 
 impl Stage for Report {
     const KIND: &'static str = "report";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "text", of: REPORT },
         Output { name: "markdown", of: REPORT },

@@ -4,8 +4,50 @@ use super::event::{self, Event, Relation};
 use super::labels::written;
 use super::opinion::{self, Matter};
 use super::scene::{Count, Scene};
-use super::{cause, grammar, sense};
+use super::{VERSION, cause, grammar, sense};
 use crate::ml::random::Stream;
+use crate::ml::tasks::{Answer, Example, Task};
+use std::collections::HashSet;
+
+/// The text as a task without labels: its paragraphs are to be continued.
+pub struct Text;
+
+impl Text {
+    /// Its name, beside those of the built-in tasks.
+    pub const NAME: &'static str = "w_text";
+    /// Default number of training rows, the only ones.
+    pub const ROWS: usize = 4000;
+
+    /// What a data set of it says of itself.
+    pub fn task() -> Task {
+        Task { name: Self::NAME.to_owned(), labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() }
+    }
+
+    /// The first `count` paragraphs, each cut in two between any two words with equal probability, as in T5's `prefix_lm`:
+    /// a prefix of what a larger count gives under the same seed. No paragraph occurs twice.
+    pub fn examples(count: usize, seed: u64) -> Vec<Example> {
+        let mut stream = Stream::new(seed, &format!("world {VERSION} {}", Self::NAME));
+        let mut seen = HashSet::with_capacity(count);
+        let mut examples = Vec::with_capacity(count);
+        while examples.len() < count {
+            let text = plain(&mut stream);
+            let gaps: Vec<usize> = text.match_indices(' ').map(|(at, _)| at).collect();
+            if gaps.is_empty() || !seen.insert(text.clone()) {
+                continue;
+            }
+            let (input, target) = text.split_at(gaps[stream.below(gaps.len())]);
+            examples.push(Example {
+                id: examples.len().to_string(),
+                input: input.to_owned(),
+                target: target[1..].to_owned(),
+                label: None,
+                group: None,
+                answers: Vec::new(),
+            });
+        }
+        examples
+    }
+}
 
 /// A short paragraph: one to three passages.
 pub fn plain(stream: &mut Stream) -> String {

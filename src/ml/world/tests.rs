@@ -1,7 +1,7 @@
 //! What the rest of the program and a long pretraining rely on.
 
 use super::bag_of_words::{Feature, accuracy};
-use super::{FIELDS, LABELS, Role, SKILLS, Style, find, held_out, plain, row, rows, tasks};
+use super::{FIELDS, LABELS, Role, SKILLS, Style, Text, find, held_out, plain, row, rows, tasks};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Answer, Split};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,25 @@ fn every_task_gives_its_rows_without_repetition_or_leak() {
             }
         }
     }
+}
+
+#[test]
+fn text_is_cut_between_words_and_never_repeats() {
+    let long = Text::examples(2000, 0);
+    assert_eq!(long.len(), 2000);
+    assert_eq!(Text::examples(50, 0), long[..50]);
+    assert_ne!(Text::examples(50, 1), long[..50]);
+    let whole: BTreeSet<String> = long.iter().map(|e| format!("{} {}", e.input, e.target)).collect();
+    assert_eq!(whole.len(), 2000);
+    let mut early = 0;
+    for example in &long {
+        let (start, end) = (example.input.split(' ').count(), example.target.split(' ').count());
+        assert!(!example.input.is_empty() && !example.target.is_empty(), "{example:?}");
+        assert!(example.target.ends_with(['.', '?']), "{example:?}");
+        early += usize::from(start < end);
+    }
+    assert!((700..1300).contains(&early), "the cut is anywhere: {early}");
+    assert!(find(Text::NAME).is_none() && Text::task().metrics.is_empty());
 }
 
 #[test]

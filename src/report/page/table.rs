@@ -106,6 +106,25 @@ impl Table {
         Self { caption: caption.into(), columns, rows: rows.collect() }
     }
 
+    /// The same without the columns in which no row has anything to say.
+    #[must_use]
+    pub fn without_empty_columns(mut self) -> Self {
+        let says = |value: &Value| match value {
+            Value::Text(text) => !text.is_empty(),
+            Value::Number(cell) => cell.value.is_some(),
+        };
+        let places = 0..self.columns.len().saturating_sub(1);
+        let kept: Vec<bool> =
+            places.map(|at| self.rows.iter().any(|row| row.values.get(at).is_some_and(says))).collect();
+        let mut columns = [true].iter().chain(&kept);
+        self.columns.retain(|_| columns.next().is_some_and(|kept| *kept));
+        for row in &mut self.rows {
+            let mut kept = kept.iter();
+            row.values.retain(|_| kept.next().is_some_and(|kept| *kept));
+        }
+        self
+    }
+
     pub(super) fn draw(&self, index: &Index<'_>) -> Markup {
         let deviations: Vec<bool> = (1..self.columns.len()).map(|column| self.has_deviation(column)).collect();
         let best: Vec<Option<f64>> = (1..self.columns.len()).map(|column| self.best(column)).collect();
@@ -216,6 +235,25 @@ mod tests {
         assert_eq!(html.matches("class=\"number best\"").count(), 3);
         assert!(html.contains("class=\"number best\">77.4<span class=\"sd\">±0.7</span>"), "{html}");
         assert!(html.contains("<tr class=\"reference\">"));
+    }
+
+    #[test]
+    fn columns_without_anything_are_left_out() {
+        let row = |name: &str, share: Option<f64>| Row {
+            name: name.to_owned(),
+            values: vec![
+                Value::Text(String::new()),
+                Value::Number(Cell { value: share, ..Cell::missing() }),
+                Value::Number(Cell::missing()),
+            ],
+            ..Row::default()
+        };
+        let columns = ["Method", "Interval", "Share", "Tunings"].map(|name| Column::new(name, Format::plain(0))).into();
+        let table = Table { caption: String::new(), columns, rows: vec![row("a", Some(1.0)), row("b", None)] };
+        let table = table.without_empty_columns();
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["Method", "Share"]);
+        assert_eq!(table.rows[1].values, [Value::Number(Cell::missing())]);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+/// How an input is put together.
+pub(super) const TEMPLATE: &str = "{the start of a text}";
+
 /// Text files, cut into windows that the model learns to continue. The task has a training split alone and no metrics.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
