@@ -89,7 +89,7 @@ impl Study {
             absolute: number(method.change.as_ref()),
             relative: number(method.relative_error_reduction.as_ref()),
             score: figures::score(&method.score),
-            is_baseline: at == 0,
+            is_reference: at == 0 || method.name == ORACLE,
         };
         let gains = self.results.methods.iter().enumerate().map(gain).collect();
         let caption = "Gain over the baseline, mean over targets; standard deviations over seeds";
@@ -98,7 +98,8 @@ impl Study {
         Section {
             id: "methods",
             title: "Methods".to_owned(),
-            lead: "What every method gains over the baseline in the first row. The best of a column is bold."
+            lead: "What every method gains over the baseline in the first row. The best of a column is bold, but for that of an \
+                   oracle, which is known only afterwards."
                 .to_owned(),
             blocks,
         }
@@ -148,7 +149,8 @@ impl Study {
                 Value::Number(suite.scores.get(at).map_or_else(Cell::missing, figures::score))
             };
             let values = suites.iter().map(value).collect();
-            Row { name: method.name.clone(), values, is_reference: at == 0, ..Row::default() }
+            let is_reference = at == 0 || method.name == ORACLE;
+            Row { name: method.name.clone(), values, is_reference, ..Row::default() }
         };
         let rows = methods.iter().enumerate().map(row).collect();
         let names: Vec<String> = suites.iter().map(|suite| suite.name.clone()).collect();
@@ -165,7 +167,7 @@ impl Study {
         }
     }
 
-    /// Targets by methods; the colours are relative error reductions.
+    /// Methods by targets; the colours are relative error reductions.
     fn targets(&self) -> Section {
         let Results { targets, methods, split, .. } = &self.results;
         let cell = |cell: &super::results::Cell| {
@@ -176,9 +178,12 @@ impl Study {
             figures::score(&cell.score).note(parts.join(" "))
         };
         let tint = |cell: &super::results::Cell| cell.relative_error_reduction.unwrap_or(0.0);
-        let tints: Vec<Vec<f64>> = targets.iter().map(|target| target.cells.iter().map(tint).collect()).collect();
+        let rows = 0..methods.len();
+        let tints: Vec<Vec<f64>> =
+            rows.clone().map(|at| targets.iter().map(|target| tint(&target.cells[at])).collect()).collect();
         let majority = targets.iter().map(|target| Cell { value: target.majority, ..Cell::missing() }).collect();
         let has_majority = targets.iter().any(|target| target.majority.is_some());
+        let means = methods.iter().map(|method| figures::score(&method.score)).collect();
         Section {
             id: "targets",
             title: "Targets".to_owned(),
@@ -187,16 +192,16 @@ impl Study {
                 .to_owned(),
             blocks: vec![Block::Heatmap(Heatmap {
                 caption: format!("Scores on the {split} split, mean and standard deviation"),
-                axes: ("target".to_owned(), "method".to_owned()),
-                rows: targets.iter().map(|target| target.task.clone()).collect(),
-                columns: methods.iter().map(|method| method.name.clone()).collect(),
-                cells: targets.iter().map(|target| target.cells.iter().map(cell).collect()).collect(),
+                axes: ("method".to_owned(), "target".to_owned()),
+                rows: methods.iter().map(|method| method.name.clone()).collect(),
+                columns: targets.iter().map(|target| target.task.clone()).collect(),
+                cells: rows.map(|at| targets.iter().map(|target| cell(&target.cells[at])).collect()).collect(),
                 format: Format::plain(1),
                 colours: Colours::diverging(tints.iter().flatten().copied()),
                 tints: Some(tints),
                 unit: "error reduction, %".to_owned(),
-                summary: has_majority.then_some(("most common".to_owned(), majority)),
-                reference: None,
+                summary: Some(("mean".to_owned(), means)),
+                reference: has_majority.then_some(("most common answer".to_owned(), majority)),
                 row_tree: None,
                 column_tree: None,
             })],
@@ -278,7 +283,8 @@ impl Study {
             id: "pipeline",
             title: "Pipeline".to_owned(),
             lead: "Every stage below those whose results it reads. Lines that follow from others are left out of the drawing; \
-                   the table has them all. Times are those of the runs that made the results."
+                   the table has them all. Times are those of the runs that made the results, added up over jobs that may have run \
+                   side by side."
                 .to_owned(),
             blocks: vec![Block::Dag(self.dag.clone())],
         }

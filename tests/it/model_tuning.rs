@@ -86,6 +86,28 @@ fn a_tuned_model_is_a_backbone_that_does_its_task_better() {
 }
 
 #[test]
+fn a_report_puts_a_tuned_model_beside_a_prompt() {
+    let shell = shell();
+    let more = r#"
+  plain: {kind: tune, backbone: backbone, data: "data[w_mood]", length: 2, training: {steps: 2, batch_size: 4, evaluate_every: 2}}
+  plain_scores: {kind: evaluate, backbone: backbone, prompt: plain, data: "data[w_mood]", split: test}
+  report: {kind: report, baseline: plain_scores, strategies: [{name: model tuning, scores: scores}]}
+  fresh:
+"#;
+    shell.edit("pipelines/models.yaml", "\n  fresh:\n", more);
+    shell.spot("run models --only report").ok();
+    let results = shell.spot("report models --format json").ok().json();
+    let names: Vec<&str> = results["methods"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["prompt tuning", "model tuning"]);
+    assert!(results["methods"][1]["change"]["mean"].as_f64().unwrap() > 0.0, "{results}");
+    shell.spot("report models").ok().prints("| method | points |");
+    shell.spot("report models --format html --output x.html").ok();
+    let page = shell.read("x.html");
+    assert!(page.contains("\"tuned.backbone\"") && page.contains("\"backbone.backbone\""), "both models have records");
+    shell.spot("audit models").ok();
+}
+
+#[test]
 fn a_mixture_is_tuned_and_its_optimiser_goes_on() {
     let shell = shell();
     shell.spot("run models --only restored --only fresh").ok();

@@ -370,6 +370,28 @@ fn text_is_cut_into_windows_and_continued() {
 }
 
 #[test]
+fn the_built_in_text_is_continued_too() {
+    let shell = text();
+    let from = "{text: {files: [data/story.txt, data/more.jsonl.zst], window: 12}}";
+    shell.edit("pipelines/own.yaml", from, "{builtin: w_text}");
+    shell.spot("run own").ok();
+    let data = dataset(&shell);
+    assert_eq!((data.task.name.as_str(), data.task.answer, data.task.metrics.len()), ("w_text", Answer::Text, 0));
+    assert_eq!((data.parts.len(), data.examples(Split::Train).len()), (1, 20));
+    assert!(data.examples(Split::Train).iter().all(|example| !example.input.contains("w_text")));
+    let prompt = std::fs::read(shell.behind("own", "prompt", "prompt")).unwrap();
+    let prompt = spot::ml::prompt_file::PromptFile::from_bytes(&prompt).unwrap();
+    assert_eq!((prompt.get("task"), prompt.get("step"), prompt.get("score")), (Some("w_text"), Some("2"), None));
+    let refused = |from: &str, to: &str, message: &str| {
+        shell.edit("pipelines/own.yaml", from, to);
+        shell.spot("status own").exits_with(2).complains(message);
+        shell.edit("pipelines/own.yaml", to, from);
+    };
+    refused("rows:", "hold_out: {rows: 1}\n    rows:", "needs a validation split, and text has none");
+    refused("w_text", "w_txt", "no built-in task `w_txt`; did you mean `w_text`?");
+}
+
+#[test]
 fn text_of_another_seed_is_another_sample() {
     let shell = text();
     shell.spot("run own --only data").ok();

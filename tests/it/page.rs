@@ -31,12 +31,25 @@ fn check_provenance(browser: &mut Browser, cell: &str) {
     browser.assert(&format!("{dialog}.open"));
     browser.assert(&format!("{dialog}.querySelectorAll('.record h3').length > 0"));
     browser.assert(&format!("/[0-9a-f]{{64}}/.test({dialog}.textContent)"));
+    // A click at its edge is none beside it.
+    browser.value(&format!(
+        "(() => {{ const b = {dialog}.getBoundingClientRect(); {dialog}.dispatchEvent(new MouseEvent('click', {{bubbles: true, \
+         clientX: b.left + 3, clientY: b.top + 3}})); }})()"
+    ));
+    browser.assert(&format!("{dialog}.open"));
     browser.key("Escape");
     browser.assert(&format!("!{dialog}.open"));
     browser.assert(&format!("document.activeElement === document.querySelector({cell:?})"));
     browser.key("ArrowRight");
     browser.assert(&format!("document.activeElement !== document.querySelector({cell:?})"));
+    // Down and up again in one column.
     let title = browser.value("document.activeElement.dataset.title");
+    let column = browser.value("document.activeElement.closest('td').cellIndex");
+    browser.key("ArrowDown");
+    assert_ne!(browser.value("document.activeElement.dataset.title"), title);
+    assert_eq!(browser.value("document.activeElement.closest('td').cellIndex"), column);
+    browser.key("ArrowUp");
+    assert_eq!(browser.value("document.activeElement.dataset.title"), title);
     browser.key("Enter");
     browser.assert(&format!("{dialog}.open"));
     assert_eq!(browser.value("document.getElementById('provenance-title').textContent"), title);

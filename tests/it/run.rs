@@ -157,14 +157,12 @@ fn the_schema_in_docs_is_the_programs() {
 #[test]
 fn every_profile_can_be_planned_without_weights_or_data() {
     let manifest = |name: &str| std::fs::read(Path::new(PROJECT).join("pipelines").join(name)).unwrap();
-    let shell = Shell::new()
-        .write("pipelines/spot_glue.yaml", manifest("spot_glue.yaml"))
-        .write("pipelines/model_tuning.yaml", manifest("model_tuning.yaml"));
-    shell.spot("status model_tuning").ok();
-    shell.spot("status spot_glue --profile embedded").ok();
-    shell.spot("status spot_glue --profile files").ok();
+    let shell = Shell::new().write("pipelines/spot_glue.yaml", manifest("spot_glue.yaml"));
+    shell.spot("status spot_glue --profile embedded").ok().prints("multi_task_model_scores");
+    shell.spot("status spot_glue --profile files").ok().prints("multi_task_model_scores");
     for size in ["small", "base", "large", "xl", "xxl"] {
         let done = shell.spot(&format!("status spot_glue --profile t5-{size}")).ok();
+        assert!(!done.out.contains("multi_task"), "{}", done.out);
         done.prints("backbone: blocked: ").prints(&format!("models/t5-{size}-lm-adapt"));
         shell.spot(&format!("run spot_glue --profile t5-{size} --dry-run")).ok().prints("1 blocked");
     }

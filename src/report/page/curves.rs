@@ -73,7 +73,7 @@ impl Curves {
                 }
                 div.panels {
                     @for panel in &self.panels {
-                        div.panel { h4 { (panel.title) } (self.panel(panel, index)) }
+                        div.panel { h3 { (panel.title) } (self.panel(panel, index)) }
                     }
                 }
                 (self.table())

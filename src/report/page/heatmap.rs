@@ -36,7 +36,7 @@ pub struct Heatmap {
     pub unit: String,
     /// A last column without colour, such as the mean of each row; after those of the rows that of the reference.
     pub summary: Option<(String, Vec<Cell>)>,
-    /// A first row without colour, which the others are compared with.
+    /// A first row without colour, for comparison with the others.
     pub reference: Option<(String, Vec<Cell>)>,
     /// Clustering of the rows, which puts them in its order.
     pub row_tree: Option<Tree>,

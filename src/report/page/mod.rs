@@ -166,7 +166,7 @@ impl Page {
                 p id="provenance-note" {}
                 div id="provenance-records" {}
             }
-            div id="tip" role="status" hidden {}
+            div id="tip" aria-hidden="true" hidden {}
             (index.to_script())
         }
     }

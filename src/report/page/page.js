@@ -69,7 +69,7 @@
     if (trail.length > 1) {
       const back = make("button", "Back", holder);
       back.type = "button";
-      back.addEventListener("click", () => { trail.pop(); show(); });
+      back.addEventListener("click", () => { trail.pop(); show(); byId("provenance-close").focus(); });
     }
     step.places.forEach(showRecord);
     dialog.scrollTop = 0;
@@ -85,7 +85,12 @@
     dialog.addEventListener("close", () => { if (document.activeElement === document.body) from.focus(); }, { once: true });
   };
   byId("provenance-close").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  // What is clicked beside the dialog is its backdrop, which belongs to it, as its padding does.
+  dialog.addEventListener("click", (event) => {
+    const box = dialog.getBoundingClientRect();
+    const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+    if (event.target === dialog && !inside) dialog.close();
+  });
   document.addEventListener("click", (event) => {
     const from = event.target.closest("[data-from]");
     if (from) open(from);
@@ -105,17 +110,19 @@
       const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
       return key === "Home" ? items[0] : key === "End" ? items[items.length - 1] : items[items.indexOf(from) + by];
     }
-    const rows = [...walked.rows].map((row) => [...row.querySelectorAll("button")]).filter((row) => row.length);
-    const at = rows.findIndex((row) => row.includes(from));
-    const column = rows[at].indexOf(from);
+    const row = [...from.closest("tr").querySelectorAll("button")];
     switch (key) {
-      case "ArrowRight": return rows[at][column + 1];
-      case "ArrowLeft": return rows[at][column - 1];
-      case "Home": return rows[at][0];
-      case "End": return rows[at][rows[at].length - 1];
+      case "ArrowRight": return row[row.indexOf(from) + 1];
+      case "ArrowLeft": return row[row.indexOf(from) - 1];
+      case "Home": return row[0];
+      case "End": return row[row.length - 1];
       default: {
-        const next = rows[at + (key === "ArrowDown" ? 1 : -1)];
-        return next && next[Math.min(column, next.length - 1)];
+        // The nearest number above or below; some places have none.
+        const column = from.closest("td").cellIndex;
+        const rows = [...walked.rows];
+        const beyond = key === "ArrowDown" ? rows.slice(rows.indexOf(from.closest("tr")) + 1)
+          : rows.slice(0, rows.indexOf(from.closest("tr"))).reverse();
+        return beyond.map((row) => row.cells[column] && row.cells[column].querySelector("button")).find((button) => button);
       }
     }
   };
@@ -160,6 +167,7 @@
   });
   document.addEventListener("focusin", tipOfFocus);
   document.addEventListener("focusout", hideTip);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
   document.addEventListener("scroll", tipOfFocus, { capture: true, passive: true });
 
   // Where the reader is.
@@ -168,7 +176,7 @@
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) entry.isIntersecting ? seen.add(entry.target.id) : seen.delete(entry.target.id);
     const first = [...links.keys()].find((id) => seen.has(id));
-    for (const [id, link] of links) id === first ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+    for (const [id, link] of links) id === first ? link.setAttribute("aria-current", "location") : link.removeAttribute("aria-current");
   }, { rootMargin: "0px 0px -60% 0px" });
   for (const id of links.keys()) if (byId(id)) watch.observe(byId(id));
 })();

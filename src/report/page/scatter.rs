@@ -62,7 +62,7 @@ impl Scatter {
                 div.panels {
                     @for panel in &self.panels {
                         div.panel {
-                            h4 { (panel.title) }
+                            h3 { (panel.title) }
                             p.panel-note { (panel.note) }
                             (self.panel(panel, x, index))
                         }
@@ -86,7 +86,7 @@ impl Scatter {
         html! {
             svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="group" aria-label=(label) data-walk="line" {
                 (axes(x, y))
-                @if let Some((from, to)) = fit(&panel.points) {
+                @if let Some((from, to)) = fit(&panel.points).and_then(|line| between(line, y.domain)) {
                     line.fit.weak[!panel.is_significant] x1=(px(x.at(from.0))) y1=(px(y.at(from.1)))
                         x2=(px(x.at(to.0))) y2=(px(y.at(to.1))) {}
                 }
@@ -123,7 +123,9 @@ fn extremes(points: &[ScatterPoint], x: Linear, y: Linear) -> Markup {
         @for point in high.into_iter().chain(low) {
             @let at = x.at(point.x);
             @let leftwards = at > (LEFT + WIDTH) / 2.0;
-            text.name x=(px(if leftwards { at - 7.0 } else { at + 7.0 })) y=(px(y.at(point.y) + 3.5))
+            // Not across the axis.
+            @let height = (y.at(point.y) + 3.5).min(HEIGHT - BOTTOM - 4.0);
+            text.name x=(px(if leftwards { at - 7.0 } else { at + 7.0 })) y=(px(height))
                 text-anchor=(if leftwards { "end" } else { "start" }) aria-hidden="true" { (short(&point.name, 18)) }
         }
     }
@@ -160,8 +162,11 @@ fn compact(number: f64, decimals: usize) -> String {
     Format::plain(decimals).write(number)
 }
 
-/// Ends of the line of least squares; none where all points stand above each other.
-fn fit(points: &[ScatterPoint]) -> Option<((f64, f64), (f64, f64))> {
+/// The ends of a straight line.
+type Line = ((f64, f64), (f64, f64));
+
+/// The line of least squares; none where all points stand above each other.
+fn fit(points: &[ScatterPoint]) -> Option<Line> {
     let points = sorted(points);
     let n = points.len() as f64;
     let (first, last) = (points.first()?.x, points.last()?.x);
@@ -174,6 +179,18 @@ fn fit(points: &[ScatterPoint]) -> Option<((f64, f64), (f64, f64))> {
         / points.iter().map(|point| (point.x - mean_x).powi(2)).sum::<f64>();
     let at = |x: f64| (x, mean_y + slope * (x - mean_x));
     Some((at(first), at(last)))
+}
+
+/// The part of a line between two heights.
+fn between((from, to): Line, (low, high): (f64, f64)) -> Option<Line> {
+    let rise = to.1 - from.1;
+    let share = |height: f64| if rise == 0.0 { 0.0 } else { ((height - from.1) / rise).clamp(0.0, 1.0) };
+    let at = |share: f64| (from.0 + share * (to.0 - from.0), from.1 + share * rise);
+    let (start, end) = if rise < 0.0 { (share(high), share(low)) } else { (share(low), share(high)) };
+    match rise {
+        0.0 => (low..=high).contains(&from.1).then_some((from, to)),
+        _ => (start < end).then(|| (at(start), at(end))),
+    }
 }
 
 /// A place in a drawing; a tenth of a pixel is enough.
@@ -194,6 +211,17 @@ mod tests {
         let (from, to) = fit(&[point("a", 1.0, 3.0), point("b", 2.0, 5.0), point("c", 4.0, 9.0)]).unwrap();
         assert!((from.1 - 3.0).abs() < 1e-12 && (to.1 - 9.0).abs() < 1e-12, "{from:?} {to:?}");
         assert_eq!(fit(&[point("a", 1.0, 3.0), point("b", 1.0, 5.0), point("c", 1.0, 9.0)]), None);
+    }
+
+    #[test]
+    fn a_line_ends_where_its_panel_does() {
+        let rising = ((0.0, -10.0), (4.0, 10.0));
+        assert_eq!(between(rising, (-20.0, 20.0)), Some(rising));
+        assert_eq!(between(rising, (-5.0, 5.0)), Some(((1.0, -5.0), (3.0, 5.0))));
+        assert_eq!(between(((0.0, 10.0), (4.0, -10.0)), (-5.0, 20.0)), Some(((0.0, 10.0), (3.0, -5.0))));
+        let level = ((0.0, 1.0), (4.0, 1.0));
+        assert_eq!((between(level, (0.0, 2.0)), between(level, (2.0, 3.0))), (Some(level), None));
+        assert_eq!(between(rising, (11.0, 12.0)), None);
     }
 
     #[test]

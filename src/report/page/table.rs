@@ -64,8 +64,8 @@ pub struct Gain {
     pub relative: Cell,
     /// Mean score over targets.
     pub score: Cell,
-    /// Whether it is the baseline.
-    pub is_baseline: bool,
+    /// Whether others are compared with it, as with the baseline.
+    pub is_reference: bool,
 }
 
 impl Column {
@@ -101,7 +101,7 @@ impl Table {
             group: gain.group,
             name: gain.method,
             values: [gain.absolute, gain.relative, gain.score].map(Value::Number).into(),
-            is_reference: gain.is_baseline,
+            is_reference: gain.is_reference,
         });
         Self { caption: caption.into(), columns, rows: rows.collect() }
     }
@@ -224,7 +224,7 @@ mod tests {
             absolute: Cell { value: absolute, ..Cell::default() },
             relative: Cell { value: absolute.map(|a| 4.0 * a), ..Cell::default() },
             score: Cell::of(score).with_deviation(Some(0.7)),
-            is_baseline: absolute.is_none(),
+            is_reference: absolute.is_none(),
         }
     }
 
