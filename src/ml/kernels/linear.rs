@@ -5,6 +5,7 @@ use super::panels;
 use super::vectorised;
 use half::bf16;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// One matrix product `out = [out +] scale · left · right` on strided views of f32 slices.
 pub struct Matmul {
@@ -112,7 +113,15 @@ thread_local! {
     static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Matrix<'_> {
+impl<'a> Matrix<'a> {
+    /// Some of the parameters.
+    pub fn part(self, range: Range<usize>) -> Matrix<'a> {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+        }
+    }
+
     /// Number of parameters.
     pub fn len(&self) -> usize {
         match self {
