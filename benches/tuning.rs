@@ -101,13 +101,21 @@ impl Case {
         let linear =
             |layers: usize, projections: usize| (layers * (projections * width * inner + 3 * width * ff)) as f64;
         let encoder = rows * linear(encoder_layers, 4) + (encoder_layers * 2 * inner) as f64 * rows * rows;
-        let cross = rows * (decoder_layers * 2 * width * inner) as f64;
+        let heads = (decoder_layers * 2 * self.dims.heads * width) as f64;
+        let once_more = targets * (decoder_layers * 2 * width * inner) as f64;
+        // What cross-attention costs beyond the projections of the decoder's rows, forward and backward.
+        let cross = if self.dims.absorbs(self.target) {
+            2.5 * once_more + 3.0 * heads * targets * rows
+        } else {
+            2.0 * rows * (decoder_layers * 2 * width * inner) as f64
+                + 3.0 * (decoder_layers * 2 * inner) as f64 * targets * rows
+        };
         let decoder = targets * (linear(decoder_layers, 6) + (width * vocab) as f64)
-            + (decoder_layers * 2 * inner) as f64 * targets * (targets + rows);
+            + (decoder_layers * 2 * inner) as f64 * targets * targets;
         // Two operations a product and sum; backward as much again, and for attention twice.
-        let attention = (encoder_layers * 2 * inner) as f64 * rows * rows
-            + (decoder_layers * 2 * inner) as f64 * targets * (targets + rows);
-        2.0 * batch * (2.0 * (encoder + cross + decoder) + attention)
+        let attention =
+            (encoder_layers * 2 * inner) as f64 * rows * rows + (decoder_layers * 2 * inner) as f64 * targets * targets;
+        2.0 * batch * (2.0 * (encoder + decoder) + attention + cross)
     }
 }
 

@@ -27,6 +27,9 @@ const TERMS: usize = 512;
 const COLUMNS: usize = 256;
 /// Terms by which a panel is fetched before it is needed.
 const AHEAD: usize = 8;
+/// Terms by which a row of the matrix is fetched before it is laid out, and rows.
+const TERMS_AHEAD: usize = 64;
+const ROWS_AHEAD: usize = 4;
 /// A task of a parallel product has at least so many rows.
 const FEWEST_ROWS: usize = 96;
 
@@ -120,12 +123,8 @@ impl Block {
         for first in (0..self.terms).step_by(length.max(1)) {
             let terms = first..(first + length).min(self.terms);
             let count = terms.len();
-            for (panel, column) in self.columns.clone().step_by(PANEL).enumerate() {
-                let columns = column..(column + PANEL).min(self.columns.end);
-                let place = &mut room[panel * count * 4..(panel + 1) * count * 4];
-                // SAFETY: the terms and columns lie in the matrix.
-                unsafe { self.lay_out(place, matrix, terms.clone(), columns) };
-            }
+            // SAFETY: the terms lie in the matrix, and the room is large enough for them.
+            unsafe { self.lay_out(room, matrix, terms) };
             let add = self.add || first > 0;
             let mut row = self.rows.start;
             while row < self.rows.end {
@@ -153,57 +152,65 @@ impl Block {
         }
     }
 
-    /// Lays a panel out: for each term its 64 columns, zeros after the last one.
+    /// Lays the panels out one after the other: for each term 64 columns, zeros after the last one. Reads the matrix along
+    /// its rows, so that the memory is never waited for long.
     ///
     /// # Safety
-    /// As for [`multiply`](Self::multiply); the terms and columns must lie in the matrix, and `place` hold them.
+    /// As for [`multiply`](Self::multiply); the terms must lie in the matrix, and the room hold them.
     #[target_feature(enable = "avx512f")]
-    unsafe fn lay_out<T: Parameter>(
-        &self,
-        place: &mut [Line],
-        matrix: &[T],
-        terms: Range<usize>,
-        columns: Range<usize>,
-    ) {
-        let whole = columns.len() / 16;
-        for at in (0..terms.len()).step_by(16) {
-            let count = (terms.len() - at).min(16);
-            let term = terms.start + at;
-            // Neighbours in memory one after the other: the columns of a term, or the terms of a column.
-            if self.layout == Layout::TermByTerm {
+    unsafe fn lay_out<T: Parameter>(&self, room: &mut [Line], matrix: &[T], terms: Range<usize>) {
+        let (first, count, columns) = (self.columns.start, terms.len(), self.columns.len());
+        // The place of 16 columns of a term.
+        let line = |term: usize, group: usize| (group / 4 * count + term) * 4 + group % 4;
+        let groups = columns / 16;
+        let done = match self.layout {
+            Layout::TermByTerm => {
                 for i in 0..count {
-                    for group in 0..whole {
-                        // SAFETY: 16 columns from here are in the matrix.
+                    for group in 0..groups {
+                        // SAFETY: 16 columns from here are in the matrix; prefetching reads nothing.
                         unsafe {
-                            let from = matrix.as_ptr().add((term + i) * self.stride + columns.start + 16 * group);
-                            _mm512_store_ps(place[(at + i) * 4 + group].0.as_mut_ptr(), T::load(from));
+                            let from = matrix.as_ptr().add((terms.start + i) * self.stride + first + 16 * group);
+                            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(ROWS_AHEAD * self.stride).cast());
+                            _mm512_store_ps(room[line(i, group)].0.as_mut_ptr(), T::load(from));
                         }
                     }
                 }
-            } else if count == 16 {
-                for group in 0..whole {
-                    let mut square = [_mm512_setzero_ps(); 16];
-                    for (i, values) in square.iter_mut().enumerate() {
-                        let column = columns.start + 16 * group + i;
-                        // SAFETY: 16 terms from here are in the matrix.
-                        *values = unsafe { T::load(matrix.as_ptr().add(column * self.terms + term)) };
-                    }
-                    for (i, values) in transpose(square).into_iter().enumerate() {
-                        // SAFETY: a line holds 16 values and is aligned.
-                        unsafe { _mm512_store_ps(place[(at + i) * 4 + group].0.as_mut_ptr(), values) };
-                    }
-                }
+                count
             }
-            let done = if self.layout == Layout::TermByTerm || count == 16 { whole } else { 0 };
-            for (group, i) in (done..4).flat_map(|group| (0..count).map(move |i| (group, i))) {
-                for (j, x) in place[(at + i) * 4 + group].0.iter_mut().enumerate() {
-                    let (term, column) = (term + i, columns.start + 16 * group + j);
-                    let index = match self.layout {
-                        Layout::ColumnByColumn => column * self.terms + term,
-                        Layout::TermByTerm => term * self.stride + column,
-                    };
-                    *x = if column < columns.end { matrix[index].widen() } else { 0.0 };
+            Layout::ColumnByColumn => {
+                for group in 0..groups {
+                    for at in (0..count / 16 * 16).step_by(16) {
+                        let mut square = [_mm512_setzero_ps(); 16];
+                        for (i, values) in square.iter_mut().enumerate() {
+                            let column = first + 16 * group + i;
+                            // SAFETY: 16 terms from here are in the matrix; prefetching reads nothing.
+                            *values = unsafe {
+                                let from = matrix.as_ptr().add(column * self.terms + terms.start + at);
+                                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(TERMS_AHEAD).cast());
+                                T::load(from)
+                            };
+                        }
+                        for (i, values) in transpose(square).into_iter().enumerate() {
+                            // SAFETY: a line holds 16 values and is aligned.
+                            unsafe { _mm512_store_ps(room[line(at + i, group)].0.as_mut_ptr(), values) };
+                        }
+                    }
                 }
+                count / 16 * 16
+            }
+        };
+        // What is left: the last columns of all terms, and the last terms of the other columns.
+        let panels = columns.div_ceil(PANEL);
+        let last = (0..count).flat_map(|term| (groups..4 * panels).map(move |group| (term, group)));
+        let rest = (done..count).flat_map(|term| (0..groups).map(move |group| (term, group)));
+        for (i, group) in last.chain(rest) {
+            for (j, x) in room[line(i, group)].0.iter_mut().enumerate() {
+                let (term, column) = (terms.start + i, first + 16 * group + j);
+                let index = match self.layout {
+                    Layout::ColumnByColumn => column * self.terms + term,
+                    Layout::TermByTerm => term * self.stride + column,
+                };
+                *x = if column < self.columns.end { matrix[index].widen() } else { 0.0 };
             }
         }
     }
