@@ -252,9 +252,9 @@ fn short_cuts_do_not_change_a_bit() {
     }
 }
 
-/// On real values bf16 loses digits 9 and on of the weights; the loss moves as little as that.
+/// bf16 has 8 binary digits, of weights and of what they are multiplied with; the loss moves as little as that.
 #[test]
-fn bf16_weights_give_nearly_the_same_loss_and_gradient() {
+fn bf16_gives_nearly_the_same_loss_and_gradient() {
     for gated in [true, false] {
         let weights = weights(wide(gated), 3);
         let narrow = weights.to_bf16();
@@ -269,17 +269,6 @@ fn bf16_weights_give_nearly_the_same_loss_and_gradient() {
             let distance = distance(wide_copy(found), &wide_copy(expected).collect::<Vec<_>>());
             assert!(distance < 5e-2, "gradient of a prompt: {distance}");
         }
-        // Exactly what f32 gives with the rounded weights.
-        let mut rounded = weights.clone();
-        let mut values = vec![0.0; weights.layout.len()];
-        for slot in weights.layout.slots() {
-            match slot.shape.len() == 1 || slot.name.ends_with("relative_attention_bias.weight") {
-                true => values[slot.place.clone()].copy_from_slice(weights.vector(&slot.place)),
-                false => narrow.at(&slot.place).copy_to(0, &mut values[slot.place.clone()]),
-            }
-        }
-        rounded.data_mut().copy_from_slice(&values);
-        assert!(prompt_gradients(&mut Engine::new(&rounded), &slices(&prompts), &batch, None) == (losses, d));
     }
 }
 
