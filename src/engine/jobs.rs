@@ -196,6 +196,23 @@ impl Jobs {
         Some(Order { id, name: known.name.clone(), kind: known.kind, job: known.job.clone(), feeds, expanded })
     }
 
+    /// The model that a job shares with others; `None` if it shares none, or if the model is not known yet.
+    pub(super) fn model(&self, id: Id) -> Option<Digest> {
+        let known = &self.list[id];
+        let role = known.job.needs().shared_model?;
+        let artifact = match &known.feeds {
+            Feeds::Planned(inputs) => match &inputs.iter().find(|input| input.role == role)?.source {
+                Source::Output(node, name) => self.output(node.index(), name),
+                Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
+            },
+            Feeds::Given(due) => match &due.iter().find(|(known, _)| known == role)?.1 {
+                Due::Made(artifact) => Some(artifact.clone()),
+                Due::Of(job, output) => self.output(*job, output),
+            },
+        };
+        Some(artifact?.digest)
+    }
+
     /// Number of artifacts that a job reads in a role.
     pub(super) fn count(&self, id: Id, role: &str) -> usize {
         match &self.list[id].feeds {

@@ -3,7 +3,8 @@
 //! A scheduler (the calling thread) knows the graph, workers know nothing but the job before them:
 //!
 //! - a job is ready when everything upstream is done; the scheduler hands it to a free worker as an [`Order`]; jobs that
-//!   compute through a shared model have workers of their own, more of them, since they mostly wait for it;
+//!   compute through a shared model have workers of their own, more of them, since they mostly wait for it, and work on few
+//!   different models at a time, since each takes memory;
 //! - the worker digests the job's files and, if the kind expands, first asks it for more jobs, which the scheduler adds;
 //! - then it has the key, and looks for an entry: that is a hit, or it takes the lock of the key, looks again, and executes;
 //! - the scheduler journals the outcome, points the views at the entry, and sees who is ready now.
@@ -18,7 +19,7 @@
 //! Early cut-off needs no code: inputs enter a key by content.
 
 use super::context::{Bench, ChangedInput, Cx, Interrupted, Progress, Read, outputs};
-use super::digest::Key;
+use super::digest::{Digest, Key};
 use super::entry::Entry;
 use super::history::History;
 use super::jobs::{Id, Jobs, Order};
@@ -26,7 +27,7 @@ use super::journal::Journal;
 use super::plan::Plan;
 use super::provenance::{self, Provenance};
 use super::recipe::Recipe;
-use super::shared::Shared;
+use super::shared::{KEPT, Shared};
 use super::stage::Spec;
 use super::state::Reason;
 use super::store::{Damage, Found, Lock, Store};
@@ -330,6 +331,8 @@ struct Scheduler<'a> {
     /// Jobs at work, and how many of them share a model.
     running: usize,
     sharing: usize,
+    /// How many of these compute through which model.
+    models: BTreeMap<Digest, usize>,
     /// Jobs whose key another job is executing.
     parked: BTreeMap<Key, Vec<Id>>,
     summary: Summary,
@@ -352,6 +355,7 @@ impl<'a> Scheduler<'a> {
             ready: BTreeSet::new(),
             running: 0,
             sharing: 0,
+            models: BTreeMap::new(),
             parked: BTreeMap::new(),
             summary: Summary::default(),
             halted: false,
@@ -392,7 +396,7 @@ impl<'a> Scheduler<'a> {
             }
             let report = reports.recv().expect("workers live as long as orders can be sent");
             self.running -= 1;
-            self.sharing -= usize::from(self.shares(report.id));
+            self.leave(report.id);
             if let Err(error) = self.settle(report) {
                 self.halted = true;
                 broken.get_or_insert(error);
@@ -412,7 +416,7 @@ impl<'a> Scheduler<'a> {
             let Some(id) = self.ready.iter().copied().find(|id| self.has_room(*id)) else { break };
             self.ready.remove(&id);
             self.phases[id] = Phase::Running;
-            self.sharing += usize::from(self.shares(id));
+            self.join(id);
             let order = self.jobs.order(id).expect("everything upstream of a ready job is done");
             self.orders.send(order).expect("workers live as long as the scheduler");
             self.running += 1;
@@ -420,17 +424,36 @@ impl<'a> Scheduler<'a> {
     }
 
     fn shares(&self, id: Id) -> bool {
-        self.jobs.get(id).job.needs().shared_model
+        self.jobs.get(id).job.needs().shared_model.is_some()
+    }
+
+    /// Counts a job among those that share a model, if it does.
+    fn join(&mut self, id: Id) {
+        self.sharing += usize::from(self.shares(id));
+        if let Some(model) = self.jobs.model(id) {
+            *self.models.entry(model).or_default() += 1;
+        }
+    }
+
+    /// A job that may have shared a model is done with it for now.
+    fn leave(&mut self, id: Id) {
+        self.sharing -= usize::from(self.shares(id));
+        if let Some(model) = self.jobs.model(id)
+            && let Some(jobs) = self.models.get_mut(&model)
+        {
+            *jobs -= 1;
+            self.models.retain(|_, jobs| *jobs > 0);
+        }
     }
 
     /// Whether one more job like this may start now.
     fn has_room(&self, id: Id) -> bool {
         let settings = self.crew.settings;
-        if self.shares(id) {
-            self.sharing < settings.together.max(1)
-        } else {
-            self.running - self.sharing < settings.jobs.max(1)
+        if !self.shares(id) {
+            return self.running - self.sharing < settings.jobs.max(1);
         }
+        let fits = |model: Digest| self.models.len() < KEPT || self.models.contains_key(&model);
+        self.sharing < settings.together.max(1) && self.jobs.model(id).is_none_or(fits)
     }
 
     fn settle(&mut self, report: Report) -> anyhow::Result<()> {
@@ -764,7 +787,7 @@ impl Crew<'_> {
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let mut cx = Cx::new(&order.name, &order.kind, ticket.reads, expanded, &self.bench, &progress, scratch);
-        let threads = if order.job.needs().shared_model {
+        let threads = if order.job.needs().shared_model.is_some() {
             catch(|| order.job.run(&mut cx))?;
             self.settings.threads
         } else {

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many contents stay, unless jobs use more: the model that most jobs of a study begin from, and the one that was tuned or
 /// evaluated last. Each more would be a whole model in memory for jobs that seldom come, and to read one again takes seconds.
-const KEPT: usize = 2;
+/// For the same reason jobs that share models are at work on no more of them at a time.
+pub(super) const KEPT: usize = 2;
 
 /// The values of a run.
 #[derive(Default)]

@@ -205,9 +205,9 @@ impl From<Artifact> for Given {
 /// What a job needs of the machine; never part of a recipe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// It computes through a model that jobs share, and mostly waits: many such jobs run side by side, so that the model
-    /// serves them in one batch.
-    pub shared_model: bool,
+    /// The role of the model that it computes through, if jobs share one. They mostly wait for it: many such jobs run side by
+    /// side, so that the model serves them in one batch, but on few different models at a time.
+    pub shared_model: Option<&'static str>,
 }
 
 /// A kind of stage: documented parameters, and what to do with them.

@@ -8,6 +8,8 @@ use super::state::{Question, survey};
 use super::toys::{Borrower, Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 fn concat(text: &str) -> Concat {
     Concat { text: text.to_owned(), ..Concat::default() }
@@ -403,7 +405,8 @@ fn values_that_jobs_share_are_let_go_while_a_run_goes_on() {
     yard.settings.jobs = 1;
     let mut sketch = Sketch::new();
     let base = sketch.job("base", concat("base"), vec![]);
-    let borrower = |seed| Borrower { seed, log: yard.path("log"), ..Borrower::default() };
+    let live = Arc::<AtomicUsize>::default();
+    let borrower = |seed| Borrower { seed, log: yard.path("log"), live: Arc::clone(&live), ..Borrower::default() };
     for model in 0..5 {
         let tuned = sketch.job(&format!("tuned{model}"), borrower(model), vec![("of", of(base))]);
         for seed in 0..3 {
@@ -416,6 +419,33 @@ fn values_that_jobs_share_are_let_go_while_a_run_goes_on() {
     let made = log.iter().filter(|line| line.starts_with("made")).count();
     assert_eq!(made, 6, "each value once: {log:?}");
     assert!(log.iter().all(|line| line.ends_with("1 live") || line.ends_with("2 live")), "{log:?}");
+}
+
+/// Many models that are all there and each has jobs to do.
+#[test]
+fn jobs_that_share_models_work_on_few_of_them_at_a_time() {
+    let mut yard = Yard::new();
+    yard.settings.together = 8;
+    let live = Arc::<AtomicUsize>::default();
+    let mut sketch = Sketch::new();
+    for model in 0..6 {
+        let made = sketch.job(&format!("model{model}"), concat(&model.to_string()), vec![]);
+        for seed in 0..4 {
+            let scores =
+                Borrower { seed: 10 * model + seed, shares: true, log: yard.path("log"), ..Borrower::default() };
+            sketch.job(&format!("scores[{seed}]"), scores, vec![("of", of(made))]);
+        }
+    }
+    let plan = sketch.plan();
+    yard.settings.only = Some((0..6).map(|model| format!("model{model}")).collect());
+    yard.run(&plan);
+    yard.settings.only = None;
+    let done = yard.run(&plan);
+    assert_eq!((done.executed, done.cached, done.failed), (24, 6, 0));
+    let log = yard.log("log");
+    assert_eq!(log.len(), 24);
+    // One more may be on its way out in another thread.
+    assert!(log.iter().all(|line| ["1 live", "2 live", "3 live"].iter().any(|live| line.ends_with(live))), "{log:?}");
 }
 
 #[test]

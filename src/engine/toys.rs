@@ -4,7 +4,7 @@ use super::context::{Cx, Interrupted};
 use super::digest::Digest;
 use super::plan::{Plan, Planned, PlannedInput, Source};
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
-use super::stage::{Given, Input, Job, Output, Ref, Refs, Spec, Stage, Type};
+use super::stage::{Given, Input, Job, Needs, Output, Ref, Refs, Spec, Stage, Type};
 use super::store::Store;
 use petgraph::graph::{DiGraph, NodeIndex};
 use schemars::JsonSchema;
@@ -220,18 +220,20 @@ pub(super) struct Borrower {
     pub(super) of: Ref,
     /// Tells jobs on one input apart.
     pub(super) seed: u64,
+    /// Whether its value is a model that jobs share.
+    pub(super) shares: bool,
     #[serde(skip_serializing)]
     pub(super) log: PathBuf,
+    /// Of all values together.
+    #[serde(skip)]
+    pub(super) live: Arc<AtomicUsize>,
 }
 
-/// Of a run of [`Borrower`]s.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-struct Borrowed;
+struct Borrowed(Arc<AtomicUsize>);
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -244,15 +246,19 @@ impl Stage for Borrower {
         vec![Input::one("of", &self.of, Type("text"))]
     }
 
+    fn needs(&self) -> Needs {
+        Needs { shared_model: self.shares.then_some("of") }
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let mut made = "found";
         let make = || {
-            LIVE.fetch_add(1, Ordering::Relaxed);
+            self.live.fetch_add(1, Ordering::Relaxed);
             made = "made";
-            Ok(Borrowed)
+            Ok(Borrowed(self.live.clone()))
         };
         let value = cx.shared(&cx.one("of")?.digest, make)?;
-        log(&self.log, &format!("{made}, {} live", LIVE.load(Ordering::Relaxed)));
+        log(&self.log, &format!("{made}, {} live", self.live.load(Ordering::Relaxed)));
         drop(value);
         cx.write("text", &self.seed.to_le_bytes())
     }
