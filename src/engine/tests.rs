@@ -431,8 +431,8 @@ fn jobs_that_share_models_work_on_few_of_them_at_a_time() {
     for model in 0..6 {
         let made = sketch.job(&format!("model{model}"), concat(&model.to_string()), vec![]);
         for seed in 0..4 {
-            let scores =
-                Borrower { seed: 10 * model + seed, shares: true, log: yard.path("log"), ..Borrower::default() };
+            let (seed, log, live) = (10 * model + seed, yard.path("log"), Arc::clone(&live));
+            let scores = Borrower { seed, shares: true, log, live, ..Borrower::default() };
             sketch.job(&format!("scores[{seed}]"), scores, vec![("of", of(made))]);
         }
     }
