@@ -9,6 +9,9 @@ use crate::ml::random::Stream;
 use crate::ml::tasks::{Answer, Example, Task};
 use std::collections::HashSet;
 
+/// Paragraphs in a row that were seen before, after which there is taken to be no other.
+const PATIENCE: usize = 20_000;
+
 /// The text as a task without labels: its paragraphs are to be continued.
 pub struct Text;
 
@@ -24,17 +27,16 @@ impl Text {
     }
 
     /// The first `count` paragraphs, each cut in two between any two words with equal probability, as in T5's `prefix_lm`:
-    /// a prefix of what a larger count gives under the same seed. No paragraph occurs twice.
+    /// a prefix of what a larger count gives under the same seed. No paragraph occurs twice; there are fewer if the world has
+    /// nothing new to say.
     pub fn examples(count: usize, seed: u64) -> Vec<Example> {
         let mut stream = Stream::new(seed, &format!("world {VERSION} {}", Self::NAME));
         let mut seen = HashSet::with_capacity(count);
         let mut examples = Vec::with_capacity(count);
         while examples.len() < count {
-            let text = plain(&mut stream);
+            let fresh = (0..PATIENCE).map(|_| plain(&mut stream)).find(|text| seen.insert(text.clone()));
+            let Some(text) = fresh else { break };
             let gaps: Vec<usize> = text.match_indices(' ').map(|(at, _)| at).collect();
-            if gaps.is_empty() || !seen.insert(text.clone()) {
-                continue;
-            }
             let (input, target) = text.split_at(gaps[stream.below(gaps.len())]);
             examples.push(Example {
                 id: examples.len().to_string(),
