@@ -12,7 +12,7 @@ use super::{Matrix, Target};
 use half::bf16;
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m256i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_storeu_si256,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_storeu_si256,
     _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh,
     _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
     _mm512_or_si512, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_store_ps,
@@ -136,7 +136,7 @@ fn narrow_rows(narrow: &mut Vec<f32>, x: &[f32], terms: usize) {
             // SAFETY: 16 numbers are read, and 16 of half the size written.
             unsafe {
                 let pairs = _mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr()));
-                _mm256_storeu_si256(to.as_mut_ptr().cast(), std::mem::transmute::<_, __m256i>(pairs));
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), std::mem::transmute::<__m256bh, __m256i>(pairs));
             }
         }
         for (word, pair) in last.iter_mut().zip(rest.chunks(2)) {
