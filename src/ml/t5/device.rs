@@ -11,9 +11,10 @@ mod stack;
 mod tests;
 
 use super::fast::Loss;
+use super::generation::{self, Questions};
 use super::layout::{Layer, Place, Stack};
 use super::position::offset_bias;
-use super::{Dims, Weights};
+use super::{Dims, Generation, LabelScore, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::error::{Error, Result};
 use crate::ml::kernels::fused::{self, Masks};
@@ -33,6 +34,9 @@ pub struct Engine<'w> {
 
 /// Logits in memory at one time. Few in tests, so that batches are cut there too.
 const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 26 };
+
+/// Attention scores of a layer in memory at one time, padding included. Few in tests, so that batches are cut there too.
+const SCORES: usize = if cfg!(test) { 1 << 12 } else { 1 << 28 };
 
 /// What a forward pass leaves.
 struct Passed {
@@ -65,9 +69,108 @@ impl<'w> Engine<'w> {
         dropout: Option<&Dropout>,
         d_prompts: &mut [Vec<f32>],
     ) -> Result<Vec<Loss>> {
-        if batch.is_empty() {
-            return Ok(vec![Loss::default(); prompts.len()]);
+        let lengths = self.lengths(prompts, &batch.run, &batch.inputs).zip(batch.targets.rows());
+        let lengths: Vec<usize> = lengths.map(|(encoder, target)| encoder.max(target.len())).collect();
+        let mut sums = vec![Loss::default(); prompts.len()];
+        for examples in self.alike(&lengths) {
+            let mut some = Batch::default();
+            examples.iter().for_each(|e| some.push(batch.run[*e], batch.inputs.row(*e), batch.targets.row(*e)));
+            let dropout = dropout.map(|dropout| {
+                let keys = examples.iter().map(|example| dropout.keys[*example]).collect();
+                Dropout { keys, ..*dropout }
+            });
+            let losses = self.gradients_of_some(prompts, &some, settings, dropout.as_ref(), d_prompts)?;
+            for (run, bounds) in some.run.iter().zip(some.targets.starts().windows(2)) {
+                sums[*run].sum += losses[bounds[0]..bounds[1]].iter().map(|loss| f64::from(*loss)).sum::<f64>();
+                sums[*run].tokens += bounds[1] - bounds[0];
+            }
         }
+        Ok(sums)
+    }
+
+    /// An answer to each example, without the closing eos; at most `longest` ids. `streams` is what samples are drawn from,
+    /// `[B]`.
+    pub fn generate(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        streams: &[u64],
+        longest: usize,
+        generation: &Generation,
+    ) -> Result<Vec<Vec<u32>>> {
+        generation.check()?;
+        self.answer(prompts, run, inputs, |engine, questions, examples| {
+            let streams: Vec<u64> = examples.iter().filter_map(|example| streams.get(*example).copied()).collect();
+            generation::generate(engine, questions, &streams, longest, generation)
+        })
+    }
+
+    /// The likelihood of every label for every example, `[B][L]`; the encoder reads each example once.
+    pub fn label_scores(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        labels: &Ragged,
+    ) -> Result<Vec<Vec<LabelScore>>> {
+        self.answer(prompts, run, inputs, |engine, questions, _| generation::label_scores(engine, questions, labels))
+    }
+
+    /// What `ask` finds for each example, asked for examples of like length together.
+    fn answer<A: Clone + Default>(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        mut ask: impl FnMut(&mut Self, &Questions<'_>, &[usize]) -> Result<Vec<A>>,
+    ) -> Result<Vec<A>> {
+        let mut answers = vec![A::default(); run.len()];
+        let lengths: Vec<usize> = self.lengths(prompts, run, inputs).collect();
+        for examples in self.alike(&lengths) {
+            let run: Vec<usize> = examples.iter().map(|example| run[*example]).collect();
+            let inputs: Ragged = examples.iter().map(|example| inputs.row(*example).iter().copied()).collect();
+            let found = ask(self, &Questions { prompts, run: &run, inputs: &inputs }, &examples)?;
+            examples.iter().zip(found).for_each(|(example, answer)| answers[*example] = answer);
+        }
+        Ok(answers)
+    }
+
+    /// Rows of the encoder of each example.
+    fn lengths<'l>(
+        &self,
+        prompts: &'l [&[f32]],
+        run: &'l [usize],
+        inputs: &'l Ragged,
+    ) -> impl Iterator<Item = usize> + use<'l> {
+        let width = self.weights.dims.width;
+        run.iter().zip(inputs.rows()).map(move |(run, ids)| prompts[*run].len() / width + ids.len())
+    }
+
+    /// Examples of like lengths together, so many that their padded attention scores fit in memory.
+    fn alike(&self, lengths: &[usize]) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|example| lengths[*example]);
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for example in order {
+            let scores = self.weights.dims.heads * lengths[example] * lengths[example];
+            match groups.last_mut() {
+                Some(group) if (group.len() + 1) * scores <= SCORES => group.push(example),
+                _ => groups.push(vec![example]),
+            }
+        }
+        groups
+    }
+
+    /// Losses of all target tokens of a batch with an example at least.
+    fn gradients_of_some(
+        &self,
+        prompts: &[&[f32]],
+        batch: &Batch,
+        settings: CrossEntropy,
+        dropout: Option<&Dropout>,
+        d_prompts: &mut [Vec<f32>],
+    ) -> Result<Vec<f32>> {
         // Without a prompt nothing learns.
         let learn = batch.run.iter().any(|run| !prompts[*run].is_empty());
         let keep = match (learn, self.recompute) {
@@ -81,12 +184,23 @@ impl<'w> Engine<'w> {
         if let Some(d_decoded) = d_decoded {
             self.backward(prompts, batch, masks.as_ref(), keep, passed, d_decoded, d_prompts)?;
         }
-        let mut sums = vec![Loss::default(); prompts.len()];
-        for (run, bounds) in batch.run.iter().zip(batch.targets.starts().windows(2)) {
-            sums[*run].sum += losses[bounds[0]..bounds[1]].iter().map(|loss| f64::from(*loss)).sum::<f64>();
-            sums[*run].tokens += bounds[1] - bounds[0];
+        Ok(losses)
+    }
+
+    /// Memory of the device that is free; none on a CPU.
+    ///
+    /// # Errors
+    /// If the device does not say.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match self.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
+                device.cuda_stream().context().bind_to_thread().map_err(candle_core::Error::wrap)?;
+                Ok(Some(mem_get_info().map_err(candle_core::Error::wrap)?.0))
+            }
+            _ => Ok(None),
         }
-        Ok(sums)
     }
 
     fn device(&self) -> &Device {
@@ -279,8 +393,9 @@ impl Led {
     fn rows(&self, encoder: &Rows, device: &Device) -> Result<Wanted> {
         let rows = self.places.iter().zip(&encoder.starts).flat_map(|(place, start)| *start..start + place.len());
         let places = self.places.iter().enumerate();
-        let places: Vec<u32> =
-            places.flat_map(|(example, place)| (0..place.len()).flat_map(move |row| [example as u32, row as u32])).collect();
+        let places: Vec<u32> = places
+            .flat_map(|(example, place)| (0..place.len()).flat_map(move |row| [example as u32, row as u32]))
+            .collect();
         let count = places.len() / 2;
         Ok(Wanted { rows: ids(rows, device)?, places: Tensor::from_vec(places, (count, 2), device)? })
     }

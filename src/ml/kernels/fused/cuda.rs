@@ -56,8 +56,7 @@ fn run_into<T: CudaDType + DeviceRepr>(
                 Number::Float(number) => arguments.arg(number),
             };
         }
-        let config =
-            LaunchConfig { grid_dim: (launch.blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let config = LaunchConfig { grid_dim: (launch.blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the arguments are those of the kernel, in its order, and `Operation::launch` has checked that the
         // operands are as long as the numbers say; the tests run the same launches on a CPU.
         unsafe { arguments.launch(config) }.map_err(Error::wrap)?;

@@ -230,7 +230,11 @@ impl<O: Operation> CustomOp1 for Applied<'_, O> {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, storage: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+    fn cuda_fwd(
+        &self,
+        storage: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
         let launch = self.launch(storage.dtype(), layout)?;
         let guards: Vec<_> = self.rest.iter().map(|tensor| tensor.storage_and_layout()).collect();
         let mut operands = vec![(storage, layout)];

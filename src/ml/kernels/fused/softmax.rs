@@ -58,9 +58,7 @@ impl Operation for Softmax {
         }
         let launch = Launch::by_warps(kernel, batch * heads * queries, scores.dtype, scores.dims);
         let length = if self.biased { length } else { 0 };
-        Ok(launch
-            .sizes(&[batch, heads, queries, keys, length, self.position])?
-            .int(u32::from(self.causal)))
+        Ok(launch.sizes(&[batch, heads, queries, keys, length, self.position])?.int(u32::from(self.causal)))
     }
 
     fn compute(&self, operands: &[Values<'_>], out: &Launch) -> Output {
@@ -70,7 +68,8 @@ impl Operation for Softmax {
         let span = bias.len() / heads.max(1);
         let mut p = scores.floats().to_vec();
         p.par_chunks_exact_mut(keys).enumerate().for_each(|(row, p)| {
-            let (example, head, query) = (row / (heads * queries), row / queries % heads, self.position + row % queries);
+            let (example, head, query) =
+                (row / (heads * queries), row / queries % heads, self.position + row % queries);
             let length = (lengths[example] as usize).min(keys);
             let seen = if self.causal { length.min(query + 1) } else { length };
             let (p, hidden) = p.split_at_mut(seen);

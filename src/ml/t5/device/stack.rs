@@ -225,7 +225,13 @@ impl Context<'_> {
     }
 
     /// The rows that attention hands on, `[n, I]`, and the probabilities.
-    fn attend(&self, q: &Tensor, (k, v): (&Tensor, &Tensor), visible: Visible<'_>, site: Site) -> Result<(Tensor, Tensor)> {
+    fn attend(
+        &self,
+        q: &Tensor,
+        (k, v): (&Tensor, &Tensor),
+        visible: Visible<'_>,
+        site: Site,
+    ) -> Result<(Tensor, Tensor)> {
         let p = fused::softmax(&q.matmul(&k.t()?)?, visible)?;
         let heads = self.drop_probabilities(&p, site)?.matmul(v)?;
         Ok((fused::merge_heads(&[&heads], &self.side.rows.on_device.places)?, p))
@@ -322,8 +328,7 @@ fn cross_layer_backward(
     let rows = context.side.rows;
     let q = context.heads(&tape.projected, 0, rows)?;
     let (k, v) = context.memory(cross, index)?;
-    let (d_q, d_k, d_v) =
-        context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Cross(index))?;
+    let (d_q, d_k, d_v) = context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Cross(index))?;
     let d_queries = fused::merge_heads(&[&d_q], &rows.on_device.places)?;
     let d_keys_values = fused::merge_heads(&[&d_k, &d_v], &context.memory_rows().on_device.places)?;
     let d_normed = context.frozen.linear_backward(&d_queries, &part.query)?;
