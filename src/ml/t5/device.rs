@@ -5,6 +5,8 @@
 //! ([`fused`](crate::ml::kernels::fused)), and nothing is recorded for autograd. With bf16, weights and activations
 //! are bf16; prompts, the inside of norms and softmax, biases, losses and the prompts' gradients are f32.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decode;
 mod stack;
 #[cfg(test)]
@@ -30,6 +32,17 @@ pub struct Engine<'w> {
     weights: &'w Weights,
     frozen: Frozen,
     recompute: bool,
+}
+
+/// The GPU number `index`.
+///
+/// # Errors
+/// If this program or this machine has none.
+pub fn gpu(index: usize) -> Result<Device> {
+    #[cfg(feature = "cuda")]
+    return cuda::open(index);
+    #[cfg(not(feature = "cuda"))]
+    Ok(Device::new_cuda(index)?)
 }
 
 /// Logits in memory at one time. Few in tests, so that batches are cut there too.
@@ -194,11 +207,7 @@ impl<'w> Engine<'w> {
     pub fn free_memory(&self) -> Result<Option<usize>> {
         match self.device() {
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => {
-                use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
-                device.cuda_stream().context().bind_to_thread().map_err(candle_core::Error::wrap)?;
-                Ok(Some(mem_get_info().map_err(candle_core::Error::wrap)?.0))
-            }
+            Device::Cuda(device) => cuda::free_memory(device).map(Some),
             _ => Ok(None),
         }
     }

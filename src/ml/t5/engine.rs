@@ -25,7 +25,7 @@ impl<'w> Engine<'w> {
         match device.strip_prefix("cuda:") {
             _ if device == "cpu" => Ok(Self::Fast(Box::new(fast::Engine::new(weights)))),
             _ if device == "candle" => on(Device::Cpu),
-            Some(index) => on(Device::new_cuda(index.parse().map_err(|_| no_device(device))?)?),
+            Some(index) => on(device::gpu(index.parse().map_err(|_| no_device(device))?)?),
             None => Err(no_device(device)),
         }
     }

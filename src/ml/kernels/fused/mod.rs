@@ -51,6 +51,10 @@ struct Operand<'a> {
 
 /// The launch of a kernel: blocks of [`THREADS`] threads.
 #[derive(Debug)]
+#[cfg_attr(
+    not(any(test, feature = "cuda")),
+    expect(dead_code, reason = "a CPU needs neither the grid nor all numbers")
+)]
 struct Launch {
     kernel: &'static str,
     blocks: u32,
@@ -61,6 +65,7 @@ struct Launch {
 
 /// An argument of a kernel that is no tensor.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code, reason = "a CPU has the settings themselves"))]
 enum Number {
     Int(u32),
     Float(f32),

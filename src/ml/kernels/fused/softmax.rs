@@ -49,15 +49,16 @@ impl Operation for Softmax {
         let [scores, lengths, bias] = operands else { panic!("three operands") };
         let [batch, heads, queries, keys] = scores.floats(kernel)?;
         require(kernel, lengths.ids(kernel)? == [batch], "a length for each example is missing")?;
-        let [bias_heads, span] = bias.floats(kernel)?;
-        let length = span.div_ceil(2);
-        if self.biased {
+        let length = if self.biased {
+            let [bias_heads, span] = bias.floats(kernel)?;
             let fits = bias.dtype == DType::F32 && bias_heads == heads && span % 2 == 1;
-            let long = keys.max(self.position + queries) <= length;
+            let long = keys.max(self.position + queries) <= span.div_ceil(2);
             require(kernel, fits && long, "a bias that does not fit the scores")?;
-        }
+            span.div_ceil(2)
+        } else {
+            0
+        };
         let launch = Launch::by_warps(kernel, batch * heads * queries, scores.dtype, scores.dims);
-        let length = if self.biased { length } else { 0 };
         Ok(launch.sizes(&[batch, heads, queries, keys, length, self.position])?.int(u32::from(self.causal)))
     }
 

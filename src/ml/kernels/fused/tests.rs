@@ -30,7 +30,6 @@ impl Emulator {
         let folder = tempfile::tempdir().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ml/kernels/cuda/emulator.cpp");
         let mut command = Command::new("c++");
-        // No fused multiply-add where nvcc would not know of one either way: the tolerance is for both.
         command.args(["-std=c++17", "-O1", "-o"]).arg(folder.path().join("emulator")).arg(source);
         let output = match command.output() {
             Ok(output) => output,
@@ -155,7 +154,8 @@ fn probabilities(dims: &[usize], stream: &mut Stream) -> Tensor {
     let keys = dims[3] as u32;
     let softmax = Softmax { position: 0, causal: false, biased: false };
     let lengths: Vec<u32> = (0..dims[0] as u32).map(|i| keys.saturating_sub(3 * i)).collect();
-    run(&softmax, &[&random(dims, stream), &ids(&lengths, &[dims[0]]), &random(&[1, 1], stream)]).unwrap()
+    let scores = random(dims, stream);
+    run(&softmax, &[&scores, &ids(&lengths, &[dims[0]]), &scores]).unwrap()
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn the_kernels_compute_what_the_cpu_computes() {
         let softmax = Softmax { position, causal, biased: true };
         emulator.check(&softmax, &[scores.clone(), lengths.clone(), bias], &[0]);
         let softmax = Softmax { biased: false, ..softmax };
-        emulator.check(&softmax, &[scores, lengths.clone(), random(&[1, 1], stream)], &[0]);
+        emulator.check(&softmax, &[scores.clone(), lengths.clone(), scores], &[0, 2]);
         let (p, d_p) = (probabilities(&dims, stream), random(&dims, stream));
         emulator.check(&SoftmaxBackward, &[p.clone(), d_p], &[0, 1]);
         for sharing in [Sharing::Sequence, Sharing::Element] {
@@ -238,27 +238,23 @@ fn the_kernels_compute_what_the_cpu_computes() {
         emulator.check(&SumRows, &[random(&[5, width], stream), ids(&[0, 3, 3, 6], &[4]), named.clone()], &[0]);
     }
 
+    small_grids_go_on_to_further_rows(emulator, stream);
+
     let source = include_str!("../cuda/kernels.cu");
     let kernels = source.lines().filter_map(|line| line.strip_prefix("KERNEL(")?.split(',').next());
     let all: BTreeSet<String> = kernels.flat_map(|name| ["f32", "bf16"].map(|kind| format!("{name}_{kind}"))).collect();
     assert_eq!(emulator.seen, all, "kernels without a test");
 }
 
-/// More rows than the largest grid has warps or blocks.
-#[test]
-fn grids_that_are_too_small_go_on_to_further_rows() {
-    let Some(mut emulator) = Emulator::compile() else { return };
-    let stream = &mut Stream::new(2, "fused");
+/// A grid with fewer warps or blocks than there are rows.
+fn small_grids_go_on_to_further_rows(emulator: &mut Emulator, stream: &mut Stream) {
     let x = random(&[70, 5], stream);
     let named: Vec<u32> = (0..70).collect();
     let starts: Vec<u32> = (0..=70).collect();
     let operands = [x.clone(), ids(&starts, &[71]), ids(&named, &[70])];
     let seen = operands.each_ref().map(|tensor| Operand { dtype: tensor.dtype(), dims: tensor.dims() });
     let launch = Launch { blocks: 2, ..SumRows.launch(&seen).unwrap() };
-    assert_eq!(
-        floats(&emulator.run(&launch, &operands), DType::F32),
-        x.flatten_all().unwrap().to_vec1::<f32>().unwrap()
-    );
+    assert_eq!(floats(&emulator.run(&launch, &operands), DType::F32), floats(&bytes(&x), DType::F32));
     let launch = Launch { blocks: 3, ..Highest.launch(&seen[..1]).unwrap() };
     assert_eq!(emulator.run(&launch, &operands[..1]), bytes(&run(&Highest, &[&x]).unwrap()));
 }
