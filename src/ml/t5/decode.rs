@@ -1,5 +1,6 @@
 //! Decoding token by token: keys and values of earlier positions are kept, and examples leave as they end.
 
+use super::cross::{self, Cross, Memory};
 use super::fast::Engine;
 use super::generation::{self, Decode, Generation, Questions, Reader, Texts};
 use super::layout::Layer;
@@ -36,19 +37,19 @@ impl Engine<'_> {
 }
 
 impl Reader for Engine<'_> {
-    /// Cross-attention keys and values of all layers, and where each example's rows begin.
-    type Memory = (Vec<f32>, Vec<usize>);
+    /// What a decoder looks at, and where each example's rows begin.
+    type Memory = (Memory<Vec<f32>>, Vec<usize>);
 
     fn dims(&self) -> &Dims {
         &self.weights().dims
     }
 
     fn read(&mut self, questions: &Questions<'_>) -> Result<Self::Memory> {
-        Ok(self.cross_keys_values(questions.prompts, questions.run, questions.inputs))
+        Ok(self.memory(questions.prompts, questions.run, questions.inputs))
     }
 
     fn decoder<'d>(&'d self, memory: &'d Self::Memory, slots: usize, longest: usize) -> Result<Box<dyn Decode + 'd>> {
-        Ok(Box::new(Decoder::new(self.weights(), &memory.0, &memory.1, slots, longest)))
+        Ok(Box::new(Decoder::new(self.weights(), memory.0.as_slice(), &memory.1, slots, longest)))
     }
 }
 
@@ -58,8 +59,8 @@ const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 22 };
 /// A decoder in the middle of texts.
 struct Decoder<'a> {
     weights: &'a Weights,
-    /// Cross-attention keys and values of all layers, `[N, 2I·layers]`, and where each example's rows begin.
-    cross: &'a [f32],
+    /// What it looks at, and where each example's rows begin.
+    memory: Memory<&'a [f32]>,
     starts: &'a [usize],
     longest: usize,
     /// Relative position bias by offset.
@@ -67,6 +68,7 @@ struct Decoder<'a> {
     /// For each layer keys and values of the positions so far, `[slots, longest, 2I]`.
     past: Vec<Vec<f32>>,
     probabilities: Probabilities,
+    scratch: cross::Scratch,
 }
 
 /// Who looks at whom in one step: texts at their own past, examples at their inputs.
@@ -122,12 +124,13 @@ impl Decode for Decoder<'_> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(weights: &'a Weights, cross: &'a [f32], starts: &'a [usize], slots: usize, longest: usize) -> Self {
+    fn new(weights: &'a Weights, memory: Memory<&'a [f32]>, starts: &'a [usize], slots: usize, longest: usize) -> Self {
         let Weights { dims, layout, .. } = weights;
         let longest = longest.max(1);
         let bias = offset_bias(weights.vector(&layout.decoder.bias), dims.heads, longest, true, dims.max_distance);
         let past = vec![vec![0.0; slots * longest * 2 * dims.inner()]; dims.decoder_layers];
-        Self { weights, cross, starts, longest, bias, past, probabilities: Probabilities::default() }
+        let (probabilities, scratch) = Default::default();
+        Self { weights, memory, starts, longest, bias, past, probabilities, scratch }
     }
 
     fn spans(&self, texts: &[Texts], position: usize) -> Spans {
@@ -186,20 +189,9 @@ impl<'a> Decoder<'a> {
         let part = layer.cross.as_ref().expect("every layer of a decoder looks at the encoder");
         let mut queries = vec![0.0; x.len() / dims.width * inner];
         linear(&mut queries, &self.normed(&part.norm, x), self.weights.at(&part.query), dims.width);
-        let attention = Attention {
-            heads: dims.heads,
-            head_width: dims.head_width,
-            query_stride: inner,
-            key_stride: 2 * inner * dims.decoder_layers,
-            spans,
-            bias: None,
-            causal: false,
-            dropout: None,
-        };
-        let mut heads = vec![0.0; x.len() / dims.width * inner];
-        // Examples without a prompt and a text have nothing to look at.
-        let keys_values = self.cross.get(2 * inner * index..).unwrap_or_default();
-        attend(&attention, &mut heads, &mut self.probabilities, Qkv::apart(&queries, keys_values, inner));
+        let mut heads = vec![0.0; queries.len()];
+        let attention = Cross { weights: self.weights, index, spans, dropout: None };
+        attention.forward(&mut heads, &mut self.probabilities, &queries, self.memory, &mut self.scratch);
         linear_add(x, &heads, self.weights.at(&part.out), inner);
     }
 

@@ -1,7 +1,7 @@
 //! Launches of the kernels in `cuda/kernels.cu`, which `build.rs` compiles.
 
 use super::{Launch, Number, THREADS, extent, wrong};
-use candle_core::backend::BackendStorage;
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda_backend::cudarc::driver::{
     CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg, SyncOnDrop,
 };
