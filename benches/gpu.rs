@@ -157,6 +157,7 @@ fn parity(case: &Case, precision: Precision, device: &str, rate: f32) -> Result<
     let labels: Ragged = [vec![5, 1], vec![7, 8, 1]].into_iter().collect();
     let compute = |device: &str, weights: &Weights| -> Result<_> {
         let mut engine = Engine::on(device, weights)?;
+        engine.expect(case.target);
         let mut gradients: Vec<Vec<f32>> = prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
         let losses = engine.gradients(&slices(&prompts), &batch, LOSS, dropout.as_ref(), &mut gradients)?;
         let (prompt, run) = ([&prompts[0][..]], vec![0; batch.len()]);
@@ -192,6 +193,7 @@ fn parity(case: &Case, precision: Precision, device: &str, rate: f32) -> Result<
 fn throughput(case: &Case, precision: Precision, device: &str, runs: &[usize]) -> Result<()> {
     let weights = random(case, precision);
     let mut engine = Engine::on(device, &weights)?;
+    engine.expect(case.target);
     let mut single = None;
     for &runs in runs {
         let mut stream = Stream::new(2, "throughput");

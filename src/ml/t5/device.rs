@@ -22,7 +22,7 @@ use crate::ml::error::{Error, Result};
 use crate::ml::kernels::fused::{self, Masks};
 use crate::ml::kernels::{CrossEntropy, Dropout, Matrix};
 use candle_core::{DType, Device, Tensor};
-use stack::{Context, Keep, Tape};
+use stack::{Context, Keep, Memory, Tape};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
@@ -32,6 +32,7 @@ pub struct Engine<'w> {
     weights: &'w Weights,
     frozen: Frozen,
     recompute: bool,
+    absorb: bool,
 }
 
 /// The GPU number `index`.
@@ -55,8 +56,8 @@ const SCORES: usize = if cfg!(test) { 1 << 12 } else { 1 << 28 };
 struct Passed {
     encoder: Rows,
     decoder: Rows,
-    /// Output of the encoder, `[N, E]`, as cross-attention keys and values of all decoder layers, `[N, 2I·layers]`.
-    cross: Tensor,
+    /// What the decoder looks at.
+    memory: Memory,
     /// Output of the decoder, `[M, E]`.
     decoded: Tensor,
     tapes: [Tape; 2],
@@ -65,12 +66,18 @@ struct Passed {
 impl<'w> Engine<'w> {
     /// Copies the weights to `device`.
     pub fn new(weights: &'w Weights, device: &Device) -> Result<Self> {
-        Ok(Self { weights, frozen: Frozen::new(weights, device)?, recompute: false })
+        Ok(Self { weights, frozen: Frozen::new(weights, device)?, recompute: false, absorb: false })
     }
 
     /// Whether the backward pass computes the activations of each layer again instead of keeping them.
     pub fn recompute(&mut self, recompute: bool) {
         self.recompute = recompute;
+    }
+
+    /// Says how long the targets of the coming batches are at most, in tokens: if they are short, the rows of the encoder
+    /// need no keys and values (see [`fast::Engine::expect`](super::fast::Engine::expect)).
+    pub fn expect(&mut self, longest: usize) {
+        self.absorb = self.weights.dims.absorbs(longest);
     }
 
     /// Loss of each run; adds the gradients of the sums of the losses with respect to the prompts, which are `[P, E]`.
@@ -225,9 +232,7 @@ impl<'w> Engine<'w> {
         masks: Option<&Masks>,
         keep: Keep,
     ) -> Result<(Tensor, Rows, Tape)> {
-        let width = self.weights.dims.width;
-        let lengths = run.iter().zip(inputs.rows()).map(|(run, ids)| prompts[*run].len() / width + ids.len());
-        let rows = Rows::new(lengths, self.device())?;
+        let rows = Rows::new(self.lengths(prompts, run, inputs), self.device())?;
         let x = self.embed(prompts, run, inputs, &rows)?;
         let side = Side::new(self, &self.weights.layout.encoder, &rows, None)?;
         let (memory, tape) = stack::forward(self.context(&side, masks, keep), x, None)?;
@@ -266,7 +271,7 @@ impl<'w> Engine<'w> {
             order.extend(place..place + prompts[*run].len() / width);
             order.extend(led + text[0]..led + text[1]);
         }
-        Ok(Tensor::cat(&sources, 0)?.index_select(&self.ids(order)?, 0)?)
+        Ok(Tensor::cat(&sources, 0)?.index_select(&ids(order, self.device())?, 0)?)
     }
 
     /// Embeddings of some ids.
@@ -275,15 +280,15 @@ impl<'w> Engine<'w> {
         Ok(self.frozen.at(&self.weights.layout.embedding).index_select(&ids, 0)?)
     }
 
-    /// Row numbers on the device.
-    fn ids(&self, rows: impl IntoIterator<Item = usize>) -> Result<Tensor> {
-        ids(rows, self.device())
-    }
-
     fn forward(&self, prompts: &[&[f32]], batch: &Batch, masks: Option<&Masks>, keep: Keep) -> Result<Passed> {
         let Weights { dims, layout, .. } = self.weights;
         let (memory, encoder, encoder_tape) = self.encoder(prompts, &batch.run, &batch.inputs, masks, keep)?;
-        let cross = self.frozen.linear(&memory, &layout.cross)?;
+        let memory = if self.absorb {
+            let rows = fused::split_heads(&memory, &encoder.on_device.starts, 0, (1, dims.width), encoder.longest)?;
+            Memory::Absorbed(rows.squeeze(1)?)
+        } else {
+            Memory::Projected(self.frozen.linear(&memory, &layout.cross)?)
+        };
         let decoder = Rows::new(batch.targets.rows().map(<[u32]>::len), self.device())?;
         let mut read: Vec<u32> = batch
             .targets
@@ -293,9 +298,9 @@ impl<'w> Engine<'w> {
         read.resize(decoder.count, dims.start);
         let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
         let (decoded, decoder_tape) =
-            stack::forward(self.context(&side, masks, keep), self.gather(&read)?, Some(&cross))?;
+            stack::forward(self.context(&side, masks, keep), self.gather(&read)?, Some(&memory))?;
         let decoded = self.scaled(decoded)?;
-        Ok(Passed { encoder, decoder, cross, decoded, tapes: [encoder_tape, decoder_tape] })
+        Ok(Passed { encoder, decoder, memory, decoded, tapes: [encoder_tape, decoder_tape] })
     }
 
     /// A tied head reads the decoder's output divided by sqrt(E).
@@ -347,13 +352,11 @@ impl<'w> Engine<'w> {
         d_prompts: &mut [Vec<f32>],
     ) -> Result<()> {
         let Weights { dims, layout, .. } = self.weights;
-        let Passed { encoder, decoder, cross, decoded: _, tapes: [encoder_tape, decoder_tape] } = passed;
+        let Passed { encoder, decoder, memory, decoded: _, tapes: [encoder_tape, decoder_tape] } = passed;
         let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
         let context = self.context(&side, masks, keep);
-        let d_cross = stack::cross_backward(context, self.scaled(d_decoded)?, decoder_tape, &cross)?;
-        drop(cross);
-        let d_memory = self.frozen.linear_backward(&d_cross, &layout.cross)?;
-        drop(d_cross);
+        let d_memory = stack::decoder_backward(context, self.scaled(d_decoded)?, decoder_tape, &memory)?;
+        drop(memory);
 
         let led = Led::new(prompts, batch, dims.width);
         let side = Side::new(self, &layout.encoder, &encoder, None)?;
@@ -371,7 +374,8 @@ impl<'w> Engine<'w> {
     }
 
     fn context<'c>(&'c self, side: &'c Side<'c>, masks: Option<&'c Masks>, keep: Keep) -> Context<'c> {
-        Context { dims: &self.weights.dims, frozen: &self.frozen, side, masks, keep }
+        let Weights { dims, layout, .. } = self.weights;
+        Context { dims, frozen: &self.frozen, side, cross: &layout.cross, masks, keep }
     }
 }
 

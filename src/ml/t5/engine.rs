@@ -80,8 +80,9 @@ impl<'w> Engine<'w> {
 
     /// How long targets and answers will be: see [`fast::Engine::expect`].
     pub fn expect(&mut self, longest: usize) {
-        if let Self::Fast(engine) = self {
-            engine.expect(longest);
+        match self {
+            Self::Fast(engine) => engine.expect(longest),
+            Self::Device(engine) => engine.expect(longest),
         }
     }
 

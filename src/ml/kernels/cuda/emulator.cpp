@@ -1,7 +1,9 @@
 // Runs one launch of a kernel of `kernels.cu` on a CPU, so that the kernels can be tested where there is no GPU.
 //
-// The threads of a block are fibres that take turns; a barrier is left when every thread that is still there has come
-// to it, a shuffle when all lanes of the warp have. Blocks run one after the other. Standard input holds words of 32
+// The threads of a block are fibres; a barrier is left when every thread that is still there has come to it, a shuffle when
+// all lanes of the warp have. A warp runs as far as it can before the next one does, blocks run one after the other, and
+// everything runs twice, in ascending and in descending order: where a barrier is missing, a warp reads what another one
+// has not written yet, or has overwritten already, and results are wrong or differ. Standard input holds words of 32
 // bits: length of the kernel's name and the name, padded to whole words; blocks; threads; number of operands, and for
 // each its bytes and its content, padded; bytes of the result; number of numbers, and the numbers. The result goes to
 // standard output.
@@ -58,9 +60,13 @@ static ucontext_t scheduler;
 static std::vector<ucontext_t> fibres;
 static std::vector<char> done;
 static uint32_t running;
+static bool backwards;
 static Barrier block_barrier;
 static std::vector<Barrier> warp_barriers;
 static std::vector<uint32_t> exchanged;
+// Whether a fibre waits at the barrier of the block, and since which generation of it.
+static std::vector<char> blocked;
+static std::vector<uint32_t> since;
 
 static void pass_turn() {
   Dim3 mine = threadIdx;
@@ -83,7 +89,13 @@ static void wait_at(Barrier &barrier) {
   }
 }
 
-static void __syncthreads() { wait_at(block_barrier); }
+static void __syncthreads() {
+  uint32_t self = running;
+  blocked[self] = 1;
+  since[self] = block_barrier.generation;
+  wait_at(block_barrier);
+  blocked[self] = 0;
+}
 
 template <typename N>
 static N __shfl_xor_sync(uint32_t lanes, N value, uint32_t offset) {
@@ -155,10 +167,29 @@ static void fibre() {
   if (block_barrier.waiting > 0 || warp_barriers[threadIdx.x / LANES].waiting > 0) fail("a thread missed a barrier");
 }
 
+// Runs the fibres of a warp until none can go on; whether any could.
+static bool run_warp(uint32_t warp) {
+  bool ran = false;
+  for (bool goes_on = true; goes_on;) {
+    goes_on = false;
+    for (uint32_t turn = 0; turn < LANES; turn++) {
+      uint32_t i = warp * LANES + (backwards ? LANES - 1 - turn : turn);
+      if (done[i] || (blocked[i] && since[i] == block_barrier.generation)) continue;
+      running = i;
+      threadIdx = Dim3{i, 0, 0};
+      swapcontext(&scheduler, &fibres[i]);
+      goes_on = ran = true;
+    }
+  }
+  return ran;
+}
+
 static void run_block() {
   fibres.resize(launch.threads);
   done.assign(launch.threads, 0);
   exchanged.assign(launch.threads, 0);
+  blocked.assign(launch.threads, 0);
+  since.assign(launch.threads, 0);
   block_barrier = Barrier{0, launch.threads, 0};
   warp_barriers.assign(launch.threads / LANES, Barrier{0, LANES, 0});
   static std::vector<std::vector<char>> stacks;
@@ -170,15 +201,18 @@ static void run_block() {
     fibres[i].uc_link = &scheduler;
     makecontext(&fibres[i], fibre, 0);
   }
-  for (uint32_t left = launch.threads; left > 0;) {
-    left = 0;
-    for (uint32_t i = 0; i < launch.threads; i++) {
-      if (done[i]) continue;
-      running = i;
-      threadIdx = Dim3{i, 0, 0};
-      swapcontext(&scheduler, &fibres[i]);
-      left += !done[i];
-    }
+  uint32_t warps = launch.threads / LANES;
+  for (bool ran = true; ran;) {
+    ran = false;
+    for (uint32_t turn = 0; turn < warps; turn++) ran |= run_warp(backwards ? warps - 1 - turn : turn);
+  }
+  if (block_barrier.left > 0) fail("threads wait for each other");
+}
+
+static void run_grid() {
+  for (uint32_t turn = 0; turn < launch.blocks; turn++) {
+    blockIdx = Dim3{backwards ? launch.blocks - 1 - turn : turn, 0, 0};
+    run_block();
   }
 }
 
@@ -219,9 +253,11 @@ int main() {
   kernel = found->second;
   gridDim = Dim3{launch.blocks, 1, 1};
   blockDim = Dim3{launch.threads, 1, 1};
-  for (uint32_t i = 0; i < launch.blocks; i++) {
-    blockIdx = Dim3{i, 0, 0};
-    run_block();
-  }
+  run_grid();
+  std::vector<char> again(result.size(), (char)0xff);
+  launch.pointers.back() = again.data();
+  backwards = true;
+  run_grid();
+  if (result != again) fail("the result depends on the order of threads");
   return fwrite(result.data(), 1, result.size(), stdout) == result.size() ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-//! The CUDA kernels, compiled as C++ and launched as a GPU would get them, against the same operations on the CPU.
+//! The CUDA kernels, compiled as C++ and launched as a GPU would get them, against the same operations on the CPU; with
+//! `SPOT_GPU=0` also on the GPU of that number.
 
 use super::activation::{Activate, ActivateBackward};
 use super::dropout::{DropProbabilities, DropRows, Law};
@@ -22,6 +23,7 @@ struct Emulator {
     folder: tempfile::TempDir,
     /// Kernels that have run.
     seen: BTreeSet<String>,
+    gpu: Option<Device>,
 }
 
 impl Emulator {
@@ -39,7 +41,8 @@ impl Emulator {
             }
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(Self { folder, seen: BTreeSet::new() })
+        let gpu = std::env::var("SPOT_GPU").ok().map(|index| Device::new_cuda(index.parse().unwrap()).unwrap());
+        Some(Self { folder, seen: BTreeSet::new(), gpu })
     }
 
     fn program(&self) -> PathBuf {
@@ -98,21 +101,29 @@ impl Emulator {
             operands.iter().map(|operand| Operand { dtype: operand.dtype(), dims: operand.dims() }).collect();
         let launch = operation.launch(&seen).unwrap();
         assert_eq!((launch.dtype, &launch.dims[..]), (expected.dtype(), expected.dims()));
-        let found = self.run(&launch, operands);
-        if launch.dtype == DType::U32 {
-            assert_eq!(found, bytes(&expected), "{launch:?}");
-            return;
+        agree(&launch, &self.run(&launch, operands), &bytes(&expected));
+        if let Some(gpu) = &self.gpu {
+            let operands: Vec<Tensor> = operands.iter().map(|operand| operand.to_device(gpu).unwrap()).collect();
+            let found = run(operation, &operands.iter().collect::<Vec<_>>()).unwrap().to_device(&CPU).unwrap();
+            agree(&launch, &bytes(&found), &bytes(&expected));
         }
-        let found = floats(&found, launch.dtype);
-        let expected = floats(&bytes(&expected), launch.dtype);
-        // The last place of bf16, where f32 lies near the middle of two.
-        let relative = if launch.dtype == DType::BF16 { 1.0 / 128.0 } else { 1e-5 };
-        let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-        assert_eq!(found.len(), expected.len());
-        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let bound = relative * expected.abs() + 1e-6 * largest.max(0.1);
-            assert!((found - expected).abs() <= bound, "{launch:?}: {found} at {i}, expected {expected}");
-        }
+    }
+}
+
+/// Compares results: ids to the bit, bf16 to the last place, f32 to 1e-5.
+fn agree(launch: &Launch, found: &[u8], expected: &[u8]) {
+    if launch.dtype == DType::U32 {
+        assert_eq!(found, expected, "{launch:?}");
+        return;
+    }
+    let (found, expected) = (floats(found, launch.dtype), floats(expected, launch.dtype));
+    // The last place of bf16, where f32 lies near the middle of two.
+    let relative = if launch.dtype == DType::BF16 { 1.0 / 128.0 } else { 1e-5 };
+    let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let bound = relative * expected.abs() + 1e-6 * largest.max(0.1);
+        assert!((found - expected).abs() <= bound, "{launch:?}: {found} at {i}, expected {expected}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The layers of an encoder or a decoder on a device, forward and backward.
 
 use super::super::Dims;
-use super::super::layout::{CrossAttention, FeedForward, Layer, SelfAttention};
+use super::super::layout::{CrossAttention, FeedForward, Layer, Place, SelfAttention};
 use super::super::site::Site;
 use super::{Frozen, Rows, Side, Wanted};
 use crate::ml::error::Result;
@@ -18,6 +18,15 @@ pub(super) enum Keep {
     Inputs,
     /// All activations.
     Everything,
+}
+
+/// What the decoder's cross-attentions look at.
+pub(super) enum Memory {
+    /// Keys and values of all layers, `[N, 2I·layers]`.
+    Projected(Tensor),
+    /// The encoder's rows themselves, `[B, L, E]`: queries are projected to them instead, as `absorbed.rs` among the
+    /// kernels does it. For short targets that is less work.
+    Absorbed(Tensor),
 }
 
 /// What a stack keeps for its backward pass.
@@ -58,17 +67,19 @@ pub(super) struct Context<'a> {
     pub(super) dims: &'a Dims,
     pub(super) frozen: &'a Frozen,
     pub(super) side: &'a Side<'a>,
+    /// Where the weights of all cross-attention keys and values are.
+    pub(super) cross: &'a Place,
     pub(super) masks: Option<&'a Masks>,
     pub(super) keep: Keep,
 }
 
-/// Runs the stack on `x`, `[n, E]`. `cross` holds the keys and values of the cross-attentions.
-pub(super) fn forward(context: Context<'_>, x: Tensor, cross: Option<&Tensor>) -> Result<(Tensor, Tape)> {
+/// Runs the stack on `x`, `[n, E]`. A decoder looks at `memory`.
+pub(super) fn forward(context: Context<'_>, x: Tensor, memory: Option<&Memory>) -> Result<(Tensor, Tape)> {
     let mut x = context.drop_rows(x, Site::Embedding)?;
     let mut layers = Vec::new();
     for (index, layer) in context.side.stack.layers.iter().enumerate() {
         let input = x.clone();
-        let (out, tape) = layer_forward(context, index, layer, x, cross)?;
+        let (out, tape) = layer_forward(context, index, layer, x, memory)?;
         x = out;
         match context.keep {
             Keep::Nothing => {}
@@ -85,13 +96,13 @@ fn layer_forward(
     index: usize,
     layer: &Layer,
     x: Tensor,
-    cross: Option<&Tensor>,
+    memory: Option<&Memory>,
 ) -> Result<(Tensor, LayerTape)> {
     let (x, attention) = attention_forward(context, index, &layer.attention, x)?;
-    let (x, cross) = match layer.cross.as_ref().zip(cross) {
+    let (x, cross) = match layer.cross.as_ref().zip(memory) {
         None => (x, None),
-        Some((part, cross)) => {
-            let (x, tape) = cross_forward(context, index, part, x, cross)?;
+        Some((part, memory)) => {
+            let (x, tape) = cross_forward(context, index, part, x, memory)?;
             (x, Some(tape))
         }
     };
@@ -115,24 +126,34 @@ pub(super) fn backward(context: Context<'_>, d_out: Tensor, tape: Tape, wanted: 
     }
 }
 
-/// The decoder's backward pass: the gradient of the cross-attentions' keys and values. Its own input is frozen.
-pub(super) fn cross_backward(context: Context<'_>, d_out: Tensor, tape: Tape, cross: &Tensor) -> Result<Tensor> {
+/// The decoder's backward pass: the gradient of the encoder's output, `[N, E]`. The decoder's own input is frozen.
+pub(super) fn decoder_backward(context: Context<'_>, d_out: Tensor, tape: Tape, memory: &Memory) -> Result<Tensor> {
     let mut layers = tape.layers;
     let mut d_x = context.last_backward(d_out, &tape.x)?;
-    let mut d_cross = Vec::new();
+    let mut seen = Vec::new();
     for (index, layer) in context.side.stack.layers.iter().enumerate().rev() {
-        let tape = context.activations(layers.pop(), index, layer, Some(cross))?;
+        let tape = context.activations(layers.pop(), index, layer, Some(memory))?;
         d_x = ff_backward(context, index, &layer.ff, &d_x, &tape.ff)?;
         let (part, of_part) = layer.cross.as_ref().zip(tape.cross.as_ref()).expect("layers of a decoder have both");
-        let (next, d_keys_values) = cross_layer_backward(context, index, part, &d_x, of_part, cross)?;
-        d_cross.push(d_keys_values);
+        let (next, of_layer) = cross_backward(context, index, part, &d_x, of_part, memory)?;
+        seen.push(of_layer);
         d_x = next;
         if index > 0 {
             d_x = attention_backward(context, index, &layer.attention, &d_x, &tape.attention, None)?;
         }
     }
-    d_cross.reverse();
-    Ok(Tensor::cat(&d_cross, 1)?.contiguous()?)
+    seen.reverse();
+    match memory {
+        Memory::Projected(_) => {
+            let d_cross: Vec<Tensor> = seen.into_iter().map(|(d_keys_values, _)| d_keys_values).collect();
+            context.frozen.linear_backward(&Tensor::cat(&d_cross, 1)?.contiguous()?, context.cross)
+        }
+        Memory::Absorbed(_) => {
+            let (left, right): (Vec<Tensor>, Vec<Tensor>) = seen.into_iter().unzip();
+            let d_rows = Tensor::cat(&left, 1)?.contiguous()?.t()?.matmul(&Tensor::cat(&right, 1)?.contiguous()?)?;
+            Ok(fused::merge_heads(&[&d_rows.unsqueeze(1)?], &context.memory_rows().on_device.places)?)
+        }
+    }
 }
 
 impl Context<'_> {
@@ -169,32 +190,26 @@ impl Context<'_> {
         kept: Option<Kept>,
         index: usize,
         layer: &Layer,
-        cross: Option<&Tensor>,
+        memory: Option<&Memory>,
     ) -> Result<LayerTape> {
         match kept.expect("a forward pass that keeps something keeps it of every layer") {
             Kept::Everything(tape) => Ok(tape),
-            Kept::Input(x) => Ok(layer_forward(*self, index, layer, x, cross)?.1),
+            Kept::Input(x) => Ok(layer_forward(*self, index, layer, x, memory)?.1),
         }
     }
 
     /// `x + dropout(branch · weightᵀ)`.
-    fn residual(&self, x: &Tensor, branch: &Tensor, weight: &std::ops::Range<usize>, site: Site) -> Result<Tensor> {
+    fn residual(&self, x: &Tensor, branch: &Tensor, weight: &Place, site: Site) -> Result<Tensor> {
         let out = self.drop_rows(self.frozen.linear(branch, weight)?, site)?;
         Ok((x + out)?)
     }
 
-    fn norm(&self, x: &Tensor, place: &std::ops::Range<usize>) -> Result<Tensor> {
+    fn norm(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
         Ok(fused::rms_norm(x, self.frozen.at(place), self.dims.epsilon)?)
     }
 
     /// Adds the gradient that came through the norm before a sublayer.
-    fn norm_backward(
-        &self,
-        d_x: &Tensor,
-        d_normed: &Tensor,
-        x: &Tensor,
-        place: &std::ops::Range<usize>,
-    ) -> Result<Tensor> {
+    fn norm_backward(&self, d_x: &Tensor, d_normed: &Tensor, x: &Tensor, place: &Place) -> Result<Tensor> {
         Ok(fused::rms_norm_backward(d_x, d_normed, x, self.frozen.at(place), self.dims.epsilon)?)
     }
 
@@ -206,7 +221,7 @@ impl Context<'_> {
     }
 
     /// Keys and values of a cross-attention.
-    fn memory(&self, cross: &Tensor, index: usize) -> Result<(Tensor, Tensor)> {
+    fn keys_values(&self, cross: &Tensor, index: usize) -> Result<(Tensor, Tensor)> {
         let rows = self.memory_rows();
         Ok((self.heads(cross, 2 * index, rows)?, self.heads(cross, 2 * index + 1, rows)?))
     }
@@ -304,35 +319,111 @@ fn cross_forward(
     index: usize,
     part: &CrossAttention,
     x: Tensor,
-    cross: &Tensor,
+    memory: &Memory,
 ) -> Result<(Tensor, AttentionTape)> {
     let queries = context.frozen.linear(&context.norm(&x, &part.norm)?, &part.query)?;
     let q = context.heads(&queries, 0, context.side.rows)?;
-    let (k, v) = context.memory(cross, index)?;
-    let (heads, probabilities) = context.attend(&q, (&k, &v), context.cross_visible(), Site::Cross(index))?;
+    let (heads, probabilities) = match memory {
+        Memory::Projected(cross) => {
+            let (k, v) = context.keys_values(cross, index)?;
+            context.attend(&q, (&k, &v), context.cross_visible(), Site::Cross(index))?
+        }
+        Memory::Absorbed(rows) => context.attend_absorbed(index, &q, rows)?,
+    };
     let out = context.residual(&x, &heads, &part.out, Site::CrossOut(index))?;
     Ok((out, AttentionTape { x, projected: queries, probabilities }))
 }
 
-/// The gradients of a cross-attention's input and of its keys and values, `[N, 2I]`.
-fn cross_layer_backward(
+/// The gradient of a cross-attention's input, and two tensors that make that of the memory: of projected memory the
+/// gradient of the layer's keys and values, `[N, 2I]`, and nothing; of absorbed one two factors, `[B, 2H·Q, L]` and
+/// `[B, 2H·Q, E]`, whose product over the middle it is.
+fn cross_backward(
     context: Context<'_>,
     index: usize,
     part: &CrossAttention,
     d_x: &Tensor,
     tape: &AttentionTape,
-    cross: &Tensor,
-) -> Result<(Tensor, Tensor)> {
+    memory: &Memory,
+) -> Result<(Tensor, (Tensor, Tensor))> {
     let d_branch = context.drop_rows(d_x.clone(), Site::CrossOut(index))?;
     let d_heads = context.frozen.linear_backward(&d_branch, &part.out)?;
     let rows = context.side.rows;
     let q = context.heads(&tape.projected, 0, rows)?;
-    let (k, v) = context.memory(cross, index)?;
-    let (d_q, d_k, d_v) = context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Cross(index))?;
+    let (d_q, seen) = match memory {
+        Memory::Projected(cross) => {
+            let (k, v) = context.keys_values(cross, index)?;
+            let (d_q, d_k, d_v) =
+                context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Cross(index))?;
+            let d_keys_values = fused::merge_heads(&[&d_k, &d_v], &context.memory_rows().on_device.places)?;
+            (d_q, (d_keys_values.clone(), d_keys_values))
+        }
+        Memory::Absorbed(rows) => context.attend_absorbed_backward(index, &d_heads, &q, rows, &tape.probabilities)?,
+    };
     let d_queries = fused::merge_heads(&[&d_q], &rows.on_device.places)?;
-    let d_keys_values = fused::merge_heads(&[&d_k, &d_v], &context.memory_rows().on_device.places)?;
     let d_normed = context.frozen.linear_backward(&d_queries, &part.query)?;
-    Ok((context.norm_backward(d_x, &d_normed, &tape.x, &part.norm)?, d_keys_values))
+    Ok((context.norm_backward(d_x, &d_normed, &tape.x, &part.norm)?, seen))
+}
+
+/// Cross-attention without keys and values: `q·(W·m) = (q·W)·m` for each row `m` of the memory, and likewise for values.
+impl Context<'_> {
+    /// The weights of the keys (`part` 0) or values (1) of a layer, `[H, D, E]`.
+    fn cross_weight(&self, index: usize, part: usize) -> Result<Tensor> {
+        let Dims { heads, head_width, width, .. } = *self.dims;
+        let inner = heads * head_width;
+        let weight = self.frozen.at(self.cross).narrow(0, (2 * index + part) * inner, inner)?;
+        Ok(weight.reshape((heads, head_width, width))?)
+    }
+
+    /// `[B, H·Q, E]` from heads, `[B, H, Q, D]`: each times its weights.
+    fn absorb(&self, heads: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let (batch, count, queries, head_width) = heads.dims4()?;
+        let rows = heads.transpose(0, 1)?.contiguous()?.reshape((count, batch * queries, head_width))?;
+        let rows = rows.matmul(weight)?.reshape((count, batch, queries, self.dims.width))?;
+        Ok(rows.transpose(0, 1)?.contiguous()?.reshape((batch, count * queries, self.dims.width))?)
+    }
+
+    /// Heads, `[B, H, Q, D]`, from `[B, H·Q, E]`: each times its weights, transposed.
+    fn release(&self, rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let Dims { heads, head_width, width, .. } = *self.dims;
+        let (batch, queries) = (rows.dim(0)?, rows.dim(1)? / heads);
+        let rows = rows.reshape((batch, heads, queries, width))?.transpose(0, 1)?.contiguous()?;
+        let rows = rows.reshape((heads, batch * queries, width))?.matmul(&weight.t()?)?;
+        Ok(rows.reshape((heads, batch, queries, head_width))?.transpose(0, 1)?.contiguous()?)
+    }
+
+    /// Scores of absorbed queries as [`fused::softmax`] takes them, `[B, H, Q, L]`.
+    fn by_heads(&self, scores: &Tensor) -> Result<Tensor> {
+        let (batch, rows, keys) = scores.dims3()?;
+        Ok(scores.reshape((batch, self.dims.heads, rows / self.dims.heads, keys))?)
+    }
+
+    fn attend_absorbed(&self, index: usize, q: &Tensor, rows: &Tensor) -> Result<(Tensor, Tensor)> {
+        let absorbed = self.absorb(q, &self.cross_weight(index, 0)?)?;
+        let p = fused::softmax(&self.by_heads(&absorbed.matmul(&rows.t()?)?)?, self.cross_visible())?;
+        let masked = self.drop_probabilities(&p, Site::Cross(index))?.flatten(1, 2)?;
+        let heads = self.release(&masked.matmul(rows)?, &self.cross_weight(index, 1)?)?;
+        Ok((fused::merge_heads(&[&heads], &self.side.rows.on_device.places)?, p))
+    }
+
+    /// The gradient of the queries, and the factors of that of the rows.
+    fn attend_absorbed_backward(
+        &self,
+        index: usize,
+        d_heads: &Tensor,
+        q: &Tensor,
+        rows: &Tensor,
+        p: &Tensor,
+    ) -> Result<(Tensor, (Tensor, Tensor))> {
+        let (keys, values) = (self.cross_weight(index, 0)?, self.cross_weight(index, 1)?);
+        let d_mixed = self.absorb(&self.heads(d_heads, 0, self.side.rows)?, &values)?;
+        let d_p = self.drop_probabilities(&self.by_heads(&d_mixed.matmul(&rows.t()?)?)?, Site::Cross(index))?;
+        let d_scores = fused::softmax_backward(p, &d_p)?.flatten(1, 2)?;
+        let d_q = self.release(&d_scores.matmul(rows)?, &keys)?;
+        let masked = self.drop_probabilities(p, Site::Cross(index))?.flatten(1, 2)?;
+        let left = Tensor::cat(&[masked, d_scores], 1)?;
+        let right = Tensor::cat(&[d_mixed, self.absorb(q, &keys)?], 1)?;
+        Ok((d_q, (left, right)))
+    }
 }
 
 fn ff_forward(context: Context<'_>, index: usize, part: &FeedForward, x: Tensor) -> Result<(Tensor, FeedForwardTape)> {

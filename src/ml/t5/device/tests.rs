@@ -1,4 +1,4 @@
-//! The device engine, on CPU tensors, against the fast engine and the reference.
+//! The device engine against the fast engine and the reference: on CPU tensors, or on the GPU number `SPOT_GPU`.
 
 use super::super::decode_tests::{self, Examples};
 use super::super::golden::{V1_0, V1_1};
@@ -11,7 +11,11 @@ use super::*;
 use crate::ml::kernels::Sharing;
 
 fn engine(weights: &Weights) -> Engine<'_> {
-    Engine::new(weights, &Device::Cpu).unwrap()
+    let device = match std::env::var("SPOT_GPU") {
+        Ok(index) => gpu(index.parse().unwrap()).unwrap(),
+        Err(_) => Device::Cpu,
+    };
+    Engine::new(weights, &device).unwrap()
 }
 
 /// Losses and gradients of the prompts.
@@ -30,7 +34,7 @@ fn on_device(
 }
 
 fn by_fast(
-    weights: &Weights,
+    engine: &mut fast::Engine<'_>,
     prompts: &[Vec<f32>],
     batch: &Batch,
     settings: CrossEntropy,
@@ -38,7 +42,7 @@ fn by_fast(
 ) -> Found {
     let mut d_prompts = zeros(prompts);
     let gradients = fast::Gradients { prompts: &mut d_prompts, weights: None };
-    let losses = fast::Engine::new(weights).gradients(&slices(prompts), batch, settings, dropout, gradients);
+    let losses = engine.gradients(&slices(prompts), batch, settings, dropout, gradients);
     (losses, d_prompts)
 }
 
@@ -65,7 +69,7 @@ fn engines_agree(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing:
     let dropout = dropout.as_ref();
     let mut engine = engine(&weights);
     let found = on_device(&engine, &prompts, &batch, settings, dropout);
-    close(&found, &by_fast(&weights, &prompts, &batch, settings, dropout), 1e-5, 1e-4, &what);
+    close(&found, &by_fast(&mut fast::Engine::new(&weights), &prompts, &batch, settings, dropout), 1e-5, 1e-4, &what);
 
     let reference = Reference::new(&weights, DType::F32, &Device::Cpu).unwrap();
     let mut d_prompts = zeros(&prompts);
@@ -74,6 +78,15 @@ fn engines_agree(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing:
 
     engine.recompute(true);
     assert!(on_device(&engine, &prompts, &batch, settings, dropout) == found, "{what}: computed again");
+
+    let mut fast = fast::Engine::new(&weights);
+    fast.expect(0);
+    engine.expect(0);
+    let expected = by_fast(&mut fast, &prompts, &batch, settings, dropout);
+    let found = on_device(&engine, &prompts, &batch, settings, dropout);
+    close(&found, &expected, 1e-5, 1e-4, &format!("{what}, absorbed"));
+    engine.recompute(false);
+    assert!(on_device(&engine, &prompts, &batch, settings, dropout) == found, "{what}, absorbed: not computed again");
 }
 
 #[test]
@@ -109,8 +122,8 @@ fn runs_that_share_a_prompt_have_gradients_of_their_own() {
     close(&summed, &(losses, d_prompts), 1e-6, 1e-5, "summed");
 }
 
-/// In bf16 a number has 8 significant bits. On random models of these sizes losses are within 1 % of f32's, and
-/// gradients of prompts within 5 %.
+/// In bf16 a number has 8 significant bits. On random models of these sizes losses are within 1 % of f32's, and gradients
+/// of prompts within 10 %, and not farther from f32's than autograd's in bf16.
 #[test]
 fn bf16_is_close_to_f32() {
     for gated in [true, false] {
@@ -120,19 +133,18 @@ fn bf16_is_close_to_f32() {
             let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
             let dropout = sharing.map(|sharing| dropout(&batch, sharing));
             let found = on_device(&engine(&narrow), &prompts, &batch, Z_LOSS, dropout.as_ref());
-            let expected = by_fast(&weights, &prompts, &batch, Z_LOSS, dropout.as_ref());
+            let expected = by_fast(&mut fast::Engine::new(&weights), &prompts, &batch, Z_LOSS, dropout.as_ref());
+            let what = format!("gated {gated}, {sharing:?}");
+            close(&found, &expected, 1e-2, 1e-1, &what);
+
             let reference = Reference::new(&narrow, DType::BF16, &Device::Cpu).unwrap();
             let mut d_prompts = zeros(&prompts);
             reference.gradients(&slices(&prompts), &batch, Z_LOSS, dropout.as_ref(), &mut d_prompts).unwrap();
-            for i in [0, 2] {
-                let e: Vec<f64> = wide_copy(&expected.1[i]).collect();
-                println!(
-                    "BF16 {gated} {sharing:?} {i}: ours {} reference {}",
-                    distance(wide_copy(&found.1[i]), &e),
-                    distance(wide_copy(&d_prompts[i]), &e)
-                );
+            for ((found, reference), expected) in found.1.iter().zip(&d_prompts).zip(&expected.1) {
+                let expected: Vec<f64> = wide_copy(expected).collect();
+                let [found, reference] = [found, reference].map(|d| distance(wide_copy(d), &expected));
+                assert!(expected.is_empty() || found < 1.2 * reference, "{what}: {found}, autograd {reference}");
             }
-            close(&found, &expected, 1e-2, 1e-1, &format!("gated {gated}, {sharing:?}"));
         }
     }
 }
@@ -222,7 +234,7 @@ fn nothing_is_no_error() {
         batch.push(0, &[5, 6, 1], &[7, 1]);
         let prompts = [Vec::new()];
         let found = on_device(&engine, &prompts, &batch, PLAIN, None);
-        close(&found, &by_fast(&weights, &prompts, &batch, PLAIN, None), 1e-5, 1e-4, "little");
+        close(&found, &by_fast(&mut fast::Engine::new(&weights), &prompts, &batch, PLAIN, None), 1e-5, 1e-4, "little");
     }
     let inputs: Ragged = [Vec::new()].into_iter().collect();
     let found = engine.generate(&[&[]], &[0], &inputs, &[], 5, &Generation::Greedy).unwrap();
