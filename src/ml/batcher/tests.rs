@@ -189,7 +189,8 @@ fn several_devices_share_the_work() {
         assert_eq!(loss.tokens, expected_loss.tokens);
         assert!((loss.sum / expected_loss.sum - 1.0).abs() < 1e-5, "run {i}: {loss:?}, expected {expected_loss:?}");
         let apart: Vec<f32> = gradient.iter().zip(&expected).map(|(a, b)| a - b).collect();
-        assert!(length(&apart) < 1e-4 * length(&expected), "run {i}");
+        // Some of these examples are so steep that even the fast engine and autograd differ by 3e-4.
+        assert!(length(&apart) < 1e-3 * length(&expected), "run {i}");
         let of = vec![0; run.batch.len()];
         assert_eq!(greedy, fast::Engine::new(&weights).greedy(&[&run.prompt], &of, &run.batch.inputs, 7), "run {i}");
     }
@@ -200,40 +201,4 @@ fn a_device_that_is_not_there_is_refused() {
     let settings = Settings { device: "tpu".to_owned(), threads: 1, memory: usize::MAX };
     let error = Batcher::start(&weights(), &settings).err().unwrap().to_string();
     assert!(error.contains("is tpu"), "{error}");
-}
-
-#[test]
-fn temporary() {
-    use crate::ml::t5::reference::Reference;
-    use candle_core::{DType, Device};
-    let weights = weights();
-    let run = &runs(&weights)[7];
-    let n = run.batch.len();
-    let prompts: Vec<&[f32]> = vec![&run.prompt; n];
-    let batch = Batch { run: (0..n).collect(), ..run.batch.clone() };
-    let zeros = || vec![vec![0.0f32; run.prompt.len()]; n];
-    let mut engines = [Engine::on("cpu", &weights).unwrap(), Engine::on("candle", &weights).unwrap()];
-    let found = engines.each_mut().map(|engine| {
-        let mut d = zeros();
-        let losses = engine.gradients(&prompts, &batch, SETTINGS, run.dropout.as_ref(), &mut d).unwrap();
-        (losses, d)
-    });
-    let reference = Reference::new(&weights, DType::F32, &Device::Cpu).unwrap();
-    let mut d = zeros();
-    reference.gradients(&prompts, &batch, SETTINGS, run.dropout.as_ref(), &mut d).unwrap();
-    let length = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
-    let apart = |a: &[f32], b: &[f32]| length(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>());
-    for i in 0..n {
-        println!(
-            "TEMP {i} length {:e} device-fast {:e} reference-fast {:e} device-reference {:e} loss {:?} {:?} in {} out {}",
-            length(&found[0].1[i]),
-            apart(&found[1].1[i], &found[0].1[i]),
-            apart(&d[i], &found[0].1[i]),
-            apart(&d[i], &found[1].1[i]),
-            found[0].0[i].sum,
-            found[1].0[i].sum,
-            batch.inputs.row(i).len(),
-            batch.targets.row(i).len()
-        );
-    }
 }
