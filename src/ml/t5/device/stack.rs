@@ -143,14 +143,13 @@ pub(super) fn decoder_backward(context: Context<'_>, d_out: Tensor, tape: Tape, 
         }
     }
     seen.reverse();
+    let (first, second): (Vec<Tensor>, Vec<Option<Tensor>>) = seen.into_iter().unzip();
+    let first = Tensor::cat(&first, 1)?.contiguous()?;
     match memory {
-        Memory::Projected(_) => {
-            let d_cross: Vec<Tensor> = seen.into_iter().map(|(d_keys_values, _)| d_keys_values).collect();
-            context.frozen.linear_backward(&Tensor::cat(&d_cross, 1)?.contiguous()?, context.cross)
-        }
+        Memory::Projected(_) => context.frozen.linear_backward(&first, context.cross),
         Memory::Absorbed(_) => {
-            let (left, right): (Vec<Tensor>, Vec<Tensor>) = seen.into_iter().unzip();
-            let d_rows = Tensor::cat(&left, 1)?.contiguous()?.t()?.matmul(&Tensor::cat(&right, 1)?.contiguous()?)?;
+            let second: Vec<Tensor> = second.into_iter().flatten().collect();
+            let d_rows = first.t()?.matmul(&Tensor::cat(&second, 1)?.contiguous()?)?;
             Ok(fused::merge_heads(&[&d_rows.unsqueeze(1)?], &context.memory_rows().on_device.places)?)
         }
     }
@@ -334,9 +333,9 @@ fn cross_forward(
     Ok((out, AttentionTape { x, projected: queries, probabilities }))
 }
 
-/// The gradient of a cross-attention's input, and two tensors that make that of the memory: of projected memory the
-/// gradient of the layer's keys and values, `[N, 2I]`, and nothing; of absorbed one two factors, `[B, 2H·Q, L]` and
-/// `[B, 2H·Q, E]`, whose product over the middle it is.
+/// The gradient of a cross-attention's input, and what makes that of the memory: of projected memory the gradient of the
+/// layer's keys and values, `[N, 2I]`; of absorbed memory two factors, `[B, 2H·Q, L]` and `[B, 2H·Q, E]`, whose product
+/// over the middle it is.
 fn cross_backward(
     context: Context<'_>,
     index: usize,
@@ -344,7 +343,7 @@ fn cross_backward(
     d_x: &Tensor,
     tape: &AttentionTape,
     memory: &Memory,
-) -> Result<(Tensor, (Tensor, Tensor))> {
+) -> Result<(Tensor, (Tensor, Option<Tensor>))> {
     let d_branch = context.drop_rows(d_x.clone(), Site::CrossOut(index))?;
     let d_heads = context.frozen.linear_backward(&d_branch, &part.out)?;
     let rows = context.side.rows;
@@ -355,9 +354,13 @@ fn cross_backward(
             let (d_q, d_k, d_v) =
                 context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Cross(index))?;
             let d_keys_values = fused::merge_heads(&[&d_k, &d_v], &context.memory_rows().on_device.places)?;
-            (d_q, (d_keys_values.clone(), d_keys_values))
+            (d_q, (d_keys_values, None))
         }
-        Memory::Absorbed(rows) => context.attend_absorbed_backward(index, &d_heads, &q, rows, &tape.probabilities)?,
+        Memory::Absorbed(rows) => {
+            let (d_q, (left, right)) =
+                context.attend_absorbed_backward(index, &d_heads, &q, rows, &tape.probabilities)?;
+            (d_q, (left, Some(right)))
+        }
     };
     let d_queries = fused::merge_heads(&[&d_q], &rows.on_device.places)?;
     let d_normed = context.frozen.linear_backward(&d_queries, &part.query)?;
