@@ -17,11 +17,12 @@ use spot::ml::t5::{Beam, Dims, Engine, Generation, Precision, Weights};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Largest relative difference, of losses, likelihoods and (in the Euclidean norm) of gradients.
-fn tolerance(precision: Precision) -> f64 {
+/// Largest relative difference of losses and likelihoods, and of gradients in the Euclidean norm. A gradient that has gone
+/// through all layers in bf16 is some 2 % off even on CPU tensors.
+fn tolerance(precision: Precision) -> (f64, f64) {
     match precision {
-        Precision::F32 => 1e-4,
-        Precision::Bf16 => 1e-2,
+        Precision::F32 => (1e-4, 1e-4),
+        Precision::Bf16 => (1e-2, 5e-2),
     }
 }
 
@@ -118,7 +119,10 @@ fn random(case: &Case, precision: Precision) -> Weights {
 fn run(device: &str, cases: &[Case]) -> Result<bool> {
     let mut equal = true;
     let [f32, bf16] = PRECISIONS.map(tolerance);
-    println!("Parity of {device} with the CPU in f32: largest relative difference, at most {f32:e}, in bf16 {bf16:e}");
+    println!(
+        "Parity of {device} with the CPU in f32: largest relative differences of losses and likelihoods, of gradients:"
+    );
+    println!("at most {:e}, {:e} in f32 and {:e}, {:e} in bf16", f32.0, f32.1, bf16.0, bf16.1);
     println!(
         "{:14} {:>5} {:>8} {:>9} {:>9} {:>9} {:>7} {:>7}",
         "model", "", "dropout", "loss", "gradient", "labels", "greedy", "beam"
@@ -177,7 +181,8 @@ fn parity(case: &Case, precision: Precision, device: &str, rate: f32) -> Result<
         let answers = found.3[which].iter().zip(&expected.3[which]);
         format!("{}/{}", answers.filter(|(found, expected)| found == expected).count(), batch.len())
     };
-    let equal = [loss, gradient, label].iter().all(|difference| *difference <= tolerance(precision));
+    let (value_bound, gradient_bound) = tolerance(precision);
+    let equal = loss <= value_bound && label <= value_bound && gradient <= gradient_bound;
     let verdict = if equal { "" } else { "  TOO LARGE" };
     println!(
         "{:14} {:>5} {rate:8} {loss:9.1e} {gradient:9.1e} {label:9.1e} {:>7} {:>7}{verdict}",

@@ -13,8 +13,9 @@ use crate::ml::kernels::{Activation, CrossEntropy, Sharing};
 use crate::ml::random::Stream;
 use candle_core::{Device, IndexOp};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 const CPU: Device = Device::Cpu;
 
@@ -45,10 +46,6 @@ impl Emulator {
         Some(Self { folder, seen: BTreeSet::new(), gpu })
     }
 
-    fn program(&self) -> PathBuf {
-        self.folder.path().join("emulator")
-    }
-
     /// The result of a launch, as bytes.
     fn run(&mut self, launch: &Launch, operands: &[Tensor]) -> Vec<u8> {
         let kind = if operands[0].dtype() == DType::BF16 { "bf16" } else { "f32" };
@@ -72,9 +69,12 @@ impl Emulator {
                 Number::Float(number) => input.extend(number.to_le_bytes()),
             }
         }
-        let path = self.folder.path().join("input");
-        std::fs::write(&path, input).unwrap();
-        let output = Command::new(self.program()).stdin(std::fs::File::open(path).unwrap()).output().unwrap();
+        let mut command = Command::new(self.folder.path().join("emulator"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = command.spawn().unwrap();
+        // It reads everything before it writes. If it gives up early, its message says more than the broken pipe.
+        drop(program.stdin.take().unwrap().write_all(&input));
+        let output = program.wait_with_output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         self.seen.insert(name);
         output.stdout
