@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Parity, single-run and co-training throughput of the first GPU: builds, measures, and writes
-# benches/results/gpu-DATE-DEVICE.txt. Ends with 2 where there is no GPU to use, with 1 if parity does not hold.
+# Tests, parity, single-run and co-training throughput of the first GPU, beside PEFT where Python has it: builds, measures, and
+# writes benches/results/gpu-DATE-DEVICE.txt. Ends with 2 where there is no GPU to use, with 1 if a test or parity fails.
+# PYTHON=… names the Python that has torch, transformers and peft.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +22,10 @@ export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP/./}
 echo "gpu.sh: building for $device; the kernels take some 10 minutes of CPU time" >&2
 cargo bench --profile dev --locked --features cuda --bench gpu --no-run
 
+# The tests of the engine and of every kernel, on the GPU.
+status=0
+SPOT_GPU=0 cargo test --locked --features cuda --lib -- t5::device fused || status=1
+
 mkdir -p benches/results
 name=$(tr -cs 'A-Za-z0-9\n' - <<<"$device" | tr '[:upper:]' '[:lower:]')
 table=benches/results/gpu-$(date -u +%F)-$name.txt
@@ -31,7 +36,12 @@ table=benches/results/gpu-$(date -u +%F)-$name.txt
   echo
 } >"$table"
 export RUST_BACKTRACE=0 # an error is a line of the table
-status=0
 cargo bench --quiet --profile dev --locked --features cuda --bench gpu -- cuda:0 2>&1 | tee -a "$table" || status=1
+python=${PYTHON:-python3}
+if "$python" -c 'import torch, transformers, peft; assert torch.cuda.is_available()' 2>/dev/null; then
+  { echo; "$python" benches/peft.py --gpu 2>&1 || echo "PEFT: failed"; } | tee -a "$table"
+else
+  echo "gpu.sh: $python has no torch, transformers and peft that use a GPU; PEFT was not measured" >&2
+fi
 echo "gpu.sh: wrote $table" >&2
 exit $status

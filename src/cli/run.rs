@@ -39,7 +39,7 @@ pub(super) struct Run {
     /// Jobs that run side by side [default: one per core, one on a GPU]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Jobs that share the model and compute in common batches [default: four per core, 32 on a GPU]
+    /// Jobs that share the model and compute in common batches [default: four per core, 32 per GPU]
     #[arg(long, value_name = "N")]
     together: Option<NonZero<usize>>,
     /// Threads of all jobs together [default: one per core]
@@ -48,7 +48,7 @@ pub(super) struct Run {
     /// Memory for models at work: `6GiB`, `500MiB` [default: half of what is free]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    /// `auto`, `cpu`, `cuda` (the first GPU), `cuda:N`, or several GPUs as `cuda:N,M`
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: String,
     /// Show cached jobs too
@@ -59,13 +59,17 @@ pub(super) struct Run {
     format: Format,
 }
 
-/// A device as people write it; `cuda` is `cuda:0`.
+/// A device as people write it; `cuda` is `cuda:0`. Of several GPUs none may be named twice.
 fn device(text: &str) -> Result<String, String> {
+    let several = |numbers: &str| {
+        let numbers: Option<Vec<u16>> = numbers.split(',').map(|number| number.parse().ok()).collect();
+        numbers.is_some_and(|numbers| numbers.iter().collect::<BTreeSet<_>>().len() == numbers.len())
+    };
     match text {
         "auto" | "cpu" => Ok(text.to_owned()),
         "cuda" => Ok("cuda:0".to_owned()),
-        _ if text.strip_prefix("cuda:").is_some_and(|index| index.parse::<u16>().is_ok()) => Ok(text.to_owned()),
-        _ => Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned()),
+        _ if text.strip_prefix("cuda:").is_some_and(several) => Ok(text.to_owned()),
+        _ => Err("expected `auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,M`".to_owned()),
     }
 }
 
@@ -118,7 +122,8 @@ impl Run {
         let device = self.device()?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = self.threads.map_or(cores, NonZero::get);
-        let (jobs, together) = if device == "cpu" { (threads, 4 * threads) } else { (1, 32) };
+        let gpus = device.split(',').count();
+        let (jobs, together) = if device == "cpu" { (threads, 4 * threads) } else { (1, 32 * gpus) };
         Ok(Settings {
             jobs: self.jobs.map_or(jobs, NonZero::get),
             together: self.together.map_or(together, NonZero::get),
@@ -224,6 +229,10 @@ mod tests {
     fn devices_are_spelt_one_way() {
         assert_eq!(device("cuda").unwrap(), "cuda:0");
         assert_eq!(device("cuda:3").unwrap(), "cuda:3");
+        assert_eq!(device("cuda:3,0").unwrap(), "cuda:3,0");
+        for wrong in ["cuda:", "cuda:1,", "cuda:1,1", "cuda:1,cuda:2", "cpu,cpu", "cuda:-1"] {
+            assert!(device(wrong).is_err(), "{wrong}");
+        }
         assert!(device("gpu").is_err());
         assert!(device("cuda:x").is_err());
     }

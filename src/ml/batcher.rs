@@ -13,24 +13,24 @@ use super::batch::{Batch, Ragged};
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout};
 use super::t5::fast::Loss;
-use super::t5::{Dims, Engine, Generation, LabelScore, Rows, Weights};
+use super::t5::{Dims, Engine, Generation, LabelScore, Rows, Weights, devices};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Where and how a [`Batcher`] computes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `cpu`, `cuda:0`: see [`Engine::on`].
+    /// `cpu`, `cuda:0`, `cuda:0,1`: see [`devices`] and [`Engine::on`].
     pub device: String,
-    /// Threads on a CPU; other devices have one lane.
+    /// Threads on a CPU, a lane each; other devices have one lane each.
     pub threads: usize,
-    /// Bytes that the activations of all lanes together may take.
+    /// Bytes that the activations of all lanes together may take. A GPU's lane takes what is free of its own memory.
     pub memory: usize,
 }
 
@@ -68,7 +68,10 @@ struct Shared {
     /// There is something to do, or nothing more will come.
     news: Condvar,
     lanes: usize,
-    memory: usize,
+    /// Bytes that the activations of a lane may take, once all lanes are there.
+    memory: OnceLock<usize>,
+    /// Whether the examples of a piece share a gradient; on a CPU each has its own, so that sums have one order.
+    joint: bool,
     /// Sizes of the model.
     dims: Dims,
 }
@@ -132,37 +135,50 @@ impl Batcher {
     /// # Errors
     /// If this program or this machine has no such device.
     pub fn start(weights: &Arc<Weights>, settings: &Settings) -> Result<Self> {
-        let lanes = if settings.device == "cpu" { settings.threads.max(1) } else { 1 };
-        let rows = if settings.device == "cpu" { ROWS } else { DEVICE_ROWS };
+        let cpu = settings.device == "cpu";
+        let devices = if cpu { vec!["cpu".to_owned(); settings.threads.max(1)] } else { devices(&settings.device) };
         let queue = Queue {
             pieces: VecDeque::new(),
             closed: false,
             clients: 0,
             asking: 0,
             last: Duration::ZERO,
-            rows,
+            rows: if cpu { ROWS } else { DEVICE_ROWS },
             recompute: false,
         };
-        let (memory, dims) = (settings.memory, weights.dims.clone());
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), news: Condvar::new(), lanes, memory, dims });
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            news: Condvar::new(),
+            lanes: devices.len(),
+            memory: OnceLock::new(),
+            joint: !cpu,
+            dims: weights.dims.clone(),
+        });
         let (ready, started) = mpsc::channel();
         let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
-        for lane in 0..lanes {
-            let (shared, weights, device, ready) =
-                (shared.clone(), weights.clone(), settings.device.clone(), ready.clone());
-            let body = move || match Engine::on(&device, &weights) {
-                Ok(engine) => {
-                    drop(ready.send(Ok(())));
-                    shared.work(engine);
+        for (lane, device) in devices.into_iter().enumerate() {
+            let (shared, weights, ready) = (shared.clone(), weights.clone(), ready.clone());
+            let body = move || {
+                let engine = Engine::on(&device, &weights);
+                match engine.and_then(|engine| Ok((engine.free_memory()?, engine))) {
+                    Ok((memory, engine)) => {
+                        drop(ready.send(Ok(memory)));
+                        shared.work(engine);
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
                 }
-                Err(error) => drop(ready.send(Err(error))),
             };
             let thread = std::thread::Builder::new().name(format!("lane {lane}")).spawn(body);
             batcher.lanes.push(thread.map_err(|error| Error::Lane(format!("failed to start a thread: {error}")))?);
         }
-        for _ in 0..lanes {
-            started.recv().map_err(|_| Error::Lane("a lane did not start".to_owned()))??;
+        drop(ready);
+        let mut free = Vec::new();
+        for _ in 0..shared.lanes {
+            free.extend(started.recv().map_err(|_| Error::Lane("a lane did not start".to_owned()))??);
         }
+        // What is no activation needs room as well.
+        let memory = free.into_iter().min().map_or(settings.memory / shared.lanes, |free| free / 4 * 3);
+        shared.memory.get_or_init(|| memory);
         Ok(batcher)
     }
 
@@ -306,7 +322,7 @@ impl Shared {
     fn fit(&self, queue: &mut Queue, one: Rows) {
         let fitting = |recompute| {
             let bytes = self.dims.activation_bytes(one, recompute, true) / (one.encoder + one.decoder).max(1);
-            self.memory / self.lanes / bytes.max(1)
+            self.memory.get().expect("requests come after the start") / bytes.max(1)
         };
         queue.recompute |= fitting(false) < WORTHWHILE_ROWS;
         queue.rows = queue.rows.min(fitting(queue.recompute)).max(1);
@@ -320,7 +336,7 @@ impl Shared {
             engine.recompute(recompute);
             engine.expect(pieces[0].request.longest);
             let start = Instant::now();
-            let mut compute = || Together::of(&pieces).compute(&mut engine);
+            let mut compute = || Together::of(&pieces, self.joint).compute(&mut engine);
             let outcome = match &pool {
                 Ok(pool) => catch_unwind(AssertUnwindSafe(|| pool.install(&mut compute))),
                 Err(error) => Ok(Err(Error::Lane(format!("failed to start a thread: {error}")))),
@@ -398,7 +414,8 @@ impl Ask {
     }
 }
 
-/// Pieces that a lane answers in one pass; each example is a run of its own, so that its gradient stands alone.
+/// Pieces that a lane answers in one pass. Each example is a run of its own, so that its gradient stands alone, or each
+/// piece is one.
 struct Together<'a> {
     prompts: Vec<&'a [f32]>,
     batch: Batch,
@@ -415,7 +432,7 @@ enum Answers {
 }
 
 impl<'a> Together<'a> {
-    fn of(pieces: &'a [Piece]) -> Self {
+    fn of(pieces: &'a [Piece], joint: bool) -> Self {
         let ask = &pieces[0].request.ask;
         let mut together =
             Self { prompts: Vec::new(), batch: Batch::default(), dropout: None, streams: Vec::new(), ask };
@@ -424,8 +441,10 @@ impl<'a> Together<'a> {
         }
         for Piece { request, examples, .. } in pieces {
             for i in examples.clone() {
-                let run = together.prompts.len();
-                together.prompts.push(&request.prompt);
+                if !joint || i == examples.start {
+                    together.prompts.push(&request.prompt);
+                }
+                let run = together.prompts.len() - 1;
                 match &request.ask {
                     Ask::Gradients { batch, dropout, .. } => {
                         together.batch.push(run, batch.inputs.row(i), batch.targets.row(i));
@@ -457,7 +476,12 @@ impl<'a> Together<'a> {
                 let mut d_prompts: Vec<Vec<f32>> = self.prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
                 let dropout = self.dropout.as_ref();
                 let losses = engine.gradients(&self.prompts, &self.batch, *settings, dropout, &mut d_prompts)?;
-                Ok(Answers::Learned(losses.into_iter().zip(d_prompts).collect()))
+                // What the examples of a run have in common is the first one's.
+                let mut learned = vec![Default::default(); run.len()];
+                for (i, found) in losses.into_iter().zip(d_prompts).enumerate() {
+                    learned[run.partition_point(|run| *run < i)] = found;
+                }
+                Ok(Answers::Learned(learned))
             }
             Ask::Texts { longest, generation, .. } => {
                 let texts = engine.generate(&self.prompts, run, inputs, &self.streams, *longest, generation)?;

@@ -178,7 +178,7 @@ fn unknown_names_on_the_command_line_are_refused_with_the_nearest_known() {
     refused("run smok", "no manifest `smok`, neither as a path nor in `pipelines/`; did you mean `smoke`?");
     refused("run smoke --only sorce", "no stage `sorce`; did you mean `source`?");
     refused("run smoke --profile full", "no profile `full`");
-    refused("run smoke --device gpu", "expected `auto`, `cpu`, `cuda` or `cuda:N`");
+    refused("run smoke --device gpu", "expected `auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,M`");
     refused("explain smoke source[w_sun,0]", "w_sum");
     assert!(!shell.path("cache").exists());
 }

@@ -165,6 +165,37 @@ fn what_breaks_a_lane_is_an_error_of_the_run_and_of_no_other() {
     assert!(found == alone(&weights, run));
 }
 
+/// Two devices, each with a lane: here both are tensors on the CPU.
+#[test]
+fn several_devices_share_the_work() {
+    let weights = weights();
+    let runs = runs(&weights);
+    let settings = Settings { device: "candle,candle".to_owned(), threads: 1, memory: usize::MAX };
+    let batcher = Batcher::start(&weights, &settings).unwrap();
+    assert_eq!(batcher.lanes.len(), 2);
+    let ask = |run: &Run| {
+        let client = batcher.client("asks");
+        let greedy = client.generate(&run.prompt, run.batch.inputs.clone(), Vec::new(), 7, Generation::Greedy);
+        (client.gradients(&run.prompt, run.batch.clone(), SETTINGS, run.dropout.clone()).unwrap(), greedy.unwrap())
+    };
+    let ask = &ask;
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = runs.iter().map(|run| scope.spawn(move || ask(run))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let length = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+    for (i, (run, ((loss, gradient), greedy))) in runs.iter().zip(found).enumerate() {
+        let (expected_loss, expected) = alone(&weights, run);
+        assert_eq!(loss.tokens, expected_loss.tokens);
+        assert!((loss.sum / expected_loss.sum - 1.0).abs() < 1e-5, "run {i}: {loss:?}, expected {expected_loss:?}");
+        let apart: Vec<f32> = gradient.iter().zip(&expected).map(|(a, b)| a - b).collect();
+        // Some of these examples are so steep that even the fast engine and autograd differ by 3e-4.
+        assert!(length(&apart) < 1e-3 * length(&expected), "run {i}");
+        let of = vec![0; run.batch.len()];
+        assert_eq!(greedy, fast::Engine::new(&weights).greedy(&[&run.prompt], &of, &run.batch.inputs, 7), "run {i}");
+    }
+}
+
 #[test]
 fn a_device_that_is_not_there_is_refused() {
     let settings = Settings { device: "tpu".to_owned(), threads: 1, memory: usize::MAX };

@@ -18,6 +18,16 @@ impl Key {
         Self(mix(mix(mix(seed) ^ step) ^ slot))
     }
 
+    /// The key as its lower and its upper half.
+    pub(super) fn halves(self) -> [u32; 2] {
+        [self.0 as u32, (self.0 >> 32) as u32]
+    }
+
+    /// The key with these [`halves`](Self::halves).
+    pub(super) fn of_halves(halves: [u32; 2]) -> Self {
+        Self(u64::from(halves[0]) | u64::from(halves[1]) << 32)
+    }
+
     fn site(self, site: u32, row: usize) -> u64 {
         mix(mix(self.0 ^ u64::from(site)) ^ row as u64)
     }
@@ -49,8 +59,7 @@ impl Dropout {
     pub fn fill(&self, mask: &mut [f32], example: usize, site: u32, row: usize) {
         let key = self.keys[example].site(site, row);
         let (low, high) = (key as u32, (key >> 32) as u32);
-        let threshold = (f64::from(self.rate) * f64::from(1u32 << 24)) as u32;
-        let kept = 1.0 / (1.0 - self.rate);
+        let (threshold, kept) = self.law();
         vectorised(
             #[inline(always)]
             || {
@@ -60,6 +69,11 @@ impl Dropout {
                 }
             },
         );
+    }
+
+    /// Hashes of 24 bits below the first number mean 0, all others the second one.
+    pub(super) fn law(&self) -> (u32, f32) {
+        ((f64::from(self.rate) * f64::from(1u32 << 24)) as u32, 1.0 / (1.0 - self.rate))
     }
 
     /// `x = mask ∘ x` for rows of `width`, where example `i` owns the rows `starts[i]..starts[i + 1]`.

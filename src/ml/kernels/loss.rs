@@ -12,13 +12,22 @@ pub struct CrossEntropy {
     pub label_smoothing: f32,
 }
 
+impl CrossEntropy {
+    /// The share of the target and of each other word, and what is subtracted from a loss so that it is 0 at best.
+    pub(super) fn shares(&self, vocab: usize) -> (f32, f32, f32) {
+        let smoothing = self.label_smoothing;
+        let low = if vocab > 1 { smoothing / (vocab - 1) as f32 } else { 0.0 };
+        let high = 1.0 - smoothing;
+        let constant =
+            if smoothing > 0.0 { -(high * high.ln() + (vocab - 1) as f32 * low * (low + 1e-20).ln()) } else { 0.0 };
+        (high, low, constant)
+    }
+}
+
 /// Writes the loss of each row of `logits`, `[n, V]`, and replaces the logits by their gradient.
 pub fn cross_entropy(settings: CrossEntropy, losses: &mut [f32], logits: &mut [f32], targets: &[u32], vocab: usize) {
     let smoothing = settings.label_smoothing;
-    let low = if vocab > 1 { smoothing / (vocab - 1) as f32 } else { 0.0 };
-    let high = 1.0 - smoothing;
-    let constant =
-        if smoothing > 0.0 { -(high * high.ln() + (vocab - 1) as f32 * low * (low + 1e-20).ln()) } else { 0.0 };
+    let (high, low, constant) = settings.shares(vocab);
     logits.par_chunks_exact_mut(vocab).zip(targets).zip(losses).for_each(|((logits, target), loss)| {
         let target = *target as usize;
         let wanted = logits[target];

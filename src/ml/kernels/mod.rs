@@ -9,6 +9,7 @@ mod activation;
 mod attention;
 mod dropout;
 mod embedding;
+pub(crate) mod fused;
 mod linear;
 mod loss;
 mod norm;

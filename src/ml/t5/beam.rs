@@ -1,7 +1,7 @@
 //! Beam search: the steps, scores and stopping rules of Hugging Face's `GenerationMixin._beam_search` (transformers 5.24).
 
-use super::decode::{Decoder, LIKELIHOOD, Texts, groups};
 use super::fast::Engine;
+use super::generation::{LIKELIHOOD, Questions, Reader, Texts, groups};
 use crate::ml::batch::Ragged;
 use crate::ml::error::{Error, Result};
 use crate::ml::kernels::cross_entropy;
@@ -69,42 +69,51 @@ impl Engine<'_> {
         longest: usize,
         settings: Beam,
     ) -> Result<Vec<Hypothesis>> {
-        settings.check()?;
-        let (memory, starts) = self.memory(prompts, run, inputs);
-        let weights = self.weights();
-        let dims = &weights.dims;
-        let mut found = vec![Hypothesis::default(); run.len()];
-        for group in groups(dims, run.len(), settings.width, longest) {
-            let mut decoder = Decoder::new(weights, memory.as_slice(), &starts, group.len() * settings.width, longest);
-            let slot = |example: usize| (example - group.start) * settings.width;
-            let mut active: Vec<Search> = group.clone().map(|e| Search::new(e, slot(e), settings)).collect();
-            let mut last = vec![dims.start; active.len()];
-            for length in 1..=longest {
-                let texts: Vec<Texts> = active.iter().map(Search::texts).collect();
-                let mut continuations = Vec::with_capacity(last.len());
-                decoder.step(&texts, &last, length - 1, |_, logits| {
-                    continuations.extend(likeliest(logits, dims.vocab, 2 * settings.width));
-                });
-                let mut rest = continuations.into_iter();
-                last.clear();
-                active.retain_mut(|search| {
-                    let own = rest.by_ref().take(search.beams.len());
-                    let next = search.extend(own, |id| id == dims.eos, length == longest);
-                    if search.has_ended(&next) {
-                        found[search.example] = search.finished.swap_remove(0);
-                        return false;
-                    }
-                    last.extend(next.iter().map(|continuation| continuation.id));
-                    search.follow(&next, |from, to| decoder.copy(from, to, length));
-                    true
-                });
-                if active.is_empty() {
-                    break;
+        search(self, &Questions { prompts, run, inputs }, longest, settings)
+    }
+}
+
+/// What [`Engine::beam`] does, for any engine.
+pub(super) fn search(
+    reader: &mut impl Reader,
+    questions: &Questions<'_>,
+    longest: usize,
+    settings: Beam,
+) -> Result<Vec<Hypothesis>> {
+    settings.check()?;
+    let memory = reader.read(questions)?;
+    let dims = reader.dims();
+    let mut found = vec![Hypothesis::default(); questions.run.len()];
+    for group in groups(dims, found.len(), settings.width, longest) {
+        let mut decoder = reader.decoder(&memory, group.len() * settings.width, longest)?;
+        let slot = |example: usize| (example - group.start) * settings.width;
+        let mut active: Vec<Search> = group.clone().map(|e| Search::new(e, slot(e), settings)).collect();
+        let mut last = vec![dims.start; active.len()];
+        for length in 1..=longest {
+            let texts: Vec<Texts> = active.iter().map(Search::texts).collect();
+            let mut continuations = Vec::with_capacity(last.len());
+            decoder.step(&texts, &last, length - 1, &mut |_, logits| {
+                continuations.extend(likeliest(logits, dims.vocab, 2 * settings.width));
+            })?;
+            let mut rest = continuations.into_iter();
+            last.clear();
+            active.retain_mut(|search| {
+                let own = rest.by_ref().take(search.beams.len());
+                let next = search.extend(own, |id| id == dims.eos, length == longest);
+                if search.has_ended(&next) {
+                    found[search.example] = search.finished.swap_remove(0);
+                    return false;
                 }
+                last.extend(next.iter().map(|continuation| continuation.id));
+                search.follow(&next, |from, to| decoder.copy(from, to, length));
+                true
+            });
+            if active.is_empty() {
+                break;
             }
         }
-        Ok(found)
     }
+    Ok(found)
 }
 
 /// One more token behind a beam.

@@ -1,46 +1,17 @@
 //! Decoding token by token: keys and values of earlier positions are kept, and examples leave as they end.
 
-use super::beam::Beam;
 use super::cross::{self, Cross, Memory};
 use super::fast::Engine;
+use super::generation::{self, Decode, Generation, Questions, Reader, Texts};
 use super::layout::Layer;
 use super::position::offset_bias;
-use super::sample::Sample;
 use super::{Dims, Weights};
 use crate::ml::batch::Ragged;
 use crate::ml::error::Result;
 use crate::ml::kernels::{
-    Activation, Attention, CrossEntropy, Probabilities, Qkv, Span, activate, attend, gather, linear, linear_add,
-    rms_norm,
+    Activation, Attention, Probabilities, Qkv, Span, activate, attend, gather, linear, linear_add, rms_norm,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::ops::Range;
-
-/// How an answer is made of the probabilities of its tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Generation {
-    /// The most probable token at each step.
-    #[default]
-    Greedy,
-    /// The most probable answer that a beam search finds.
-    Beam(Beam),
-    /// Tokens drawn at random.
-    Sample(Sample),
-}
-
-impl Generation {
-    /// Checks the ranges.
-    pub fn check(&self) -> Result<()> {
-        match self {
-            Self::Greedy => Ok(()),
-            Self::Beam(settings) => settings.check(),
-            Self::Sample(settings) => settings.check(),
-        }
-    }
-}
 
 impl Engine<'_> {
     /// An answer to each example, without the closing eos; at most `longest` ids. `streams` is what [`sample`](Self::sample)
@@ -54,102 +25,39 @@ impl Engine<'_> {
         longest: usize,
         generation: &Generation,
     ) -> Result<Vec<Vec<u32>>> {
-        match generation {
-            Generation::Greedy => Ok(self.greedy(prompts, run, inputs, longest)),
-            Generation::Beam(settings) => {
-                let answers = self.beam(prompts, run, inputs, longest, *settings)?;
-                Ok(answers.into_iter().map(|answer| answer.ids).collect())
-            }
-            Generation::Sample(settings) => self.sample(prompts, run, inputs, streams, longest, *settings),
-        }
+        generation::generate(self, &Questions { prompts, run, inputs }, streams, longest, generation)
     }
 
     /// The most probable continuation of each example, token by token, without the closing eos; at most `longest` ids.
     /// Of equal logits the lowest id wins.
     pub fn greedy(&mut self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, longest: usize) -> Vec<Vec<u32>> {
-        let Ok(answers) =
-            self.token_by_token(prompts, run, inputs, longest, |_, logits| Ok::<_, Infallible>(highest(logits)));
-        answers
-    }
-
-    /// Answers that grow by what `choose` makes of an example and its logits, `[V]`, up to eos or to `longest` ids.
-    pub(super) fn token_by_token<E>(
-        &mut self,
-        prompts: &[&[f32]],
-        run: &[usize],
-        inputs: &Ragged,
-        longest: usize,
-        mut choose: impl FnMut(usize, &[f32]) -> std::result::Result<u32, E>,
-    ) -> std::result::Result<Vec<Vec<u32>>, E> {
-        let (memory, starts) = self.memory(prompts, run, inputs);
-        let weights = self.weights();
-        let dims = &weights.dims;
-        let mut answers = vec![Vec::new(); run.len()];
-        for group in groups(dims, run.len(), 1, longest) {
-            let mut decoder = Decoder::new(weights, memory.as_slice(), &starts, group.len(), longest);
-            let mut active: Vec<usize> = group.clone().collect();
-            let mut last = vec![dims.start; active.len()];
-            for position in 0..longest {
-                let texts = active.iter().map(|e| Texts { example: *e, slots: vec![e - group.start], tokens: 1 });
-                let mut next = Vec::with_capacity(active.len());
-                decoder.step(&texts.collect::<Vec<_>>(), &last, position, |first, logits| {
-                    let rows = active[first..].iter().zip(logits.chunks_exact(dims.vocab));
-                    next.extend(rows.map(|(example, logits)| choose(*example, logits)));
-                });
-                let next = next.into_iter().collect::<std::result::Result<Vec<u32>, E>>()?;
-                (active, last) = active
-                    .into_iter()
-                    .zip(next)
-                    .filter(|(example, id)| {
-                        let goes_on = *id != dims.eos;
-                        if goes_on {
-                            answers[*example].push(*id);
-                        }
-                        goes_on
-                    })
-                    .unzip();
-                if active.is_empty() {
-                    break;
-                }
-            }
-        }
-        Ok(answers)
+        let answers = generation::greedy(self, &Questions { prompts, run, inputs }, longest);
+        answers.expect("nothing here fails")
     }
 }
 
-/// Numbers that the cache of keys and values holds at one time: 256 MiB. Few in tests, so that batches are cut there too.
-const CACHE: usize = if cfg!(test) { 1 << 14 } else { 1 << 26 };
+impl Reader for Engine<'_> {
+    /// What a decoder looks at, and where each example's rows begin.
+    type Memory = (Memory<Vec<f32>>, Vec<usize>);
+
+    fn dims(&self) -> &Dims {
+        &self.weights().dims
+    }
+
+    fn read(&mut self, questions: &Questions<'_>) -> Result<Self::Memory> {
+        Ok(self.memory(questions.prompts, questions.run, questions.inputs))
+    }
+
+    fn decoder<'d>(&'d self, memory: &'d Self::Memory, slots: usize, longest: usize) -> Result<Box<dyn Decode + 'd>> {
+        Ok(Box::new(Decoder::new(self.weights(), memory.0.as_slice(), &memory.1, slots, longest)))
+    }
+}
 
 /// Logits in memory at one time.
 const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 22 };
 
-/// Examples whose texts, `each` of up to `longest` tokens an example, share a cache: as many as it holds, but at least one.
-pub(super) fn groups(
-    dims: &Dims,
-    examples: usize,
-    each: usize,
-    longest: usize,
-) -> impl Iterator<Item = Range<usize>> + use<> {
-    let size = each * longest * 2 * dims.inner() * dims.decoder_layers;
-    let together = (CACHE / size.max(1)).max(1);
-    (0..examples).step_by(together).map(move |first| first..(first + together).min(examples))
-}
-
-/// The loss that is the negative log-likelihood.
-pub(super) const LIKELIHOOD: CrossEntropy = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
-
-/// Texts of an example that grow together, and look at its input together.
-pub(super) struct Texts {
-    /// Whose input they look at.
-    pub(super) example: usize,
-    /// Where the cache keeps the keys and values of each.
-    pub(super) slots: Vec<usize>,
-    /// Tokens by which each grows.
-    pub(super) tokens: usize,
-}
-
 /// A decoder in the middle of texts.
-pub(super) struct Decoder<'a> {
+struct Decoder<'a> {
     weights: &'a Weights,
     /// What it looks at, and where each example's rows begin.
     memory: Memory<&'a [f32]>,
@@ -169,31 +77,18 @@ struct Spans {
     cross: Vec<Span>,
 }
 
-impl<'a> Decoder<'a> {
-    pub(super) fn new(
-        weights: &'a Weights,
-        memory: Memory<&'a [f32]>,
-        starts: &'a [usize],
-        slots: usize,
-        longest: usize,
-    ) -> Self {
-        let Weights { dims, layout, .. } = weights;
-        let longest = longest.max(1);
-        let bias = offset_bias(weights.vector(&layout.decoder.bias), dims.heads, longest, true, dims.max_distance);
-        let past = vec![vec![0.0; slots * longest * 2 * dims.inner()]; dims.decoder_layers];
-        let (probabilities, scratch) = Default::default();
-        Self { weights, memory, starts, longest, bias, past, probabilities, scratch }
+impl Decode for Decoder<'_> {
+    fn vocab(&self) -> usize {
+        self.weights.dims.vocab
     }
 
-    /// Reads `ids`, the tokens of all texts from `position` on, `[n]`, and gives their logits to `read`, some rows at a
-    /// time: the first row, and `[rows, V]`.
-    pub(super) fn step(
+    fn step(
         &mut self,
         texts: &[Texts],
         ids: &[u32],
         position: usize,
-        mut read: impl FnMut(usize, &mut [f32]),
-    ) {
+        read: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<()> {
         let Weights { dims, layout, .. } = self.weights;
         let width = dims.width;
         let spans = self.spans(texts, position);
@@ -216,15 +111,26 @@ impl<'a> Decoder<'a> {
             linear(logits, out, self.weights.at(&layout.head), width);
             read(index * together, logits);
         }
+        Ok(())
     }
 
-    /// Overwrites what slot `to` keeps of the first `positions` with what slot `from` keeps.
-    pub(super) fn copy(&mut self, from: usize, to: usize, positions: usize) {
+    fn copy(&mut self, from: usize, to: usize, positions: usize) {
         let size = 2 * self.weights.dims.inner();
         let (from, to) = (from * self.longest * size, to * self.longest * size);
         for past in &mut self.past {
             past.copy_within(from..from + positions * size, to);
         }
+    }
+}
+
+impl<'a> Decoder<'a> {
+    fn new(weights: &'a Weights, memory: Memory<&'a [f32]>, starts: &'a [usize], slots: usize, longest: usize) -> Self {
+        let Weights { dims, layout, .. } = weights;
+        let longest = longest.max(1);
+        let bias = offset_bias(weights.vector(&layout.decoder.bias), dims.heads, longest, true, dims.max_distance);
+        let past = vec![vec![0.0; slots * longest * 2 * dims.inner()]; dims.decoder_layers];
+        let (probabilities, scratch) = Default::default();
+        Self { weights, memory, starts, longest, bias, past, probabilities, scratch }
     }
 
     fn spans(&self, texts: &[Texts], position: usize) -> Spans {
@@ -299,15 +205,4 @@ impl<'a> Decoder<'a> {
         activate(activation, &mut activated, &inner, dims.ff);
         linear_add(x, &activated, self.weights.at(&layer.ff.out), dims.ff);
     }
-}
-
-/// Where a row of logits is highest; the first such place.
-fn highest(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > best.1 {
-            best = (id, *logit);
-        }
-    }
-    best.0 as u32
 }

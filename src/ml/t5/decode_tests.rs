@@ -72,7 +72,7 @@ fn close(found: f64, expected: f64, what: &str) {
 }
 
 /// A model so small that all answers can be tried.
-fn tiny(vocab: usize, tied: bool) -> Weights {
+pub(super) fn tiny(vocab: usize, tied: bool) -> Weights {
     let dims = Dims { vocab, tied, gated: !tied, ..V1_1.weights().dims };
     let mut stream = Stream::new(9, "tiny");
     let mut weights = Weights::random(dims, &mut stream);
@@ -83,7 +83,7 @@ fn tiny(vocab: usize, tied: bool) -> Weights {
 }
 
 /// A model to which every token is as likely as any other.
-fn level() -> Weights {
+pub(super) fn level() -> Weights {
     let mut weights = tiny(7, false);
     let head = weights.layout.head.clone();
     weights.data_mut()[head].fill(0.0);
@@ -91,14 +91,14 @@ fn level() -> Weights {
 }
 
 /// Examples of two runs with prompts of 0 and 3 vectors.
-struct Examples {
-    prompts: [Vec<f32>; 2],
-    run: Vec<usize>,
-    inputs: Ragged,
+pub(super) struct Examples {
+    pub(super) prompts: [Vec<f32>; 2],
+    pub(super) run: Vec<usize>,
+    pub(super) inputs: Ragged,
 }
 
 impl Examples {
-    fn new(weights: &Weights) -> Self {
+    pub(super) fn new(weights: &Weights) -> Self {
         let Dims { width, vocab, .. } = weights.dims;
         let mut stream = Stream::new(4, "examples");
         let prompts = [0, 3].map(|length| (0..length * width).map(|_| stream.normal() as f32).collect());
@@ -106,7 +106,7 @@ impl Examples {
         Self { prompts, run: vec![1, 0, 1, 0, 1], inputs: inputs.into_iter().collect() }
     }
 
-    fn prompts(&self) -> [&[f32]; 2] {
+    pub(super) fn prompts(&self) -> [&[f32]; 2] {
         self.prompts.each_ref().map(Vec::as_slice)
     }
 
@@ -470,22 +470,5 @@ fn generation_is_read_from_settings_and_checked() {
         let Error::Setting { field, .. } = generation.check().unwrap_err() else { panic!("{generation:?}") };
         assert_eq!(field, name);
         assert!(engine.generate(&[], &[], &Ragged::default(), &[], 3, &generation).is_err());
-    }
-}
-
-#[test]
-fn beam_search_and_sampling_are_refused_where_they_are_not() {
-    let weights = V1_1.weights();
-    let inputs: Ragged = [[5, 1]].into_iter().collect();
-    let on = |device, generation| {
-        super::Engine::on(device, &weights).unwrap().generate(&[&[]], &[0], &inputs, &[0], 3, &generation)
-    };
-    let beam = Generation::Beam(Beam { width: 1, ..Beam::default() });
-    let greedy = on("cpu", Generation::Greedy).unwrap();
-    assert_eq!(on("candle", Generation::Greedy).unwrap(), greedy);
-    assert_eq!(on("cpu", beam).unwrap(), greedy);
-    for generation in [beam, Generation::Sample(Sample::default())] {
-        let error = on("candle", generation).unwrap_err();
-        assert!(matches!(error, Error::Setting { field: "decoding", .. }), "{error}");
     }
 }

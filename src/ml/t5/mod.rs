@@ -8,9 +8,11 @@ mod cross;
 mod decode;
 #[cfg(test)]
 mod decode_tests;
+pub mod device;
 mod dims;
 mod engine;
 pub mod fast;
+mod generation;
 #[cfg(test)]
 mod golden;
 mod layout;
@@ -26,9 +28,9 @@ mod weights;
 
 pub use beam::{Beam, Hypothesis};
 pub use candle_transformers::models::t5::Config;
-pub use decode::Generation;
 pub use dims::Dims;
-pub use engine::Engine;
+pub use engine::{Engine, devices};
+pub use generation::Generation;
 pub use layout::{Layout, Place, Slot};
 pub use memory::{Counts, Rows};
 pub use rank::LabelScore;

@@ -1,9 +1,9 @@
 //! Rank classification: how likely each of a few labels is as the answer.
 
-use super::decode::{Decoder, LIKELIHOOD, Texts, groups};
 use super::fast::Engine;
+use super::generation::{self, Questions, Reader, Texts, groups};
 use crate::ml::batch::Ragged;
-use crate::ml::kernels::cross_entropy;
+use crate::ml::error::Result;
 
 /// How likely a label is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,39 +27,44 @@ impl Engine<'_> {
         inputs: &Ragged,
         labels: &Ragged,
     ) -> Vec<Vec<LabelScore>> {
-        let (memory, starts) = self.memory(prompts, run, inputs);
-        let weights = self.weights();
-        let dims = &weights.dims;
-        let longest = labels.rows().map(<[u32]>::len).max().unwrap_or(0);
-        let pairs: Vec<(usize, &[u32])> =
-            (0..run.len()).flat_map(|example| labels.rows().map(move |label| (example, label))).collect();
-        let mut scores = vec![Vec::with_capacity(labels.len()); run.len()];
-        for group in groups(dims, pairs.len(), 1, longest) {
-            let pairs = &pairs[group];
-            let mut decoder = Decoder::new(weights, memory.as_slice(), &starts, pairs.len(), longest);
-            // Labels apart from each other, so that the sums of one do not depend on how many there are.
-            let texts: Vec<Texts> = pairs
-                .iter()
-                .enumerate()
-                .map(|(slot, (example, label))| Texts { example: *example, slots: vec![slot], tokens: label.len() })
-                .collect();
-            let targets: Ragged = pairs.iter().map(|(_, label)| label.iter().copied()).collect();
-            let mut losses = vec![0.0; targets.ids().len()];
-            // The decoder reads a label one place to the right, behind the start id.
-            let ids: Vec<u32> = targets
-                .rows()
-                .flat_map(|label| std::iter::once(dims.start).chain(label.iter().copied()).take(label.len()))
-                .collect();
-            decoder.step(&texts, &ids, 0, |first, logits| {
-                let rows = first..first + logits.len() / dims.vocab;
-                cross_entropy(LIKELIHOOD, &mut losses[rows.clone()], logits, &targets.ids()[rows], dims.vocab);
-            });
-            for ((example, _), bounds) in pairs.iter().zip(targets.starts().windows(2)) {
-                let losses = &losses[bounds[0]..bounds[1]];
-                let log_likelihood = losses.iter().fold(0.0, |sum, loss| sum - f64::from(*loss));
-                scores[*example].push(LabelScore { log_likelihood, tokens: losses.len() });
-            }
-        }
-        scores
+        generation::label_scores(self, &Questions { prompts, run, inputs }, labels).expect("nothing here fails")
     }
+}
+
+/// What [`Engine::label_scores`] does, for any engine.
+pub(super) fn label_scores(
+    reader: &mut impl Reader,
+    questions: &Questions<'_>,
+    labels: &Ragged,
+) -> Result<Vec<Vec<LabelScore>>> {
+    let memory = reader.read(questions)?;
+    let dims = reader.dims();
+    let longest = labels.rows().map(<[u32]>::len).max().unwrap_or(0);
+    let examples = questions.run.len();
+    let pairs: Vec<(usize, &[u32])> =
+        (0..examples).flat_map(|example| labels.rows().map(move |label| (example, label))).collect();
+    let mut scores = vec![Vec::with_capacity(labels.len()); examples];
+    for group in groups(dims, pairs.len(), 1, longest) {
+        let pairs = &pairs[group];
+        let mut decoder = reader.decoder(&memory, pairs.len(), longest)?;
+        // Labels apart from each other, so that the sums of one do not depend on how many there are.
+        let texts: Vec<Texts> = pairs
+            .iter()
+            .enumerate()
+            .map(|(slot, (example, label))| Texts { example: *example, slots: vec![slot], tokens: label.len() })
+            .collect();
+        let targets: Ragged = pairs.iter().map(|(_, label)| label.iter().copied()).collect();
+        // The decoder reads a label one place to the right, behind the start id.
+        let ids: Vec<u32> = targets
+            .rows()
+            .flat_map(|label| std::iter::once(dims.start).chain(label.iter().copied()).take(label.len()))
+            .collect();
+        let losses = decoder.losses(&texts, &ids, targets.ids())?;
+        for ((example, _), bounds) in pairs.iter().zip(targets.starts().windows(2)) {
+            let losses = &losses[bounds[0]..bounds[1]];
+            let log_likelihood = losses.iter().fold(0.0, |sum, loss| sum - f64::from(*loss));
+            scores[*example].push(LabelScore { log_likelihood, tokens: losses.len() });
+        }
+    }
+    Ok(scores)
 }

@@ -47,16 +47,6 @@ impl Reference {
         Ok(Self { dims: weights.dims.clone(), tensors, dtype, device: device.clone() })
     }
 
-    /// Sizes of the model.
-    pub(super) fn dims(&self) -> &Dims {
-        &self.dims
-    }
-
-    /// Where it computes.
-    pub(super) fn device(&self) -> &Device {
-        &self.device
-    }
-
     /// Makes every parameter a variable and returns them by name, so that their gradients can be asked for.
     pub fn unfreeze(&mut self) -> Result<BTreeMap<String, Var>> {
         let mut vars = BTreeMap::new();

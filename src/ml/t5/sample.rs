@@ -1,6 +1,7 @@
 //! Sampling, through candle-transformers' `LogitsProcessor`.
 
 use super::fast::Engine;
+use super::generation::{Questions, Reader, token_by_token};
 use crate::ml::batch::Ragged;
 use crate::ml::error::{Error, Result};
 use crate::ml::random::Stream;
@@ -81,12 +82,33 @@ impl Engine<'_> {
         longest: usize,
         settings: Sample,
     ) -> Result<Vec<Vec<u32>>> {
-        settings.check()?;
-        let seed = |stream: &u64| Stream::new(settings.seed, &format!("sample {stream}")).bits();
-        let mut processors: Vec<LogitsProcessor> =
-            streams.iter().map(|stream| LogitsProcessor::from_sampling(seed(stream), settings.sampling())).collect();
-        self.token_by_token(prompts, run, inputs, longest, |example, logits| {
-            Ok(processors[example].sample(&Tensor::from_slice(logits, logits.len(), &Device::Cpu)?)?)
-        })
+        sample(self, &Questions { prompts, run, inputs }, streams, longest, settings)
     }
+}
+
+/// What [`Engine::sample`] does, for any engine.
+pub(super) fn sample(
+    reader: &mut impl Reader,
+    questions: &Questions<'_>,
+    streams: &[u64],
+    longest: usize,
+    settings: Sample,
+) -> Result<Vec<Vec<u32>>> {
+    settings.check()?;
+    let seed = |stream: &u64| Stream::new(settings.seed, &format!("sample {stream}")).bits();
+    let mut processors: Vec<LogitsProcessor> =
+        streams.iter().map(|stream| LogitsProcessor::from_sampling(seed(stream), settings.sampling())).collect();
+    let vocab = reader.dims().vocab;
+    token_by_token(reader, questions, longest, |step| {
+        let mut next = Vec::with_capacity(step.last.len());
+        step.decoder.step(step.texts, step.last, step.position, &mut |first, logits| {
+            let rows = step.examples[first..].iter().zip(logits.chunks_exact(vocab));
+            next.extend(rows.map(|(example, logits)| draw(&mut processors[*example], logits)));
+        })?;
+        next.into_iter().collect()
+    })
+}
+
+fn draw(processor: &mut LogitsProcessor, logits: &[f32]) -> Result<u32> {
+    Ok(processor.sample(&Tensor::from_slice(logits, logits.len(), &Device::Cpu)?)?)
 }

@@ -8,12 +8,12 @@ use crate::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use crate::ml::random::Stream;
 use candle_core::{DType, Device, Tensor, Var};
 
-const PLAIN: CrossEntropy = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
-const Z_LOSS: CrossEntropy = CrossEntropy { z_loss: 1e-2, label_smoothing: 0.0 };
-const SMOOTHED: CrossEntropy = CrossEntropy { z_loss: 1e-3, label_smoothing: 0.1 };
+pub(super) const PLAIN: CrossEntropy = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
+pub(super) const Z_LOSS: CrossEntropy = CrossEntropy { z_loss: 1e-2, label_smoothing: 0.0 };
+pub(super) const SMOOTHED: CrossEntropy = CrossEntropy { z_loss: 1e-3, label_smoothing: 0.1 };
 
 /// Sizes that no vector width divides, and heads that do not add up to the width.
-fn tiny(gated: bool) -> Dims {
+pub(super) fn tiny(gated: bool) -> Dims {
     Dims {
         vocab: 37,
         width: 16,
@@ -34,12 +34,12 @@ fn tiny(gated: bool) -> Dims {
 }
 
 /// Large enough for every path of the matrix products: more than 512 terms in a sum, more than 64 columns.
-fn wide(gated: bool) -> Dims {
+pub(super) fn wide(gated: bool) -> Dims {
     Dims { vocab: 1100, width: 80, heads: 2, head_width: 40, ff: 600, ..tiny(gated) }
 }
 
 /// Random weights, those of the norms too.
-fn weights(dims: Dims, seed: u64) -> Weights {
+pub(super) fn weights(dims: Dims, seed: u64) -> Weights {
     let mut stream = Stream::new(seed, "weights");
     let mut weights = Weights::random(dims, &mut stream);
     for slot in weights.layout.slots().to_vec().iter().filter(|slot| slot.shape.len() == 1) {
@@ -48,13 +48,13 @@ fn weights(dims: Dims, seed: u64) -> Weights {
     weights
 }
 
-fn prompts(width: usize, lengths: &[usize]) -> Vec<Vec<f32>> {
+pub(super) fn prompts(width: usize, lengths: &[usize]) -> Vec<Vec<f32>> {
     let mut stream = Stream::new(5, "prompts");
     lengths.iter().map(|length| (0..length * width).map(|_| stream.normal() as f32).collect()).collect()
 }
 
 /// Examples of three runs in mixed order, with texts of 1 to 23 and targets of 1 to 20 tokens.
-fn batch(vocab: usize) -> Batch {
+pub(super) fn batch(vocab: usize) -> Batch {
     let mut stream = Stream::new(6, "batch");
     let mut batch = Batch::default();
     for (run, input, target) in [(1, 7, 3), (0, 23, 20), (2, 1, 1), (1, 12, 9), (0, 4, 1), (2, 17, 12), (2, 9, 2)] {
@@ -65,15 +65,15 @@ fn batch(vocab: usize) -> Batch {
     batch
 }
 
-fn dropout(batch: &Batch, sharing: Sharing) -> Dropout {
+pub(super) fn dropout(batch: &Batch, sharing: Sharing) -> Dropout {
     Dropout { rate: 0.2, sharing, keys: (0..batch.len() as u64).map(|slot| Key::new(3, 11, slot)).collect() }
 }
 
-fn slices(prompts: &[Vec<f32>]) -> Vec<&[f32]> {
+pub(super) fn slices(prompts: &[Vec<f32>]) -> Vec<&[f32]> {
     prompts.iter().map(Vec::as_slice).collect()
 }
 
-fn zeros(prompts: &[Vec<f32>]) -> Vec<Vec<f32>> {
+pub(super) fn zeros(prompts: &[Vec<f32>]) -> Vec<Vec<f32>> {
     prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect()
 }
 
@@ -87,13 +87,13 @@ fn doubles(tensor: &Tensor) -> Vec<f64> {
 }
 
 /// Euclidean distance of two vectors, relative to the length of the second.
-fn distance(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
+pub(super) fn distance(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
     let length = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
     let apart = found.into_iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
     apart / length
 }
 
-fn wide_copy(values: &[f32]) -> impl Iterator<Item = f64> {
+pub(super) fn wide_copy(values: &[f32]) -> impl Iterator<Item = f64> {
     values.iter().map(|x| f64::from(*x))
 }
 

@@ -1,0 +1,592 @@
+//! T5 forward and backward by hand on candle tensors: any device, f32 or bf16, gradients of the prompts alone.
+//!
+//! It is the fast engine's passes ([`fast`](super::fast)) in other terms: rows of all examples are packed for the linear
+//! layers, heads are padded for attention, what is between two products is one operation
+//! ([`fused`](crate::ml::kernels::fused)), and nothing is recorded for autograd. With bf16, weights and activations
+//! are bf16; prompts, the inside of norms and softmax, biases, losses and the prompts' gradients are f32.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+mod decode;
+mod stack;
+#[cfg(test)]
+mod tests;
+
+use super::fast::Loss;
+use super::generation::{self, Questions};
+use super::layout::{Layer, Place, Stack};
+use super::position::offset_bias;
+use super::{Dims, Generation, LabelScore, Weights};
+use crate::ml::batch::{Batch, Ragged};
+use crate::ml::error::{Error, Result};
+use crate::ml::kernels::fused::{self, Masks};
+use crate::ml::kernels::{CrossEntropy, Dropout, Matrix};
+use candle_core::{DType, Device, Tensor};
+use stack::{Context, Keep, Memory, Tape};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+
+/// A T5 on a device.
+pub struct Engine<'w> {
+    weights: &'w Weights,
+    frozen: Frozen,
+    recompute: bool,
+    absorb: bool,
+}
+
+/// The GPU number `index`.
+///
+/// # Errors
+/// If this program or this machine has none.
+pub fn gpu(index: usize) -> Result<Device> {
+    #[cfg(feature = "cuda")]
+    return cuda::open(index);
+    #[cfg(not(feature = "cuda"))]
+    Ok(Device::new_cuda(index)?)
+}
+
+/// Logits in memory at one time. Few in tests, so that batches are cut there too.
+const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 26 };
+
+/// Attention scores of a layer in memory at one time, padding included. Few in tests, so that batches are cut there too.
+const SCORES: usize = if cfg!(test) { 1 << 12 } else { 1 << 28 };
+
+/// What a forward pass leaves.
+struct Passed {
+    encoder: Rows,
+    decoder: Rows,
+    /// What the decoder looks at.
+    memory: Memory,
+    /// Output of the decoder, `[M, E]`.
+    decoded: Tensor,
+    tapes: [Tape; 2],
+}
+
+impl<'w> Engine<'w> {
+    /// Copies the weights to `device`.
+    pub fn new(weights: &'w Weights, device: &Device) -> Result<Self> {
+        Ok(Self { weights, frozen: Frozen::new(weights, device)?, recompute: false, absorb: false })
+    }
+
+    /// Whether the backward pass computes the activations of each layer again instead of keeping them.
+    pub fn recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
+    /// Says how long the targets of the coming batches are at most, in tokens: if they are short, the rows of the encoder
+    /// need no keys and values (see [`fast::Engine::expect`](super::fast::Engine::expect)).
+    pub fn expect(&mut self, longest: usize) {
+        self.absorb = self.weights.dims.absorbs(longest);
+    }
+
+    /// Loss of each run; adds the gradients of the sums of the losses with respect to the prompts, which are `[P, E]`.
+    pub fn gradients(
+        &self,
+        prompts: &[&[f32]],
+        batch: &Batch,
+        settings: CrossEntropy,
+        dropout: Option<&Dropout>,
+        d_prompts: &mut [Vec<f32>],
+    ) -> Result<Vec<Loss>> {
+        let lengths = self.lengths(prompts, &batch.run, &batch.inputs).zip(batch.targets.rows());
+        let lengths: Vec<usize> = lengths.map(|(encoder, target)| encoder.max(target.len())).collect();
+        let mut sums = vec![Loss::default(); prompts.len()];
+        for examples in self.alike(&lengths) {
+            let mut some = Batch::default();
+            examples.iter().for_each(|e| some.push(batch.run[*e], batch.inputs.row(*e), batch.targets.row(*e)));
+            let dropout = dropout.map(|dropout| {
+                let keys = examples.iter().map(|example| dropout.keys[*example]).collect();
+                Dropout { keys, ..*dropout }
+            });
+            let losses = self.gradients_of_some(prompts, &some, settings, dropout.as_ref(), d_prompts)?;
+            for (run, bounds) in some.run.iter().zip(some.targets.starts().windows(2)) {
+                sums[*run].sum += losses[bounds[0]..bounds[1]].iter().map(|loss| f64::from(*loss)).sum::<f64>();
+                sums[*run].tokens += bounds[1] - bounds[0];
+            }
+        }
+        Ok(sums)
+    }
+
+    /// An answer to each example, without the closing eos; at most `longest` ids. `streams` is what samples are drawn from,
+    /// `[B]`.
+    pub fn generate(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        streams: &[u64],
+        longest: usize,
+        generation: &Generation,
+    ) -> Result<Vec<Vec<u32>>> {
+        generation.check()?;
+        self.answer(prompts, run, inputs, |engine, questions, examples| {
+            let streams: Vec<u64> = examples.iter().filter_map(|example| streams.get(*example).copied()).collect();
+            generation::generate(engine, questions, &streams, longest, generation)
+        })
+    }
+
+    /// The likelihood of every label for every example, `[B][L]`; the encoder reads each example once.
+    pub fn label_scores(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        labels: &Ragged,
+    ) -> Result<Vec<Vec<LabelScore>>> {
+        self.answer(prompts, run, inputs, |engine, questions, _| generation::label_scores(engine, questions, labels))
+    }
+
+    /// What `ask` finds for each example, asked for examples of like length together.
+    fn answer<A: Clone + Default>(
+        &mut self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        mut ask: impl FnMut(&mut Self, &Questions<'_>, &[usize]) -> Result<Vec<A>>,
+    ) -> Result<Vec<A>> {
+        let mut answers = vec![A::default(); run.len()];
+        let lengths: Vec<usize> = self.lengths(prompts, run, inputs).collect();
+        for examples in self.alike(&lengths) {
+            let run: Vec<usize> = examples.iter().map(|example| run[*example]).collect();
+            let inputs: Ragged = examples.iter().map(|example| inputs.row(*example).iter().copied()).collect();
+            let found = ask(self, &Questions { prompts, run: &run, inputs: &inputs }, &examples)?;
+            examples.iter().zip(found).for_each(|(example, answer)| answers[*example] = answer);
+        }
+        Ok(answers)
+    }
+
+    /// Rows of the encoder of each example.
+    fn lengths<'l>(
+        &self,
+        prompts: &'l [&[f32]],
+        run: &'l [usize],
+        inputs: &'l Ragged,
+    ) -> impl Iterator<Item = usize> + use<'l> {
+        let width = self.weights.dims.width;
+        run.iter().zip(inputs.rows()).map(move |(run, ids)| prompts[*run].len() / width + ids.len())
+    }
+
+    /// Examples of like lengths together, so many that their padded attention scores fit in memory.
+    fn alike(&self, lengths: &[usize]) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|example| lengths[*example]);
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for example in order {
+            let scores = self.weights.dims.heads * lengths[example] * lengths[example];
+            match groups.last_mut() {
+                Some(group) if (group.len() + 1) * scores <= SCORES => group.push(example),
+                _ => groups.push(vec![example]),
+            }
+        }
+        groups
+    }
+
+    /// Losses of all target tokens of a batch with an example at least.
+    fn gradients_of_some(
+        &self,
+        prompts: &[&[f32]],
+        batch: &Batch,
+        settings: CrossEntropy,
+        dropout: Option<&Dropout>,
+        d_prompts: &mut [Vec<f32>],
+    ) -> Result<Vec<f32>> {
+        // Without a prompt nothing learns.
+        let learn = batch.run.iter().any(|run| !prompts[*run].is_empty());
+        let keep = match (learn, self.recompute) {
+            (false, _) => Keep::Nothing,
+            (true, true) => Keep::Inputs,
+            (true, false) => Keep::Everything,
+        };
+        let masks = dropout.map(|dropout| Masks::new(dropout, self.device())).transpose()?;
+        let passed = self.forward(prompts, batch, masks.as_ref(), keep)?;
+        let (losses, d_decoded) = self.loss(&passed.decoded, batch, settings, learn)?;
+        if let Some(d_decoded) = d_decoded {
+            self.backward(prompts, batch, masks.as_ref(), keep, passed, d_decoded, d_prompts)?;
+        }
+        Ok(losses)
+    }
+
+    /// Memory of the device that is free; none on a CPU.
+    ///
+    /// # Errors
+    /// If the device does not say.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match self.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => cuda::free_memory(device).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn device(&self) -> &Device {
+        &self.frozen.device
+    }
+
+    /// Output of the encoder, `[N, E]`, where its rows lie, and what it leaves for a backward pass.
+    fn encoder(
+        &self,
+        prompts: &[&[f32]],
+        run: &[usize],
+        inputs: &Ragged,
+        masks: Option<&Masks>,
+        keep: Keep,
+    ) -> Result<(Tensor, Rows, Tape)> {
+        let rows = Rows::new(self.lengths(prompts, run, inputs), self.device())?;
+        let x = self.embed(prompts, run, inputs, &rows)?;
+        let side = Side::new(self, &self.weights.layout.encoder, &rows, None)?;
+        let (memory, tape) = stack::forward(self.context(&side, masks, keep), x, None)?;
+        Ok((memory, rows, tape))
+    }
+
+    /// Each example's prompt and text, `[N, E]`. Runs that share a prompt share its slice, and it is copied once.
+    fn embed(&self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, rows: &Rows) -> Result<Tensor> {
+        let width = self.weights.dims.width;
+        let (mut first, mut values) = (BTreeMap::new(), Vec::new());
+        let mut places = Vec::with_capacity(run.len());
+        for run in run {
+            let prompt = prompts[*run];
+            places.push(match first.entry((prompt.as_ptr(), prompt.len())) {
+                Entry::Occupied(earlier) => *earlier.get(),
+                Entry::Vacant(place) => {
+                    let start = *place.insert(values.len() / width);
+                    values.extend_from_slice(prompt);
+                    start
+                }
+            });
+        }
+        let led = values.len() / width;
+        let mut sources = Vec::new();
+        if led > 0 {
+            sources.push(Tensor::from_vec(values, (led, width), self.device())?.to_dtype(self.frozen.dtype)?);
+        }
+        if !inputs.ids().is_empty() {
+            sources.push(self.gather(inputs.ids())?);
+        }
+        if sources.is_empty() {
+            return Ok(Tensor::zeros((rows.count, width), self.frozen.dtype, self.device())?);
+        }
+        let mut order = Vec::with_capacity(rows.count);
+        for ((run, place), text) in run.iter().zip(places).zip(inputs.starts().windows(2)) {
+            order.extend(place..place + prompts[*run].len() / width);
+            order.extend(led + text[0]..led + text[1]);
+        }
+        Ok(Tensor::cat(&sources, 0)?.index_select(&ids(order, self.device())?, 0)?)
+    }
+
+    /// Embeddings of some ids.
+    fn gather(&self, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::from_slice(known(ids, &self.weights.dims)?, ids.len(), self.device())?;
+        Ok(self.frozen.at(&self.weights.layout.embedding).index_select(&ids, 0)?)
+    }
+
+    fn forward(&self, prompts: &[&[f32]], batch: &Batch, masks: Option<&Masks>, keep: Keep) -> Result<Passed> {
+        let Weights { dims, layout, .. } = self.weights;
+        let (memory, encoder, encoder_tape) = self.encoder(prompts, &batch.run, &batch.inputs, masks, keep)?;
+        let memory = if self.absorb {
+            let rows = fused::split_heads(&memory, &encoder.on_device.starts, 0, (1, dims.width), encoder.longest)?;
+            Memory::Absorbed(rows.squeeze(1)?)
+        } else {
+            Memory::Projected(self.frozen.linear(&memory, &layout.cross)?)
+        };
+        let decoder = Rows::new(batch.targets.rows().map(<[u32]>::len), self.device())?;
+        let mut read: Vec<u32> = batch
+            .targets
+            .rows()
+            .flat_map(|row| std::iter::once(dims.start).chain(row.iter().copied()).take(row.len()))
+            .collect();
+        read.resize(decoder.count, dims.start);
+        let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
+        let (decoded, decoder_tape) =
+            stack::forward(self.context(&side, masks, keep), self.gather(&read)?, Some(&memory))?;
+        let decoded = self.scaled(decoded)?;
+        Ok(Passed { encoder, decoder, memory, decoded, tapes: [encoder_tape, decoder_tape] })
+    }
+
+    /// A tied head reads the decoder's output divided by sqrt(E).
+    fn scaled(&self, x: Tensor) -> Result<Tensor> {
+        Ok(if self.weights.dims.tied { x.affine((self.weights.dims.width as f64).powf(-0.5), 0.0)? } else { x })
+    }
+
+    /// Losses of all target tokens from the decoder's output, and to `learn` the gradient of that; some rows of logits at a
+    /// time.
+    fn loss(
+        &self,
+        decoded: &Tensor,
+        batch: &Batch,
+        settings: CrossEntropy,
+        learn: bool,
+    ) -> Result<(Vec<f32>, Option<Tensor>)> {
+        let Weights { dims, layout, .. } = self.weights;
+        let count = decoded.dim(0)?;
+        let mut targets = known(batch.targets.ids(), dims)?.to_vec();
+        targets.resize(count, dims.pad);
+        let targets = Tensor::from_vec(targets, count, self.device())?;
+        let together = (LOGITS / dims.vocab).max(1);
+        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+        for first in (0..count).step_by(together) {
+            let rows = together.min(count - first);
+            let targets = targets.narrow(0, first, rows)?;
+            let logits = self.frozen.linear(&decoded.narrow(0, first, rows)?, &layout.head)?;
+            let found = fused::cross_entropy(settings, &logits, &targets)?;
+            if learn {
+                let d_logits = fused::cross_entropy_gradient(settings, &logits, &targets, &found)?;
+                gradients.push(self.frozen.linear_backward(&d_logits, &layout.head)?);
+            }
+            losses.push(found);
+        }
+        let losses = Tensor::cat(&losses, 0)?.to_vec2::<f32>()?.into_iter().map(|row| row[0]).collect();
+        let gradient = if learn { Some(Tensor::cat(&gradients, 0)?) } else { None };
+        Ok((losses, gradient))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the forward pass's arguments, what it left, and the gradients")]
+    fn backward(
+        &self,
+        prompts: &[&[f32]],
+        batch: &Batch,
+        masks: Option<&Masks>,
+        keep: Keep,
+        passed: Passed,
+        d_decoded: Tensor,
+        d_prompts: &mut [Vec<f32>],
+    ) -> Result<()> {
+        let Weights { dims, layout, .. } = self.weights;
+        let Passed { encoder, decoder, memory, decoded: _, tapes: [encoder_tape, decoder_tape] } = passed;
+        let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
+        let context = self.context(&side, masks, keep);
+        let d_memory = stack::decoder_backward(context, self.scaled(d_decoded)?, decoder_tape, &memory)?;
+        drop(memory);
+
+        let led = Led::new(prompts, batch, dims.width);
+        let side = Side::new(self, &layout.encoder, &encoder, None)?;
+        let wanted = led.rows(&encoder, self.device())?;
+        let d_x = stack::backward(self.context(&side, masks, keep), d_memory, encoder_tape, &wanted)?;
+        let (starts, named) = led.sums(self.device())?;
+        let sums = fused::sum_rows(&d_x, &starts, &named)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut rest = &sums[..];
+        for d_prompt in led.gradients(d_prompts) {
+            let (mine, others) = rest.split_at(d_prompt.len());
+            rest = others;
+            d_prompt.iter_mut().zip(mine).for_each(|(d, sum)| *d += sum);
+        }
+        Ok(())
+    }
+
+    fn context<'c>(&'c self, side: &'c Side<'c>, masks: Option<&'c Masks>, keep: Keep) -> Context<'c> {
+        let Weights { dims, layout, .. } = self.weights;
+        Context { dims, frozen: &self.frozen, side, cross: &layout.cross, masks, keep }
+    }
+}
+
+/// The rows of the prompts, and whose gradients they are.
+struct Led {
+    /// For each example the rows of its prompt among the rows of all prompts.
+    places: Vec<Range<usize>>,
+    /// For each run that has a prompt and an example its number and its examples.
+    runs: BTreeMap<usize, Vec<usize>>,
+}
+
+impl Led {
+    fn new(prompts: &[&[f32]], batch: &Batch, width: usize) -> Self {
+        let (mut places, mut runs) = (Vec::with_capacity(batch.len()), BTreeMap::<usize, Vec<usize>>::new());
+        let mut end = 0;
+        for (example, run) in batch.run.iter().enumerate() {
+            let rows = prompts[*run].len() / width;
+            places.push(end..end + rows);
+            end += rows;
+            if rows > 0 {
+                runs.entry(*run).or_default().push(example);
+            }
+        }
+        Self { places, runs }
+    }
+
+    /// Where these rows lie among those of the encoder.
+    fn rows(&self, encoder: &Rows, device: &Device) -> Result<Wanted> {
+        let rows = self.places.iter().zip(&encoder.starts).flat_map(|(place, start)| *start..start + place.len());
+        let places = self.places.iter().enumerate();
+        let places: Vec<u32> = places
+            .flat_map(|(example, place)| (0..place.len()).flat_map(move |row| [example as u32, row as u32]))
+            .collect();
+        let count = places.len() / 2;
+        Ok(Wanted { rows: ids(rows, device)?, places: Tensor::from_vec(places, (count, 2), device)? })
+    }
+
+    /// For each row of each run's prompt the rows whose sum is its gradient, as [`fused::sum_rows`] takes them.
+    fn sums(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        let (mut starts, mut named) = (vec![0], Vec::new());
+        for examples in self.runs.values() {
+            for row in 0..self.places[examples[0]].len() {
+                named.extend(examples.iter().map(|example| self.places[*example].start + row));
+                starts.push(named.len());
+            }
+        }
+        Ok((ids(starts, device)?, ids(named, device)?))
+    }
+
+    /// The gradients of the runs, in the order of the sums.
+    fn gradients<'d>(&self, d_prompts: &'d mut [Vec<f32>]) -> impl Iterator<Item = &'d mut Vec<f32>> {
+        d_prompts.iter_mut().enumerate().filter(|(run, _)| self.runs.contains_key(run)).map(|(_, d)| d)
+    }
+}
+
+/// Rows of the encoder's input that need a gradient.
+struct Wanted {
+    /// Their numbers, `[n]`.
+    rows: Tensor,
+    /// Their examples, and their rows in these, `[n, 2]`.
+    places: Tensor,
+}
+
+/// Row numbers on a device.
+fn ids(rows: impl IntoIterator<Item = usize>, device: &Device) -> Result<Tensor> {
+    let rows: Vec<u32> = rows.into_iter().map(|row| u32::try_from(row).expect("a batch has fewer rows")).collect();
+    let count = rows.len();
+    Ok(Tensor::from_vec(rows, count, device)?)
+}
+
+/// The ids, if the model has an embedding for each: a GPU would read something else.
+fn known<'i>(ids: &'i [u32], dims: &Dims) -> Result<&'i [u32]> {
+    match ids.iter().find(|id| **id as usize >= dims.vocab) {
+        None => Ok(ids),
+        Some(id) => {
+            let expected = format!("below {}, the model's vocabulary", dims.vocab);
+            Err(Error::Setting { field: "token id", found: id.to_string(), expected })
+        }
+    }
+}
+
+/// Where examples lie among the packed rows of a stack. There is at least one row: where no example has any, one that
+/// belongs to none, since a device has no use for empty tensors.
+struct Rows {
+    starts: Vec<usize>,
+    count: usize,
+    /// Length of the longest example, at least 1.
+    longest: usize,
+    on_device: RowTensors,
+}
+
+/// The same for kernels.
+struct RowTensors {
+    /// `[B + 1]`.
+    starts: Tensor,
+    /// `[B]`.
+    lengths: Tensor,
+    /// The example and the row in it of each row, `[n, 2]`.
+    places: Tensor,
+}
+
+impl Rows {
+    fn new(lengths: impl Iterator<Item = usize>, device: &Device) -> Result<Self> {
+        let lengths: Vec<usize> = lengths.collect();
+        let mut starts = vec![0];
+        let mut places: Vec<u32> = Vec::new();
+        for (example, length) in lengths.iter().enumerate() {
+            starts.push(starts[example] + length);
+            places.extend((0..*length).flat_map(|row| [example as u32, row as u32]));
+        }
+        if places.is_empty() {
+            places = vec![0, 0];
+        }
+        let (count, longest) = (places.len() / 2, lengths.iter().copied().max().unwrap_or(0).max(1));
+        let on_device = RowTensors {
+            starts: ids(starts.iter().copied(), device)?,
+            lengths: ids(lengths, device)?,
+            places: Tensor::from_vec(places, (count, 2), device)?,
+        };
+        Ok(Self { starts, count, longest, on_device })
+    }
+}
+
+/// Who sees whom in one of the two stacks.
+struct Side<'a> {
+    stack: &'a Stack,
+    rows: &'a Rows,
+    /// Where the rows of the encoder lie; none for the encoder itself.
+    memory: Option<&'a Rows>,
+    /// Bias by offset, `[H, 2·longest - 1]`.
+    bias: Tensor,
+}
+
+impl<'a> Side<'a> {
+    fn new(engine: &'a Engine<'_>, stack: &'a Stack, rows: &'a Rows, memory: Option<&'a Rows>) -> Result<Self> {
+        let bias = position_bias(engine.weights, stack, rows.longest, memory.is_some(), engine.device())?;
+        Ok(Self { stack, rows, memory, bias })
+    }
+}
+
+fn position_bias(weights: &Weights, stack: &Stack, longest: usize, causal: bool, device: &Device) -> Result<Tensor> {
+    let Dims { heads, max_distance, .. } = weights.dims;
+    let bias = offset_bias(weights.vector(&stack.bias), heads, longest, causal, max_distance);
+    Ok(Tensor::from_vec(bias, (heads, 2 * longest - 1), device)?)
+}
+
+/// The weights on a device: matrices in the type of the activations, scales of norms in f32.
+struct Frozen {
+    /// By where they begin in the layout.
+    tensors: BTreeMap<usize, Tensor>,
+    dtype: DType,
+    device: Device,
+}
+
+impl Frozen {
+    fn new(weights: &Weights, device: &Device) -> Result<Self> {
+        let Weights { dims, layout, .. } = weights;
+        let (width, inner, ff) = (dims.width, dims.inner(), dims.ff);
+        let mut tensors = BTreeMap::new();
+        let mut matrix = |place: &Place, columns: usize| -> Result<()> {
+            let shape = (place.len() / columns, columns);
+            let tensor = match weights.at(place) {
+                Matrix::F32(values) => Tensor::from_slice(values, shape, device)?,
+                Matrix::Bf16(values) => Tensor::from_slice(values, shape, device)?,
+            };
+            tensors.insert(place.start, tensor);
+            Ok(())
+        };
+        matrix(&layout.embedding, width)?;
+        matrix(&layout.head, width)?;
+        matrix(&layout.cross, width)?;
+        let layers = || layout.encoder.layers.iter().chain(&layout.decoder.layers);
+        for Layer { attention, cross, ff: part } in layers() {
+            matrix(&attention.qkv, width)?;
+            matrix(&attention.out, inner)?;
+            if let Some(cross) = cross {
+                matrix(&cross.query, width)?;
+                matrix(&cross.out, inner)?;
+            }
+            matrix(&part.inner, width)?;
+            matrix(&part.out, ff)?;
+        }
+        let dtype = tensors[&layout.embedding.start].dtype();
+        let mut norm = |place: &Place| -> Result<()> {
+            tensors.insert(place.start, Tensor::from_slice(weights.vector(place), place.len(), device)?);
+            Ok(())
+        };
+        norm(&layout.encoder.norm)?;
+        norm(&layout.decoder.norm)?;
+        for Layer { attention, cross, ff } in layers() {
+            norm(&attention.norm)?;
+            norm(&ff.norm)?;
+            if let Some(cross) = cross {
+                norm(&cross.norm)?;
+            }
+        }
+        Ok(Self { tensors, dtype, device: device.clone() })
+    }
+
+    /// The matrix or scale at `place`.
+    fn at(&self, place: &Place) -> &Tensor {
+        &self.tensors[&place.start]
+    }
+
+    /// `x · weightᵀ`.
+    fn linear(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
+        Ok(x.matmul(&self.at(place).t()?)?)
+    }
+
+    /// `d_y · weight`.
+    fn linear_backward(&self, d_y: &Tensor, place: &Place) -> Result<Tensor> {
+        Ok(d_y.matmul(self.at(place))?)
+    }
+}
