@@ -3,11 +3,15 @@
 
 mod analyse;
 mod audit;
+mod diff;
+mod doctor;
 mod explain;
+mod gc;
 mod graph;
 mod output;
 mod page;
 mod pipeline;
+mod prompt;
 mod rank;
 mod report;
 mod run;
@@ -49,12 +53,21 @@ enum Command {
     Audit(audit::Audit),
     /// Print who made something, from what, and what used it
     Show(show::Show),
+    /// Print what differs between two runs: parameters, inputs, metrics
+    Diff(diff::Diff),
     /// Print the newest report of a pipeline
     Report(report::Report),
     /// Rank the prompts of a folder by similarity
     Rank(rank::Rank),
+    /// Take soft prompts in and out: PEFT adapters, `.npy`, safetensors; or look at one
+    #[command(subcommand)]
+    Prompt(prompt::Prompt),
     /// Say what a matrix of transfer scores says
     Analyse(analyse::Analyse),
+    /// Remove results that neither a manifest nor a recent run needs; dry unless `--apply` is given
+    Gc(gc::Gc),
+    /// Say whether this machine is fit for a run, and what to do where it is not
+    Doctor(doctor::Doctor),
     /// Print the JSON Schema of manifests
     Schema,
 }
@@ -103,9 +116,13 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Graph(graph) => graph.execute(kinds),
         Command::Audit(audit) => audit.execute(kinds),
         Command::Show(show) => show.execute(),
+        Command::Diff(diff) => diff.execute(),
         Command::Report(report) => report.execute(kinds),
         Command::Rank(rank) => rank.execute(),
+        Command::Prompt(prompt) => prompt.execute(),
         Command::Analyse(analyse) => analyse.execute(),
+        Command::Gc(gc) => gc.execute(kinds),
+        Command::Doctor(doctor) => doctor.execute(kinds),
         Command::Schema => schema::execute(kinds),
     }
 }
