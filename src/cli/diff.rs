@@ -15,6 +15,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// Runs listed where none is found.
 const MOST_RUNS: usize = 8;
@@ -76,6 +77,8 @@ struct Change {
     /// Whether both entries are there to be compared.
     compared: bool,
     differences: Vec<Difference>,
+    /// Files among the inputs that have another content, by role.
+    files: BTreeMap<String, PathBuf>,
     metrics: Vec<Metric>,
 }
 
@@ -91,7 +94,7 @@ impl Diff {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let runs: Vec<Run> = journal::events(&store)?.into_iter().map(run).collect();
-        let newest = runs.iter().max_by(|a, b| a.run.cmp(&b.run)).map(|run| run.pipeline.clone());
+        let newest = runs.iter().max_by_key(|run| (run.time.as_str(), &run.run)).map(|run| run.pipeline.clone());
         let Some(pipeline) = self.pipeline.clone().or(newest) else {
             return Err(Usage(format!("no runs in `{}`", store.root().display())).into());
         };
@@ -99,7 +102,8 @@ impl Diff {
         let (old, new) = (find(&runs, &pipeline, &self.old)?, find(&runs, &pipeline, &self.new)?);
         let catalog = Catalog::read(&store)?;
         let names: BTreeSet<&String> = old.jobs.keys().chain(new.jobs.keys()).collect();
-        let changes = names.into_iter().map(|name| change(&store, &catalog, name, old.jobs.get(name), new.jobs.get(name)));
+        let changes =
+            names.into_iter().map(|name| change(&store, &catalog, name, old.jobs.get(name), new.jobs.get(name)));
         let changes: Vec<Change> = changes.filter_map(Result::transpose).collect::<anyhow::Result<_>>()?;
         match self.format {
             Format::Text => ui::print(&text(old, new, &changes))?,
@@ -175,7 +179,15 @@ fn change(
     }
     let [before, after] = keys.map(|key| key.and_then(|key| catalog.entry(&key)));
     let differences = before.zip(after).map(|(before, after)| after.recipe.differences(&before.recipe));
-    let [was, is] = [before, after].map(|entry| entry.map_or_else(|| Ok(BTreeMap::new()), |entry| metrics(store, entry)));
+    let differences = differences.unwrap_or_default();
+    let origins = after.map_or(&[][..], |entry| &entry.provenance.inputs);
+    let changed = |role: &str| {
+        differences.iter().any(|difference| matches!(difference, Difference::Input { field, .. } if field == role))
+    };
+    let files = origins.iter().filter(|origin| changed(&origin.role));
+    let files = files.filter_map(|origin| Some((origin.role.clone(), origin.file.clone()?))).collect();
+    let [was, is] =
+        [before, after].map(|entry| entry.map_or_else(|| Ok(BTreeMap::new()), |entry| metrics(store, entry)));
     let (was, is) = (was?, is?);
     let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
     let metrics = names.into_iter().map(|name| {
@@ -190,7 +202,8 @@ fn change(
         states,
         keys,
         compared: before.is_some() && after.is_some(),
-        differences: differences.unwrap_or_default(),
+        differences,
+        files,
         metrics: metrics.filter(|metric| metric.old != metric.new).collect(),
     }))
 }
@@ -251,20 +264,32 @@ fn ended(changes: &[Change]) -> String {
     grouped(groups)
 }
 
-/// Differences of recipes; the same of several jobs of a stage in one line.
+/// Where recipes differ: the same of several jobs of a stage in one line. What is another only because a job before it made
+/// something else is counted.
 fn recipes(changes: &[Change]) -> String {
     let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut follow = 0;
     for change in changes {
-        for difference in &change.differences {
-            let what = match difference {
-                // The content of every job is another, which would be a line each.
-                Difference::Input { field, .. } => format!("input {field} is another"),
-                other => other.to_string(),
-            };
-            groups.entry(format!("{}: {what}", change.stage)).or_default().push(&change.job);
+        let causes: Vec<String> =
+            change.differences.iter().filter_map(|difference| cause(change, difference)).collect();
+        follow += usize::from(causes.is_empty() && !change.differences.is_empty());
+        for cause in causes {
+            groups.entry(format!("{}: {cause}", change.stage)).or_default().push(&change.job);
         }
     }
-    grouped(groups)
+    let follow = if follow > 0 { format!("  {follow} jobs read other results of these\n") } else { String::new() };
+    grouped(groups) + &follow
+}
+
+/// A difference that somebody made; `None` for an input that a job made.
+fn cause(change: &Change, difference: &Difference) -> Option<String> {
+    match difference {
+        Difference::Input { field, .. } => {
+            let path = change.files.get(field)?;
+            Some(format!("{field}: `{}` has another content", path.display()))
+        }
+        Difference::Param { .. } | Difference::Version { .. } => Some(difference.to_string()),
+    }
 }
 
 fn grouped(groups: BTreeMap<String, Vec<&str>>) -> String {
@@ -302,7 +327,9 @@ mod tests {
         assert_eq!(found("last~2").unwrap(), found("20260101T000000Z-001").unwrap());
         assert_eq!(found("20260102").unwrap(), found("last").unwrap());
         assert_eq!(found("last~3").unwrap_err(), "no run `last~3` of `p`, which has 3 runs");
-        assert!(found("20260101").unwrap_err().starts_with("`20260101` is the start of 2 runs of `p`; there are 20260102T"));
+        assert!(
+            found("20260101").unwrap_err().starts_with("`20260101` is the start of 2 runs of `p`; there are 20260102T")
+        );
         assert!(found("2025").unwrap_err().starts_with("no run `2025` of `p`; there are "));
         assert!(found("last~x").is_err() && found("last1").is_err() && found("last~99999999999999999999").is_err());
     }

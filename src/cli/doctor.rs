@@ -102,9 +102,12 @@ fn threads() -> Check {
     match std::thread::available_parallelism().map(NonZero::get) {
         Ok(1) => Check::new("threads", State::Warn, "1", "tunings run one after another; more cores would share them"),
         Ok(threads) => Check::ok("threads", format!("{threads}; `run --threads` takes fewer")),
-        Err(error) => {
-            Check::new("threads", State::Warn, error.to_string(), "one thread is used; say how many with `run --threads`")
-        }
+        Err(error) => Check::new(
+            "threads",
+            State::Warn,
+            error.to_string(),
+            "one thread is used; say how many with `run --threads`",
+        ),
     }
 }
 
@@ -178,7 +181,8 @@ fn folder(root: &Path) -> Vec<Check> {
             return vec![Check::new(&name, State::Fail, error.to_string(), hint)];
         }
         Err(Trial::Lock(error)) => {
-            let hint = "runs beside each other, and `gc`, need locks; take a local folder, or a file system mounted with them";
+            let hint =
+                "runs beside each other, and `gc`, need locks; take a local folder, or a file system mounted with them";
             Check::new(&name, State::Fail, format!("cannot be locked: {error}"), hint)
         }
     }];
@@ -275,9 +279,12 @@ fn environment(path: &PathBuf) -> Vec<Check> {
                 "jobs that read from it will be blocked",
             ),
             (None, true) => Check::ok(title, "not set; the manifest has a default"),
-            (None, false) => {
-                Check::new(title, State::Warn, "not set, and without a default", "profiles that use it cannot be planned")
-            }
+            (None, false) => Check::new(
+                title,
+                State::Warn,
+                "not set, and without a default",
+                "profiles that use it cannot be planned",
+            ),
         }
     };
     outline.environment.into_iter().map(check).collect()

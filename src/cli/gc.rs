@@ -20,9 +20,6 @@ use std::time::Duration;
 const MOST_NAMES: usize = 3;
 
 /// Arguments of `spot gc`.
-///
-/// What stays: the results of all manifests in `pipelines/`, under each of their profiles; what the last runs of each
-/// pipeline named; and everything that these were made from.
 #[derive(Args)]
 pub(super) struct Gc {
     /// More manifests whose results stay, besides those in `pipelines/`

@@ -3,6 +3,7 @@
 
 mod analyse;
 mod audit;
+mod completions;
 mod diff;
 mod doctor;
 mod explain;
@@ -23,7 +24,7 @@ use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::Exit;
 use crate::ui::{Colour, paint};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,9 +66,15 @@ enum Command {
     /// Say what a matrix of transfer scores says
     Analyse(analyse::Analyse),
     /// Remove results that neither a manifest nor a recent run needs; dry unless `--apply` is given
+    ///
+    /// What stays: the results of all manifests in `pipelines/`, under each of their profiles; of jobs that are to run again,
+    /// their last result; what the last runs of each pipeline made or found; and everything that these were made from.
+    /// Of pipelines of other projects that share the cache, only the last runs count. Journals stay. While a run is at work, nothing is removed (exit code 4).
     Gc(gc::Gc),
     /// Say whether this machine is fit for a run, and what to do where it is not
     Doctor(doctor::Doctor),
+    /// Print a script with which a shell completes command lines: `source <(spot completions bash)`
+    Completions(completions::Completions),
     /// Print the JSON Schema of manifests
     Schema,
 }
@@ -76,7 +83,7 @@ enum Command {
 #[derive(Args)]
 struct Cache {
     /// Where results are kept [default: $SPOT_CACHE, or `cache`]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     cache: Option<PathBuf>,
 }
 
@@ -123,6 +130,7 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Analyse(analyse) => analyse.execute(),
         Command::Gc(gc) => gc.execute(kinds),
         Command::Doctor(doctor) => doctor.execute(kinds),
+        Command::Completions(completions) => completions.execute(),
         Command::Schema => schema::execute(kinds),
     }
 }

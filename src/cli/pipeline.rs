@@ -5,7 +5,7 @@ use crate::engine::plan::Plan;
 use crate::engine::problem::suggestion;
 use crate::engine::stage::Kind;
 use crate::error::Usage;
-use clap::Args;
+use clap::{Args, ValueHint};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const FOLDER: &str = "pipelines";
 #[derive(Args)]
 pub(super) struct Pipeline {
     /// A manifest: a path, or a name in `pipelines/`
-    #[arg(value_name = "PIPE")]
+    #[arg(value_name = "PIPE", value_hint = ValueHint::FilePath)]
     pipe: String,
     #[command(flatten)]
     settings: Settings,

@@ -79,7 +79,7 @@ pub struct Extra {
 pub struct Sweep {
     /// Entries that stay.
     pub stays: Vec<Item>,
-    /// Entries that go.
+    /// Entries that go, in this order: what was made from others before them.
     pub goes: Vec<Item>,
     /// Saved work of jobs, and files that were set aside as damaged, that go.
     pub extras: Vec<Extra>,
@@ -152,6 +152,8 @@ pub fn sweep(store: &Store, mut roots: Vec<Root>, policy: &Policy) -> io::Result
     sweep.blobs(store, &catalog, &stock, policy)?;
     sweep.extras(store, &catalog, &roots, policy)?;
     let gone: BTreeSet<Key> = sweep.goes.iter().map(|item| item.key).collect();
+    let order: BTreeMap<Key, usize> = Unread::of(&catalog, &used, &gone).zip(0..).collect();
+    sweep.goes.sort_by_key(|item| order.get(&item.key).copied().unwrap_or(usize::MAX));
     for (folder, key) in store.view_folders()? {
         if gone.contains(&key) || !store.entry_path(&key).exists() {
             sweep.views_to_drop.push(folder);
@@ -228,7 +230,7 @@ fn made_from(catalog: &Catalog, roots: &[Root]) -> Root {
     let mut keys = BTreeSet::new();
     while let Some(entry) = open.pop().and_then(|key| catalog.entry(&key)) {
         for (_, digest) in &entry.recipe.inputs {
-            let makers: Vec<&Entry> = catalog.makers(digest).map(|(maker, _)| maker).collect();
+            let makers = catalog.origins(digest);
             if makers.iter().any(|maker| kept.contains(&maker.key)) {
                 continue;
             }
@@ -270,31 +272,12 @@ impl Stock {
         Ok(stock)
     }
 
-    /// Lets entries go until the rest takes no more than `most` bytes: those that none that stays was made from, and among
-    /// them the one that was used longest ago.
+    /// Lets entries go until the rest takes no more than `most` bytes.
     fn shrink(&mut self, catalog: &Catalog, used: &Uses, most: u64) {
-        let mut sources: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
-        let mut readers: BTreeMap<Key, usize> = BTreeMap::new();
-        for entry in self.stays.iter().filter_map(|key| catalog.entry(key)) {
-            let makers = entry.recipe.inputs.iter().flat_map(|(_, digest)| catalog.makers(digest));
-            let makers = makers.map(|(maker, _)| maker.key).filter(|key| *key != entry.key && self.stays.contains(key));
-            let makers: BTreeSet<Key> = makers.collect();
-            makers.iter().for_each(|maker| *readers.entry(*maker).or_default() += 1);
-            sources.insert(entry.key, makers);
-        }
-        let age = |key: Key| catalog.entry(&key).map(|entry| (used.of(entry).to_owned(), key));
-        let unread = self.stays.iter().filter(|key| !readers.contains_key(key));
-        let mut free: BTreeSet<(String, Key)> = unread.filter_map(|key| age(*key)).collect();
+        let mut unread = Unread::of(catalog, used, &self.stays);
         while self.bytes > most {
-            let Some((_, key)) = free.pop_first() else { return };
+            let Some(key) = unread.next() else { return };
             self.let_go(catalog, &key);
-            for maker in sources.remove(&key).unwrap_or_default() {
-                let left = readers.entry(maker).or_default();
-                *left -= 1;
-                if *left == 0 {
-                    free.extend(age(maker));
-                }
-            }
         }
     }
 
@@ -309,6 +292,58 @@ impl Stock {
             }
         }
     }
+}
+
+/// Some entries, those first that none of the rest was made from; among these the one that was used longest ago. So whatever
+/// is left at any instant can be followed to its sources. What is made from itself in a circle never comes.
+struct Unread<'a> {
+    catalog: &'a Catalog,
+    used: &'a Uses,
+    /// What each entry was made from, of those that are left.
+    sources: BTreeMap<Key, BTreeSet<Key>>,
+    /// How many of those that are left were made from each.
+    readers: BTreeMap<Key, usize>,
+    /// Those that none was made from, by their last use.
+    free: BTreeSet<(&'a str, Key)>,
+}
+
+impl<'a> Unread<'a> {
+    fn of(catalog: &'a Catalog, used: &'a Uses, keys: &BTreeSet<Key>) -> Self {
+        let mut unread =
+            Self { catalog, used, sources: BTreeMap::new(), readers: BTreeMap::new(), free: BTreeSet::new() };
+        for entry in keys.iter().filter_map(|key| catalog.entry(key)) {
+            let makers = entry.recipe.inputs.iter().flat_map(|(_, digest)| catalog.origins(digest));
+            let makers = makers.map(|maker| maker.key).filter(|key| *key != entry.key && keys.contains(key));
+            let makers: BTreeSet<Key> = makers.collect();
+            makers.iter().for_each(|maker| *unread.readers.entry(*maker).or_default() += 1);
+            unread.sources.insert(entry.key, makers);
+        }
+        for key in keys.iter().filter(|key| !unread.readers.contains_key(key)) {
+            unread.free.extend(dated(catalog, used, *key));
+        }
+        unread
+    }
+}
+
+impl Iterator for Unread<'_> {
+    type Item = Key;
+
+    fn next(&mut self) -> Option<Key> {
+        let (_, key) = self.free.pop_first()?;
+        for maker in self.sources.remove(&key).unwrap_or_default() {
+            let left = self.readers.entry(maker).or_default();
+            *left -= 1;
+            if *left == 0 {
+                self.free.extend(dated(self.catalog, self.used, maker));
+            }
+        }
+        Some(key)
+    }
+}
+
+/// An entry with its last use.
+fn dated<'a>(catalog: &'a Catalog, used: &'a Uses, key: Key) -> Option<(&'a str, Key)> {
+    Some((used.of(catalog.entry(&key)?), key))
 }
 
 /// The blobs of an entry, each once.

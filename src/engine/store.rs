@@ -377,7 +377,11 @@ impl Store {
     /// [`InUse`] if anyone else holds it.
     pub fn claim(&self) -> anyhow::Result<Hold> {
         let file = self.hold_file()?;
-        if patiently(|| file.file().try_lock())? { Ok(Hold { _file: file }) } else { Err(InUse(self.root.clone()).into()) }
+        if patiently(|| file.file().try_lock())? {
+            Ok(Hold { _file: file })
+        } else {
+            Err(InUse(self.root.clone()).into())
+        }
     }
 
     /// Whether anyone holds the store.

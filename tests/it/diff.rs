@@ -22,11 +22,12 @@ fn a_parameter_shows_in_recipes_and_its_effect_in_metrics() {
     shell.spot("run smoke --set vars.training.learning_rate=9.5").ok();
     let said = shell.spot("diff").ok();
     said.prints("source: training.learning_rate: 0.3 -> 9.5 (source[w_sum,0] and 1 more)");
-    said.prints("target_scores: input prompt is another (target_scores[w_animal,0] and 1 more)");
+    said.prints(" jobs read other results of these").prints("target_scores[w_animal,0] accuracy");
+    assert!(!said.out.contains("input "), "{}", said.out);
     let said = shell.spot("diff last~1 last --format json").ok().json();
     assert_eq!(said["version"], 1);
     assert_eq!(said["runs"][0]["executed"].as_u64().unwrap() > 10, said["runs"][0]["cached"] == 0);
-    assert!(changed(&said).contains(&"target_scores[w_mood,0]") && !changed(&said).contains(&"data[w_mood]"));
+    assert!(changed(&said).contains(&"target_scores[w_animal,0]") && !changed(&said).contains(&"data[w_mood]"));
     let jobs = said["jobs"].as_array().unwrap();
     let tuned = jobs.iter().find(|job| job["job"] == "source[w_sum,0]").unwrap();
     assert_eq!(tuned["differences"][0]["field"], "training.learning_rate");
@@ -43,8 +44,7 @@ fn a_parameter_shows_in_recipes_and_its_effect_in_metrics() {
 #[test]
 fn metrics_are_those_of_the_entries() {
     let shell = Shell::finished();
-    // A tuning of no use against one that cannot answer at all would be chance; a split of other size is another number.
-    shell.spot("run smoke --set stages.target_scores.split=validation").ok();
+    shell.spot("run smoke --set stages.target_scores.split=validation --only target_scores").ok();
     let said = shell.spot("diff --format json").ok().json();
     for job in said["jobs"].as_array().unwrap().iter().filter(|job| job["stage"] == "target_scores") {
         assert_eq!(job["differences"][0]["field"], "split");
@@ -53,6 +53,21 @@ fn metrics_are_those_of_the_entries() {
         }
     }
     assert!(changed(&said).contains(&"target_scores[w_mood,0]"));
+}
+
+#[test]
+fn an_edited_file_is_named_with_its_path() {
+    let rows = |label: &str| format!("text,label\ngood,{label}\nbad,negative\nfine,{label}\npoor,negative\n").repeat(3);
+    let manifest = "version: 1\nname: own\nstages:\n  backbone: {kind: backbone, from: {builtin: nano}}\n  data:\n    \
+                    kind: ingest\n    backbone: backbone\n    from: {table: {train: x.csv, template: \"{text}\", label: label, \
+                    labels: [positive, negative], metrics: [accuracy]}}\n";
+    let shell = Shell::new().write("pipelines/own.yaml", manifest).write("x.csv", rows("positive"));
+    shell.spot("run own").ok();
+    shell.put("x.csv", rows("positive").replace("fine", "great"));
+    shell.spot("run own").ok();
+    shell.spot("diff").ok().prints("data: from.table.train: `x.csv` has another content (data)");
+    let said = shell.spot("diff --format json").ok().json();
+    assert_eq!(said["jobs"][0]["files"]["from.table.train"], "x.csv");
 }
 
 #[test]
@@ -73,7 +88,8 @@ fn jobs_of_one_run_only_and_failures_are_named() {
 fn runs_are_named_by_pipeline_and_time() {
     let shell = Shell::finished();
     shell.spot("run smoke").ok();
-    shell.put("pipelines/other.yaml", "version: 1\nname: other\nstages: {b: {kind: backbone, from: {builtin: nano}}}\n");
+    shell
+        .put("pipelines/other.yaml", "version: 1\nname: other\nstages: {b: {kind: backbone, from: {builtin: nano}}}\n");
     shell.spot("run other").ok();
     shell.spot("diff").exits_with(2).complains("of `other`, which has 1 runs");
     shell.spot("diff --pipeline smoke").ok().prints("no job differs");

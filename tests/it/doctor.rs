@@ -5,7 +5,10 @@ use serde_json::Value;
 
 fn check<'a>(said: &'a Value, name: &str) -> &'a Value {
     let checks = said["checks"].as_array().unwrap();
-    checks.iter().find(|check| check["check"].as_str().unwrap().starts_with(name)).unwrap_or_else(|| panic!("{name}: {said}"))
+    checks
+        .iter()
+        .find(|check| check["check"].as_str().unwrap().starts_with(name))
+        .unwrap_or_else(|| panic!("{name}: {said}"))
 }
 
 #[test]
@@ -41,7 +44,10 @@ fn variables_that_manifests_name_are_looked_at() {
     assert_eq!(check(&said, "variable `GLUE_DIR`")["state"], "ok");
     assert_eq!(check(&said, "variable `CORPUS`")["state"], "warn");
     let models = check(&said, "variable `MODELS`");
-    assert_eq!((&models["state"], &models["found"]), (&"warn".into(), &"`/no/models`, which is no file or folder here".into()));
+    assert_eq!(
+        (&models["state"], &models["found"]),
+        (&"warn".into(), &"`/no/models`, which is no file or folder here".into())
+    );
     shell.put("pipelines/p.yaml", "version: 1\nname: p\nstages: {b: {kind: backbon}}\n");
     shell.spot("doctor").exits_with(5).prints("fail  manifest `pipelines/p.yaml`: ").prints("`spot status` shows all");
 }

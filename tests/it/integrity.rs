@@ -211,7 +211,10 @@ fn jobs_that_are_executed_again_give_the_same_bytes_and_leave_the_store_alone() 
     assert_eq!(again.len(), 6);
     let kinds: std::collections::BTreeSet<&str> = again.iter().map(|job| job["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds.len(), 6, "one of each kind first");
-    assert!(again.iter().all(|job| job["error"].is_null() && job["differs"].as_array().unwrap().is_empty()), "{again:?}");
+    assert!(
+        again.iter().all(|job| job["error"].is_null() && job["differs"].as_array().unwrap().is_empty()),
+        "{again:?}"
+    );
     assert_eq!((shell.blobs(), count(&shell.path("cache/v1/entries"))), (blobs, entries));
     assert_eq!(count(&shell.path("cache/v1/tmp")), 0);
     assert_eq!(count(&shell.path("cache/v1/runs/smoke")), 1);

@@ -61,7 +61,8 @@ fn made() -> BTreeMap<String, Golden> {
     let mut kinds: BTreeMap<String, (u64, String, String)> = BTreeMap::new();
     for job in status["jobs"].as_array().unwrap() {
         let key = job["key"].as_str().unwrap();
-        let entry: Value = serde_json::from_str(&shell.read(&format!("cache/v1/entries/{}/{key}.json", &key[..2]))).unwrap();
+        let entry: Value =
+            serde_json::from_str(&shell.read(&format!("cache/v1/entries/{}/{key}.json", &key[..2]))).unwrap();
         let (_, keys, outputs) = kinds
             .entry(job["kind"].as_str().unwrap().to_owned())
             .or_insert_with(|| (entry["recipe"]["version"].as_u64().unwrap(), String::new(), String::new()));
@@ -140,7 +141,8 @@ fn every_kind_has_golden_digests() {
 
 #[test]
 fn what_is_wrong_with_a_kind_is_told_apart() {
-    let golden = |version, recipes: &str, outputs: &str| Golden { version, recipes: recipes.into(), outputs: outputs.into() };
+    let golden =
+        |version, recipes: &str, outputs: &str| Golden { version, recipes: recipes.into(), outputs: outputs.into() };
     let kept = golden(3, "r", "o");
     assert_eq!(wrong("tune", Some(&kept), &golden(3, "r", "o")), None);
     let told = |made: Golden| wrong("tune", Some(&kept), &made).unwrap();

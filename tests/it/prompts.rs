@@ -91,7 +91,10 @@ fn a_prompt_from_a_file_goes_wherever_a_tuned_one_goes() {
     std::fs::create_dir(shell.path("there")).unwrap();
     shell.spot("prompt export source[w_sum,0] --to w_sum.npy").ok();
     let said = shell.spot("prompt import w_sum.npy --to there/w_sum.safetensors").ok();
-    said.prints("2 rows of ").prints("task `w_sum`, seed 0").prints("kind: prompt").prints("file: there/w_sum.safetensors");
+    said.prints("2 rows of ")
+        .prints("task `w_sum`, seed 0")
+        .prints("kind: prompt")
+        .prints("file: there/w_sum.safetensors");
     shell.spot("run given").ok();
     let entry = |job: &str| shell.spot(&format!("show given:{job}")).ok();
     entry("tuned").prints("source = w_sum");
@@ -110,7 +113,10 @@ fn a_prompt_of_another_backbone_or_without_a_task_is_refused() {
     shell.spot("prompt import saved --to there/w_sum.safetensors").exits_with(1).complains("there");
     std::fs::create_dir(shell.path("there")).unwrap();
     shell.spot("prompt import saved --to there/w_sum.safetensors --task w_sum").ok();
-    shell.spot("run given --only given").exits_with(1).complains("has shape [3, 8], but the backbone's embedding width is");
+    shell
+        .spot("run given --only given")
+        .exits_with(1)
+        .complains("has shape [3, 8], but the backbone's embedding width is");
     std::fs::copy(shell.path("saved/adapter_model.safetensors"), shell.path("there/w_sum.safetensors")).unwrap();
     shell.spot("run given --only given").exits_with(1).complains("has shape [6, 8]");
     let shell = Shell::finished().write("pipelines/given.yaml", GIVEN);
@@ -136,7 +142,10 @@ fn show_names_the_pieces_that_rows_are_like() {
     let text = shell.spot("prompt show target[w_mood,0]").ok();
     text.prints("target[w_mood,0].prompt: 2 rows of ").prints("task: w_mood").prints("vocabulary of `backbone`");
     shell.put_backbone("model", 8);
-    shell.spot("prompt show target[w_mood,0] --backbone model").exits_with(2).complains("name its own with `--backbone`");
+    shell
+        .spot("prompt show target[w_mood,0] --backbone model")
+        .exits_with(2)
+        .complains("name its own with `--backbone`");
     let shell = adapter();
     shell.put_backbone("model", 8);
     shell.spot("prompt show saved --backbone model").ok().prints("3 rows of 8").prints("vocabulary of `model`");
