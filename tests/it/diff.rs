@@ -26,7 +26,7 @@ fn a_parameter_shows_in_recipes_and_its_effect_in_metrics() {
     assert!(!said.out.contains("input "), "{}", said.out);
     let said = shell.spot("diff last~1 last --format json").ok().json();
     assert_eq!(said["version"], 1);
-    assert_eq!(said["runs"][0]["executed"].as_u64().unwrap() > 10, said["runs"][0]["cached"] == 0);
+    assert!(said["runs"][0]["executed"].as_u64().unwrap() > 10 && said["runs"][1]["cached"].as_u64().unwrap() > 0);
     assert!(changed(&said).contains(&"target_scores[w_animal,0]") && !changed(&said).contains(&"data[w_mood]"));
     let jobs = said["jobs"].as_array().unwrap();
     let tuned = jobs.iter().find(|job| job["job"] == "source[w_sum,0]").unwrap();
@@ -57,7 +57,10 @@ fn metrics_are_those_of_the_entries() {
 
 #[test]
 fn an_edited_file_is_named_with_its_path() {
-    let rows = |label: &str| format!("text,label\ngood,{label}\nbad,negative\nfine,{label}\npoor,negative\n").repeat(3);
+    let rows = |label: &str| {
+        let rows = format!("good,{label}\nbad,negative\nfine,{label}\npoor,negative\n");
+        format!("text,label\n{}", rows.repeat(3))
+    };
     let manifest = "version: 1\nname: own\nstages:\n  backbone: {kind: backbone, from: {builtin: nano}}\n  data:\n    \
                     kind: ingest\n    backbone: backbone\n    from: {table: {train: x.csv, template: \"{text}\", label: label, \
                     labels: [positive, negative], metrics: [accuracy]}}\n";
