@@ -51,10 +51,12 @@ def learn(peft, optimizer, batch):
     optimizer.zero_grad()
 
 
-def peft_step(steps):
+def peft_step(steps, precision):
     import torch
 
     peft, optimizer = model()
+    if precision == "bf16":
+        peft.to(torch.bfloat16)
     ids = torch.randint(2, 32128, (BATCH["step"], 128))
     batch = {
         "input_ids": ids,
@@ -111,7 +113,7 @@ def compare(name, field, rounds, ours, theirs):
     our, their = ([answer[side] for answer in answers] for side in (0, 1))
     median = lambda side, what: statistics.median(answer[what] for answer in side)
     print(
-        f"{name:34} {median(our, field):9.3f} {median(their, field):9.3f} {median(our, field) / median(their, field):7.3f}"
+        f"{name:40} {median(our, field):9.3f} {median(their, field):9.3f} {median(our, field) / median(their, field):7.3f}"
         f" {median(our, 'peak_mib'):9.0f} {median(their, 'peak_mib'):9.0f}"
         f" {median(our, 'peak_mib') / median(their, 'peak_mib'):7.3f}",
         flush=True,
@@ -134,11 +136,15 @@ def main():
 
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
     print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {args.threads} threads; {versions}; {args.rounds} rounds")
-    print(f"{'':34} {'ours, s':>9} {'PEFT, s':>9} {'ratio':>7} {'MiB':>9} {'MiB':>9} {'ratio':>7}")
+    print(f"{'':40} {'ours, s':>9} {'PEFT, s':>9} {'ratio':>7} {'MiB':>9} {'MiB':>9} {'ratio':>7}")
     this = [sys.executable, os.path.abspath(__file__)]
-    ours = compare(
-        "step: small, 16 x (100 + 128 -> 8)", "seconds", args.rounds,
-        [args.program, "step", "small", str(args.steps)], [*this, "--peft-step", str(args.steps)],
+    ours, _ = (
+        compare(
+            f"step: small, 16 x (100 + 128 -> 8){name}", "seconds", args.rounds,
+            [args.program, "step", "small", str(args.steps), precision],
+            [*this, "--peft-step", str(args.steps), precision],
+        )
+        for precision, name in (("f32", ""), ("bf16", ", bf16"))
     )
     if args.data:
         with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +167,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--peft-step"]:
-        print(json.dumps(peft_step(int(sys.argv[2]))))
+        print(json.dumps(peft_step(int(sys.argv[2]), sys.argv[3])))
     elif sys.argv[1:2] == ["--peft-epoch"]:
         print(json.dumps(peft_epoch(sys.argv[2])))
     else:

@@ -3,12 +3,12 @@
 //! `make bench` prints everything; `benches/peft.py` times the same beside PyTorch and PEFT. As arguments:
 //!
 //! - `ceiling`: floating-point operations a second of the largest matrix products of a step, alone;
-//! - `step CASE STEPS`: median time of a step;
+//! - `step CASE STEPS [PRECISION]`: median time of a step, in f32 or bf16;
 //! - `rows FOLDER COUNT`: ids of real rows of MNLI, SST-2 and RTE, as JSON (FOLDER: GLUE's files and `t5-tokenizer`);
 //! - `epoch FILE`: time of one pass over such rows, batches of 32 at their natural lengths;
 //! - `memory`: predicted memory of the published sizes, an example of 512 tokens;
 //! - `peak CASE PRECISION MIB`: memory of one step with so much for activations;
-//! - `precision FILE`: loss of real rows with weights in f32 and in bf16;
+//! - `precision FILE`: loss of real rows in f32 and in bf16;
 //! - `together CASE RUNS STEPS`: runs in common batches, and one after another.
 //!
 //! Every answer is a line of JSON. Weights are random; threads: RAYON_NUM_THREADS, else all.
@@ -101,13 +101,21 @@ impl Case {
         let linear =
             |layers: usize, projections: usize| (layers * (projections * width * inner + 3 * width * ff)) as f64;
         let encoder = rows * linear(encoder_layers, 4) + (encoder_layers * 2 * inner) as f64 * rows * rows;
-        let cross = rows * (decoder_layers * 2 * width * inner) as f64;
+        let heads = (decoder_layers * 2 * self.dims.heads * width) as f64;
+        let once_more = targets * (decoder_layers * 2 * width * inner) as f64;
+        // What cross-attention costs beyond the projections of the decoder's rows, forward and backward.
+        let cross = if self.dims.absorbs(self.target) {
+            2.5 * once_more + 3.0 * heads * targets * rows
+        } else {
+            2.0 * rows * (decoder_layers * 2 * width * inner) as f64
+                + 3.0 * (decoder_layers * 2 * inner) as f64 * targets * rows
+        };
         let decoder = targets * (linear(decoder_layers, 6) + (width * vocab) as f64)
-            + (decoder_layers * 2 * inner) as f64 * targets * (targets + rows);
+            + (decoder_layers * 2 * inner) as f64 * targets * targets;
         // Two operations a product and sum; backward as much again, and for attention twice.
-        let attention = (encoder_layers * 2 * inner) as f64 * rows * rows
-            + (decoder_layers * 2 * inner) as f64 * targets * (targets + rows);
-        2.0 * batch * (2.0 * (encoder + cross + decoder) + attention)
+        let attention =
+            (encoder_layers * 2 * inner) as f64 * rows * rows + (decoder_layers * 2 * inner) as f64 * targets * targets;
+        2.0 * batch * (2.0 * (encoder + decoder) + attention + cross)
     }
 }
 
@@ -181,8 +189,8 @@ fn ceiling() {
     println!("{}", json!({"ceiling": mean, "forward": rates[0], "backward": rates[1], "threads": threads()}));
 }
 
-fn step(case: &Case, steps: usize) -> Result<(), Box<dyn Error>> {
-    let (weights, rows) = (case.weights(Precision::F32)?, case.rows(case.batch, 1));
+fn step(case: &Case, steps: usize, precision: Precision) -> Result<(), Box<dyn Error>> {
+    let (weights, rows) = (case.weights(precision)?, case.rows(case.batch, 1));
     let batcher = serve(&weights, usize::MAX)?;
     let mut tuner = tuner(&batcher, &weights, &rows, case, 0)?;
     // The first step fills the buffers.
@@ -195,7 +203,7 @@ fn step(case: &Case, steps: usize) -> Result<(), Box<dyn Error>> {
     }
     let seconds = median(times);
     let rate = case.operations() / seconds / 1e9;
-    let line = json!({"case": case.name, "seconds": seconds, "gflop": case.operations() / 1e9, "gflop_per_s": rate,
+    let line = json!({"case": case.name, "precision": precision, "seconds": seconds, "gflop": case.operations() / 1e9, "gflop_per_s": rate,
         "peak_mib": peak(), "threads": threads()});
     println!("{line}");
     Ok(())
@@ -265,7 +273,7 @@ fn memory() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Mean loss of real rows with weights in f32 and in bf16.
+/// Mean loss of real rows in f32 and in bf16.
 fn precision(file: &str) -> Result<(), Box<dyn Error>> {
     let rows: Vec<Row> = serde_json::from_slice(&std::fs::read(file)?)?;
     let case = case("small")?;
@@ -319,8 +327,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     match words.as_slice() {
         [] => {
             ceiling();
-            step(&case("nano")?, 100)?;
-            step(&case("small")?, 5)?;
+            step(&case("nano")?, 100, Precision::F32)?;
+            step(&case("small")?, 5, Precision::F32)?;
+            step(&case("small")?, 5, Precision::Bf16)?;
             together(&case("nano")?, 48, 10)?;
             together(&case("small4")?, 4, 3)
         }
@@ -328,7 +337,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ceiling();
             Ok(())
         }
-        ["step", name, steps] => step(&case(name)?, steps.parse()?),
+        ["step", name, steps] | ["step", name, steps, "f32"] => step(&case(name)?, steps.parse()?, Precision::F32),
+        ["step", name, steps, "bf16"] => step(&case(name)?, steps.parse()?, Precision::Bf16),
         ["rows", folder, count] => rows(folder, count.parse()?),
         ["epoch", file] => epoch(file),
         ["memory"] => memory(),

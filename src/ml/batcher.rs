@@ -96,6 +96,8 @@ struct Piece {
 
 struct Request {
     ask: Ask,
+    /// Target tokens that an example has at most, with those of all labels.
+    longest: usize,
     /// `[P, E]`.
     prompt: Vec<f32>,
     run: Arc<Run>,
@@ -253,7 +255,9 @@ impl Client {
             Ask::Labels { .. } => Answer { scores: vec![Vec::new(); examples], ..Answer::default() },
         };
         let answer = Mutex::new(Answer { open: examples, ..answer });
-        let request = Request { ask, prompt: prompt.to_vec(), run: self.run.clone(), answer, done: Condvar::new() };
+        let longest = rows.iter().map(|(_, targets)| *targets).max().unwrap_or(0);
+        let (prompt, run) = (prompt.to_vec(), self.run.clone());
+        let request = Request { ask, longest, prompt, run, answer, done: Condvar::new() };
         let request = Arc::new(request);
         self.shared.submit(&request, rows);
         let mut answer = lock(&request.answer);
@@ -314,6 +318,7 @@ impl Shared {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
         while let Some((pieces, recompute)) = self.take() {
             engine.recompute(recompute);
+            engine.expect(pieces[0].request.longest);
             let start = Instant::now();
             let mut compute = || Together::of(&pieces).compute(&mut engine);
             let outcome = match &pool {
@@ -324,6 +329,11 @@ impl Shared {
             lock(&self.queue).last = start.elapsed();
             Together::answer(pieces, outcome);
         }
+    }
+
+    /// Whether one pass can answer both.
+    fn go_together(&self, one: &Request, other: &Request) -> bool {
+        one.ask.goes_with(&other.ask) && self.dims.absorbs(one.longest) == self.dims.absorbs(other.longest)
     }
 
     /// Waits for work: the oldest piece and others that can be computed with it, and whether to save memory.
@@ -341,7 +351,7 @@ impl Shared {
                 }
             }
             if let Some(first) = queue.pieces.pop_front() {
-                let alike = |piece: &Piece| piece.request.ask.goes_with(&first.request.ask);
+                let alike = |piece: &Piece| self.go_together(&piece.request, &first.request);
                 let waiting = 1 + queue.pieces.iter().filter(|piece| alike(piece)).count();
                 // Leave the other lanes their share.
                 let most = waiting.div_ceil(self.lanes);
@@ -350,7 +360,7 @@ impl Shared {
                 let mut at = 0;
                 while taken.len() < most && at < queue.pieces.len() {
                     let piece = &queue.pieces[at];
-                    if rows + piece.rows <= queue.rows && piece.request.ask.goes_with(&taken[0].request.ask) {
+                    if rows + piece.rows <= queue.rows && self.go_together(&piece.request, &taken[0].request) {
                         rows += piece.rows;
                         taken.extend(queue.pieces.remove(at));
                     } else {

@@ -118,7 +118,7 @@ struct Written {
 
 impl Stage for Submission {
     const KIND: &'static str = "submission";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[Output { name: "submission", of: SUBMISSION }];
 
     fn inputs(&self) -> Vec<Input> {

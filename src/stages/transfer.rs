@@ -122,7 +122,7 @@ impl Source {
 
 impl Stage for Transfer {
     const KIND: &'static str = "transfer";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUTS: &'static [Output] = &[Output { name: "prompt", of: PROMPT }, Output { name: "trials", of: TRIALS }];
     const EXPANDS: bool = true;
 

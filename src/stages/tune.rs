@@ -148,7 +148,7 @@ const LONGEST: usize = 4096;
 
 impl Stage for Tune {
     const KIND: &'static str = "tune";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "prompt", of: PROMPT },
         Output { name: "checkpoints", of: CHECKPOINTS },

@@ -53,7 +53,7 @@ pub struct TuneModel {
 
 impl Stage for TuneModel {
     const KIND: &'static str = "tune_model";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "backbone", of: BACKBONE },
         Output { name: "optimizer", of: OPTIMIZER },

@@ -43,8 +43,8 @@ pub struct Attention<'a> {
 /// The attention probabilities of a forward pass: for each span and head a matrix `[queries, keys]`.
 #[derive(Clone, Debug, Default)]
 pub struct Probabilities {
-    values: Vec<f32>,
-    starts: Vec<usize>,
+    pub(super) values: Vec<f32>,
+    pub(super) starts: Vec<usize>,
 }
 
 impl Probabilities {
@@ -53,7 +53,7 @@ impl Probabilities {
         self.values.capacity() * size_of::<f32>()
     }
 
-    fn prepare(&mut self, spans: &[Span], heads: usize) {
+    pub(super) fn prepare(&mut self, spans: &[Span], heads: usize) {
         self.starts.clear();
         let mut at = 0;
         for span in spans {
@@ -141,15 +141,7 @@ impl Attention<'_> {
                             *x += b;
                         }
                     }
-                    let top = largest(row);
-                    for x in row.iter_mut() {
-                        *x = exp(*x - top);
-                    }
-                    let total = sum_by(row, row, |x, _| x);
-                    let factor = 1.0 / total;
-                    for x in row.iter_mut() {
-                        *x *= factor;
-                    }
+                    softmax(row);
                 }
             },
         );
@@ -184,6 +176,28 @@ impl Attention<'_> {
             dropout.fill(mask, example, site, head * rows + row);
         }
         Some(dropout.sharing)
+    }
+}
+
+/// Scores become probabilities.
+#[inline(always)]
+pub(super) fn softmax(row: &mut [f32]) {
+    let top = largest(row);
+    for x in row.iter_mut() {
+        *x = exp(*x - top);
+    }
+    let factor = 1.0 / sum_by(row, row, |x, _| x);
+    for x in row.iter_mut() {
+        *x *= factor;
+    }
+}
+
+/// Probabilities become the gradient of the scores, given theirs: `P ∘ (d_P - sum(P ∘ d_P))`.
+#[inline(always)]
+pub(super) fn softmax_backward(p: &mut [f32], d_p: &[f32]) {
+    let total = sum_by(p, d_p, |p, d| p * d);
+    for (p, d) in p.iter_mut().zip(d_p) {
+        *p *= d - total;
     }
 }
 
@@ -333,10 +347,7 @@ pub fn attend_backward(
             #[inline(always)]
             || {
                 for (p, d) in p.chunks_exact_mut(m).zip(scratch.scores.chunks_exact(m)) {
-                    let total = sum_by(p, d, |p, d| p * d);
-                    for (p, d) in p.iter_mut().zip(d) {
-                        *p *= d - total;
-                    }
+                    softmax_backward(p, d);
                 }
             },
         );

@@ -4,7 +4,9 @@
 use super::panels;
 use super::vectorised;
 use half::bf16;
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// One matrix product `out = [out +] scale · left · right` on strided views of f32 slices.
 pub struct Matmul {
@@ -89,8 +91,8 @@ fn extent((rows, row_stride): (usize, usize), (columns, column_stride): (usize, 
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + (columns - 1) * column_stride + 1 }
 }
 
-/// A matrix of parameters, row by row, as it lies in memory. Products with bf16 are taken in f32: its values are widened
-/// some rows at a time, just before they are used.
+/// A matrix of parameters, row by row, as it lies in memory. What is multiplied with bf16 is rounded to bf16; the products
+/// are added up in f32.
 #[derive(Clone, Copy, Debug)]
 pub enum Matrix<'a> {
     /// In single precision.
@@ -112,7 +114,15 @@ thread_local! {
     static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Matrix<'_> {
+impl<'a> Matrix<'a> {
+    /// Some of the parameters.
+    pub fn part(self, range: Range<usize>) -> Matrix<'a> {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+        }
+    }
+
     /// Number of parameters.
     pub fn len(&self) -> usize {
         match self {
@@ -172,12 +182,26 @@ pub fn linear_add(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
 }
 
 fn forward(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
+    let x = rounded(x, weight);
     #[cfg(target_arch = "x86_64")]
     if panels::available() {
         let outputs = weight.len() / inputs;
-        return panels::multiply(y, x, weight, (inputs, outputs), panels::Layout::ColumnByColumn, add);
+        return panels::multiply(y, &x, weight, (inputs, outputs), panels::Layout::ColumnByColumn, add);
     }
-    forward_by_gemm(y, x, weight, inputs, add);
+    forward_by_gemm(y, &x, weight, inputs, add);
+}
+
+/// What is multiplied with this matrix: rounded to bf16 if the matrix is bf16, the nearest and of two the even one, unless
+/// the product does that itself.
+fn rounded<'x>(x: &'x [f32], weight: Matrix<'_>) -> Cow<'x, [f32]> {
+    #[cfg(target_arch = "x86_64")]
+    if panels::multiplies_pairs() {
+        return Cow::Borrowed(x);
+    }
+    match weight {
+        Matrix::F32(_) => Cow::Borrowed(x),
+        Matrix::Bf16(_) => Cow::Owned(x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect()),
+    }
 }
 
 fn forward_by_gemm(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
@@ -197,12 +221,13 @@ fn forward_by_gemm(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, 
 
 /// `d_x = [d_x +] d_y · weight`.
 pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
+    let d_y = rounded(d_y, weight);
     #[cfg(target_arch = "x86_64")]
     if panels::available() {
         let outputs = weight.len() / inputs;
-        return panels::multiply(d_x, d_y, weight, (outputs, inputs), panels::Layout::TermByTerm, add);
+        return panels::multiply(d_x, &d_y, weight, (outputs, inputs), panels::Layout::TermByTerm, add);
     }
-    backward_by_gemm(d_x, d_y, weight, inputs, add);
+    backward_by_gemm(d_x, &d_y, weight, inputs, add);
 }
 
 fn backward_by_gemm(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
@@ -307,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Widened a block at a time, bf16 gives what the same values in f32 give; only a sum over blocks is cut.
+    /// But for the order in which products are added.
     #[test]
     fn bf16_is_the_same_matrix_in_f32() {
         for product in PRODUCTS {
@@ -320,17 +345,35 @@ mod tests {
         let (rows, inputs, outputs) = (5, 96, WIDENED / 96 + 40);
         let narrow: Vec<bf16> = (0..inputs * outputs).map(|_| bf16::from_f32(stream.normal() as f32)).collect();
         let wide: Vec<f32> = narrow.iter().map(|x| x.to_f32()).collect();
-        let (x, d_y) = (random(rows * inputs, &mut stream), random(rows * outputs, &mut stream));
+        let mut rounded =
+            |len: usize| random(len, &mut stream).into_iter().map(|x| bf16::from_f32(x).to_f32()).collect::<Vec<_>>();
+        let (x, d_y) = (rounded(rows * inputs), rounded(rows * outputs));
         let run = |weight: Matrix<'_>| {
             let (mut y, mut d_x) = (vec![0.0; rows * outputs], vec![0.0; rows * inputs]);
             forward(&mut y, &x, weight, inputs, false);
             backward(&mut d_x, &d_y, weight, inputs, false);
+            [y, d_x]
+        };
+        for (found, expected) in run(Matrix::Bf16(&narrow)).iter().zip(&run(Matrix::F32(&wide))) {
+            let length = expected.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let apart = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+            assert!(apart < 1e-5 * length, "{}", apart / length);
+        }
+    }
+
+    #[test]
+    fn what_meets_bf16_is_rounded_to_bf16() {
+        let mut stream = Stream::new(3, "rounded");
+        let (rows, inputs, outputs) = (3, 33, 70);
+        let narrow: Vec<bf16> = (0..inputs * outputs).map(|_| bf16::from_f32(stream.normal() as f32)).collect();
+        let (x, d_y) = (random(rows * inputs, &mut stream), random(rows * outputs, &mut stream));
+        let round = |x: &[f32]| x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect::<Vec<_>>();
+        let run = |x: &[f32], d_y: &[f32]| {
+            let (mut y, mut d_x) = (vec![0.0; rows * outputs], vec![0.0; rows * inputs]);
+            linear(&mut y, x, Matrix::Bf16(&narrow), inputs);
+            linear_backward(&mut d_x, d_y, Matrix::Bf16(&narrow), inputs, false);
             (y, d_x)
         };
-        let (found, expected) = (run(Matrix::Bf16(&narrow)), run(Matrix::F32(&wide)));
-        assert!(found.0 == expected.0, "forward");
-        let length = expected.1.iter().map(|x| x * x).sum::<f32>().sqrt();
-        let apart = found.1.iter().zip(&expected.1).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
-        assert!(apart < 1e-5 * length, "backward: {}", apart / length);
+        assert!(run(&x, &d_y) == run(&round(&x), &round(&d_y)));
     }
 }

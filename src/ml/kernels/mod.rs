@@ -4,6 +4,7 @@
 //! of examples of several runs gives, bit for bit, what separate batches give. Matrices are row-major slices; a
 //! gradient has the name of its value with `d_` in front.
 
+mod absorbed;
 mod activation;
 mod attention;
 mod dropout;
@@ -14,6 +15,7 @@ mod norm;
 #[cfg(target_arch = "x86_64")]
 mod panels;
 
+pub use absorbed::{Absorbed, attend_absorbed, attend_absorbed_backward, head_linear, head_linear_backward};
 pub use activation::{Activation, activate, activate_backward};
 pub use attention::{Attention, Probabilities, Qkv, QkvGradient, Span, attend, attend_backward};
 pub use dropout::{Dropout, Key, Sharing};

@@ -70,12 +70,12 @@ impl Engine<'_> {
         settings: Beam,
     ) -> Result<Vec<Hypothesis>> {
         settings.check()?;
-        let (cross, starts) = self.cross_keys_values(prompts, run, inputs);
+        let (memory, starts) = self.memory(prompts, run, inputs);
         let weights = self.weights();
         let dims = &weights.dims;
         let mut found = vec![Hypothesis::default(); run.len()];
         for group in groups(dims, run.len(), settings.width, longest) {
-            let mut decoder = Decoder::new(weights, &cross, &starts, group.len() * settings.width, longest);
+            let mut decoder = Decoder::new(weights, memory.as_slice(), &starts, group.len() * settings.width, longest);
             let slot = |example: usize| (example - group.start) * settings.width;
             let mut active: Vec<Search> = group.clone().map(|e| Search::new(e, slot(e), settings)).collect();
             let mut last = vec![dims.start; active.len()];

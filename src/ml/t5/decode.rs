@@ -1,6 +1,7 @@
 //! Decoding token by token: keys and values of earlier positions are kept, and examples leave as they end.
 
 use super::beam::Beam;
+use super::cross::{self, Cross, Memory};
 use super::fast::Engine;
 use super::layout::Layer;
 use super::position::offset_bias;
@@ -80,12 +81,12 @@ impl Engine<'_> {
         longest: usize,
         mut choose: impl FnMut(usize, &[f32]) -> std::result::Result<u32, E>,
     ) -> std::result::Result<Vec<Vec<u32>>, E> {
-        let (cross, starts) = self.cross_keys_values(prompts, run, inputs);
+        let (memory, starts) = self.memory(prompts, run, inputs);
         let weights = self.weights();
         let dims = &weights.dims;
         let mut answers = vec![Vec::new(); run.len()];
         for group in groups(dims, run.len(), 1, longest) {
-            let mut decoder = Decoder::new(weights, &cross, &starts, group.len(), longest);
+            let mut decoder = Decoder::new(weights, memory.as_slice(), &starts, group.len(), longest);
             let mut active: Vec<usize> = group.clone().collect();
             let mut last = vec![dims.start; active.len()];
             for position in 0..longest {
@@ -150,8 +151,8 @@ pub(super) struct Texts {
 /// A decoder in the middle of texts.
 pub(super) struct Decoder<'a> {
     weights: &'a Weights,
-    /// Cross-attention keys and values of all layers, `[N, 2I·layers]`, and where each example's rows begin.
-    cross: &'a [f32],
+    /// What it looks at, and where each example's rows begin.
+    memory: Memory<&'a [f32]>,
     starts: &'a [usize],
     longest: usize,
     /// Relative position bias by offset.
@@ -159,6 +160,7 @@ pub(super) struct Decoder<'a> {
     /// For each layer keys and values of the positions so far, `[slots, longest, 2I]`.
     past: Vec<Vec<f32>>,
     probabilities: Probabilities,
+    scratch: cross::Scratch,
 }
 
 /// Who looks at whom in one step: texts at their own past, examples at their inputs.
@@ -170,7 +172,7 @@ struct Spans {
 impl<'a> Decoder<'a> {
     pub(super) fn new(
         weights: &'a Weights,
-        cross: &'a [f32],
+        memory: Memory<&'a [f32]>,
         starts: &'a [usize],
         slots: usize,
         longest: usize,
@@ -179,7 +181,8 @@ impl<'a> Decoder<'a> {
         let longest = longest.max(1);
         let bias = offset_bias(weights.vector(&layout.decoder.bias), dims.heads, longest, true, dims.max_distance);
         let past = vec![vec![0.0; slots * longest * 2 * dims.inner()]; dims.decoder_layers];
-        Self { weights, cross, starts, longest, bias, past, probabilities: Probabilities::default() }
+        let (probabilities, scratch) = Default::default();
+        Self { weights, memory, starts, longest, bias, past, probabilities, scratch }
     }
 
     /// Reads `ids`, the tokens of all texts from `position` on, `[n]`, and gives their logits to `read`, some rows at a
@@ -280,20 +283,9 @@ impl<'a> Decoder<'a> {
         let part = layer.cross.as_ref().expect("every layer of a decoder looks at the encoder");
         let mut queries = vec![0.0; x.len() / dims.width * inner];
         linear(&mut queries, &self.normed(&part.norm, x), self.weights.at(&part.query), dims.width);
-        let attention = Attention {
-            heads: dims.heads,
-            head_width: dims.head_width,
-            query_stride: inner,
-            key_stride: 2 * inner * dims.decoder_layers,
-            spans,
-            bias: None,
-            causal: false,
-            dropout: None,
-        };
-        let mut heads = vec![0.0; x.len() / dims.width * inner];
-        // Examples without a prompt and a text have nothing to look at.
-        let keys_values = self.cross.get(2 * inner * index..).unwrap_or_default();
-        attend(&attention, &mut heads, &mut self.probabilities, Qkv::apart(&queries, keys_values, inner));
+        let mut heads = vec![0.0; queries.len()];
+        let attention = Cross { weights: self.weights, index, spans, dropout: None };
+        attention.forward(&mut heads, &mut self.probabilities, &queries, self.memory, &mut self.scratch);
         linear_add(x, &heads, self.weights.at(&part.out), inner);
     }
 

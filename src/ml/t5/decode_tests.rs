@@ -122,14 +122,15 @@ fn beam_search_agrees(golden: &Golden, decoded: &[u8]) {
     for (prompt, decoded) in expected.cases() {
         for Beams { eos, cases } in &decoded.beams {
             weights.dims.eos = *eos;
-            let mut engine = Engine::new(&weights);
-            for case in cases {
-                let what = format!("eos {eos}, {:?}", case.settings);
-                let found = engine.beam(&[prompt], &run, &inputs, expected.longest, case.settings).unwrap();
-                let ids: Vec<Vec<u32>> = found.iter().map(|answer| answer.ids.clone()).collect();
-                assert_eq!(ids, case.ids, "{what}");
-                for (found, score) in found.iter().zip(case.scores.iter().flatten()) {
-                    close(found.score, *score, &what);
+            for mut engine in Engine::both(&weights) {
+                for case in cases {
+                    let what = format!("eos {eos}, {:?}", case.settings);
+                    let found = engine.beam(&[prompt], &run, &inputs, expected.longest, case.settings).unwrap();
+                    let ids: Vec<Vec<u32>> = found.iter().map(|answer| answer.ids.clone()).collect();
+                    assert_eq!(ids, case.ids, "{what}");
+                    for (found, score) in found.iter().zip(case.scores.iter().flatten()) {
+                        close(found.score, *score, &what);
+                    }
                 }
             }
         }
@@ -270,8 +271,9 @@ fn decoding_has_answers_to_extreme_questions() {
 fn label_scores_agree(golden: &Golden, decoded: &[u8]) {
     let (weights, expected) = (golden.weights(), Expected::of(decoded));
     let (inputs, run, labels) = (expected.inputs(), vec![0; expected.inputs.len()], expected.labels());
-    let mut engine = Engine::new(&weights);
-    for (prompt, decoded) in expected.cases() {
+    let [mut projects, mut absorbs] = Engine::both(&weights);
+    for (engine, (prompt, decoded)) in expected.cases().into_iter().flat_map(|case| [(0, case), (1, case)]) {
+        let engine = if engine == 0 { &mut projects } else { &mut absorbs };
         let found = engine.label_scores(&[prompt], &run, &inputs, &labels);
         assert_eq!(found.len(), decoded.losses.len());
         for (found, losses) in found.iter().zip(&decoded.losses) {
@@ -306,19 +308,20 @@ fn losses(engine: &mut Engine<'_>, examples: &Examples, labels: &Ragged) -> Vec<
 fn label_scores_are_the_losses_of_the_engine_bit_for_bit() {
     for (weights, decoded) in [(V1_1.weights(), V1_1_DECODED), (V1_0.weights(), V1_0_DECODED)] {
         let (examples, labels) = (Examples::new(&weights), Expected::of(decoded).labels());
-        let mut engine = Engine::new(&weights);
-        let expected = losses(&mut engine, &examples, &labels);
-        let found = engine.label_scores(&examples.prompts(), &examples.run, &examples.inputs, &labels);
-        for (found, expected) in found.iter().flatten().zip(&expected) {
-            assert_eq!(found.tokens, expected.tokens);
-            assert_eq!(found.log_likelihood.to_bits(), (-expected.sum).to_bits());
-        }
-        // One example and one label at a time.
-        for (example, found) in found.iter().enumerate() {
-            let (run, inputs) = examples.alone(example);
-            for (label, found) in labels.rows().zip(found) {
-                let label = [label.to_vec()].into_iter().collect();
-                assert_eq!(engine.label_scores(&examples.prompts(), &run, &inputs, &label), [[*found]]);
+        for mut engine in Engine::both(&weights) {
+            let expected = losses(&mut engine, &examples, &labels);
+            let found = engine.label_scores(&examples.prompts(), &examples.run, &examples.inputs, &labels);
+            for (found, expected) in found.iter().flatten().zip(&expected) {
+                assert_eq!(found.tokens, expected.tokens);
+                assert_eq!(found.log_likelihood.to_bits(), (-expected.sum).to_bits());
+            }
+            // One example and one label at a time.
+            for (example, found) in found.iter().enumerate() {
+                let (run, inputs) = examples.alone(example);
+                for (label, found) in labels.rows().zip(found) {
+                    let label = [label.to_vec()].into_iter().collect();
+                    assert_eq!(engine.label_scores(&examples.prompts(), &run, &inputs, &label), [[*found]]);
+                }
             }
         }
     }

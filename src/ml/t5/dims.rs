@@ -156,6 +156,13 @@ impl Dims {
         self.heads * self.head_width
     }
 
+    /// Whether a decoder that reads so many tokens of an example had better look at the encoder's rows than at keys and
+    /// values made of them. A row costs `8·I·E` operations forward and backward as keys and values, and `12·H·E` for each
+    /// token without; they are equal at 2/3 of D tokens, but the latter products are small.
+    pub fn absorbs(&self, tokens: usize) -> bool {
+        tokens <= self.head_width / 2
+    }
+
     /// The configuration as `config.json` in Hugging Face's layout, readable by `transformers`.
     pub fn to_json(&self) -> String {
         let value = serde_json::json!({

@@ -93,6 +93,13 @@ impl<'w> Engine<'w> {
         }
     }
 
+    /// How long targets and answers will be: see [`fast::Engine::expect`].
+    pub fn expect(&mut self, longest: usize) {
+        if let Self::Fast(engine) = self {
+            engine.expect(longest);
+        }
+    }
+
     /// Whether to compute activations twice to save memory; only the hand-written kernels can.
     pub fn recompute(&mut self, recompute: bool) {
         if let Self::Fast(engine) = self {

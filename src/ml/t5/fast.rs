@@ -5,6 +5,7 @@
 
 mod stack;
 
+use super::cross::Memory;
 use super::layout::Stack;
 use super::position::offset_bias;
 use super::{Dims, Weights};
@@ -45,6 +46,7 @@ pub struct Gradients<'a> {
 pub struct Engine<'w> {
     weights: &'w Weights,
     recompute: bool,
+    absorb: bool,
     space: Space,
 }
 
@@ -59,7 +61,7 @@ struct Space {
     y: Vec<f32>,
     /// Output of the encoder, `[N, E]`.
     memory: Vec<f32>,
-    /// Cross-attention keys and values of all decoder layers, `[N, 2I·layers]`.
+    /// Cross-attention keys and values of all decoder layers, `[N, 2I·layers]`, unless they are absorbed.
     cross: Vec<f32>,
     d_cross: Vec<f32>,
     /// Output of the decoder, `[M, E]`.
@@ -83,7 +85,7 @@ pub(super) const LOGITS: usize = 1 << 22;
 
 /// `len` numbers of a buffer, whatever they are. One that is too short is given up before a longer one is made, of that
 /// length and no more: a growing vector would copy, and take up to three times the memory.
-fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(super) fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         *buffer = Vec::new();
         *buffer = vec![0.0; len];
@@ -100,7 +102,7 @@ fn keep<'b>(buffer: &'b mut Vec<f32>, x: &[f32]) -> &'b mut [f32] {
 impl<'w> Engine<'w> {
     /// An engine on these weights.
     pub fn new(weights: &'w Weights) -> Self {
-        Self { weights, recompute: false, space: Space::default() }
+        Self { weights, recompute: false, absorb: false, space: Space::default() }
     }
 
     /// Whether the backward pass computes the activations of each layer again instead of keeping them: the results are the
@@ -109,6 +111,16 @@ impl<'w> Engine<'w> {
         if self.recompute != recompute {
             self.recompute = recompute;
             self.space = Space::default();
+        }
+    }
+
+    /// Says how long the targets or answers of the coming batches are at most, in tokens. If they are short, the rows of
+    /// the encoder need no keys and values: the queries are projected to them instead. The results differ in rounding,
+    /// so batches that must agree to the bit need the same `longest`.
+    pub fn expect(&mut self, longest: usize) {
+        self.absorb = self.weights.dims.absorbs(longest);
+        if self.absorb {
+            (self.space.cross, self.space.d_cross) = Default::default();
         }
     }
 
@@ -152,19 +164,22 @@ impl<'w> Engine<'w> {
         (&self.space.memory[..rows * self.weights.dims.width], starts)
     }
 
-    /// Cross-attention keys and values of all decoder layers, `[N, 2I·layers]`, and where each example's rows begin.
-    pub(super) fn cross_keys_values(
+    /// What a decoder looks at, and where each example's rows begin.
+    pub(super) fn memory(
         &mut self,
         prompts: &[&[f32]],
         run: &[usize],
         inputs: &Ragged,
-    ) -> (Vec<f32>, Vec<usize>) {
-        let weights = self.weights;
+    ) -> (Memory<Vec<f32>>, Vec<usize>) {
+        let (weights, absorb) = (self.weights, self.absorb);
         let Weights { dims, layout, .. } = weights;
         let (memory, starts) = self.encode(prompts, run, inputs);
+        if absorb {
+            return (Memory::Absorbed(memory.to_vec()), starts);
+        }
         let mut cross = vec![0.0; starts[run.len()] * 2 * dims.inner() * dims.decoder_layers];
         linear(&mut cross, memory, weights.at(&layout.cross), dims.width);
-        (cross, starts)
+        (Memory::Projected(cross), starts)
     }
 
     fn encoder(
@@ -190,7 +205,7 @@ impl<'w> Engine<'w> {
         let repeated = if dropout.is_none() { repeated(prompts, run, &starts, width) } else { Vec::new() };
         let side = Side::encoder(self.weights, &starts);
         let context = Context { learns, repeated: &repeated, ..side.context(self.weights, dropout, keep) };
-        stack::forward(context, x, encoder, memory, &[], scratch);
+        stack::forward(context, x, encoder, memory, None, scratch);
         starts
     }
 
@@ -198,19 +213,30 @@ impl<'w> Engine<'w> {
         let starts = self.encoder(prompts, &batch.run, &batch.inputs, dropout, keep, learns);
         let Weights { dims, layout, .. } = self.weights;
         let (width, rows) = (dims.width, starts[batch.len()]);
-        let cross_width = 2 * dims.inner() * dims.decoder_layers;
+        let absorb = self.absorbs(learns);
         let Space { decoder, memory, cross, decoded, scratch, y, .. } = &mut self.space;
-        let cross = room(cross, rows * cross_width);
-        linear(cross, &memory[..rows * width], self.weights.at(&layout.cross), width);
+        let memory = &memory[..rows * width];
+        let memory = if absorb {
+            Memory::Absorbed(memory)
+        } else {
+            let cross = room(cross, rows * 2 * dims.inner() * dims.decoder_layers);
+            linear(cross, memory, self.weights.at(&layout.cross), width);
+            Memory::Projected(&*cross)
+        };
         let ids = shifted(&batch.targets, dims.start);
         let y = room(y, ids.len() * width);
         gather(y, self.weights.at(&layout.embedding), &ids, width);
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
         let context = Context { learns, ..side.context(self.weights, dropout, keep) };
-        stack::forward(context, y, decoder, decoded, cross, scratch);
+        stack::forward(context, y, decoder, decoded, Some(memory), scratch);
         if dims.tied {
             scale(&mut decoded[..y.len()], width);
         }
+    }
+
+    /// Whether cross-attention is absorbed. The gradients of the weights are not written for that.
+    fn absorbs(&self, learns: bool) -> bool {
+        self.absorb && !learns
     }
 
     /// Losses from the decoder's output, some rows of logits at a time. To `learn`, it leaves the gradient of the decoder's
@@ -265,7 +291,8 @@ impl<'w> Engine<'w> {
         let width = dims.width;
         let starts = encoder_starts(prompts, &batch.run, &batch.inputs, width);
         let rows = starts[batch.len()];
-        let cross_width = 2 * dims.inner() * dims.decoder_layers;
+        let learns = d_weights.is_some();
+        let absorb = self.absorbs(learns);
         let Space { encoder, decoder, memory, x: d_memory, cross, d_cross, y: d_decoded, scratch, .. } =
             &mut self.space;
         let d_decoded = &mut d_decoded[..batch.targets.ids().len() * width];
@@ -274,28 +301,35 @@ impl<'w> Engine<'w> {
         }
 
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
-        let learns = d_weights.is_some();
         let context = Context { learns, ..side.context(self.weights, dropout, keep) };
-        let cross = &cross[..rows * cross_width];
+        let memory = &memory[..rows * width];
+        let d_memory = room(d_memory, rows * width);
+        let cross_width = if absorb { 0 } else { 2 * dims.inner() * dims.decoder_layers };
         let d_cross = room(d_cross, rows * cross_width);
+        let (seen, d_seen) = if absorb {
+            d_memory.fill(0.0);
+            (Memory::Absorbed(memory), &mut *d_memory)
+        } else {
+            (Memory::Projected(&cross[..rows * cross_width]), &mut *d_cross)
+        };
         let learn = d_weights.as_deref_mut();
-        stack::backward(context, d_decoded, decoder, learn, (cross, &mut *d_cross), Wanted::None, scratch);
+        stack::backward(context, d_decoded, decoder, learn, Some((seen, d_seen)), Wanted::None, scratch);
         if let Some(d_weights) = d_weights.as_deref_mut() {
             let ids = shifted(&batch.targets, dims.start);
             let d_y = &decoder.d_x[..ids.len() * width];
             scatter(&mut d_weights[layout.embedding.clone()], d_y, &ids, width);
-            let memory = &memory[..rows * width];
             linear_weight_gradient(&mut d_weights[layout.cross.clone()], d_cross, memory, width);
         }
+        if !absorb {
+            linear_backward(d_memory, d_cross, self.weights.at(&layout.cross), width, false);
+        }
 
-        let d_memory = room(d_memory, rows * width);
-        linear_backward(d_memory, d_cross, self.weights.at(&layout.cross), width, false);
         let side = Side::encoder(self.weights, &starts);
         let context = Context { learns, ..side.context(self.weights, dropout, keep) };
         let led = batch.run.iter().zip(&starts).map(|(run, start)| *start..start + prompts[*run].len() / width);
         let led: Vec<Range<usize>> = led.collect();
         let learn = d_weights.as_deref_mut();
-        stack::backward(context, d_memory, encoder, learn, (&[], &mut []), Wanted::Rows(&led), scratch);
+        stack::backward(context, d_memory, encoder, learn, None, Wanted::Rows(&led), scratch);
         for ((run, ids), led) in batch.run.iter().zip(batch.inputs.rows()).zip(led) {
             let (prompt, text) = encoder.d_x[led.start * width..].split_at(led.len() * width);
             for (d, x) in d_prompts[*run].iter_mut().zip(prompt) {
@@ -305,6 +339,16 @@ impl<'w> Engine<'w> {
                 scatter(&mut d_weights[layout.embedding.clone()], &text[..ids.len() * width], ids, width);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl<'w> Engine<'w> {
+    /// An engine whose decoder looks at keys and values, and one whose decoder looks at the encoder's rows.
+    pub(super) fn both(weights: &'w Weights) -> [Self; 2] {
+        let mut absorbs = Self::new(weights);
+        absorbs.expect(0);
+        [Self::new(weights), absorbs]
     }
 }
 

@@ -99,16 +99,19 @@ fn doubles(values: &[f32]) -> impl Iterator<Item = f64> {
 fn fast_engine_agrees(golden: &Golden) {
     let (weights, expected) = (golden.weights(), golden.expected());
     let (batch, width) = (expected.batch(), weights.dims.width);
-    let mut engine = Engine::new(&weights);
+    let [mut projects, mut absorbs] = Engine::both(&weights);
     for case in expected.cases() {
         let prompts = [&case.prompt[..]];
+        let engine = &mut projects;
         let (memory, starts) = engine.encode(&prompts, &batch.run, &batch.inputs);
         for (example, position, values) in &case.encoder {
             let row = starts[*example] as i64 + (case.prompt.len() / width) as i64 + position;
             let found = &memory[usize::try_from(row).unwrap() * width..][..width];
             close(doubles(found), values, 1e-5, "encoder");
         }
-        for (z_loss, loss) in [(0.0, case.loss), (expected.z_loss, case.loss_with_z)] {
+        let cases = [(0.0, case.loss), (expected.z_loss, case.loss_with_z)];
+        for ((z_loss, loss), absorb) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+            let engine = if absorb { &mut absorbs } else { &mut projects };
             let settings = CrossEntropy { z_loss, label_smoothing: 0.0 };
             let scored = engine.losses(&prompts, &batch, settings);
             let mut d_prompts = [vec![0.0; case.prompt.len()]];

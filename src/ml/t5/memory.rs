@@ -20,23 +20,26 @@ impl Dims {
         Layout::new(self).len() * precision.bytes()
     }
 
-    /// Bytes of the buffers with which [`fast::Engine`](super::fast::Engine) learns from a batch of equally long examples.
+    /// Bytes of the buffers with which [`fast::Engine`](super::fast::Engine) learns from a batch of equally long examples
+    /// that it [expects](super::fast::Engine::expect).
     pub fn activation_bytes(&self, rows: Rows, recompute: bool, dropout: bool) -> usize {
         let counts = Counts::of((0..rows.examples).map(|_| (rows.encoder, rows.decoder)));
-        self.buffer_bytes(counts, recompute, dropout, false)
+        let pass = if self.absorbs(rows.decoder) { Pass::Absorbed } else { Pass::Projected };
+        self.buffer_bytes(counts, recompute, dropout, pass)
     }
 
     /// The same of any batch whose gradients go to all weights.
     pub fn learning_bytes(&self, counts: Counts, recompute: bool, dropout: bool) -> usize {
-        self.buffer_bytes(counts, recompute, dropout, true)
+        self.buffer_bytes(counts, recompute, dropout, Pass::Weights)
     }
 
-    fn buffer_bytes(&self, counts: Counts, recompute: bool, dropout: bool, weights: bool) -> usize {
+    fn buffer_bytes(&self, counts: Counts, recompute: bool, dropout: bool, pass: Pass) -> usize {
         let (e, i, f) = (self.width, self.inner(), self.ff);
         let inner = if self.gated { 2 * f } else { f };
         let Counts { encoder: n, decoder: m, .. } = counts;
         let scores = |pairs: usize| self.heads * pairs;
         let ff = |rows: usize| rows * (e + 1 + inner);
+        let weights = pass == Pass::Weights;
         // The outputs of the heads are kept for the gradients of the weights after them.
         let heads = if weights { i } else { 0 };
         let attention = |rows: usize, scores: usize| rows * (e + 1 + 3 * i + heads) + scores;
@@ -56,10 +59,25 @@ impl Dims {
         let scratch = widest * (if recompute || weights { shared + e + f } else { shared } + 4 * i - heads)
             + if dropout { 2 * widest * e } else { 0 }
             + if recompute { widest * e } else { 0 };
-        let ends = n * (2 * e + 4 * i * self.decoder_layers) + m * (2 * e + 1);
+        let cross = match pass {
+            Pass::Absorbed => 3 * m * self.heads * e,
+            Pass::Projected | Pass::Weights => 4 * n * i * self.decoder_layers,
+        };
+        let ends = n * 2 * e + cross + m * (2 * e + 1);
         let logits = m.min((LOGITS / self.vocab).max(1)) * self.vocab;
         (stacks + scratch + ends + logits) * size_of::<f32>()
     }
+}
+
+/// What a step computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Gradients of prompts; the decoder looks at the rows of the encoder.
+    Absorbed,
+    /// Gradients of prompts; the decoder looks at keys and values.
+    Projected,
+    /// Gradients of all weights.
+    Weights,
 }
 
 /// What the sizes of buffers depend on.
@@ -117,26 +135,29 @@ mod tests {
             let weights = Weights::random(dims.clone(), &mut Stream::new(0, "weights"));
             assert_eq!(dims.weight_bytes(Precision::F32), weights.data().len() * 4);
             let prompt = vec![0.1; 3 * dims.width];
-            let mut batch = Batch::default();
-            (0..5).for_each(|_| batch.push(0, &[5; 9], &[7; 4]));
-            let rows = Rows { examples: 5, encoder: 12, decoder: 4 };
-            let keys = vec![Key::new(0, 0, 0); 5];
-            for (recompute, rate) in [(false, 0.0), (true, 0.0), (false, 0.1), (true, 0.1)] {
-                let dropout = (rate > 0.0).then(|| Dropout { rate, sharing: Sharing::Element, keys: keys.clone() });
+            let tokens = dims.head_width / 2;
+            let cases = [(false, 0.0), (true, 0.0), (false, 0.1), (true, 0.1)];
+            for ((recompute, rate), tokens) in cases.into_iter().flat_map(|case| [(case, tokens), (case, tokens + 1)]) {
+                let mut batch = Batch::default();
+                (0..5).for_each(|_| batch.push(0, &[5; 9], &vec![7; tokens]));
+                let rows = Rows { examples: 5, encoder: 12, decoder: tokens };
+                let keys = vec![Key::new(0, 0, 0); 5];
+                let dropout = (rate > 0.0).then_some(Dropout { rate, sharing: Sharing::Element, keys });
                 let mut engine = Engine::new(&weights);
                 engine.recompute(recompute);
+                engine.expect(tokens);
                 let settings = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
                 let gradients = Gradients { prompts: &mut [vec![0.0; prompt.len()]], weights: None };
                 engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
                 let predicted = dims.activation_bytes(rows, recompute, rate > 0.0);
-                assert_eq!(engine.bytes(), predicted, "recompute {recompute}, dropout {rate}");
+                assert_eq!(engine.bytes(), predicted, "{tokens} tokens, recompute {recompute}, dropout {rate}");
 
                 let mut engine = Engine::new(&weights);
                 engine.recompute(recompute);
                 let mut learned = vec![0.0; weights.layout.len()];
                 let gradients = Gradients { prompts: &mut [vec![0.0; prompt.len()]], weights: Some(&mut learned) };
                 engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
-                let counts = Counts::of([(12, 4); 5].into_iter());
+                let counts = Counts::of([(12, tokens); 5].into_iter());
                 let predicted = dims.learning_bytes(counts, recompute, rate > 0.0);
                 assert_eq!(engine.bytes(), predicted, "weights learn, recompute {recompute}, dropout {rate}");
             }

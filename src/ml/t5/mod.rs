@@ -4,6 +4,7 @@
 //! and inside the model H heads, D width of a head, I = H·D, F feed-forward width.
 
 mod beam;
+mod cross;
 mod decode;
 #[cfg(test)]
 mod decode_tests;

@@ -27,7 +27,7 @@ impl Engine<'_> {
         inputs: &Ragged,
         labels: &Ragged,
     ) -> Vec<Vec<LabelScore>> {
-        let (cross, starts) = self.cross_keys_values(prompts, run, inputs);
+        let (memory, starts) = self.memory(prompts, run, inputs);
         let weights = self.weights();
         let dims = &weights.dims;
         let longest = labels.rows().map(<[u32]>::len).max().unwrap_or(0);
@@ -36,7 +36,7 @@ impl Engine<'_> {
         let mut scores = vec![Vec::with_capacity(labels.len()); run.len()];
         for group in groups(dims, pairs.len(), 1, longest) {
             let pairs = &pairs[group];
-            let mut decoder = Decoder::new(weights, &cross, &starts, pairs.len(), longest);
+            let mut decoder = Decoder::new(weights, memory.as_slice(), &starts, pairs.len(), longest);
             // Labels apart from each other, so that the sums of one do not depend on how many there are.
             let texts: Vec<Texts> = pairs
                 .iter()

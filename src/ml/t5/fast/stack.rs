@@ -1,5 +1,6 @@
 //! The layers of an encoder or a decoder, forward and backward.
 
+use super::super::cross::{self, Cross, Memory};
 use super::super::layout::{CrossAttention, FeedForward, Layer, SelfAttention, Stack};
 use super::super::position::offset_bias_backward;
 use super::super::site::Site;
@@ -84,6 +85,7 @@ pub(super) struct Scratch {
     d_branch: Vec<f32>,
     d_inner: Vec<f32>,
     d_projected: Vec<f32>,
+    cross: cross::Scratch,
 }
 
 fn bytes_of<'a>(buffers: impl IntoIterator<Item = &'a Vec<f32>>) -> usize {
@@ -116,8 +118,8 @@ impl Scratch {
 
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
-        let Self { x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected } = self;
-        bytes_of([x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected])
+        let Self { x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected, cross } = self;
+        bytes_of([x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected]) + cross.bytes()
     }
 }
 
@@ -141,14 +143,13 @@ pub(super) struct Context<'a> {
     pub(super) repeated: &'a [(Range<usize>, usize)],
 }
 
-/// Runs the stack on `x`, `[n, E]`, which it uses up; `out` takes its output. `cross` holds the keys and values of the
-/// cross-attentions.
+/// Runs the stack on `x`, `[n, E]`, which it uses up; `out` takes its output. `memory` is what a decoder looks at.
 pub(super) fn forward(
     context: Context<'_>,
     x: &mut [f32],
     tape: &mut Tape,
     out: &mut Vec<f32>,
-    cross: &[f32],
+    memory: Option<Memory<&[f32]>>,
     scratch: &mut Scratch,
 ) {
     let Context { weights, stack, starts, decoder, dropout, .. } = context;
@@ -164,7 +165,7 @@ pub(super) fn forward(
             keep(input, x);
         }
         let at = index.min(tape.layers.len() - 1);
-        layer_forward(context, index, layer, x, &mut tape.layers[at], cross, scratch);
+        layer_forward(context, index, layer, x, &mut tape.layers[at], memory, scratch);
     }
     keep(&mut tape.x, x);
     let inverse = room(&mut tape.inverse, x.len() / width);
@@ -181,24 +182,24 @@ fn layer_forward(
     layer: &Layer,
     x: &mut [f32],
     tape: &mut LayerTape,
-    cross: &[f32],
+    memory: Option<Memory<&[f32]>>,
     scratch: &mut Scratch,
 ) {
     attention_forward(context, index, &layer.attention, x, &mut tape.attention, scratch);
-    if let Some(part) = &layer.cross {
-        cross_forward(context, index, part, x, &mut tape.cross, cross, scratch);
+    if let Some((part, memory)) = layer.cross.as_ref().zip(memory) {
+        cross_forward(context, index, part, x, &mut tape.cross, memory, scratch);
     }
     ff_forward(context, index, &layer.ff, x, &mut tape.ff, scratch);
 }
 
-/// Leaves the gradient of the stack's input in the tape, at the rows that are wanted. `cross` holds the keys and values of
-/// the cross-attentions and takes their gradient.
+/// Leaves the gradient of the stack's input in the tape, at the rows that are wanted. `d_memory` takes the gradient of what a
+/// decoder looks at: see [`Cross::backward`].
 pub(super) fn backward(
     context: Context<'_>,
     d_out: &mut [f32],
     tape: &mut Tape,
     mut d_weights: Option<&mut [f32]>,
-    (cross, d_cross): (&[f32], &mut [f32]),
+    mut memory: Option<(Memory<&[f32]>, &mut [f32])>,
     wanted: Wanted<'_>,
     scratch: &mut Scratch,
 ) {
@@ -226,14 +227,15 @@ pub(super) fn backward(
         // The last layer's activations are still there.
         if let (Some(input), true) = (inputs.get(index), index + 1 < stack.layers.len()) {
             let mut x = std::mem::take(&mut scratch.x);
-            layer_forward(context, index, layer, keep(&mut x, &input[..d_x.len()]), &mut layers[at], cross, scratch);
+            let seen = memory.as_ref().map(|(memory, _)| *memory);
+            layer_forward(context, index, layer, keep(&mut x, &input[..d_x.len()]), &mut layers[at], seen, scratch);
             scratch.x = x;
         }
         let tape = &mut layers[at];
         ff_backward(context, index, &layer.ff, d_x, &mut tape.ff, d_weights.as_deref_mut(), scratch);
-        if let Some(part) = &layer.cross {
-            let cross = (cross, &mut *d_cross);
-            cross_backward(context, index, part, d_x, &mut tape.cross, d_weights.as_deref_mut(), cross, scratch);
+        if let Some((part, (memory, d_memory))) = layer.cross.as_ref().zip(memory.as_mut()) {
+            let memory = (*memory, &mut **d_memory);
+            cross_backward(context, index, part, d_x, &mut tape.cross, d_weights.as_deref_mut(), memory, scratch);
         }
         let rows = match wanted {
             _ if index > 0 || d_weights.is_some() => None,
@@ -272,19 +274,9 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn cross_attention(&self, index: usize) -> Attention<'a> {
-        let dims = &self.weights.dims;
-        let inner = dims.inner();
-        Attention {
-            heads: dims.heads,
-            head_width: dims.head_width,
-            query_stride: inner,
-            key_stride: 2 * inner * dims.decoder_layers,
-            spans: self.cross_spans,
-            bias: None,
-            causal: false,
-            dropout: self.dropout.map(|d| (d, Site::Cross(index).number(self.decoder))),
-        }
+    fn cross_attention(&self, index: usize) -> Cross<'a> {
+        let dropout = self.dropout.map(|d| (d, Site::Cross(index).number(self.decoder)));
+        Cross { weights: self.weights, index, spans: self.cross_spans, dropout }
     }
 
     /// `x += dropout(branch · weightᵀ)`.
@@ -487,7 +479,7 @@ fn cross_forward(
     part: &CrossAttention,
     x: &mut [f32],
     tape: &mut AttentionTape,
-    cross: &[f32],
+    memory: Memory<&[f32]>,
     scratch: &mut Scratch,
 ) {
     let weights = context.weights;
@@ -499,8 +491,8 @@ fn cross_forward(
     let queries = room(&mut tape.projected, rows * inner);
     linear(queries, normed, weights.at(&part.query), width);
     let heads = room(if context.learns { &mut tape.context } else { &mut scratch.heads }, rows * inner);
-    let keys_values = &cross[2 * inner * index..];
-    attend(&context.cross_attention(index), heads, &mut tape.probabilities, Qkv::apart(queries, keys_values, inner));
+    let attention = context.cross_attention(index);
+    attention.forward(heads, &mut tape.probabilities, queries, memory, &mut scratch.cross);
     context.residual(x, heads, weights.at(&part.out), inner, Site::CrossOut(index), &mut scratch.branch);
 }
 
@@ -512,7 +504,7 @@ fn cross_backward(
     d_x: &mut [f32],
     tape: &mut AttentionTape,
     mut d_weights: Option<&mut [f32]>,
-    (cross, d_cross): (&[f32], &mut [f32]),
+    (memory, d_memory): (Memory<&[f32]>, &mut [f32]),
     scratch: &mut Scratch,
 ) {
     let weights = context.weights;
@@ -527,14 +519,9 @@ fn cross_backward(
     }
     let d_queries = room(&mut scratch.d_projected, rows * inner);
     let queries = &tape.projected[..rows * inner];
-    attend_backward(
-        &context.cross_attention(index),
-        QkvGradient::Apart { queries: d_queries, keys_values: &mut d_cross[2 * inner * index..] },
-        None,
-        &mut tape.probabilities,
-        d_heads,
-        Qkv::apart(queries, &cross[2 * inner * index..], inner),
-    );
+    let attention = context.cross_attention(index);
+    let given = (queries, memory);
+    attention.backward(d_queries, d_memory, &mut tape.probabilities, d_heads, given, &mut scratch.cross);
     let d_normed = room(&mut scratch.d_normed, d_x.len());
     linear_backward(d_normed, d_queries, weights.at(&part.query), width, false);
     if let Some(d_weights) = d_weights.as_deref_mut() {
