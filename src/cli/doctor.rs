@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::io;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Free memory and disk space below which a warning is due.
 const LITTLE_MEMORY: u64 = 2 << 30;
@@ -265,7 +265,7 @@ fn plans(path: &Path, kinds: &[Kind]) -> Check {
 }
 
 /// The environment variables that a manifest names.
-fn environment(path: &PathBuf) -> Vec<Check> {
+fn environment(path: &Path) -> Vec<Check> {
     let Ok(outline) = manifest::outline(path) else { return Vec::new() };
     let check = |(name, has_default): (String, bool)| {
         let value = std::env::var_os(&name).filter(|value| !value.is_empty());

@@ -1,7 +1,7 @@
 //! A kind whose bytes change has to say so by its version: every kind's outputs are compared with digests kept in
 //! `tests/golden/kinds.json`.
 //!
-//! After a bump, `SPOT_GOLDEN=write cargo nextest run --locked 'kinds::'` writes the digests of this CPU's class anew. It
+//! After a bump, `SPOT_GOLDEN=write cargo test --locked --test it kinds::` writes the digests of this CPU's class anew. It
 //! refuses where a kind gives other bytes for the same recipe under the same version.
 
 use super::shell::{PROJECT, Shell};
@@ -21,7 +21,7 @@ struct Golden {
 }
 
 /// The first field of the file, for whoever opens it.
-const HOW: &str = "SPOT_GOLDEN=write cargo nextest run --locked 'kinds::' writes the digests of this CPU's class anew";
+const HOW: &str = "SPOT_GOLDEN=write cargo test --locked --test it kinds:: writes the digests of this CPU's class anew";
 
 fn file() -> PathBuf {
     Path::new(PROJECT).join("tests/golden/kinds.json")
