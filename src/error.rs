@@ -2,7 +2,7 @@
 
 use crate::engine::manifest::LoadError;
 use crate::engine::run::Fault;
-use crate::engine::store::Damage;
+use crate::engine::store::{Damage, InUse};
 use std::io;
 
 /// How the program ends. Scripts rely on the numbers.
@@ -52,6 +52,9 @@ impl Exit {
             if cause.is::<Usage>() || cause.is::<LoadError>() {
                 return Self::Usage;
             }
+            if cause.is::<InUse>() {
+                return Self::Locked;
+            }
             if cause.is::<Damage>() {
                 return Self::Integrity;
             }
@@ -85,6 +88,7 @@ mod tests {
         assert_eq!(io(io::ErrorKind::BrokenPipe).code(), 0);
         assert_eq!(io(io::ErrorKind::PermissionDenied).code(), 1);
         assert_eq!(Exit::of(&anyhow::Error::from(Usage(String::new()))).code(), 2);
+        assert_eq!(Exit::of(&anyhow::Error::from(InUse("cache".into()))).code(), 4);
         let damage = Damage::Entry { key: crate::engine::digest::Key::of(b""), why: String::new() };
         assert_eq!(Exit::of(&Err::<(), _>(damage).context("while reading").unwrap_err()).code(), 3);
     }

@@ -67,6 +67,19 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A number of bytes for people.
+pub fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes as f64, "bytes");
+    for larger in units {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
+}
+
 /// Colour of a word on standard error, if that is a terminal and `NO_COLOR` is not set.
 pub fn paint(word: &str, colour: Colour) -> String {
     let wanted = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -209,6 +222,14 @@ mod tests {
         assert_eq!(seconds(99.94), "99.9 s");
         assert_eq!(seconds(754.9), "12 min 34 s");
         assert_eq!(seconds(7322.0), "2 h 02 min");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 << 30), "5.0 GiB");
+        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
     }
 
     #[test]

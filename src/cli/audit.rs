@@ -1,13 +1,19 @@
 //! `spot audit`: is everything in the store what it was when it was made?
 
 use super::pipeline::Settings;
-use super::{Cache, Format, JSON_VERSION};
+use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::audit::{self, Problem};
+use crate::engine::plan::Plan;
+use crate::engine::rerun::{Rerun, rerun};
 use crate::engine::stage::Kind;
+use crate::engine::store::Store;
 use crate::error::Exit;
-use crate::ui;
+use crate::ui::{self, Lines};
 use clap::Args;
 use serde_json::json;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Arguments of `spot audit`.
 #[derive(Args)]
@@ -22,6 +28,9 @@ pub(super) struct Audit {
     /// Set aside what is damaged, so that the next run makes it anew
     #[arg(long)]
     repair: bool,
+    /// Execute N cached jobs of the manifest again, elsewhere, and compare what they make
+    #[arg(long, value_name = "N", requires = "pipe", conflicts_with = "repair")]
+    rerun: Option<NonZero<usize>>,
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -31,20 +40,66 @@ impl Audit {
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipe.as_ref().map(|pipe| self.settings.load(pipe, kinds)).transpose()?;
         let store = self.cache.open();
+        // What is found damaged must not be mended by a run in the meantime.
+        let _alone = if self.repair && store.root().is_dir() { Some(store.claim()?) } else { None };
         let mut found = audit::audit(&store, plan.as_ref())?;
         if self.repair {
             found.repair(&store)?;
         }
+        let again = match (self.rerun, &plan) {
+            (Some(count), Some(plan)) => Some(again(plan, &store, count.get())?),
+            _ => None,
+        };
         match self.format {
-            Format::Text => ui::print(&text(&found))?,
+            Format::Text => ui::print(&(text(&found) + &again.as_deref().map_or_else(String::new, reruns)))?,
             Format::Json => {
                 let mut value = serde_json::to_value(&found)?;
                 value["version"] = json!(JSON_VERSION);
+                value["reruns"] = json!(again);
                 ui::print_json(&value)?;
             }
         }
-        Ok(if found.is_clean() { Exit::Ok } else { Exit::Integrity })
+        let again = again.unwrap_or_default();
+        Ok(match () {
+            () if !found.is_clean() || again.iter().any(|job| !job.differs.is_empty()) => Exit::Integrity,
+            () if again.iter().any(|job| job.error.is_some()) => Exit::JobFailed,
+            () => Exit::Ok,
+        })
     }
+}
+
+/// Executes jobs again in a folder of their own. While it does, nothing is removed from the store.
+fn again(plan: &Plan, store: &Arc<Store>, count: usize) -> anyhow::Result<Vec<Rerun>> {
+    let stop = run::stop_on_signals()?;
+    let Some(_hold) = store.share(|| !stop.load(Ordering::Relaxed))? else { return Ok(Vec::new()) };
+    let (scratch, lines) = (store.trial_path(), Lines::new(false));
+    let found = rerun(plan, store, count, &scratch, &run::defaults()?, &lines, &stop);
+    lines.finish();
+    if scratch.is_dir() {
+        fs_err::remove_dir_all(scratch)?;
+    }
+    found
+}
+
+fn reruns(jobs: &[Rerun]) -> String {
+    let line = |job: &Rerun| {
+        let name = format!("{} ({})", job.job, job.kind);
+        if let Some(error) = &job.error {
+            return format!("not executed again: {name}: {error}\n");
+        }
+        let differs = job.differs.iter().map(|(artifact, then, now)| {
+            format!("  {artifact} is {} in the store, and {} now\n", then.short(), now.short())
+        });
+        let differs: String = differs.collect();
+        let what = if differs.is_empty() { "the same bytes again" } else { "other bytes" };
+        format!("{what}: {name} in {}\n{differs}", ui::seconds(job.seconds))
+    };
+    let mut text = jobs.iter().map(line).collect::<String>();
+    if jobs.iter().any(|job| !job.differs.is_empty()) {
+        text += "\nhint: last bits depend on whether the CPU has AVX-512; on the same machine, other bytes mean that the program \
+                 was changed without a new version of the kind, or that the machine computes wrongly\n";
+    }
+    text
 }
 
 fn text(audit: &audit::Audit) -> String {

@@ -3,11 +3,16 @@
 
 mod analyse;
 mod audit;
+mod completions;
+mod diff;
+mod doctor;
 mod explain;
+mod gc;
 mod graph;
 mod output;
 mod page;
 mod pipeline;
+mod prompt;
 mod rank;
 mod report;
 mod run;
@@ -19,7 +24,7 @@ use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::Exit;
 use crate::ui::{Colour, paint};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,12 +54,27 @@ enum Command {
     Audit(audit::Audit),
     /// Print who made something, from what, and what used it
     Show(show::Show),
+    /// Print what differs between two runs: parameters, inputs, metrics
+    Diff(diff::Diff),
     /// Print the newest report of a pipeline
     Report(report::Report),
     /// Rank the prompts of a folder by similarity
     Rank(rank::Rank),
+    /// Take soft prompts in and out: PEFT adapters, `.npy`, safetensors; or look at one
+    #[command(subcommand)]
+    Prompt(prompt::Prompt),
     /// Say what a matrix of transfer scores says
     Analyse(analyse::Analyse),
+    /// Remove results that neither a manifest nor a recent run needs; dry unless `--apply` is given
+    ///
+    /// What stays: the results of all manifests in `pipelines/`, under each of their profiles; of jobs that are to run again,
+    /// their last result; what the last runs of each pipeline made or found; and everything that these were made from.
+    /// Of pipelines of other projects that share the cache, only the last runs count. Journals stay. While a run is at work, nothing is removed (exit code 4).
+    Gc(gc::Gc),
+    /// Say whether this machine is fit for a run, and what to do where it is not
+    Doctor(doctor::Doctor),
+    /// Print a script with which a shell completes command lines: `source <(spot completions bash)`
+    Completions(completions::Completions),
     /// Print the JSON Schema of manifests
     Schema,
 }
@@ -63,7 +83,7 @@ enum Command {
 #[derive(Args)]
 struct Cache {
     /// Where results are kept [default: $SPOT_CACHE, or `cache`]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     cache: Option<PathBuf>,
 }
 
@@ -103,9 +123,14 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Graph(graph) => graph.execute(kinds),
         Command::Audit(audit) => audit.execute(kinds),
         Command::Show(show) => show.execute(),
+        Command::Diff(diff) => diff.execute(),
         Command::Report(report) => report.execute(kinds),
         Command::Rank(rank) => rank.execute(),
+        Command::Prompt(prompt) => prompt.execute(),
         Command::Analyse(analyse) => analyse.execute(),
+        Command::Gc(gc) => gc.execute(kinds),
+        Command::Doctor(doctor) => doctor.execute(kinds),
+        Command::Completions(completions) => completions.execute(),
         Command::Schema => schema::execute(kinds),
     }
 }

@@ -33,7 +33,7 @@ impl Output {
 
 /// At every instant the path has either all of the bytes or what it had before. What is no file, such as `/dev/stdout`, is
 /// written as it is, since it must not be replaced.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.exists() && !path.is_file() {
         return fs_err::OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }

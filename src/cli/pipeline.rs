@@ -5,7 +5,7 @@ use crate::engine::plan::Plan;
 use crate::engine::problem::suggestion;
 use crate::engine::stage::Kind;
 use crate::error::Usage;
-use clap::Args;
+use clap::{Args, ValueHint};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const FOLDER: &str = "pipelines";
 #[derive(Args)]
 pub(super) struct Pipeline {
     /// A manifest: a path, or a name in `pipelines/`
-    #[arg(value_name = "PIPE")]
+    #[arg(value_name = "PIPE", value_hint = ValueHint::FilePath)]
     pipe: String,
     #[command(flatten)]
     settings: Settings,
@@ -53,7 +53,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 /// The manifest that is meant.
-fn find(pipe: &str) -> Result<PathBuf, Usage> {
+pub(super) fn find(pipe: &str) -> Result<PathBuf, Usage> {
     let named = Path::new(FOLDER).join(pipe);
     let candidates = [PathBuf::from(pipe), named.clone(), with_yaml(&named), with_yaml(Path::new(pipe))];
     if let Some(found) = candidates.into_iter().find(|path| path.is_file()) {
@@ -68,6 +68,11 @@ fn with_yaml(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".yaml");
     PathBuf::from(name)
+}
+
+/// The manifests in `pipelines/`, in the order of their names.
+pub(super) fn manifests() -> Vec<PathBuf> {
+    names().iter().map(|name| with_yaml(&Path::new(FOLDER).join(name))).collect()
 }
 
 fn names() -> Vec<String> {

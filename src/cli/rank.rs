@@ -1,9 +1,10 @@
 //! `spot rank`: how alike the prompts of a folder are, whoever tuned them.
 
 use super::JSON_VERSION;
+use super::prompt::given;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::prompt_file::PromptFile;
 use crate::ml::similarity::Similarity;
 use crate::report::similarities;
 use crate::ui;
@@ -90,14 +91,12 @@ fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
     paths.sort();
     let mut prompts: Vec<(String, Prompt)> = Vec::new();
     for path in paths {
-        let adapter = path.join("adapter_model.safetensors");
         // A folder has no extension, even if there is a point in its name.
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
         let found = match path.extension().and_then(|extension| extension.to_str()) {
-            _ if adapter.is_file() => vec![(name, peft(&adapter)?)],
-            Some("npy") => vec![(name, read(&path, prompt_file::read_npy)?)],
-            Some("safetensors") => named(&name, read(&path, PromptFile::from_bytes)?),
+            _ if given::is_adapter(&path) => vec![(name, given::adapter(&path)?)],
+            Some("npy" | "safetensors") => named(&name, given::file(&path)?),
             _ => continue,
         };
         for (name, prompt) in found {
@@ -114,33 +113,9 @@ fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
     Ok(prompts)
 }
 
-fn read<T>(path: &Path, of: impl FnOnce(&[u8]) -> crate::ml::error::Result<T>) -> anyhow::Result<T> {
-    of(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
-}
-
 /// The only prompt of a file has the name of the file; several have their own after it.
 fn named(name: &str, file: PromptFile) -> Vec<(String, Prompt)> {
     let single = file.prompts.len() == 1;
     let name = |tensor: String| if single { name.to_owned() } else { format!("{name}:{tensor}") };
     file.prompts.into_iter().map(|(tensor, prompt)| (name(tensor), prompt)).collect()
-}
-
-/// A prompt that PEFT saved. For an encoder-decoder it saves twice the rows of which it uses the first half, as its
-/// `adapter_config.json` says (`num_virtual_tokens`; `get_prompt` in `peft_model.py`).
-fn peft(adapter: &Path) -> anyhow::Result<Prompt> {
-    let file = read(adapter, PromptFile::from_bytes)?;
-    let mut prompt = match file.prompts.get("prompt_embeddings") {
-        Some(prompt) => prompt.clone(),
-        None => return Err(Usage(format!("{}: no tensor `prompt_embeddings`", adapter.display())).into()),
-    };
-    let config = adapter.with_file_name("adapter_config.json");
-    if config.is_file() {
-        let value: serde_json::Value = serde_json::from_slice(&fs_err::read(&config)?)
-            .map_err(|error| Usage(format!("{}: {error}", config.display())))?;
-        if let Some(rows) = value["num_virtual_tokens"].as_u64() {
-            let rows = usize::try_from(rows).unwrap_or(usize::MAX).clamp(1, prompt.length());
-            prompt.values.truncate(rows * prompt.width);
-        }
-    }
-    Ok(prompt)
 }

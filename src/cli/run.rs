@@ -74,20 +74,21 @@ fn device(text: &str) -> Result<String, String> {
 }
 
 /// A size as people write it.
-fn size(text: &str) -> Result<usize, String> {
+pub(super) fn size(text: &str) -> Result<usize, String> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let unit = match unit.trim() {
         "GiB" => 1 << 30,
         "MiB" => 1 << 20,
-        _ => return Err("expected a number and `GiB` or `MiB`, such as `6GiB`".to_owned()),
+        "KiB" => 1 << 10,
+        _ => return Err("expected a number and `GiB`, `MiB` or `KiB`, such as `6GiB`".to_owned()),
     };
     let number: usize = number.parse().map_err(|_| format!("`{number}` is no number"))?;
     number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has so much memory".to_owned())
 }
 
 /// Memory that is free, in bytes, as Linux says; 4 GiB where it does not.
-fn free_memory() -> usize {
+pub(super) fn free_memory() -> usize {
     let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
@@ -96,6 +97,36 @@ fn free_memory() -> usize {
 
 /// Whether this build can use a GPU.
 const CUDA: bool = cfg!(feature = "cuda");
+
+/// The device that `--device` stands for.
+fn chosen_device(asked: &str) -> Result<String, Unavailable> {
+    match asked {
+        "auto" if CUDA => Ok("cuda:0".to_owned()),
+        "auto" => Ok("cpu".to_owned()),
+        other if other != "cpu" && !CUDA => Err(Unavailable(format!(
+            "`--device {other}`: this program was built without CUDA; build it with `--features cuda`"
+        ))),
+        other => Ok(other.to_owned()),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Jobs that run side by side, and those that share a model.
+fn side_by_side(device: &str, threads: usize) -> (usize, usize) {
+    if device == "cpu" { (threads, 4 * threads) } else { (1, 32 * device.split(',').count()) }
+}
+
+/// How jobs run where nobody says more.
+pub(super) fn defaults() -> anyhow::Result<Settings> {
+    let (device, threads) = (chosen_device("auto")?, cores());
+    let (jobs, together) = side_by_side(&device, threads);
+    let (memory, command_line) = (free_memory() / 2, std::env::args().collect());
+    let (only, forced) = (None, BTreeSet::new());
+    Ok(Settings { jobs, together, threads, memory, device, keep_going: true, only, forced, command_line })
+}
 
 impl Run {
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
@@ -119,11 +150,9 @@ impl Run {
     }
 
     fn settings(&self, only: Option<BTreeSet<String>>, forced: BTreeSet<String>) -> anyhow::Result<Settings> {
-        let device = self.device()?;
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = self.threads.map_or(cores, NonZero::get);
-        let gpus = device.split(',').count();
-        let (jobs, together) = if device == "cpu" { (threads, 4 * threads) } else { (1, 32 * gpus) };
+        let device = chosen_device(&self.device)?;
+        let threads = self.threads.map_or_else(cores, NonZero::get);
+        let (jobs, together) = side_by_side(&device, threads);
         Ok(Settings {
             jobs: self.jobs.map_or(jobs, NonZero::get),
             together: self.together.map_or(together, NonZero::get),
@@ -135,17 +164,6 @@ impl Run {
             forced,
             command_line: std::env::args().collect(),
         })
-    }
-
-    fn device(&self) -> Result<String, Unavailable> {
-        match self.device.as_str() {
-            "auto" if CUDA => Ok("cuda:0".to_owned()),
-            "auto" => Ok("cpu".to_owned()),
-            other if other != "cpu" && !CUDA => Err(Unavailable(format!(
-                "`--device {other}`: this program was built without CUDA; build it with `--features cuda`"
-            ))),
-            other => Ok(other.to_owned()),
-        }
     }
 
     fn dry_run(&self, plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Exit> {
@@ -178,7 +196,7 @@ impl Run {
 }
 
 /// A flag that the first signal sets; the second ends the program at once.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), stop.clone())?;

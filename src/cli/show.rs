@@ -36,9 +36,9 @@ pub(super) struct Show {
 }
 
 /// What `WHAT` stands for: entries, and perhaps one digest in them.
-struct Found<'a> {
-    entries: Vec<&'a Entry>,
-    digest: Option<Digest>,
+pub(super) struct Found<'a> {
+    pub(super) entries: Vec<&'a Entry>,
+    pub(super) digest: Option<Digest>,
 }
 
 impl Show {
@@ -61,7 +61,7 @@ impl Show {
     }
 }
 
-fn find<'a>(store: &Store, catalog: &'a Catalog, what: &str) -> anyhow::Result<Found<'a>> {
+pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, what: &str) -> anyhow::Result<Found<'a>> {
     let is_prefix = what.len() >= SHORTEST && what.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if is_prefix && let Some(found) = find_hexadecimal(catalog, what)? {
         return Ok(found);

@@ -173,10 +173,10 @@ impl Audit {
             let Some(entry) = catalog.entry(&key).filter(|_| seen.insert(key)) else { continue };
             for (role, digest) in &entry.recipe.inputs {
                 let origin = entry.provenance.inputs.iter().find(|o| o.role == *role && o.digest == *digest);
-                let maker = catalog.makers(digest).next();
+                let maker = catalog.origins(digest).first().map(|maker| maker.key);
                 match (origin.and_then(|origin| origin.file.clone()), maker) {
                     (Some(file), _) => drop(sources.insert(file)),
-                    (None, Some((maker, _))) => open.push(maker.key),
+                    (None, Some(maker)) => open.push(maker),
                     (None, None) => self.problems.push(Problem {
                         what: format!("input `{role}` ({}): no entry made it and it is no file", digest.short()),
                         path: store.entry_path(&key),

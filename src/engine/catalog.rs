@@ -96,6 +96,14 @@ impl Catalog {
         self.makers.get(digest).into_iter().flatten().map(|(at, name)| (&self.entries[*at], name.as_str()))
     }
 
+    /// As [`makers`](Self::makers), without those that have it from another and only pass it on, unless there are no others.
+    pub fn origins(&self, digest: &Digest) -> Vec<&Entry> {
+        let reads = |entry: &Entry| entry.recipe.inputs.iter().any(|(_, read)| read == digest);
+        let makers: Vec<&Entry> = self.makers(digest).map(|(entry, _)| entry).collect();
+        let origins: Vec<&Entry> = makers.iter().copied().filter(|entry| !reads(entry)).collect();
+        if origins.is_empty() { makers } else { origins }
+    }
+
     /// The entries that read something with this digest, and in what role.
     pub fn readers(&self, digest: &Digest) -> impl Iterator<Item = (&Entry, &str)> {
         self.readers.get(digest).into_iter().flatten().map(|(at, role)| (&self.entries[*at], role.as_str()))

@@ -14,7 +14,7 @@ impl Content {
     ///
     /// # Errors
     /// If it cannot be opened or mapped.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub fn of(path: &Path) -> io::Result<Self> {
         let file = fs_err::File::open(path)?;
         // SAFETY: nothing here writes to files that it reads: blobs never change, and other inputs are checked against
         // their digest after they are mapped. Whoever overwrites one in place while a job reads it gets that job killed or

@@ -55,6 +55,32 @@ pub fn load(path: &Path, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, 
     resolve(path, &text, kinds, options).map_err(|problems| Problems::new(path, &text, problems).into())
 }
 
+/// What a manifest says about itself before a profile is chosen.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Names of its profiles, the default first.
+    pub profiles: Vec<String>,
+    /// The environment variables that it names, in any of its profiles, and whether each has a default.
+    pub environment: BTreeMap<String, bool>,
+}
+
+/// Reads the outline of the manifest at `path`. What is wrong with the rest of it is not looked for.
+///
+/// # Errors
+/// If it cannot be read or is not YAML.
+pub fn outline(path: &Path) -> Result<Outline, LoadError> {
+    let text = read(path).map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
+    let root = parse(&text).map_err(|problems| Problems::new(path, &text, problems))?;
+    let profiles = root.get("profiles").map_or(&[][..], Node::entries);
+    let mut environment: BTreeMap<String, bool> = BTreeMap::new();
+    for section in [&root].into_iter().chain(profiles.iter().map(|(_, profile)| profile)) {
+        for (name, default) in section.get("environment").map_or(&[][..], Node::entries) {
+            *environment.entry(name.text.clone()).or_default() |= default.value != Value::Null;
+        }
+    }
+    Ok(Outline { profiles: profiles.iter().map(|(name, _)| name.text.clone()).collect(), environment })
+}
+
 fn read(path: &Path) -> io::Result<String> {
     let invalid =
         |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("manifest `{}` {what}", path.display()));

@@ -4,6 +4,7 @@ use super::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How an entry came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -80,6 +81,13 @@ pub fn now() -> String {
     chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
+/// The time so long ago, in the same form. Times of this form sort as text.
+pub fn ago(age: Duration) -> String {
+    let age = chrono::TimeDelta::from_std(age).unwrap_or(chrono::TimeDelta::MAX);
+    let then = chrono::Utc::now().checked_sub_signed(age).unwrap_or(chrono::DateTime::UNIX_EPOCH);
+    then.max(chrono::DateTime::UNIX_EPOCH).format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
 /// The most memory that this process has held, in bytes; known on Linux only.
 pub fn peak_memory() -> Option<u64> {
     let status = fs_err::read_to_string("/proc/self/status").ok()?;
@@ -96,6 +104,7 @@ mod tests {
         let time = now();
         assert_eq!(time.len(), "2026-01-01T00:00:00.000Z".len());
         assert!(time.ends_with('Z'));
+        assert!(ago(Duration::from_secs(3600)) < time && ago(Duration::MAX).starts_with("1970-"));
     }
 
     #[test]

@@ -198,6 +198,14 @@ pub fn run(
     stop: &AtomicBool,
 ) -> anyhow::Result<Summary> {
     store.prepare()?;
+    let mut said = false;
+    let hold = store.share(|| {
+        if !std::mem::replace(&mut said, true) {
+            watch.warn(&plan.name, "something is being removed from the store; waiting until that is done");
+        }
+        !stop.load(Ordering::Relaxed)
+    })?;
+    let Some(_hold) = hold else { return Ok(Summary { interrupted: true, ..Summary::default() }) };
     let journal = Journal::start(store, &plan.name, &start_event(plan, settings))?;
     let shared = Shared::default();
     let crew = Crew {

@@ -7,6 +7,7 @@
 //!   runs/<pipeline>/….jsonl  journals
 //!   partial/<key>/         scratch of an interrupted job
 //!   locks/<key>            advisory; freed by the kernel on death
+//!   locks/store            shared by runs; held alone by what removes things
 //!   views/<pipeline>/<job>/… links with human names to the newest artifacts; <artifact>.parts/ has their parts
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
@@ -16,6 +17,7 @@ use super::content::Content;
 use super::digest::{Digest, Key};
 use super::entry::{Entry, Record};
 use super::files::{self, Files};
+use std::collections::BTreeSet;
 use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::ops::Deref;
@@ -108,6 +110,17 @@ impl Drop for Lock {
     }
 }
 
+/// The whole store, held by runs side by side or by one process that removes things; free again when dropped.
+#[derive(Debug)]
+pub struct Hold {
+    _file: fs_err::File,
+}
+
+/// The store cannot be held alone, since somebody works in it.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is in use: a run or a repair works in it; try again once it has ended", .0.display())]
+pub struct InUse(pub PathBuf);
+
 /// Tells temporary files of one process apart.
 static UNIQUE: AtomicU64 = AtomicU64::new(0);
 
@@ -153,7 +166,7 @@ impl Store {
                 .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
             let rested = fs_err::metadata(&path).and_then(|meta| meta.modified()).map(|time| time.elapsed());
             if !alive && matches!(rested, Ok(Ok(age)) if age > LEFTOVER_AGE) {
-                let _ = fs_err::remove_file(path);
+                let _ = if path.is_dir() { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) };
             }
         }
         Ok(())
@@ -346,6 +359,51 @@ impl Store {
         }
     }
 
+    /// Holds the store together with other runs, so that nothing is removed from it. `waiting` is asked now and then while
+    /// something is being removed; `false` gives up.
+    pub fn share(&self, mut waiting: impl FnMut() -> bool) -> io::Result<Option<Hold>> {
+        let file = self.hold_file()?;
+        while !patiently(|| file.file().try_lock_shared())? {
+            if !waiting() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Hold { _file: file }))
+    }
+
+    /// Holds the store alone, to remove something from it.
+    ///
+    /// # Errors
+    /// [`InUse`] if anyone else holds it.
+    pub fn claim(&self) -> anyhow::Result<Hold> {
+        let file = self.hold_file()?;
+        if patiently(|| file.file().try_lock())? {
+            Ok(Hold { _file: file })
+        } else {
+            Err(InUse(self.root.clone()).into())
+        }
+    }
+
+    /// Whether anyone holds the store.
+    pub fn is_held(&self) -> bool {
+        // The lock that this takes for a moment is why the others try twice.
+        let opened = fs_err::File::open(self.root.join("locks/store"));
+        opened.is_ok_and(|file| matches!(file.file().try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Never removed, so it needs no second look as the locks of keys do.
+    fn hold_file(&self) -> io::Result<fs_err::File> {
+        let folder = self.root.join("locks");
+        fs_err::create_dir_all(&folder)?;
+        fs_err::OpenOptions::new().create(true).append(true).open(folder.join("store"))
+    }
+
+    /// A folder for something that this process tries out; a later run removes it if this process does not.
+    pub fn trial_path(&self) -> PathBuf {
+        let number = UNIQUE.fetch_add(1, Ordering::Relaxed);
+        self.root.join("tmp").join(format!("{}-{number}", std::process::id()))
+    }
+
     /// The scratch folder of a key.
     pub fn scratch_path(&self, key: &Key) -> PathBuf {
         self.root.join("partial").join(key.to_string())
@@ -415,8 +473,7 @@ impl Store {
 
     /// The key of the entry that a job's views point at.
     pub fn viewed(&self, pipeline: &str, job: &str) -> Option<Key> {
-        let target = fs_err::read_link(self.view_path(pipeline, job).join("entry.json")).ok()?;
-        target.file_stem()?.to_str()?.parse().ok()
+        viewed_in(&self.view_path(pipeline, job))
     }
 
     /// The keys of all entries, sorted.
@@ -451,21 +508,96 @@ impl Store {
         Ok(names)
     }
 
+    /// The folders of all views, and the keys that they point at.
+    pub fn view_folders(&self) -> io::Result<Vec<(PathBuf, Key)>> {
+        let root = self.root.join("views");
+        let mut folders = Vec::new();
+        for pipeline in list(&root)? {
+            for job in list(&root.join(&pipeline))? {
+                let folder = root.join(&pipeline).join(&job);
+                folders.extend(viewed_in(&folder).map(|key| (folder.clone(), key)));
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Removes a folder of views; files that somebody put there stay.
+    pub fn drop_views(&self, folder: &Path) -> io::Result<()> {
+        for name in list(folder)? {
+            let path = folder.join(&name);
+            if path.is_symlink() {
+                remove(fs_err::remove_file(path))?;
+            } else if name.ends_with(".parts") && path.is_dir() {
+                self.drop_views(&path)?;
+            }
+        }
+        if list(folder)?.is_empty() { remove(fs_err::remove_dir(folder)) } else { Ok(()) }
+    }
+
+    /// Removes entries. Their folders are synced, so that what is removed afterwards does not go before them even if the
+    /// power fails.
+    pub fn drop_entries(&self, keys: &[Key]) -> io::Result<()> {
+        let paths: Vec<PathBuf> = keys.iter().map(|key| self.entry_path(key)).collect();
+        for path in &paths {
+            remove(fs_err::remove_file(path))?;
+        }
+        let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+        for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
+            fs_err::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a blob, which no entry may need.
+    pub fn drop_blob(&self, digest: &Digest) -> io::Result<()> {
+        remove(fs_err::remove_file(self.blob_path(digest)))
+    }
+
+    /// The keys whose scratch folders are there, sorted.
+    pub fn scratch_keys(&self) -> io::Result<Vec<Key>> {
+        Ok(list(&self.root.join("partial"))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The keys that have a lock file, held or left behind.
+    pub fn lock_keys(&self) -> io::Result<Vec<Key>> {
+        Ok(list(&self.root.join("locks"))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The files that were set aside as damaged.
+    pub fn damaged_files(&self) -> io::Result<Vec<PathBuf>> {
+        let folder = self.root.join("damaged");
+        Ok(list(&folder)?.iter().map(|name| folder.join(name)).collect())
+    }
+
     /// Every job that views show: pipeline, job and key, sorted. Names are as in the file system.
     pub fn all_views(&self) -> io::Result<Vec<(String, String, Key)>> {
         let mut views = Vec::new();
         for pipeline in list(&self.root.join("views"))? {
             for job in list(&self.root.join("views").join(&pipeline))? {
-                let link = self.root.join("views").join(&pipeline).join(&job).join("entry.json");
-                let target = fs_err::read_link(link).ok();
-                let key = target.and_then(|target| target.file_stem()?.to_str()?.parse().ok());
-                if let Some(key) = key {
+                if let Some(key) = viewed_in(&self.root.join("views").join(&pipeline).join(&job)) {
                     views.push((readable(&pipeline), readable(&job), key));
                 }
             }
         }
         Ok(views)
     }
+}
+
+/// Tries to take a lock twice, with a moment in between; whether it has it.
+fn patiently(take: impl Fn() -> Result<(), TryLockError>) -> io::Result<bool> {
+    for _ in 0..2 {
+        match take() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(30)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// The key of the entry that the views in a folder point at.
+fn viewed_in(folder: &Path) -> Option<Key> {
+    fs_err::read_link(folder.join("entry.json")).ok()?.file_stem()?.to_str()?.parse().ok()
 }
 
 /// The names in a folder, sorted; none if there is no such folder.

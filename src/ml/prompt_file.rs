@@ -193,6 +193,29 @@ pub fn read_npy(bytes: &[u8]) -> Result<Prompt> {
     Ok(prompt)
 }
 
+/// A prompt as NPY version 1.0, as `numpy.save` writes it.
+pub fn to_npy(prompt: &Prompt) -> Vec<u8> {
+    let (length, width) = (prompt.length(), prompt.width);
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({length}, {width}), }}");
+    // Signature, version and length take ten bytes; the data begin at a multiple of 64, after a line feed.
+    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    header.extend(std::iter::repeat_n(' ', padded - header.len() - 1));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len()).expect("a header of two sizes is short").to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(prompt.values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+/// A prompt file of either form, told apart by how it begins.
+pub fn read(bytes: &[u8]) -> Result<PromptFile> {
+    if bytes.starts_with(b"\x93NUMPY") {
+        return Ok(PromptFile::of(read_npy(bytes)?, BTreeMap::new()));
+    }
+    PromptFile::from_bytes(bytes)
+}
+
 /// The shape in a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (100, 768), }`.
 fn shape(header: &str) -> std::result::Result<[usize; 2], String> {
     let inner = header
@@ -315,6 +338,16 @@ mod tests {
         let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }      \n";
         assert_eq!(read_npy(&npy(header, &data)).unwrap(), Prompt { values: vec![1.0, 2.0, 3.0, 4.0], width: 2 });
+    }
+
+    #[test]
+    fn npy_is_written_as_numpy_does() {
+        let prompt = Prompt { values: vec![1.0, -2.5, 3.0, 4.0, 0.0, 6.0], width: 3 };
+        let bytes = to_npy(&prompt);
+        assert_eq!(bytes.len(), 128 + 4 * 6);
+        assert_eq!(bytes[127], b'\n');
+        assert_eq!(read_npy(&bytes).unwrap(), prompt);
+        assert_eq!(read(&bytes).unwrap().prompt(PROMPT).unwrap(), &prompt);
     }
 
     #[test]

@@ -200,15 +200,18 @@ fn settle(model: &Unigram, specials: usize) -> tokenizers::Result<Unigram> {
     let mut pieces: Vec<(String, f64)> = model.iter().cloned().collect();
     let mut learned = pieces.split_off(specials);
     let lowest = learned.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
-    let mut step = 0;
     let mut forced: Vec<usize> = Vec::new();
-    // Scores rise by 0.0001 from the lowest on; the first gap ends the run.
-    while let Some(at) = learned
-        .iter()
-        .position(|(piece, score)| piece.chars().count() == 1 && *score == lowest + f64::from(step) * 0.0001)
-    {
-        forced.push(at);
-        step += 1;
+    // Scores rise from the lowest on by steps that the trainer adds up, as here; the first gap ends the run. A character that
+    // has such a score by itself cannot be told apart, and takes part.
+    let mut penalty = 0.0;
+    loop {
+        let fits = |(piece, score): &(String, f64)| piece.chars().count() == 1 && *score == lowest + penalty;
+        let found: Vec<usize> = (0..learned.len()).filter(|at| fits(&learned[*at])).collect();
+        if found.is_empty() {
+            break;
+        }
+        forced.extend(found);
+        penalty += 0.0001;
     }
     let mut characters: Vec<String> = forced.iter().map(|at| learned[*at].0.clone()).collect();
     characters.sort_unstable();
@@ -309,6 +312,18 @@ mod tests {
         turned.reverse();
         let training = Training { size: 120, sentinels: 4, rarest_character: 2 };
         assert!(train(turned.iter().map(String::as_str), training).unwrap() == first, "the order of texts counts");
+    }
+
+    #[test]
+    fn training_is_deterministic_where_many_characters_are_forced() {
+        // Every character is in one word of its own kind, so that few of them keep a piece.
+        let word = |i: u32| ["shore", "river", "boat"].map(|w| format!("{w}{}", char::from_u32(0x3b1 + i).unwrap()));
+        let texts: Vec<String> = (0..50).flat_map(word).collect();
+        let training = Training { size: 76, sentinels: 4, rarest_character: 1 };
+        let first = train(texts.iter().map(String::as_str), training).unwrap();
+        for _ in 0..10 {
+            assert!(train(texts.iter().map(String::as_str), training).unwrap() == first);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::BACKBONE;
 use crate::data::Dataset;
+use crate::engine::content::Content;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A frozen T5.
@@ -235,6 +237,43 @@ impl Model {
             Self::new(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights, parts.precision)
         })
     }
+}
+
+impl Model {
+    /// The model of a folder in Hugging Face's layout, outside of any pipeline.
+    ///
+    /// # Errors
+    /// If it lacks a file or they do not fit together.
+    pub fn from_folder(folder: &Path) -> anyhow::Result<Self> {
+        let items = fs_err::read_dir(folder)?;
+        let names = items.map(|item| Ok(item?.file_name().to_string_lossy().into_owned()));
+        let mut names = pick(&names.collect::<std::io::Result<Vec<String>>>()?);
+        names.sort();
+        let shown = folder.display().to_string();
+        let read = |name: &str| {
+            ensure!(names.iter().any(|known| known == name), missing(&shown, name));
+            Ok(fs_err::read(folder.join(name))?)
+        };
+        let (config, tokenizer) = (read("config.json")?, read("tokenizer.json")?);
+        let weights = names.iter().filter(|name| name.ends_with(".safetensors"));
+        let weights = weights.map(|name| Content::of(&folder.join(name))).collect::<std::io::Result<Vec<_>>>()?;
+        ensure!(!weights.is_empty(), missing(&shown, "model.safetensors"));
+        Self::new(&config, &tokenizer, &weights, Precision::F32).with_context(|| format!("model in `{shown}`"))
+    }
+
+    /// The model that is part of the program.
+    ///
+    /// # Errors
+    /// Never, or the program was built wrong.
+    pub fn nano() -> anyhow::Result<Self> {
+        Self::new(Nano::CONFIG, Nano::TOKENIZER, &[Nano::WEIGHTS], Precision::F32)
+    }
+}
+
+/// The embedding width of a backbone artifact, without its weights.
+pub fn width(artifact: &Artifact) -> anyhow::Result<usize> {
+    let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
+    Ok(Dims::from_json(&artifact.part(&parts.config)?).context("`config.json`")?.width)
 }
 
 /// The tokenizer of a backbone artifact, without its weights.

@@ -9,6 +9,7 @@ pub mod ingest;
 mod learning;
 mod pace;
 pub mod pretrain;
+pub mod prompt;
 pub mod rank;
 pub mod report;
 pub mod submission;
@@ -54,6 +55,7 @@ pub static ALL: &[Kind] = &[
     Kind::of::<ingest::Ingest>(),
     Kind::of::<tune::Tune>(),
     Kind::of::<tune_model::TuneModel>(),
+    Kind::of::<prompt::Given>(),
     Kind::of::<embed::Embed>(),
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),

@@ -238,3 +238,44 @@ fn a_cache_elsewhere_is_named_by_the_environment_or_an_option() {
     shell.spot("status smoke --exit-code").env("SPOT_CACHE", "elsewhere").ok();
     shell.spot("status smoke --exit-code --cache elsewhere").ok();
 }
+
+#[test]
+fn jobs_that_are_executed_again_give_the_same_bytes_and_leave_the_store_alone() {
+    let shell = Shell::finished();
+    let (blobs, entries) = (shell.blobs(), count(&shell.path("cache/v1/entries")));
+    let audit = shell.spot("audit smoke --rerun 6 --format json").ok().json();
+    let again = audit["reruns"].as_array().unwrap();
+    assert_eq!(again.len(), 6);
+    let kinds: std::collections::BTreeSet<&str> = again.iter().map(|job| job["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.len(), 6, "one of each kind first");
+    assert!(
+        again.iter().all(|job| job["error"].is_null() && job["differs"].as_array().unwrap().is_empty()),
+        "{again:?}"
+    );
+    assert_eq!((shell.blobs(), count(&shell.path("cache/v1/entries"))), (blobs, entries));
+    assert_eq!(count(&shell.path("cache/v1/tmp")), 0);
+    assert_eq!(count(&shell.path("cache/v1/runs/smoke")), 1);
+    shell.spot("audit smoke --rerun 1").ok().prints("the same bytes again: ");
+    shell.spot("audit --rerun 1").exits_with(2);
+}
+
+#[test]
+fn a_result_that_its_recipe_does_not_give_is_found_by_executing_it_again() {
+    let shell = Shell::finished();
+    // An entry that is sealed and whole, but says another score than its job gives.
+    let (mood, animal) = (entry(&shell, "target_scores[w_mood,0]"), entry(&shell, "target_scores[w_animal,0]"));
+    let mut forged = mood.clone();
+    forged.artifacts = animal.artifacts;
+    let path = shell.behind("smoke", "target_scores[w_mood,0]", "entry.json");
+    overwrite(&path, |bytes| *bytes = forged.to_text().into_bytes());
+    shell.spot("audit smoke").ok();
+    let jobs = shell.states("smoke").len();
+    let done = shell.spot(&format!("audit smoke --rerun {jobs}")).exits_with(3);
+    done.prints("other bytes: target_scores[w_mood,0] (evaluate)").prints("  predictions is ");
+}
+
+fn entry(shell: &Shell, job: &str) -> spot::engine::entry::Entry {
+    let path = shell.behind("smoke", job, "entry.json");
+    let key = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    spot::engine::entry::Entry::from_text(&std::fs::read_to_string(path).unwrap(), key).unwrap()
+}

@@ -1,0 +1,336 @@
+//! `spot diff`: what differs between two runs of a pipeline: parameters, inputs, metrics.
+
+use super::{Cache, Format, JSON_VERSION};
+use crate::data::Table;
+use crate::engine::catalog::Catalog;
+use crate::engine::digest::Key;
+use crate::engine::entry::Entry;
+use crate::engine::journal;
+use crate::engine::recipe::Difference;
+use crate::engine::store::Store;
+use crate::error::{Exit, Usage};
+use crate::ml::prompt_file::PromptFile;
+use crate::ui;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// Runs listed where none is found.
+const MOST_RUNS: usize = 8;
+
+/// Arguments of `spot diff`.
+#[derive(Args)]
+pub(super) struct Diff {
+    /// The earlier run: the start of its name (`20261125T0932`), `last`, `last~1` and so on
+    #[arg(value_name = "RUN", default_value = "last~1")]
+    old: String,
+    /// The later run
+    #[arg(value_name = "RUN", default_value = "last")]
+    new: String,
+    /// The pipeline whose runs are meant, as its manifest calls it [default: that of the newest run]
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    #[command(flatten)]
+    cache: Cache,
+    /// Text or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// A run, as its journal tells it.
+#[derive(Serialize)]
+struct Run {
+    pipeline: String,
+    run: String,
+    time: Value,
+    profile: Value,
+    command_line: Value,
+    executed: usize,
+    cached: usize,
+    failed: usize,
+    #[serde(skip)]
+    jobs: BTreeMap<String, Job>,
+}
+
+/// What became of a job in a run.
+struct Job {
+    stage: String,
+    kind: String,
+    state: String,
+    key: Option<Key>,
+}
+
+/// A job that is not the same in both runs.
+#[derive(Serialize)]
+struct Change {
+    job: String,
+    stage: String,
+    kind: String,
+    /// `changed`, `added` or `removed`.
+    what: &'static str,
+    /// How it ended in either run.
+    states: [Option<String>; 2],
+    /// Its key in either run.
+    keys: [Option<Key>; 2],
+    /// Whether both entries are there to be compared.
+    compared: bool,
+    differences: Vec<Difference>,
+    /// Files among the inputs that have another content, by role.
+    files: BTreeMap<String, PathBuf>,
+    metrics: Vec<Metric>,
+}
+
+/// A number that says how good a result is.
+#[derive(Serialize)]
+struct Metric {
+    metric: String,
+    old: Option<f64>,
+    new: Option<f64>,
+}
+
+impl Diff {
+    pub(super) fn execute(&self) -> anyhow::Result<Exit> {
+        let store = self.cache.open();
+        let runs: Vec<Run> = journal::events(&store)?.into_iter().map(run).collect();
+        let newest = runs.iter().max_by_key(|run| (run.time.as_str(), &run.run)).map(|run| run.pipeline.clone());
+        let Some(pipeline) = self.pipeline.clone().or(newest) else {
+            return Err(Usage(format!("no runs in `{}`", store.root().display())).into());
+        };
+        let runs: Vec<Run> = runs.into_iter().filter(|run| run.pipeline == pipeline).collect();
+        let (old, new) = (find(&runs, &pipeline, &self.old)?, find(&runs, &pipeline, &self.new)?);
+        let catalog = Catalog::read(&store)?;
+        let names: BTreeSet<&String> = old.jobs.keys().chain(new.jobs.keys()).collect();
+        let changes =
+            names.into_iter().map(|name| change(&store, &catalog, name, old.jobs.get(name), new.jobs.get(name)));
+        let changes: Vec<Change> = changes.filter_map(Result::transpose).collect::<anyhow::Result<_>>()?;
+        match self.format {
+            Format::Text => ui::print(&text(old, new, &changes))?,
+            Format::Json => {
+                ui::print_json(&json!({"version": JSON_VERSION, "runs": [old, new], "jobs": changes}))?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn run((pipeline, run, events): (String, String, Vec<Value>)) -> Run {
+    let run = run.strip_suffix(".jsonl").unwrap_or(&run).to_owned();
+    let start = events.first().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut jobs = BTreeMap::new();
+    for event in events.iter().filter(|event| event["event"] == "job") {
+        let key = event["key"].as_str().and_then(|key| key.parse().ok());
+        let (stage, kind, state) = (text(&event["stage"]), text(&event["kind"]), text(&event["state"]));
+        jobs.insert(text(&event["job"]), Job { stage, kind, state, key });
+    }
+    let count = |state: &str| jobs.values().filter(|job: &&Job| job.state == state).count();
+    let (executed, cached, failed) = (count("executed"), count("cached"), count("failed"));
+    let [time, profile, command_line] = ["time", "profile", "command_line"].map(|field| start[field].clone());
+    Run { pipeline, run, time, profile, command_line, executed, cached, failed, jobs }
+}
+
+/// The run that is meant; `runs` are those of one pipeline, oldest first.
+fn find<'a>(runs: &'a [Run], pipeline: &str, name: &str) -> Result<&'a Run, Usage> {
+    let known = || {
+        let shown = runs.iter().rev().take(MOST_RUNS).map(|run| run.run.as_str()).collect::<Vec<_>>().join(", ");
+        let more = if runs.len() > MOST_RUNS { ", …" } else { "" };
+        if shown.is_empty() { "it has no runs".to_owned() } else { format!("there are {shown}{more}") }
+    };
+    if let Some(rest) = name.strip_prefix("last") {
+        let back = match rest.strip_prefix('~') {
+            Some(number) => number.parse::<usize>().ok(),
+            None => rest.is_empty().then_some(0),
+        };
+        let back = back.ok_or_else(|| Usage(format!("`{name}` is no run; expected `last` or `last~N`")))?;
+        let found = runs.len().checked_sub(back.saturating_add(1)).map(|at| &runs[at]);
+        let count = runs.len();
+        return found.ok_or_else(|| Usage(format!("no run `{name}` of `{pipeline}`, which has {count} runs")));
+    }
+    let fitting: Vec<&Run> = runs.iter().filter(|run| run.run.starts_with(name)).collect();
+    match fitting[..] {
+        [one] => Ok(one),
+        [] => Err(Usage(format!("no run `{name}` of `{pipeline}`; {}", known()))),
+        _ => Err(Usage(format!("`{name}` is the start of {} runs of `{pipeline}`; {}", fitting.len(), known()))),
+    }
+}
+
+/// How a job differs; `None` if it does not.
+fn change(
+    store: &Store,
+    catalog: &Catalog,
+    name: &str,
+    old: Option<&Job>,
+    new: Option<&Job>,
+) -> anyhow::Result<Option<Change>> {
+    let Some(either) = new.or(old) else { return Ok(None) };
+    let what = match (old, new) {
+        (Some(_), Some(_)) => "changed",
+        (None, _) => "added",
+        (_, None) => "removed",
+    };
+    let done = |state: &str| matches!(state, "executed" | "cached");
+    let keys = [old, new].map(|job| job.and_then(|job| job.key));
+    let states = [old, new].map(|job| job.map(|job| job.state.clone()));
+    let ended_alike = states.iter().flatten().all(|state| done(state));
+    if keys[0] == keys[1] && ended_alike && what == "changed" {
+        return Ok(None);
+    }
+    let [before, after] = keys.map(|key| key.and_then(|key| catalog.entry(&key)));
+    let differences = before.zip(after).map(|(before, after)| after.recipe.differences(&before.recipe));
+    let differences = differences.unwrap_or_default();
+    let origins = after.map_or(&[][..], |entry| &entry.provenance.inputs);
+    let changed = |role: &str| {
+        differences.iter().any(|difference| matches!(difference, Difference::Input { field, .. } if field == role))
+    };
+    let files = origins.iter().filter(|origin| changed(&origin.role));
+    let files = files.filter_map(|origin| Some((origin.role.clone(), origin.file.clone()?))).collect();
+    let [was, is] =
+        [before, after].map(|entry| entry.map_or_else(|| Ok(BTreeMap::new()), |entry| metrics(store, entry)));
+    let (was, is) = (was?, is?);
+    let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let metrics = names.into_iter().map(|name| {
+        let (old, new) = (was.get(name).copied(), is.get(name).copied());
+        Metric { metric: name.clone(), old, new }
+    });
+    Ok(Some(Change {
+        job: name.to_owned(),
+        stage: either.stage.clone(),
+        kind: either.kind.clone(),
+        what,
+        states,
+        keys,
+        compared: before.is_some() && after.is_some(),
+        differences,
+        files,
+        metrics: metrics.filter(|metric| metric.old != metric.new).collect(),
+    }))
+}
+
+/// The numbers of an entry: of scores all metrics, of a tuned prompt its validation score.
+fn metrics(store: &Store, entry: &Entry) -> anyhow::Result<BTreeMap<String, f64>> {
+    let mut found = BTreeMap::new();
+    for record in &entry.artifacts {
+        if !matches!(record.r#type.as_str(), "scores" | "prompt") {
+            continue;
+        }
+        let bytes = store.read(&record.digest, &format!("{}.{}", entry.provenance.job, record.name))?;
+        if record.r#type == "prompt" {
+            let score = PromptFile::from_bytes(&bytes).ok().and_then(|file| file.score());
+            found.extend(score.map(|score| ("validation score".to_owned(), score)));
+        } else {
+            let mut table = Table::from_parquet(&bytes)?;
+            found.extend(table.take_text("metric")?.into_iter().zip(table.take_float("value")?));
+        }
+    }
+    Ok(found)
+}
+
+fn text(old: &Run, new: &Run, changes: &[Change]) -> String {
+    let line = |sign: char, run: &Run| {
+        let profile = run.profile.as_str().map_or_else(String::new, |profile| format!(" ({profile})"));
+        let Run { pipeline, run, executed, cached, failed, .. } = run;
+        format!("{sign} {pipeline}{profile} {run}: {executed} executed, {cached} cached, {failed} failed\n")
+    };
+    let mut text = line('-', old) + &line('+', new);
+    if changes.is_empty() {
+        return text + "\nno job differs\n";
+    }
+    for (title, lines) in [("jobs", ended(changes)), ("recipes", recipes(changes)), ("metrics", scores(changes))] {
+        if !lines.is_empty() {
+            text += &format!("\n{title}\n{lines}");
+        }
+    }
+    text
+}
+
+/// Jobs of one run only, and those that did not end well.
+fn ended(changes: &[Change]) -> String {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for change in changes {
+        let shown = |state: &Option<String>| state.clone().unwrap_or_default();
+        let [was, is] = [shown(&change.states[0]), shown(&change.states[1])];
+        let done = |state: &str| matches!(state, "executed" | "cached");
+        let what = match change.what {
+            "added" => "only in the later run".to_owned(),
+            "removed" => "only in the earlier run".to_owned(),
+            _ if !done(&was) || !done(&is) => format!("{was} -> {is}"),
+            _ if !change.compared => "differ, but their entries are gone".to_owned(),
+            _ => continue,
+        };
+        groups.entry(format!("{}: {what}", change.stage)).or_default().push(&change.job);
+    }
+    grouped(groups)
+}
+
+/// Where recipes differ: the same of several jobs of a stage in one line. What is another only because a job before it made
+/// something else is counted.
+fn recipes(changes: &[Change]) -> String {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut follow = 0;
+    for change in changes {
+        let causes: Vec<String> =
+            change.differences.iter().filter_map(|difference| cause(change, difference)).collect();
+        follow += usize::from(causes.is_empty() && !change.differences.is_empty());
+        for cause in causes {
+            groups.entry(format!("{}: {cause}", change.stage)).or_default().push(&change.job);
+        }
+    }
+    let follow = if follow > 0 { format!("  {follow} jobs read other results of these\n") } else { String::new() };
+    grouped(groups) + &follow
+}
+
+/// A difference that somebody made; `None` for an input that a job made.
+fn cause(change: &Change, difference: &Difference) -> Option<String> {
+    match difference {
+        Difference::Input { field, .. } => {
+            let path = change.files.get(field)?;
+            Some(format!("{field}: `{}` has another content", path.display()))
+        }
+        Difference::Param { .. } | Difference::Version { .. } => Some(difference.to_string()),
+    }
+}
+
+fn grouped(groups: BTreeMap<String, Vec<&str>>) -> String {
+    let jobs = |jobs: &[&str]| match jobs {
+        [one] => (*one).to_owned(),
+        [first, ..] => format!("{first} and {} more", jobs.len() - 1),
+        [] => String::new(),
+    };
+    groups.into_iter().map(|(what, names)| format!("  {what} ({})\n", jobs(&names))).collect()
+}
+
+fn scores(changes: &[Change]) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:.2}"));
+    let mut lines = Vec::new();
+    for change in changes {
+        for Metric { metric, old, new } in &change.metrics {
+            let by = old.zip(*new).map_or_else(String::new, |(old, new)| format!(" ({:+.2})", new - old));
+            lines.push((format!("{} {metric}", change.job), format!("{} -> {}{by}", number(*old), number(*new))));
+        }
+    }
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    lines.into_iter().map(|(name, values)| format!("  {name:width$}  {values}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_by_their_place_and_by_the_start_of_their_name() {
+        let named = |name: &str| run(("p".to_owned(), format!("{name}.jsonl"), Vec::new()));
+        let runs = ["20260101T000000Z-001", "20260101T000000Z-002", "20260102T000000Z-001"].map(named);
+        let found = |name: &str| find(&runs, "p", name).map(|run| run.run.clone()).map_err(|error| error.0);
+        assert_eq!(found("last").unwrap(), "20260102T000000Z-001");
+        assert_eq!(found("last~2").unwrap(), found("20260101T000000Z-001").unwrap());
+        assert_eq!(found("20260102").unwrap(), found("last").unwrap());
+        assert_eq!(found("last~3").unwrap_err(), "no run `last~3` of `p`, which has 3 runs");
+        assert!(
+            found("20260101").unwrap_err().starts_with("`20260101` is the start of 2 runs of `p`; there are 20260102T")
+        );
+        assert!(found("2025").unwrap_err().starts_with("no run `2025` of `p`; there are "));
+        assert!(found("last~x").is_err() && found("last1").is_err() && found("last~99999999999999999999").is_err());
+    }
+}

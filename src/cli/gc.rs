@@ -1,0 +1,241 @@
+//! `spot gc`: removes results that neither a manifest nor a recent run needs; without `--apply` it only says which.
+
+use super::pipeline;
+use super::{Cache, Format, JSON_VERSION, run};
+use crate::engine::gc::{Item, Policy, Root, Sweep, sweep};
+use crate::engine::manifest;
+use crate::engine::stage::Kind;
+use crate::engine::store::Store;
+use crate::error::{Exit, Usage};
+use crate::ui;
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Jobs named in one line of text; the rest are counted.
+const MOST_NAMES: usize = 3;
+
+/// Arguments of `spot gc`.
+#[derive(Args)]
+pub(super) struct Gc {
+    /// More manifests whose results stay, besides those in `pipelines/`
+    #[arg(value_name = "PIPE")]
+    pipes: Vec<String>,
+    /// Remove what is listed
+    #[arg(long)]
+    apply: bool,
+    /// Keep what the last N runs of each pipeline made or found
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    keep_runs: usize,
+    /// Remove only what was neither made nor used for so long: `30d`, `12h`, `45m`, `0s`; saved work of interrupted jobs too
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// If more than this is left, remove also what is kept, that used longest ago first: `20GiB`, `500MiB`
+    #[arg(long, value_name = "SIZE", value_parser = run::size)]
+    max_size: Option<usize>,
+    /// Remove the saved work of all interrupted jobs
+    #[arg(long)]
+    partial: bool,
+    #[command(flatten)]
+    cache: Cache,
+    /// Name every result that stays or goes
+    #[arg(short, long)]
+    verbose: bool,
+    /// Text or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// An age as people write it.
+fn age(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let seconds: u64 = match unit.trim() {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        "w" => 7 * 24 * 3600,
+        _ => return Err("expected a number and `s`, `m`, `h`, `d` or `w`, such as `30d`".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "nothing is so old".to_owned())
+}
+
+impl Gc {
+    pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
+        let store = self.cache.open();
+        let alone = if self.apply && store.root().is_dir() { Some(store.claim()?) } else { None };
+        let policy = Policy {
+            keep_runs: self.keep_runs,
+            younger_than: self.older_than,
+            max_size: self.max_size.map(|size| size as u64),
+            partial: self.partial,
+        };
+        let found = sweep(&store, self.roots(&store, kinds)?, &policy)?;
+        if let Some(alone) = &alone {
+            found.apply(&store, alone)?;
+        }
+        match self.format {
+            Format::Text => ui::print(&self.text(&found))?,
+            Format::Json => ui::print_json(&self.json(&found)?)?,
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Every manifest under each of its profiles. One that cannot be planned stops everything, since what it needs would
+    /// count as needed by nobody.
+    fn roots(&self, store: &Arc<Store>, kinds: &[Kind]) -> anyhow::Result<Vec<Root>> {
+        let mut paths: Vec<PathBuf> = pipeline::manifests();
+        for pipe in &self.pipes {
+            let path = pipeline::find(pipe)?;
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            let message = "no manifest in `pipelines/`, so nothing would be needed; go to the folder of the project, or name \
+                           manifests: `spot gc PIPE`";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut roots = Vec::new();
+        for path in paths {
+            let profiles = manifest::outline(&path)?.profiles.into_iter().map(Some);
+            let profiles: Vec<Option<String>> = if profiles.len() == 0 { vec![None] } else { profiles.collect() };
+            for profile in profiles {
+                let options = manifest::Options { profile: profile.as_deref(), set: &[], environment: &environment };
+                let plan =
+                    manifest::load(&path, kinds, &options).with_context(|| unplanned(&path, profile.as_deref()))?;
+                roots.push(Root::of_plan(&plan, store)?);
+            }
+        }
+        Ok(roots)
+    }
+
+    fn json(&self, found: &Sweep) -> anyhow::Result<Value> {
+        let mut value = serde_json::to_value(found)?;
+        value["version"] = json!(JSON_VERSION);
+        value["applied"] = json!(self.apply);
+        Ok(value)
+    }
+
+    fn text(&self, found: &Sweep) -> String {
+        let mut text = format!(
+            "stays: {} entries, {} blobs, {}\n{}",
+            found.stays.len(),
+            found.blobs,
+            ui::bytes(found.bytes),
+            by_root(&found.stays)
+        );
+        if self.verbose {
+            text += &found.stays.iter().map(line).collect::<String>();
+        }
+        if found.resumable > 0 {
+            text += &format!("  saved work of {} interrupted jobs; `--partial` removes it\n", found.resumable);
+        }
+        text += &waiting(found);
+        let (gone, dropped) = (found.goes.len(), found.dropped_blobs);
+        text += &format!("goes: {gone} entries, {dropped} blobs, {} in all\n", ui::bytes(found.freed));
+        if self.verbose {
+            text += &found.goes.iter().map(line).collect::<String>();
+        } else {
+            text += &by_stage(&found.goes);
+        }
+        for extra in &found.extras {
+            text += &format!("  {}: `{}`, {}\n", extra.what, extra.path.display(), ui::bytes(extra.bytes));
+        }
+        let nothing = gone + dropped + found.extras.len() + found.views == 0;
+        text + match (nothing, self.apply) {
+            (true, _) => "there is nothing to remove\n",
+            (false, true) => "removed\n",
+            (false, false) => "nothing was removed\n\nhint: `spot gc --apply` with the same options removes it\n",
+        }
+    }
+}
+
+fn unplanned(path: &std::path::Path, profile: Option<&str>) -> String {
+    let profile = profile.map_or_else(String::new, |profile| format!(" (profile `{profile}`)"));
+    format!(
+        "what `{}`{profile} needs cannot be told, so nothing is removed; mend the manifest or move it elsewhere",
+        path.display()
+    )
+}
+
+/// Blobs without an entry that stay.
+fn waiting(found: &Sweep) -> String {
+    match (found.waiting_blobs, found.unreadable) {
+        (0, 0) => String::new(),
+        (blobs, 0) => format!("  {blobs} blobs without an entry; they are young, and a job may be about to write it\n"),
+        (blobs, entries) => format!(
+            "  {entries} entries that cannot be read, and {blobs} blobs that may be theirs; see `spot audit --repair`\n"
+        ),
+    }
+}
+
+/// How much each root keeps, and how much of that it alone.
+fn by_root(items: &[Item]) -> String {
+    let mut roots: Vec<(&str, usize, usize)> = Vec::new();
+    for item in items {
+        for name in &item.kept_by {
+            let at = roots.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
+                roots.push((name, 0, 0));
+                roots.len() - 1
+            });
+            roots[at].1 += 1;
+            roots[at].2 += usize::from(item.kept_by.len() == 1);
+        }
+    }
+    roots.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let alone = |alone| if alone > 0 { format!(", {alone} of them by nothing else") } else { String::new() };
+    roots.iter().map(|(name, all, only)| format!("  {all} by {name}{}\n", alone(*only))).collect()
+}
+
+/// The entries that go, those of one stage in a line.
+fn by_stage(items: &[Item]) -> String {
+    let mut stages: BTreeMap<&str, Vec<(&str, &Item)>> = BTreeMap::new();
+    for item in items {
+        let job = item.jobs.first().map_or("", String::as_str);
+        let stage = job.split(['[', '/']).next().unwrap_or(job);
+        stages.entry(stage).or_default().push((job, item));
+    }
+    let line = |(_, items): (&str, Vec<(&str, &Item)>)| {
+        let mut names: Vec<&str> = items.iter().map(|(job, _)| *job).collect();
+        names.sort_unstable();
+        let more = names.len().saturating_sub(MOST_NAMES);
+        names.truncate(MOST_NAMES);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let bytes = items.iter().map(|(_, item)| item.bytes).sum();
+        let used = items.iter().map(|(_, item)| item.used.as_str()).max().unwrap_or_default();
+        let kept = items.iter().filter(|(_, item)| !item.kept_by.is_empty()).count();
+        let kept = if kept > 0 { format!(", {kept} of them kept but for `--max-size`") } else { String::new() };
+        format!("  {}{more}: {}, last used {used}{kept}\n", names.join(", "), ui::bytes(bytes))
+    };
+    stages.into_iter().map(line).collect()
+}
+
+fn line(item: &Item) -> String {
+    let Item { key, kind, used, bytes, .. } = item;
+    let kept = if item.kept_by.is_empty() { String::new() } else { format!(", kept by {}", item.kept_by.join(", ")) };
+    let bytes = ui::bytes(*bytes);
+    format!("  {} {kind} {}: {bytes}, last used {used}{kept}\n", key.short(), item.jobs.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_read_with_their_units() {
+        assert_eq!(age("0s").unwrap(), Duration::ZERO);
+        assert_eq!(age("2w").unwrap(), age("14d").unwrap());
+        assert_eq!(age("90m").unwrap(), Duration::from_secs(5400));
+        for wrong in ["", "30", "d", "1y", "-1d", "1.5h", "99999999999999999999s", "999999999999999999w"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

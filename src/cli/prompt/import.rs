@@ -1,0 +1,50 @@
+//! `spot prompt import`: a prompt from elsewhere, as the file that a manifest takes.
+
+use super::given::Which;
+use crate::cli::output;
+use crate::error::{Exit, Usage};
+use crate::ml::prompt_file::PromptFile;
+use crate::ui;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `spot prompt import`.
+#[derive(Args)]
+pub(in crate::cli) struct Import {
+    #[command(flatten)]
+    which: Which,
+    /// The file to write: `NAME.safetensors`
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// The task that it was tuned on [default: what the file says, or its name]
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// The seed of its tuning [default: what the file says, or 0]
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+}
+
+impl Import {
+    pub(super) fn execute(&self) -> anyhow::Result<Exit> {
+        if self.to.extension().is_none_or(|extension| extension != "safetensors") {
+            return Err(Usage(format!("`--to {}`: expected `NAME.safetensors`", self.to.display())).into());
+        }
+        let given = self.which.read()?;
+        let mut metadata = given.metadata;
+        let stem = Path::new(&given.name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let said = |key: &str| metadata.get(key).cloned();
+        let task = self.task.clone().or_else(|| said("task")).unwrap_or(stem);
+        let seed = self.seed.map(|seed| seed.to_string()).or_else(|| said("seed")).unwrap_or_else(|| "0".to_owned());
+        metadata.insert("task".to_owned(), task.clone());
+        metadata.insert("seed".to_owned(), seed.clone());
+        let (length, width) = (given.prompt.length(), given.prompt.width);
+        output::write(&self.to, &PromptFile::of(given.prompt, metadata).to_bytes())?;
+        let to = self.to.display();
+        ui::print(&format!(
+            "wrote `{to}`: {length} rows of {width}, task `{task}`, seed {seed}\n\nhint: this stage takes it into a manifest, \
+             where `init: {{prompt: given}}` and `prompt: given` use it:\n\n  \
+             given: {{kind: prompt, backbone: backbone, file: {to}}}\n"
+        ))?;
+        Ok(Exit::Ok)
+    }
+}

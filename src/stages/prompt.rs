@@ -1,0 +1,71 @@
+//! `prompt`: a soft prompt from a file, wherever it was tuned, as one of a pipeline's own.
+
+use super::{PROMPT, backbone};
+use crate::engine::context::Cx;
+use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::ml::prompt_file::{self, PromptFile};
+use anyhow::{Context, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A prompt that is there already.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The model that it was tuned on.
+    backbone: Ref,
+    /// Safetensors with one prompt, as `spot prompt import` and `spot prompt export` write it, or `.npy`.
+    #[serde(skip_serializing)]
+    file: String,
+    /// Its task, if the file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    /// The seed of its tuning, if the file does not say; 0 if nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+}
+
+impl Stage for Given {
+    const KIND: &'static str = "prompt";
+    const VERSION: u32 = 1;
+    const OUTPUTS: &'static [Output] = &[Output { name: "prompt", of: PROMPT }];
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![backbone::input(&self.backbone), Input::file("file", &self.file)]
+    }
+
+    fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        let backbone = cx.one("backbone")?;
+        let (digest, width) = (backbone.digest.to_string(), backbone::width(backbone)?);
+        let shown = || format!("`{}`", self.file);
+        let read = prompt_file::read(&cx.one("file")?.bytes()?).with_context(shown)?;
+        read.check_backbone(&digest).with_context(shown)?;
+        let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
+        ensure!(
+            names.len() == 1,
+            "{} has {} prompts: {}; take one out with `spot prompt import --tensor NAME`",
+            shown(),
+            names.len(),
+            names.join(", ")
+        );
+        let prompt = read.prompts.values().next().expect("one was counted").clone();
+        prompt.fits(width).with_context(shown)?;
+        let mut metadata = read.metadata.clone();
+        for (key, value) in [("task", self.task.clone()), ("seed", self.seed.map(|seed| seed.to_string()))] {
+            let known = metadata.get(key).cloned();
+            match (known, value) {
+                (Some(known), Some(value)) => {
+                    ensure!(known == value, "{} says `{key}` is `{known}`, but the manifest says `{value}`", shown());
+                }
+                (None, Some(value)) => drop(metadata.insert(key.to_owned(), value)),
+                (Some(_), None) => {}
+                (None, None) => {
+                    ensure!(key != "task", "{} does not say which task its prompt is of; say it with `task`", shown());
+                    metadata.insert(key.to_owned(), "0".to_owned());
+                }
+            }
+        }
+        metadata.insert("backbone".to_owned(), digest);
+        cx.write("prompt", &PromptFile::of(prompt, metadata).to_bytes())
+    }
+}
