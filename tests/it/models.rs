@@ -86,7 +86,7 @@ fn a_tuning_that_diverges_says_where_and_keeps_its_best_prompt() {
 fn memory_is_a_number_with_a_unit() {
     let shell = shell("f32", "greedy");
     shell.spot("run one --memory 64MiB --threads 2").ok();
-    shell.spot("run one --memory 64").exits_with(2).complains("`GiB` or `MiB`");
+    shell.spot("run one --memory 64").exits_with(2).complains("`GiB`, `MiB` or `KiB`");
     shell.spot("run one --memory 99999999999999999GiB").exits_with(2);
 }
 
@@ -136,7 +136,7 @@ fn prompts_of_a_folder_are_ranked_without_a_manifest() {
         .write("prompts/lr0.1/adapter_model.safetensors", file("prompt_embeddings", &[1.0, 0.0]));
     shell.spot("rank prompts").ok().prints("lr0.1").prints("lr0.3");
     let shell = shell.write("prompts/lr0.1/adapter_config.json", "{");
-    shell.spot("rank prompts").exits_with(2).complains("adapter_config.json: ");
+    shell.spot("rank prompts").exits_with(2).complains("`adapter_config.json`: ");
     let shell = Shell::new()
         .write("prompts/a.npy", npy(&[1.0, 0.0, 1.0, 0.0]))
         .write("prompts/a.safetensors", file("prompt", &[1.0, 0.0]));
