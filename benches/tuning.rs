@@ -288,11 +288,12 @@ fn memory() -> Result<(), Box<dyn Error>> {
     for name in ["small", "base", "large", "xl", "xxl"] {
         let case = case(name)?;
         let rows = Rows { examples: 1, encoder: case.prompt + 512, decoder: case.target };
-        let activations = |recompute| case.dims.activation_bytes(rows, recompute, true) >> 20;
-        let weights = |precision| case.dims.weight_bytes(precision) >> 20;
-        let line = json!({"case": name, "weights_f32": weights(Precision::F32), "weights_bf16": weights(Precision::Bf16),
-            "example": activations(false), "example_recomputed": activations(true)});
-        println!("{line}");
+        for precision in [Precision::F32, Precision::Bf16] {
+            let activations = |recompute| case.dims.activation_bytes(rows, precision, recompute, true) >> 20;
+            let line = json!({"case": case.name, "precision": precision, "weights": case.dims.weight_bytes(precision) >> 20,
+                "example": activations(false), "example_recomputed": activations(true)});
+            println!("{line}");
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::batch::{Batch, Ragged};
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout};
 use super::t5::fast::Loss;
-use super::t5::{Dims, Engine, Generation, LabelScore, Rows, Weights, devices};
+use super::t5::{Dims, Engine, Generation, LabelScore, Precision, Rows, Weights, devices};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -72,8 +72,9 @@ struct Shared {
     memory: OnceLock<usize>,
     /// Whether the examples of a piece share a gradient; on a CPU each has its own, so that sums have one order.
     joint: bool,
-    /// Sizes of the model.
+    /// Sizes of the model, and of its numbers.
     dims: Dims,
+    precision: Precision,
 }
 
 struct Queue {
@@ -153,6 +154,7 @@ impl Batcher {
             memory: OnceLock::new(),
             joint: !cpu,
             dims: weights.dims.clone(),
+            precision: weights.precision(),
         });
         let (ready, started) = mpsc::channel();
         let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
@@ -321,7 +323,8 @@ impl Shared {
     /// Adapts what a lane takes to an example of this length: fewer rows, or activations that are computed twice.
     fn fit(&self, queue: &mut Queue, one: Rows) {
         let fitting = |recompute| {
-            let bytes = self.dims.activation_bytes(one, recompute, true) / (one.encoder + one.decoder).max(1);
+            let bytes =
+                self.dims.activation_bytes(one, self.precision, recompute, true) / (one.encoder + one.decoder).max(1);
             self.memory.get().expect("requests come after the start") / bytes.max(1)
         };
         queue.recompute |= fitting(false) < WORTHWHILE_ROWS;
