@@ -72,8 +72,9 @@ struct Shared {
     memory: OnceLock<usize>,
     /// Whether the examples of a piece share a gradient; on a CPU each has its own, so that sums have one order.
     joint: bool,
-    /// Sizes of the model, and of its numbers.
+    /// Sizes of the model.
     dims: Dims,
+    /// In which activations are kept. On a GPU they are planned with as if in f32: in bf16 there are as many copies more.
     precision: Precision,
 }
 
@@ -154,7 +155,7 @@ impl Batcher {
             memory: OnceLock::new(),
             joint: !cpu,
             dims: weights.dims.clone(),
-            precision: weights.precision(),
+            precision: if cpu { weights.precision() } else { Precision::F32 },
         });
         let (ready, started) = mpsc::channel();
         let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
