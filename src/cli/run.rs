@@ -235,6 +235,9 @@ fn in_words(summary: &Summary) -> String {
     text += &format!(" in {}", ui::seconds(summary.seconds));
     if summary.interrupted {
         text += "; interrupted, the same command goes on from here";
+    } else if *failed > 0 && executed + cached + failed + blocked < *jobs {
+        let left = jobs - executed - cached - failed - blocked;
+        text += &format!("; {left} not started, `--keep-going` runs those that need nothing that failed");
     }
     text
 }

@@ -102,10 +102,19 @@ pub fn hash(path: &Path) -> io::Result<Digest> {
     Ok(Digest::from_hasher(&hasher))
 }
 
+/// Whether there is a file, with an error that says what to do if not.
+pub(super) fn is_there(path: &Path) -> io::Result<()> {
+    stat(path).map(drop)
+}
+
+fn absent(path: &Path) -> String {
+    format!("there is no file `{}`; put it there, or change the path or the variable that leads to it", path.display())
+}
+
 fn stat(path: &Path) -> io::Result<Stat> {
     let meta = fs_err::metadata(path).map_err(|error| match error.kind() {
         // What people meet most often, in their words.
-        io::ErrorKind::NotFound => io::Error::new(error.kind(), format!("there is no file `{}`", path.display())),
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), absent(path)),
         _ => error,
     })?;
     if !meta.is_file() {
