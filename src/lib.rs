@@ -5,6 +5,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod ml;
+mod panic;
 pub mod report;
 pub mod stages;
 pub mod ui;

@@ -31,10 +31,10 @@ use super::shared::{KEPT, Shared};
 use super::stage::Spec;
 use super::state::Reason;
 use super::store::{Damage, Found, Lock, Store};
+use crate::panic::message;
 use anyhow::{Context as _, anyhow};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
-use std::any::Any;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -856,11 +856,6 @@ impl Crew<'_> {
 /// Runs code of a kind; a panic in it is an error of the job like any other.
 fn catch<T>(run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))))
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 /// Whether every file still has the content that entered the key.
