@@ -6,6 +6,7 @@ pub mod engine;
 pub mod error;
 pub mod ml;
 mod panic;
+mod replace;
 pub mod report;
 pub mod stages;
 pub mod ui;

@@ -109,8 +109,12 @@ fn a_report_puts_a_tuned_model_beside_a_prompt() {
     let figures: Vec<&str> = curves.split("<figure>").skip(1).collect();
     let line = |job: &str| format!("aria-label=\"{job}: ");
     assert_eq!(figures.len(), 2, "{curves}");
-    assert!(figures[0].contains("prompts") && figures[0].contains(&line("plain")) && !figures[0].contains(&line("tuned")));
-    assert!(figures[1].contains("models") && figures[1].contains(&line("tuned")) && figures[1].contains("<h3>w_mood</h3>"));
+    assert!(
+        figures[0].contains("prompts") && figures[0].contains(&line("plain")) && !figures[0].contains(&line("tuned"))
+    );
+    assert!(
+        figures[1].contains("models") && figures[1].contains(&line("tuned")) && figures[1].contains("<h3>w_mood</h3>")
+    );
     shell.spot("audit models").ok();
 }
 

@@ -171,7 +171,8 @@ fn every_profile_can_be_planned_without_weights_or_data() {
         shell.spot(&format!("run spot_glue --profile t5-{size} --dry-run")).ok().prints("1 blocked");
     }
     // What lacks a file says so before anything ran, and one setting leaves out what no benchmark comes with.
-    let text = "there is no file `data/corpus/wikipedia_squad_train_contexts.txt.zst`; put it there, or change the path";
+    let text =
+        "there is no file `data/corpus/wikipedia_squad_train_contexts.txt.zst`; put it there, or change the path";
     for profile in ["files", "t5-base"] {
         let status = |profile: &str| shell.spot(&format!("status spot_glue --profile {profile} --verbose")).ok();
         status(profile).prints("text_data: blocked: ").prints(text);
