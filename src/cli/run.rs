@@ -45,7 +45,7 @@ pub(super) struct Run {
     /// Threads of all jobs together [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
-    /// Memory for models at work: `6GiB`, `500MiB` [default: half of what is free]
+    /// Memory for the activations of all models at work together: `6GiB`, `500MiB` [default: half of what is free]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
     /// `auto`, `cpu`, `cuda` (the first GPU), `cuda:N`, or several GPUs as `cuda:N,M`

@@ -214,6 +214,17 @@ impl Jobs {
         Some(artifact?.digest)
     }
 
+    /// The job whose output is the model that a job of the plan shares with others; `None` if it shares none.
+    pub(super) fn model_from(&self, id: Id) -> Option<Id> {
+        let known = &self.list[id];
+        let role = known.job.needs().shared_model?;
+        let Feeds::Planned(inputs) = &known.feeds else { return None };
+        match &inputs.iter().find(|input| input.role == role)?.source {
+            Source::Output(node, _) => Some(node.index()),
+            Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
+        }
+    }
+
     /// Number of artifacts that a job reads in a role.
     pub(super) fn count(&self, id: Id, role: &str) -> usize {
         match &self.list[id].feeds {
