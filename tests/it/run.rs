@@ -196,3 +196,22 @@ fn unknown_names_on_the_command_line_are_refused_with_the_nearest_known() {
     refused("explain smoke source[w_sun,0]", "w_sum");
     assert!(!shell.path("cache").exists());
 }
+
+/// A table of a job as CSV, for those who have no reader of Parquet.
+#[test]
+fn a_table_is_printed_as_csv() {
+    let shell = Shell::finished();
+    let done = shell.spot("show target[w_mood,0] --csv curve").ok();
+    let mut lines = done.out.lines();
+    assert_eq!(lines.next(), Some("step,loss,score,learning_rate"));
+    assert!(lines.next().unwrap().starts_with("0,,") && lines.count() >= 1, "{}", done.out);
+    shell
+        .spot("show target[w_mood,0] --csv curv")
+        .exits_with(2)
+        .complains("has no output `curv`; did you mean `curve`?");
+    shell
+        .spot("show target[w_mood,0] --csv prompt")
+        .exits_with(1)
+        .complains("target[w_mood,0].prompt: not a readable Parquet");
+    shell.spot("show data[w_mood] --csv dataset").ok().complains("left out, since CSV has no lists: `");
+}
