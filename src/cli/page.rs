@@ -148,10 +148,8 @@ fn curves_of(
         }
         // The curve of a mixture has the score of each task; there may be many mixtures, with a run or two each.
         let is_mixture = table.columns.iter().any(|(name, _)| name.starts_with("score_"));
-        let task = match is_mixture {
-            true => "mixtures".to_owned(),
-            false => task(store, job, result)?.unwrap_or_else(|| job.stage.clone()),
-        };
+        let task = if is_mixture { Some("mixtures".to_owned()) } else { task(store, job, result)? };
+        let task = task.unwrap_or_else(|| job.stage.clone());
         let from = vec![curve.digest.to_string()];
         panels.entry(task).or_default().push(Curve { name: job.job.clone(), group: group(&job.stage), points, from });
     }
