@@ -132,6 +132,8 @@ fn an_unknown_profile_is_refused_with_the_known() {
     let shell = Shell::new().write(MANIFEST, format!("profiles: {{fast: {{}}, full: {{}}}}\n{}", smoke()));
     shell.spot("status smoke --profile ful").exits_with(2).complains("no profile `ful`; did you mean `full`?");
     shell.spot("status smoke --profile full").ok();
+    shell.spot("status smoke --profile full,ful").exits_with(2).complains("no profile `ful`; did you mean `full`?");
+    shell.spot("status smoke --profile full,").exits_with(2).complains("no profile ``");
 }
 
 /// A run of the pipeline on files fails in `data[…]` with this message, and after the mend only what is missing runs.
