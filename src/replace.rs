@@ -64,8 +64,8 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (path, temp) = (folder.path().join("file"), folder.path().join("temp"));
         type Content = fn(&mut fs_err::File) -> io::Result<()>;
-        let ways: [fn(&Path, &Path, Content) -> io::Result<()>; 2] =
-            [|path, temp, write| replace(path, temp, write), |path, temp, write| replace_unsynced(path, temp, write)];
+        type Way = fn(&Path, &Path, Content) -> io::Result<()>;
+        let ways: [Way; 2] = [replace, replace_unsynced];
         for replace in ways {
             fs_err::write(&path, "old").unwrap();
             let failed = replace(&path, &temp, |file| {

@@ -179,7 +179,7 @@ fn a_missing_file_blocks_its_task_and_is_named() {
     std::fs::remove_file(shell.path("data/cb.jsonl")).unwrap();
     let done = shell.spot("run files --keep-going").exits_with(1);
     done.complains("error: job `data[cb]` failed: input `from.files.train`: there is no file `")
-        .complains("/data/cb.jsonl`\n");
+        .complains("/data/cb.jsonl`; put it there, or change the path");
     let states = shell.states("files");
     assert_eq!(
         (&*states["scores[sst2]"], &*states["data[cb]"], &*states["scores[cb]"]),
