@@ -93,6 +93,18 @@ impl PromptFile {
 
     /// Reads safetensors in which every tensor is a prompt.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let file = Self::matrices(bytes)?;
+        if file.prompts.is_empty() {
+            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
+        }
+        Ok(file)
+    }
+
+    /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn matrices(bytes: &[u8]) -> Result<Self> {
         let metadata = Self::metadata_of(bytes)?;
         let tensors = SafeTensors::deserialize(bytes)?;
         let mut prompts = BTreeMap::new();
@@ -104,9 +116,6 @@ impl PromptFile {
             let prompt = Prompt { values: floats(view.data()), width: *width };
             finite(&prompt, name)?;
             prompts.insert(name.to_owned(), prompt);
-        }
-        if prompts.is_empty() {
-            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
         }
         Ok(Self { prompts, metadata })
     }

@@ -135,7 +135,7 @@ impl Stage for TuneModel {
 impl TuneModel {
     /// Goes on with the moments of the job that made the backbone.
     fn take_up(&self, artifact: &Artifact, backbone: &Digest, tuner: &mut ModelTuner<'_>) -> anyhow::Result<()> {
-        let mut file = PromptFile::from_bytes(&artifact.bytes()?)?;
+        let mut file = PromptFile::matrices(&artifact.bytes()?)?;
         let own = file.get("backbone").context("an optimiser without its backbone")?;
         ensure!(
             own == backbone.to_string(),

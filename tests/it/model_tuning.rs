@@ -141,6 +141,19 @@ fn a_mixture_is_tuned_and_its_optimiser_goes_on() {
     assert_ne!(restored[2], fresh[2], "and moves elsewhere");
 }
 
+/// Gradient descent without momentum has no moments to go on with, and an optimiser all the same.
+#[test]
+fn an_optimiser_without_moments_goes_on() {
+    let shell = shell();
+    shell.edit("pipelines/models.yaml", "batch_size: 8, ", "batch_size: 8, optimizer: {sgd: {}}, ");
+    shell.edit("pipelines/models.yaml", "batch_tokens: 300, ", "batch_tokens: 300, optimizer: {sgd: {}}, ");
+    shell.spot("run models --only restored").ok();
+    let file = PromptFile::matrices(&bytes(&shell, "restored", "optimizer")).unwrap();
+    assert!(file.prompts.is_empty());
+    let step: u64 = file.get("step").unwrap().parse().unwrap();
+    assert_eq!(file.get("seen").unwrap(), (6 + step).to_string());
+}
+
 #[test]
 fn a_model_tuning_killed_at_any_time_goes_on_bit_for_bit() {
     let fresh = || {
