@@ -24,14 +24,8 @@ pub fn bucket(distance: i64, causal: bool, buckets: usize, max_distance: usize) 
 }
 
 /// The bucket of every offset from `-(length - 1)` to `length - 1`.
-pub fn offset_buckets(
-    buckets: usize,
-    length: usize,
-    causal: bool,
-    max_distance: usize,
-) -> impl Iterator<Item = usize> {
-    (0..2 * length - 1)
-        .map(move |offset| bucket(offset as i64 - (length as i64 - 1), causal, buckets, max_distance))
+pub fn offset_buckets(buckets: usize, length: usize, causal: bool, max_distance: usize) -> impl Iterator<Item = usize> {
+    (0..2 * length - 1).map(move |offset| bucket(offset as i64 - (length as i64 - 1), causal, buckets, max_distance))
 }
 
 /// Bias of every offset between `-(length - 1)` and `length - 1` for every head: `[H, 2·length - 1]`, where the bias of

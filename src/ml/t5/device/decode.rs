@@ -1,8 +1,8 @@
 //! Decoding on a device: keys and values of earlier positions stay there, those of texts that end are left behind.
 
+use super::super::Dims;
 use super::super::generation::{Decode, LIKELIHOOD, Questions, Reader, Texts};
 use super::super::layout::{CrossAttention, FeedForward, Layer, Place, SelfAttention};
-use super::super::Dims;
 use super::{Engine, Keep, LOGITS, Pass, Rows, ids, known};
 use crate::ml::error::Result;
 use crate::ml::kernels::Activation;
@@ -29,7 +29,8 @@ impl Reader for Engine<'_> {
     fn read(&mut self, questions: &Questions<'_>) -> Result<Memory> {
         let Self { dims, layout, .. } = *self;
         let Questions { prompts, run, inputs } = *questions;
-        let (memory, rows, _) = self.encoder(prompts, run, inputs, Pass { masks: None, keep: Keep::Nothing, weights: None })?;
+        let (memory, rows, _) =
+            self.encoder(prompts, run, inputs, Pass { masks: None, keep: Keep::Nothing, weights: None })?;
         let cross = self.parameters.linear(&memory, &layout.cross)?;
         let heads = |part: usize| {
             let column = part * dims.inner();
