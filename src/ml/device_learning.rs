@@ -211,10 +211,10 @@ mod tests {
         WeightOptimizer::by_tensor(weights, &Settings::Adafactor(AdafactorSettings::of_weights()))
     }
 
-    fn batch() -> Batch {
+    fn batch(examples: usize) -> Batch {
         let mut stream = Stream::new(1, "rows");
         let mut batch = Batch::default();
-        for _ in 0..400 {
+        for _ in 0..examples {
             let length = 1 + stream.below(40);
             let ids: Vec<u32> = (0..length).map(|_| stream.below(60) as u32).collect();
             batch.push(0, &ids, &[3, 1]);
@@ -222,46 +222,54 @@ mod tests {
         batch
     }
 
+    fn state(memory: usize) -> State {
+        State::new(&learning(), &Device::Cpu, memory).unwrap()
+    }
+
     /// Bytes that a batch needs in pieces of so many rows.
-    fn needed(rows: usize, recompute: bool) -> usize {
-        let state = State::new(&learning(), &Device::Cpu, 0).unwrap();
-        state.bytes(&batch(), &cut(&batch(), rows), recompute, false)
+    fn needed(batch: &Batch, rows: usize, recompute: bool) -> usize {
+        state(0).bytes(batch, &cut(batch, rows), recompute, false)
     }
 
     #[test]
     fn pieces_become_smaller_and_then_activations_are_computed_twice() {
-        let batch = batch();
-        let mut gradients = Vec::new();
-        let enough = needed(ROWS, false);
+        let batch = batch(400);
+        let needed = |rows, recompute| needed(&batch, rows, recompute);
         for (memory, pieces, recompute) in [
-            (enough, 1..=1, false),
-            (enough - 1, 2..=2, false),
+            (needed(ROWS, false), 1..=1, false),
+            (needed(ROWS, false) - 1, 2..=2, false),
             (needed(WORTHWHILE_ROWS, false), 5..=5, false),
             (needed(WORTHWHILE_ROWS, false) - 1, 2..=9, true),
             (needed(1, true), 400..=400, true),
         ] {
-            let mut state = State::new(&learning(), &Device::Cpu, memory).unwrap();
+            let state = state(memory);
             let (found, twice) = state.pieces(&batch, false).unwrap();
             assert!(pieces.contains(&found.len()) && twice == recompute, "{} pieces in {memory} bytes", found.len());
             assert!(state.bytes(&batch, &found, twice, false) <= memory);
-            state.gradients(&batch, LOSS, None).unwrap();
-            let gradient = state.gradient.take(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            gradients.push(gradient);
         }
-        let whole = &gradients[0];
-        let length = whole.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        for pieces in &gradients[1..] {
-            let apart = pieces.iter().zip(whole).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
-            assert!(apart < 1e-5 * length, "{apart} of {length}");
-        }
-        let state = State::new(&learning(), &Device::Cpu, 1000).unwrap();
-        let error = state.pieces(&batch, false).unwrap_err().to_string();
+        let error = state(1000).pieces(&batch, false).unwrap_err().to_string();
         assert!(error.contains("`memory` is 1 MiB for activations, expected at least "), "{error}");
     }
 
     #[test]
+    fn pieces_have_the_gradient_of_the_whole() {
+        let batch = batch(12);
+        let [whole, pieces] = [usize::MAX, needed(&batch, 1, true)].map(|memory| {
+            let mut state = state(memory);
+            let loss = state.gradients(&batch, LOSS, None).unwrap();
+            let embedding = state.gradient.take(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            (loss, embedding, state.pieces(&batch, false).unwrap().0.len())
+        });
+        assert_eq!((whole.2, pieces.2), (1, 12));
+        assert!((pieces.0.sum - whole.0.sum).abs() < 1e-6 * whole.0.sum && pieces.0.tokens == whole.0.tokens);
+        let length = whole.1.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let apart = pieces.1.iter().zip(&whole.1).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+        assert!(apart < 1e-5 * length, "{apart} of {length}");
+    }
+
+    #[test]
     fn what_a_device_learned_is_fetched() {
-        let (mut learning, batch) = (learning(), batch());
+        let (mut learning, batch) = (learning(), batch(12));
         let before = learning.weights().data().to_vec();
         let mut learner = DeviceLearner::new(Device::Cpu, usize::MAX);
         learner.fetch(&mut learning).unwrap();

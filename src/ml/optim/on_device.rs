@@ -186,7 +186,7 @@ mod tests {
                     found = device.step(&found, &g, 0.01).unwrap();
                     let found: Vec<f32> = found.flatten_all().unwrap().to_vec1().unwrap();
                     let astray = astray(&found, &expected, &start);
-                    assert!(astray < 1e-5, "{settings:?}, {rows} rows, step {step}: {astray}");
+                    assert!(astray < 1e-4, "{settings:?}, {rows} rows, step {step}: {astray}");
                 }
                 assert_eq!(device.step_count(), host.step_count());
                 let lengths = |moments: &[Vec<f32>]| moments.iter().map(Vec::len).collect::<Vec<_>>();

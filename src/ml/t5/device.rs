@@ -313,7 +313,7 @@ impl<'w> Engine<'w> {
 
     /// Embeddings of some ids.
     fn gather(&self, ids: &[u32]) -> Result<Tensor> {
-        let ids = Tensor::from_slice(known(ids, &self.dims)?, ids.len(), self.device())?;
+        let ids = Tensor::from_slice(known(ids, self.dims)?, ids.len(), self.device())?;
         Ok(self.parameters.at(&self.layout.embedding).index_select(&ids, 0)?)
     }
 
@@ -399,14 +399,12 @@ impl<'w> Engine<'w> {
 
         let side = Side::new(self, &layout.encoder, &encoder, None)?;
         let context = self.context(&side, pass);
-        let led = match pass.weights {
-            // All rows have a gradient.
-            Some(_) => Led::among(&encoder, prompts, batch, dims.width),
-            None => Led::new(prompts, batch, dims.width),
-        };
-        let wanted = match pass.weights {
-            Some(_) => None,
-            None => Some(led.wanted(&encoder, self.device())?),
+        let (led, wanted) = if pass.weights.is_some() {
+            (Led::among(&encoder, prompts, batch, dims.width), None)
+        } else {
+            let led = Led::new(prompts, batch, dims.width);
+            let wanted = led.wanted(&encoder, self.device())?;
+            (led, Some(wanted))
         };
         let d_x = stack::backward(context, d_memory, encoder_tape, wanted.as_ref())?;
         if let Some(weights) = pass.weights {

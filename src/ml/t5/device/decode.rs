@@ -119,7 +119,7 @@ impl Decode for Decoder<'_> {
 
     fn losses(&mut self, texts: &[Texts], ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         let out = self.decode(texts, ids, 0)?;
-        let targets = known(targets, &self.engine.dims)?;
+        let targets = known(targets, self.engine.dims)?;
         let mut losses = Vec::with_capacity(targets.len());
         self.logits(&out, ids.len(), |first, logits| {
             let rows = logits.dim(0)?;
