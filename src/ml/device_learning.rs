@@ -22,7 +22,7 @@ const WORTHWHILE_ROWS: usize = 2048;
 pub struct DeviceLearner {
     device: Device,
     memory: usize,
-    state: Option<State>,
+    state: Option<Box<State>>,
 }
 
 /// Weights and optimisers on a device.
@@ -56,7 +56,7 @@ impl DeviceLearner {
         dropout: Option<&Dropout>,
     ) -> Result<Loss> {
         if self.state.is_none() {
-            self.state = Some(State::new(learning, &self.device, self.memory)?);
+            self.state = Some(Box::new(State::new(learning, &self.device, self.memory)?));
         }
         self.state_mut().gradients(batch, loss, dropout)
     }
