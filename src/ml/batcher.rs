@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout};
 use super::t5::fast::Loss;
 use super::t5::{Dims, Engine, Generation, LabelScore, Precision, Rows, Weights, devices};
-use std::any::Any;
+use crate::panic::message;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -531,11 +531,6 @@ fn give<T: Default>(places: &mut [T], answers: &mut [T], examples: &Range<usize>
         let places = places[examples.clone()].iter_mut();
         places.zip(answers).for_each(|(place, answer)| *place = std::mem::take(answer));
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 #[cfg(test)]

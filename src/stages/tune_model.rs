@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml;
 use crate::ml::batcher::{self, Batcher};
 use crate::ml::device_learning::DeviceLearner;
@@ -79,13 +79,17 @@ impl Stage for TuneModel {
         check_mixing(self.mixing, inputs("data"))
     }
 
+    fn needs(&self) -> Needs {
+        Needs { own_model: true, ..Needs::default() }
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
         // The pool that jobs run in has this job's share of the threads; others may learn beside it.
         let threads = rayon::current_num_threads();
-        let memory = cx.memory() / cx.threads().max(threads) * threads;
+        let memory = cx.memory();
         let compute = compute(cx.device(), threads, memory)?;
         let weights = Weights::clone(&model.weights);
         let mut tuner = ModelTuner::new(weights, compute, tasks.train(), self.mixing, &self.training, self.seed)?;

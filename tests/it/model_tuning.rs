@@ -104,6 +104,17 @@ fn a_report_puts_a_tuned_model_beside_a_prompt() {
     shell.spot("report models --format html --output x.html").ok();
     let page = shell.read("x.html");
     assert!(page.contains("\"tuned.backbone\"") && page.contains("\"backbone.backbone\""), "both models have records");
+    // Models learn in a figure of their own, under the name of their task.
+    let curves = page.split("id=\"curves\"").nth(1).unwrap().split("</section>").next().unwrap();
+    let figures: Vec<&str> = curves.split("<figure>").skip(1).collect();
+    let line = |job: &str| format!("aria-label=\"{job}: ");
+    assert_eq!(figures.len(), 2, "{curves}");
+    assert!(
+        figures[0].contains("prompts") && figures[0].contains(&line("plain")) && !figures[0].contains(&line("tuned"))
+    );
+    assert!(
+        figures[1].contains("models") && figures[1].contains(&line("tuned")) && figures[1].contains("<h3>w_mood</h3>")
+    );
     shell.spot("audit models").ok();
 }
 
