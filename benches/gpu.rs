@@ -2,18 +2,24 @@
 //!
 //! `benches/gpu.sh` runs this on a machine with a GPU and keeps the table. Parity compares losses and prompt gradients of
 //! two runs in one batch, of ragged lengths, and the likelihoods of labels with the fast engine's in f32, and counts equal
-//! answers, greedy and of a beam search; a difference above the tolerance ends the program with 1. A step of the
-//! throughput is losses and prompt gradients of whole batches, without the optimiser; its gain is against the same runs one
-//! after the other. Random weights.
+//! answers, greedy and of a beam search; then the gradients of all weights, tensor by tensor, and the weights after some steps
+//! of model tuning. A difference above the tolerance ends the program with 1. A step of the throughput is losses and prompt
+//! gradients of whole batches, without the optimiser; its gain is against the same runs one after the other. A step of model
+//! tuning is whole. Random weights.
 //!
 //! Arguments: the device, `cuda:0` if none is named (`candle` tries all of it on the CPU), and a model to do no other.
 
 use spot::ml::batch::{Batch, Ragged};
+use spot::ml::device_learning::DeviceLearner;
 use spot::ml::error::Result;
 use spot::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
+use spot::ml::mixture::Mixing;
+use spot::ml::model_tuning::{Compute, ModelTuner, Settings};
 use spot::ml::prompt;
 use spot::ml::random::Stream;
-use spot::ml::t5::{Beam, Dims, Engine, Generation, Precision, Weights};
+use spot::ml::t5::device::{self, Gradient};
+use spot::ml::t5::{Beam, Dims, Engine, Generation, Precision, Weights, fast, open};
+use spot::ml::weight_gradients::Lanes;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -134,6 +140,14 @@ fn run(device: &str, cases: &[Case]) -> Result<bool> {
             }
         }
     }
+    println!("\nThe same of model tuning: of losses, of the gradients of each tensor, and of how far {STEPS} steps go");
+    println!("at most {:e}, {:e}, {:e}", f32.0, f32.1, MOVED);
+    println!("{:14} {:>5} {:>8} {:>9} {:>9} {:>9}", "model", "", "dropout", "loss", "gradient", "steps");
+    for case in cases.iter().filter(|case| case.on_cpu) {
+        for dropout in [0.0, 0.1] {
+            equal &= model_parity(case, device, dropout)?;
+        }
+    }
     let threads = rayon::current_num_threads();
     println!("\nThroughput: losses and prompt gradients of a step, without the optimiser; {threads} CPU threads");
     println!(
@@ -147,6 +161,14 @@ fn run(device: &str, cases: &[Case]) -> Result<bool> {
         for precision in PRECISIONS {
             throughput(case, precision, device, case.runs)?;
         }
+    }
+    println!("\nModel tuning in f32: steps of Adafactor on all weights, after the first");
+    println!("{:14} {:>8} {:>9} {:>12} {:>12}", "model", "device", "examples", "ms a step", "examples/s");
+    for case in cases {
+        if case.on_cpu {
+            model_throughput(case, "cpu")?;
+        }
+        model_throughput(case, device)?;
     }
     Ok(equal)
 }
@@ -194,6 +216,85 @@ fn parity(case: &Case, precision: Precision, device: &str, rate: f32) -> Result<
     Ok(equal)
 }
 
+/// Steps of model tuning that are compared.
+const STEPS: u32 = 4;
+/// Largest distance of weights after these steps, relative to how far they moved. Adafactor divides by the size of a gradient
+/// however small it is, so what is rounding in a gradient can be as large as an update.
+const MOVED: f64 = 1e-2;
+
+/// Prints a line of the table; whether model tuning on `device` is within the tolerance.
+fn model_parity(case: &Case, device: &str, rate: f32) -> Result<bool> {
+    let weights = random(case, Precision::F32);
+    let batch = ragged(case, 1, 8, &mut Stream::new(1, "parity"));
+    let keys = (0..batch.len() as u64).map(|slot| Key::new(0, 0, slot)).collect();
+    let dropout = (rate > 0.0).then_some(Dropout { rate, sharing: Sharing::Sequence, keys });
+    let mut expected = vec![0.0; weights.layout.len()];
+    let gradients = fast::Gradients { prompts: &mut [Vec::new()], weights: Some(&mut expected) };
+    let expected_loss = fast::Engine::new(&weights).gradients(&[&[]], &batch, LOSS, dropout.as_ref(), gradients)[0];
+
+    let opened = open(device)?;
+    let (parameters, gradient) = (device::Parameters::new(&weights, &opened)?, Gradient::default());
+    let engine = device::Engine::on(&weights.dims, &weights.layout, parameters.clone());
+    let gradients = device::Gradients { prompts: &mut [Vec::new()], weights: Some(&gradient) };
+    let found_loss = engine.gradients(&[&[]], &batch, LOSS, dropout.as_ref(), gradients)?[0];
+    let loss = (found_loss.sum / expected_loss.sum - 1.0).abs();
+    let mut worst = 0.0;
+    for (start, tensor) in parameters.tensors() {
+        let found = gradient.take(start).unwrap_or(tensor.zeros_like()?).flatten_all()?.to_vec1::<f32>()?;
+        worst = largest([worst, distance(&found, &expected[start..start + found.len()])].into_iter());
+    }
+    drop((engine, parameters, gradient));
+
+    let learned = |device: &str| -> Result<Vec<f32>> {
+        let rows: Vec<_> = batch.inputs.rows().zip(batch.targets.rows()).collect();
+        let mut tuner = tuner(device, weights.clone(), rows, f64::from(rate))?;
+        for _ in 0..STEPS {
+            tuner.step()?;
+        }
+        tuner.fetch()?;
+        Ok(tuner.learning().weights().data().to_vec())
+    };
+    let moved =
+        |weights: Vec<f32>, start: &[f32]| -> Vec<f32> { weights.iter().zip(start).map(|(a, b)| a - b).collect() };
+    let [found, expected] = [learned(device)?, learned("cpu")?].map(|learned| moved(learned, weights.data()));
+    let steps = distance(&found, &expected);
+    let (value_bound, gradient_bound) = tolerance(Precision::F32);
+    let equal = loss <= value_bound && worst <= gradient_bound && steps <= MOVED;
+    let verdict = if equal { "" } else { "  TOO LARGE" };
+    println!("{:14} {:>5} {rate:8} {loss:9.1e} {worst:9.1e} {steps:9.1e}{verdict}", case.name, name(Precision::F32));
+    Ok(equal)
+}
+
+/// Model tuning with all of `rows` in a batch.
+fn tuner<'r>(
+    device: &str,
+    weights: Weights,
+    rows: Vec<(&'r [u32], &'r [u32])>,
+    dropout: f64,
+) -> Result<ModelTuner<'r>> {
+    let compute = match device {
+        "cpu" => Compute::Cpu(Lanes::new(rayon::current_num_threads(), usize::MAX)?),
+        device => Compute::Device(DeviceLearner::new(open(device)?, usize::MAX)),
+    };
+    let settings = Settings { batch_size: Some(rows.len()), dropout, ..Settings::default() };
+    ModelTuner::new(weights, compute, vec![rows], Mixing::default(), &settings, 0)
+}
+
+/// Prints a line; a step that fails has its error for one.
+fn model_throughput(case: &Case, device: &str) -> Result<()> {
+    let batch = full(case, 1, &mut Stream::new(2, "throughput"));
+    let rows: Vec<_> = batch.inputs.rows().zip(batch.targets.rows()).collect();
+    let examples = rows.len();
+    let mut tuner = tuner(device, random(case, Precision::F32), rows, 0.1)?;
+    print!("{:14} {device:>8} {examples:9} ", case.name);
+    // Waits for the loss of every step.
+    match median_of(|| tuner.step().map(|_| ())) {
+        Ok(seconds) => println!("{:12.1} {:12.1}", seconds * 1e3, examples as f64 / seconds),
+        Err(error) => println!("{}", error.to_string().lines().next().unwrap_or_default()),
+    }
+    Ok(())
+}
+
 /// Prints a line for each number of runs; a step that fails, for want of memory mostly, has its error for a line.
 fn throughput(case: &Case, precision: Precision, device: &str, runs: &[usize]) -> Result<()> {
     let weights = random(case, precision);
@@ -218,13 +319,18 @@ fn throughput(case: &Case, precision: Precision, device: &str, runs: &[usize]) -
     Ok(())
 }
 
-/// Seconds of a step: the median of at least three that take two seconds together, after two to warm up.
+/// Seconds of a step of prompt tuning.
 fn median(engine: &mut Engine<'_>, prompts: &[Vec<f32>], batch: &Batch) -> Result<f64> {
     let mut gradients: Vec<Vec<f32>> = prompts.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
+    // Copies losses and gradients to the host, so everything has been computed when it returns.
+    median_of(|| engine.gradients(&slices(prompts), batch, LOSS, None, &mut gradients).map(|_| ()))
+}
+
+/// Seconds of a step: the median of at least three that take two seconds together, after two to warm up.
+fn median_of(mut step: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut step = || -> Result<f64> {
         let start = Instant::now();
-        // Copies losses and gradients to the host, so everything has been computed when it returns.
-        engine.gradients(&slices(prompts), batch, LOSS, None, &mut gradients)?;
+        step()?;
         Ok(start.elapsed().as_secs_f64())
     };
     for _ in 0..2 {

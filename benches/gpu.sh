@@ -24,7 +24,7 @@ cargo bench --profile dev --locked --features cuda --bench gpu --no-run
 
 # The tests of the engine and of every kernel, on the GPU.
 status=0
-SPOT_GPU=0 cargo test --locked --features cuda --lib -- t5::device fused || status=1
+SPOT_GPU=0 cargo test --locked --features cuda --lib -- t5::device fused model_tuning || status=1
 
 mkdir -p benches/results
 name=$(tr -cs 'A-Za-z0-9\n' - <<<"$device" | tr '[:upper:]' '[:lower:]')

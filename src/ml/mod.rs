@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod batcher;
 pub mod clustering;
+pub mod device_learning;
 pub mod error;
 pub mod examples;
 pub mod kernels;

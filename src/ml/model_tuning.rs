@@ -4,6 +4,7 @@
 //! A [`ModelTuner`] is a loop taken apart, as [`Tuner`](super::train::Tuner) is for prompts, and learns from the same
 //! stream of examples.
 
+use super::device_learning::DeviceLearner;
 use super::error::{Error, Result};
 use super::examples::{Examples, Pair, Size};
 use super::kernels::Sharing;
@@ -128,10 +129,20 @@ impl Settings {
     }
 }
 
+/// Where a model learns.
+pub enum Compute {
+    /// On the CPU.
+    Cpu(Lanes),
+    /// On a device, where the weights stay between steps.
+    Device(DeviceLearner),
+}
+
 /// A model in the middle of learning.
 pub struct ModelTuner<'d> {
     learning: WeightOptimizer,
-    lanes: Lanes,
+    compute: Compute,
+    /// A device has taken steps that are not fetched.
+    behind: bool,
     examples: Examples<'d>,
     settings: train::Settings,
     seed: u64,
@@ -145,7 +156,7 @@ impl<'d> ModelTuner<'d> {
     /// If a task has no example, a setting is out of range, or the weights are frozen in bf16.
     pub fn new(
         weights: Weights,
-        lanes: Lanes,
+        compute: Compute,
         tasks: Vec<Vec<Pair<'d>>>,
         mixing: Mixing,
         settings: &Settings,
@@ -162,7 +173,7 @@ impl<'d> ModelTuner<'d> {
         let examples = Examples::new(tasks, mixing, settings.size(), 1, seed)?;
         let settings = settings.common();
         let learning = WeightOptimizer::by_tensor(weights, &settings.optimizer);
-        Ok(Self { learning, lanes, examples, settings, seed, step: 0 })
+        Ok(Self { learning, compute, behind: false, examples, settings, seed, step: 0 })
     }
 
     /// Updates done.
@@ -171,8 +182,26 @@ impl<'d> ModelTuner<'d> {
     }
 
     /// The weights as they are now, and their optimiser.
+    ///
+    /// # Panics
+    /// If they are on a device and not [fetched](Self::fetch) since the last step.
     pub fn learning(&self) -> &WeightOptimizer {
+        assert!(!self.behind, "the weights are on a device");
         &self.learning
+    }
+
+    /// Copies weights and optimiser from the device, if they are on one, so that they can be looked at.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fetch(&mut self) -> Result<()> {
+        if let Compute::Device(learner) = &self.compute
+            && self.behind
+        {
+            learner.fetch(&mut self.learning)?;
+            self.behind = false;
+        }
+        Ok(())
     }
 
     /// Before the first step: takes up the moments of an earlier run, which have seen `seen` updates.
@@ -180,6 +209,7 @@ impl<'d> ModelTuner<'d> {
     /// # Errors
     /// If they are of another model or optimiser.
     pub fn take_up(&mut self, seen: u64, moments: Vec<Vec<f32>>) -> Result<()> {
+        self.leave_device();
         self.learning.restore_moments(seen, moments)
     }
 
@@ -188,10 +218,19 @@ impl<'d> ModelTuner<'d> {
     /// # Errors
     /// If the state is of another model or optimiser.
     pub fn restore(&mut self, step: u64, parameters: &[f32], seen: u64, moments: Vec<Vec<f32>>) -> Result<()> {
+        self.leave_device();
         self.learning.restore_weights(parameters)?;
         self.learning.restore_moments(seen, moments)?;
         self.step = step;
         Ok(())
+    }
+
+    /// What is on a device is not what goes on.
+    fn leave_device(&mut self) {
+        if let Compute::Device(learner) = &mut self.compute {
+            learner.forget();
+        }
+        self.behind = false;
     }
 
     /// One update; what it learned from.
@@ -202,18 +241,35 @@ impl<'d> ModelTuner<'d> {
         let batch = self.examples.batch(self.step);
         let dropout = self.settings.dropout(self.seed, self.step, batch.len());
         let tokens = batch.inputs.ids().len() + batch.targets.ids().len();
-        let (weights, gradient) = self.learning.parts();
-        gradient.fill(0.0);
-        let loss = self.lanes.gradients(weights, &batch, self.settings.loss(), dropout.as_ref(), gradient)?;
+        let (loss, dropout) = (self.settings.loss(), dropout.as_ref());
+        let (loss, finite) = match &mut self.compute {
+            Compute::Cpu(lanes) => {
+                let (weights, gradient) = self.learning.parts();
+                gradient.fill(0.0);
+                let loss = lanes.gradients(weights, &batch, loss, dropout, gradient)?;
+                (loss, gradient.iter().all(|g| g.is_finite()))
+            }
+            Compute::Device(learner) => {
+                let loss = learner.gradients(&self.learning, &batch, loss, dropout)?;
+                (loss, learner.is_finite()?)
+            }
+        };
         let rate = self.settings.schedule().rate(self.step + 1);
-        if !loss.sum.is_finite() || gradient.iter().any(|g| !g.is_finite()) {
+        if !finite || !loss.sum.is_finite() {
             return Err(Error::Diverged { step: self.step + 1, loss: loss.mean(), rate });
         }
-        if !self.settings.optimizer.is_scale_invariant() {
-            let share = 1.0 / loss.tokens.max(1) as f32;
-            gradient.iter_mut().for_each(|g| *g *= share);
+        let mean = !self.settings.optimizer.is_scale_invariant();
+        let share = if mean { 1.0 / loss.tokens.max(1) as f32 } else { 1.0 };
+        match &mut self.compute {
+            Compute::Cpu(_) => {
+                self.learning.gradient.iter_mut().filter(|_| mean).for_each(|g| *g *= share);
+                self.learning.step(rate);
+            }
+            Compute::Device(learner) => {
+                self.behind = true;
+                learner.step(rate, f64::from(share))?;
+            }
         }
-        self.learning.step(rate);
         self.step += 1;
         Ok(Step { loss, tokens })
     }
@@ -223,7 +279,7 @@ impl<'d> ModelTuner<'d> {
 mod tests {
     use super::*;
     use crate::ml::random::Stream;
-    use crate::ml::t5::Dims;
+    use crate::ml::t5::{Dims, open};
 
     fn weights() -> Weights {
         let dims = Dims::v1_1(60, 32, (2, 16), 64, (1, 1));
@@ -242,9 +298,21 @@ mod tests {
     }
 
     fn tuner<'d>(rows: &'d [(Vec<u32>, Vec<u32>)], settings: &Settings) -> ModelTuner<'d> {
+        on(Compute::Cpu(Lanes::new(2, usize::MAX).unwrap()), rows, settings)
+    }
+
+    /// On CPU tensors, or on the GPU number `SPOT_GPU`.
+    fn device_tuner<'d>(rows: &'d [(Vec<u32>, Vec<u32>)], settings: &Settings) -> ModelTuner<'d> {
+        let device = match std::env::var("SPOT_GPU") {
+            Ok(index) => open(&format!("cuda:{index}")),
+            Err(_) => open("candle"),
+        };
+        on(Compute::Device(DeviceLearner::new(device.unwrap(), usize::MAX)), rows, settings)
+    }
+
+    fn on<'d>(compute: Compute, rows: &'d [(Vec<u32>, Vec<u32>)], settings: &Settings) -> ModelTuner<'d> {
         let pairs = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
-        let lanes = Lanes::new(2, usize::MAX).unwrap();
-        ModelTuner::new(weights(), lanes, vec![pairs], Mixing::default(), settings, 7).unwrap()
+        ModelTuner::new(weights(), compute, vec![pairs], Mixing::default(), settings, 7).unwrap()
     }
 
     fn settings() -> Settings {
@@ -282,6 +350,67 @@ mod tests {
         assert!(second.learning().weights().data() == whole.learning().weights().data());
     }
 
+    /// Relative to how far the weights have moved. Adafactor divides by the size of a gradient however small it is, so that
+    /// what is rounding in a gradient can be as large as an update.
+    #[test]
+    fn a_device_learns_as_the_cpu_does() {
+        let rows = rows();
+        let adamw = optim::Settings::AdamW(optim::AdamWSettings::default());
+        let sgd = optim::Settings::Sgd(optim::SgdSettings { momentum: 0.9, weight_decay: 0.0 });
+        for (optimizer, bound) in [(settings().optimizer, 1e-3), (adamw, 1e-3), (sgd, 1e-4)] {
+            let settings = Settings { optimizer, dropout: 0.1, label_smoothing: 0.1, ..settings() };
+            let (mut cpu, mut device) = (tuner(&rows, &settings), device_tuner(&rows, &settings));
+            let start = cpu.learning().weights().data().to_vec();
+            for _ in 0..5 {
+                let (expected, found) = (cpu.step().unwrap(), device.step().unwrap());
+                assert_eq!(found.tokens, expected.tokens);
+                let (found, expected) = (found.loss.mean(), expected.loss.mean());
+                assert!((found - expected).abs() < 1e-4 * expected, "{found}, expected {expected}");
+            }
+            device.fetch().unwrap();
+            let (found, expected) = (device.learning(), cpu.learning());
+            assert_eq!(found.step_count(), 5);
+            let length =
+                |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+            let (found, expected) = (found.weights().data(), expected.weights().data());
+            let astray = length(found, expected) / length(expected, &start);
+            assert!(astray < bound, "{:?}: {astray}", settings.optimizer);
+        }
+    }
+
+    #[test]
+    fn a_device_goes_on_with_the_bits_of_one_that_never_stopped() {
+        let rows = rows();
+        let settings = Settings { dropout: 0.1, ..settings() };
+        let mut whole = device_tuner(&rows, &settings);
+        learn(&mut whole, 0..7);
+        let mut first = device_tuner(&rows, &settings);
+        learn(&mut first, 0..4);
+        first.fetch().unwrap();
+        // Looking at the weights does not move them.
+        let mut second = device_tuner(&rows, &settings);
+        learn(&mut second, 0..2);
+        let moments: Vec<Vec<f32>> = first.learning().moments().into_iter().map(<[f32]>::to_vec).collect();
+        second.restore(4, first.learning().weights().data(), 4, moments).unwrap();
+        for tuner in [&mut first, &mut second, &mut whole] {
+            learn(tuner, tuner.steps_done()..7);
+            tuner.fetch().unwrap();
+        }
+        for tuner in [&first, &second] {
+            assert!(tuner.learning().weights().data() == whole.learning().weights().data());
+            assert!(tuner.learning().moments() == whole.learning().moments());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the weights are on a device")]
+    fn weights_that_are_elsewhere_are_not_shown() {
+        let rows = rows();
+        let mut tuner = device_tuner(&rows, &settings());
+        tuner.step().unwrap();
+        tuner.learning();
+    }
+
     /// As T5X's restored state: steps are counted anew, moments are not.
     #[test]
     fn moments_that_are_taken_up_change_the_first_step() {
@@ -300,17 +429,21 @@ mod tests {
     #[test]
     fn a_loss_that_is_no_number_stops_the_tuning_and_leaves_the_weights() {
         let rows = rows();
-        let mut tuner = tuner(&rows, &Settings { learning_rate: 1e300, ..settings() });
-        let (error, before) = loop {
-            let before = tuner.learning().weights().data().to_vec();
-            match tuner.step() {
-                Ok(_) => assert!(tuner.steps_done() < 5, "a learning rate of 1e300 did no harm"),
-                Err(error) => break (error, before),
-            }
-        };
-        assert!(matches!(error, Error::Diverged { .. }), "{error}");
-        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
-        assert!(tuner.learning().weights().data().iter().zip(&before).all(same));
+        let settings = Settings { learning_rate: 1e300, ..settings() };
+        for mut tuner in [tuner(&rows, &settings), device_tuner(&rows, &settings)] {
+            let (error, before) = loop {
+                tuner.fetch().unwrap();
+                let before = tuner.learning().weights().data().to_vec();
+                match tuner.step() {
+                    Ok(_) => assert!(tuner.steps_done() < 5, "a learning rate of 1e300 did no harm"),
+                    Err(error) => break (error, before),
+                }
+            };
+            assert!(matches!(error, Error::Diverged { .. }), "{error}");
+            tuner.fetch().unwrap();
+            let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+            assert!(tuner.learning().weights().data().iter().zip(&before).all(same));
+        }
     }
 
     #[test]
@@ -318,7 +451,8 @@ mod tests {
         let rows = rows();
         let pairs = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
         let lanes = Lanes::new(1, usize::MAX).unwrap();
-        let tuner = ModelTuner::new(weights().to_bf16(), lanes, vec![pairs], Mixing::default(), &settings(), 7);
+        let compute = Compute::Cpu(lanes);
+        let tuner = ModelTuner::new(weights().to_bf16(), compute, vec![pairs], Mixing::default(), &settings(), 7);
         let error = tuner.err().unwrap().to_string();
         assert!(error.contains("`backbone` is kept in bf16, expected `precision: f32`"), "{error}");
     }

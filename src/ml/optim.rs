@@ -2,7 +2,10 @@
 //!
 //! Parameters are f32; running moments are kept in f32 and sums over a tensor are taken in f64.
 
+mod on_device;
+
 use crate::ml::error::{Error, Result};
+pub use on_device::DeviceOptimizer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

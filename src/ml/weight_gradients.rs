@@ -1,4 +1,4 @@
-//! Gradients of all weights, in pieces of a batch that threads share.
+//! Gradients of all weights on the CPU, in pieces of a batch that threads share.
 //!
 //! A sum of gradients depends on how a batch is cut, so the cut is a function of the batch alone, and the gradients of the
 //! pieces are added in their order: results depend neither on threads nor on memory.
@@ -48,7 +48,7 @@ impl Lanes {
         dropout: Option<&Dropout>,
         gradient: &mut [f32],
     ) -> Result<Loss> {
-        let pieces = cut(batch);
+        let pieces = cut(batch, ROWS);
         let (lanes, recompute) = self.lanes(weights, batch, &pieces, dropout.is_some())?;
         self.buffers.resize_with(lanes, || (vec![0.0; gradient.len()], Loss::default()));
         let engine = || {
@@ -107,15 +107,15 @@ impl Lanes {
 }
 
 /// Rows of an example in the encoder and in the decoder.
-fn rows(batch: &Batch, example: usize) -> (usize, usize) {
+pub(super) fn rows(batch: &Batch, example: usize) -> (usize, usize) {
     (batch.inputs.row(example).len(), batch.targets.row(example).len())
 }
 
-/// Pieces of about equal size.
-fn cut(batch: &Batch) -> Vec<Range<usize>> {
+/// Pieces of about equal size, of about so many rows at most.
+pub(super) fn cut(batch: &Batch, most: usize) -> Vec<Range<usize>> {
     let sizes: Vec<usize> = (0..batch.len()).map(|i| rows(batch, i)).map(|(input, target)| input + target).collect();
     let total: usize = sizes.iter().sum();
-    let count = total.div_ceil(ROWS).max(1);
+    let count = total.div_ceil(most).max(1);
     let mut pieces: Vec<Range<usize>> = Vec::with_capacity(count);
     let (mut start, mut done) = (0, 0);
     for (i, size) in sizes.iter().enumerate() {
@@ -128,6 +128,14 @@ fn cut(batch: &Batch) -> Vec<Range<usize>> {
     pieces
 }
 
+/// Some neighbouring examples of a batch, with their dropout.
+pub(super) fn part(batch: &Batch, dropout: Option<&Dropout>, piece: &Range<usize>) -> (Batch, Option<Dropout>) {
+    let mut part = Batch::default();
+    piece.clone().for_each(|i| part.push(0, batch.inputs.row(i), batch.targets.row(i)));
+    let dropout = dropout.map(|dropout| Dropout { keys: dropout.keys[piece.clone()].to_vec(), ..*dropout });
+    (part, dropout)
+}
+
 fn one(
     engine: &mut Engine<'_>,
     batch: &Batch,
@@ -136,9 +144,7 @@ fn one(
     dropout: Option<&Dropout>,
     gradient: &mut [f32],
 ) -> Loss {
-    let mut part = Batch::default();
-    piece.clone().for_each(|i| part.push(0, batch.inputs.row(i), batch.targets.row(i)));
-    let dropout = dropout.map(|dropout| Dropout { keys: dropout.keys[piece.clone()].to_vec(), ..*dropout });
+    let (part, dropout) = part(batch, dropout, piece);
     let gradients = Gradients { prompts: &mut [Vec::new()], weights: Some(gradient) };
     engine.gradients(&[&[]], &part, loss, dropout.as_ref(), gradients)[0]
 }
@@ -186,7 +192,7 @@ mod tests {
             let loss = pool.install(|| lanes.gradients(&weights, &batch, LOSS, Some(&dropout), &mut gradient));
             (loss.unwrap(), gradient)
         };
-        let pieces = cut(&batch);
+        let pieces = cut(&batch, ROWS);
         assert!(pieces.len() >= 3, "{pieces:?}");
         let counts = pieces.iter().map(|piece| Counts::of(piece.clone().map(|i| rows(&batch, i))));
         let bytes = weights.dims.learning_bytes(counts.fold(Counts::default(), Counts::max), true, true);
@@ -208,7 +214,7 @@ mod tests {
     #[test]
     fn pieces_are_the_whole_batch_and_about_equal() {
         let batch = batch(50);
-        let pieces = cut(&batch);
+        let pieces = cut(&batch, ROWS);
         assert_eq!(pieces[0].start, 0);
         assert_eq!(pieces.last().unwrap().end, batch.len());
         assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
@@ -217,7 +223,7 @@ mod tests {
         assert!(sizes.iter().all(|size| (350..600).contains(size)), "{sizes:?}");
         let mut one = Batch::default();
         one.push(0, &[5; 2000], &[1]);
-        assert_eq!(cut(&one), vec![0..1_usize; 1]);
+        assert_eq!(cut(&one, ROWS), vec![0..1_usize; 1]);
     }
 
     /// In one piece it is the engine's gradient.

@@ -50,6 +50,16 @@ impl WeightOptimizer {
         (&self.weights, &mut self.gradient)
     }
 
+    /// The parameters, to be changed.
+    pub fn parameters_mut(&mut self) -> &mut [f32] {
+        Arc::make_mut(&mut self.weights).data_mut()
+    }
+
+    /// What looks after which parameters, from the first to the last.
+    pub fn optimizers(&self) -> &[(Place, Optimizer)] {
+        &self.optimizers
+    }
+
     /// Updates that the moments know of.
     pub fn step_count(&self) -> u64 {
         self.optimizers[0].1.step_count()
@@ -78,7 +88,7 @@ impl WeightOptimizer {
         if parameters.len() != self.weights.layout.len() {
             return Err(Error::Checkpoint("the weights have another size".to_owned()));
         }
-        Arc::make_mut(&mut self.weights).data_mut().copy_from_slice(parameters);
+        self.parameters_mut().copy_from_slice(parameters);
         Ok(())
     }
 

@@ -23,6 +23,11 @@ pub(super) trait Learner {
     /// Updates done.
     fn steps_done(&self) -> u64;
 
+    /// Gets what learns, and its optimiser, from where it learns, so that it can be looked at.
+    fn fetch(&mut self) -> ml::error::Result<()> {
+        Ok(())
+    }
+
     /// What learns, as it is now.
     fn parameters(&self) -> &[f32];
 
@@ -148,11 +153,15 @@ impl<L: Learner> Run<L> {
         }
         loop {
             let step = self.learner.steps_done();
-            if keep_at.contains(&step) {
+            let (keeps, resumed) = (keep_at.contains(&step), self.curve.steps.last() == Some(&step));
+            let evaluates = settings.evaluates_at(step) && !resumed;
+            if keeps || evaluates {
+                self.learner.fetch()?;
+            }
+            if keeps {
                 self.kept.insert(step, self.learner.parameters().to_vec());
             }
-            let resumed = self.curve.steps.last() == Some(&step);
-            if settings.evaluates_at(step) && !resumed {
+            if evaluates {
                 let improved = self.evaluate(cx, course, &mut losses)?;
                 stale_evaluations = if improved { 0 } else { stale_evaluations + 1 };
                 let (loss, score) = (self.curve.losses.last(), self.curve.scores.last());

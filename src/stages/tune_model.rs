@@ -12,12 +12,13 @@ use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml;
 use crate::ml::batcher::{self, Batcher};
+use crate::ml::device_learning::DeviceLearner;
 use crate::ml::mixture::Mixing;
-use crate::ml::model_tuning::{ModelTuner, Settings};
+use crate::ml::model_tuning::{Compute, ModelTuner, Settings};
 use crate::ml::optim;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
-use crate::ml::t5::{Precision, Weights};
+use crate::ml::t5::{Dims, Precision, Weights, devices, open};
 use crate::ml::tasks::Split;
 use crate::ml::train::Step;
 use crate::ml::weight_gradients::Lanes;
@@ -26,7 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A model, tuned on one task or on a mixture; on the CPU only.
+/// A model, tuned on one task or on a mixture; of several GPUs on the first.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TuneModel {
@@ -83,32 +84,25 @@ impl Stage for TuneModel {
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let device = cx.device();
-        if device != "cpu" {
-            return Err(Unavailable(format!(
-                "device `{device}`: `tune_model` is on the CPU only; give `--device cpu`"
-            ))
-            .into());
-        }
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
         // The pool that jobs run in has this job's share of the threads; others may learn beside it.
         let threads = rayon::current_num_threads();
         let memory = cx.memory();
-        let lanes = Lanes::new(threads, memory)?;
+        let compute = compute(cx.device(), threads, memory)?;
         let weights = Weights::clone(&model.weights);
-        let mut tuner = ModelTuner::new(weights, lanes, tasks.train(), self.mixing, &self.training, self.seed)?;
+        let mut tuner = ModelTuner::new(weights, compute, tasks.train(), self.mixing, &self.training, self.seed)?;
         if self.restore.is_some() {
             self.take_up(cx.one("restore")?, &backbone.digest, &mut tuner).context("`restore`")?;
         }
         let settings = self.training.common();
-        let mut run = Run::new(Tuning { tuner, threads, memory });
+        let mut run = Run::new(Tuning { tuner, dims: &model.weights.dims, threads, memory });
         run.go(cx, &Course { model: &model, tasks: &tasks, settings: &settings, keep_at: &[] })?;
         let Kept { parameters, seen, moments, step, score } = run.chosen(self.checkpoint);
         let learning = run.learner.tuner.learning();
         let names = learning.moment_names();
-        let weights = with(learning.weights(), &parameters)?;
+        let weights = with(&model.weights.dims, &parameters)?;
         drop(parameters);
         let parts = write_backbone(cx, &backbone, &weights)?;
         let metadata = BTreeMap::from([
@@ -160,13 +154,24 @@ impl TuneModel {
     }
 }
 
-/// The same model with other parameters.
-fn with(weights: &Weights, parameters: &[f32]) -> anyhow::Result<Weights> {
+/// Where the weights learn on a device that the user chose.
+fn compute(device: &str, threads: usize, memory: usize) -> anyhow::Result<Compute> {
+    if device == "cpu" {
+        return Ok(Compute::Cpu(Lanes::new(threads, memory)?));
+    }
+    let devices = devices(device);
+    let first = devices.first().map_or(device, String::as_str);
+    let opened = open(first).map_err(|error| Unavailable(format!("device `{device}`: {error}")))?;
+    Ok(Compute::Device(DeviceLearner::new(opened, memory)))
+}
+
+/// A model of these sizes with these parameters.
+fn with(dims: &Dims, parameters: &[f32]) -> anyhow::Result<Weights> {
     let fill = |slot: &ml::t5::Slot, out: &mut [f32]| {
         out.copy_from_slice(&parameters[slot.place.clone()]);
         Ok(())
     };
-    Ok(Weights::fill(weights.dims.clone(), Precision::F32, fill)?)
+    Ok(Weights::fill(dims.clone(), Precision::F32, fill)?)
 }
 
 /// Writes weights as a backbone with the tokenizer and the configuration of another, so that its data sets fit; the bytes
@@ -187,6 +192,7 @@ fn write_backbone(cx: &mut Cx<'_>, from: &Artifact, weights: &Weights) -> anyhow
 /// A model that learns.
 struct Tuning<'a> {
     tuner: ModelTuner<'a>,
+    dims: &'a Dims,
     threads: usize,
     memory: usize,
 }
@@ -194,6 +200,10 @@ struct Tuning<'a> {
 impl Learner for Tuning<'_> {
     fn steps_done(&self) -> u64 {
         self.tuner.steps_done()
+    }
+
+    fn fetch(&mut self) -> ml::error::Result<()> {
+        self.tuner.fetch()
     }
 
     fn parameters(&self) -> &[f32] {
@@ -217,18 +227,165 @@ impl Learner for Tuning<'_> {
         self.tuner.step()
     }
 
-    /// Through a batcher on the weights as they are now, which ends before they move on.
+    /// Through a batcher on the weights as they are now, which ends before they move on; a device has them twice meanwhile.
     fn answers(&self, cx: &Cx<'_>, model: &Model, datasets: &[&Dataset]) -> anyhow::Result<Vec<Vec<String>>> {
-        let settings = batcher::Settings { device: "cpu".to_owned(), threads: self.threads, memory: self.memory };
+        let settings = batcher::Settings { device: cx.device().to_owned(), threads: self.threads, memory: self.memory };
         let weights = self.tuner.learning().weights();
         let batcher = Batcher::start(weights, &settings)?;
         let client = batcher.client(cx.job());
-        let none = Prompt { values: Vec::new(), width: weights.dims.width };
+        let none = Prompt { values: Vec::new(), width: self.dims.width };
         let of = |dataset: &&Dataset| answers(&client, model, &none, dataset, Split::Validation, Decoding::Greedy);
         datasets.iter().map(of).collect()
     }
 
     fn file(&self, parameters: &[f32], _step: u64, _score: Option<f64>) -> anyhow::Result<Vec<u8>> {
-        Ok(with(self.tuner.learning().weights(), parameters)?.to_safetensors(false)?)
+        Ok(with(self.dims, parameters)?.to_safetensors(false)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::manifest::{self, Options};
+    use crate::engine::run::{self, Outcome, Watch};
+    use crate::engine::store::Store;
+    use crate::ml::prompt_file::PromptFile;
+    use crate::ml::t5::{Dims, Precision, Weights};
+    use crate::stages::ALL;
+    use crate::stages::backbone::{Nano, Parts};
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    const PIPELINE: &str = r#"
+version: 1
+name: models
+stages:
+  backbone: {kind: backbone, from: {builtin: nano}}
+  data:
+    kind: ingest
+    backbone: backbone
+    from: {builtin: w_mood}
+    rows: {train: 60, validation: 20}
+    input_length: 48
+  tuned:
+    kind: tune_model
+    backbone: backbone
+    data: data
+    training: {steps: 4, batch_size: 12, learning_rate: 0.01, dropout: 0.1, evaluate_every: 2}
+    checkpoint: final
+"#;
+
+    /// A place where the pipeline runs.
+    struct Place {
+        folder: tempfile::TempDir,
+        store: Arc<Store>,
+        stop: AtomicBool,
+        /// The next run is stopped after this step.
+        stop_at: Mutex<Option<u64>>,
+        errors: Mutex<Vec<String>>,
+    }
+
+    impl Place {
+        fn new(stop_at: Option<u64>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs_err::write(folder.path().join("models.yaml"), PIPELINE).unwrap();
+            let store = Store::new(&folder.path().join("cache"));
+            Self { folder, store, stop: AtomicBool::new(false), stop_at: Mutex::new(stop_at), errors: Mutex::default() }
+        }
+
+        fn run(&self, device: &str) -> run::Summary {
+            self.stop.store(false, Ordering::Relaxed);
+            let options = Options { profile: None, set: &[], environment: &|_| None };
+            let plan = manifest::load(&self.folder.path().join("models.yaml"), ALL, &options).unwrap();
+            let settings = run::Settings {
+                jobs: 1,
+                together: 1,
+                threads: 1,
+                memory: 1 << 30,
+                device: device.to_owned(),
+                keep_going: false,
+                only: None,
+                forced: BTreeSet::new(),
+                command_line: vec!["spot".to_owned()],
+            };
+            run::run(&plan, &self.store, &settings, self, &self.stop).unwrap()
+        }
+
+        fn output(&self, name: &str) -> Vec<u8> {
+            let path: PathBuf = self.store.view_path("models", "tuned").join(name);
+            fs_err::read(path).unwrap()
+        }
+
+        fn weights(&self) -> Vec<f32> {
+            let parts: Parts = serde_json::from_slice(&self.output("backbone")).unwrap();
+            let bytes = fs_err::read(self.store.blob_path(&parts.weights[0])).unwrap();
+            let dims = Dims::from_json(Nano::CONFIG).unwrap();
+            Weights::from_safetensors(dims, &[&bytes], Precision::F32).unwrap().data().to_vec()
+        }
+    }
+
+    impl Watch for Place {
+        fn known(&self, _jobs: usize) {}
+
+        fn started(&self, _job: &str) {}
+
+        fn step(&self, job: &str, done: u64, _total: u64, _note: &str) {
+            if job == "tuned" && self.stop_at.lock().unwrap().take_if(|step| done >= *step).is_some() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+
+        fn warn(&self, _job: &str, _message: &str) {}
+
+        fn ended(&self, outcome: &Outcome) {
+            self.errors.lock().unwrap().extend(outcome.error.clone());
+        }
+    }
+
+    /// Learning and evaluation by the operations that a GPU uses, on CPU tensors.
+    #[test]
+    fn a_model_is_tuned_on_a_device_as_on_the_cpu() {
+        let (cpu, device) = (Place::new(None), Place::new(None));
+        let [on_cpu, on_device] = [(&cpu, "cpu"), (&device, "candle")].map(|(place, name)| place.run(name));
+        assert!(device.errors.lock().unwrap().is_empty(), "{:?}", device.errors);
+        let (_, _, key) = on_device.results.last().unwrap();
+        assert_eq!(on_cpu.results.last().unwrap().2, *key, "a key names no device");
+        let entry = device.store.entry(key).unwrap().unwrap().unwrap();
+        assert_eq!(entry.provenance.device, "candle");
+
+        let start = Dims::from_json(Nano::CONFIG).unwrap();
+        let start = Weights::from_safetensors(start, &[Nano::WEIGHTS], Precision::F32).unwrap();
+        let (found, expected) = (device.weights(), cpu.weights());
+        let length = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+        let astray = length(&found, &expected) / length(&expected, start.data());
+        assert!(astray < 1e-2, "{astray}");
+        let seen = |place: &Place| {
+            let file = PromptFile::from_bytes(&place.output("optimizer")).unwrap();
+            (file.get("seen").unwrap().to_owned(), file.prompts.len())
+        };
+        assert_eq!(seen(&device), seen(&cpu));
+    }
+
+    #[test]
+    fn a_tuning_on_a_device_that_was_stopped_goes_on_bit_for_bit() {
+        let whole = Place::new(None);
+        whole.run("candle");
+        let place = Place::new(Some(2));
+        assert!(place.run("candle").interrupted);
+        assert!(!place.run("candle").interrupted);
+        for name in ["backbone", "optimizer", "curve"] {
+            assert!(place.output(name) == whole.output(name), "{name}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_device_that_is_not_there_is_named() {
+        let place = Place::new(None);
+        let summary = place.run("cuda:0");
+        assert_eq!(summary.fault, Some(run::Fault::Environment));
+        let errors = place.errors.lock().unwrap();
+        assert!(errors[0].starts_with("device `cuda:0`: "), "{errors:?}");
     }
 }

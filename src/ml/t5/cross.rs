@@ -94,7 +94,8 @@ impl<'a> Cross<'a> {
         match memory {
             Memory::Projected(projected) => {
                 let at = 2 * dims.inner() * self.index;
-                let gradient = QkvGradient::Apart { queries: d_queries, keys_values: &mut d_memory[at..] };
+                let gradient =
+                    QkvGradient::Apart { queries: d_queries, keys_values: d_memory.get_mut(at..).unwrap_or_default() };
                 let qkv = Qkv::apart(queries, self.own(projected), dims.inner());
                 attend_backward(&self.projected(), gradient, None, probabilities, d_heads, qkv);
             }

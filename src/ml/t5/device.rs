@@ -1,4 +1,5 @@
-//! T5 forward and backward by hand on candle tensors: any device, f32 or bf16, gradients of the prompts alone.
+//! T5 forward and backward by hand on candle tensors: any device, f32 or bf16, gradients of the prompts, and on request of all
+//! weights.
 //!
 //! It is the fast engine's passes ([`fast`](super::fast)) in other terms: rows of all examples are packed for the linear
 //! layers, heads are padded for attention, what is between two products is one operation
@@ -8,20 +9,24 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 mod decode;
+mod gradient;
+mod parameters;
 mod stack;
 #[cfg(test)]
 mod tests;
 
-use super::fast::Loss;
+use super::fast::{Loss, shifted};
 use super::generation::{self, Questions};
-use super::layout::{Layer, Place, Stack};
-use super::position::offset_bias;
+use super::layout::{Layout, Stack};
+use super::position::offset_buckets;
 use super::{Dims, Generation, LabelScore, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::error::{Error, Result};
 use crate::ml::kernels::fused::{self, Masks};
-use crate::ml::kernels::{CrossEntropy, Dropout, Matrix};
-use candle_core::{DType, Device, Tensor};
+use crate::ml::kernels::{CrossEntropy, Dropout};
+use candle_core::{Device, Tensor};
+pub use gradient::Gradient;
+pub use parameters::Parameters;
 use stack::{Context, Keep, Memory, Tape};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -29,8 +34,9 @@ use std::ops::Range;
 
 /// A T5 on a device.
 pub struct Engine<'w> {
-    weights: &'w Weights,
-    frozen: Frozen,
+    dims: &'w Dims,
+    layout: &'w Layout,
+    parameters: Parameters,
     recompute: bool,
     absorb: bool,
 }
@@ -52,10 +58,29 @@ const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 26 };
 /// Attention scores of a layer in memory at one time, padding included. Few in tests, so that batches are cut there too.
 const SCORES: usize = if cfg!(test) { 1 << 12 } else { 1 << 28 };
 
+/// Where [`Engine::gradients`] adds what it finds.
+pub struct Gradients<'a> {
+    /// For each run the gradient of its prompt, `[P, E]`.
+    pub prompts: &'a mut [Vec<f32>],
+    /// The gradient of all weights, which stays on the device. The weights must be f32.
+    pub weights: Option<&'a Gradient>,
+}
+
+/// What a pass does beside computing losses.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    masks: Option<&'a Masks>,
+    keep: Keep,
+    /// Where gradients of weights go, if they learn.
+    weights: Option<&'a Gradient>,
+}
+
 /// What a forward pass leaves.
 struct Passed {
     encoder: Rows,
     decoder: Rows,
+    /// Output of the encoder, `[N, E]`, if the weights learn.
+    read: Option<Tensor>,
     /// What the decoder looks at.
     memory: Memory,
     /// Output of the decoder, `[M, E]`.
@@ -66,7 +91,12 @@ struct Passed {
 impl<'w> Engine<'w> {
     /// Copies the weights to `device`.
     pub fn new(weights: &'w Weights, device: &Device) -> Result<Self> {
-        Ok(Self { weights, frozen: Frozen::new(weights, device)?, recompute: false, absorb: false })
+        Ok(Self::on(&weights.dims, &weights.layout, Parameters::new(weights, device)?))
+    }
+
+    /// An engine on weights that are on a device already.
+    pub fn on(dims: &'w Dims, layout: &'w Layout, parameters: Parameters) -> Self {
+        Self { dims, layout, parameters, recompute: false, absorb: false }
     }
 
     /// Whether the backward pass computes the activations of each layer again instead of keeping them.
@@ -77,17 +107,17 @@ impl<'w> Engine<'w> {
     /// Says how long the targets of the coming batches are at most, in tokens: if they are short, the rows of the encoder
     /// need no keys and values (see [`fast::Engine::expect`](super::fast::Engine::expect)).
     pub fn expect(&mut self, longest: usize) {
-        self.absorb = self.weights.dims.absorbs(longest);
+        self.absorb = self.dims.absorbs(longest);
     }
 
-    /// Loss of each run; adds the gradients of the sums of the losses with respect to the prompts, which are `[P, E]`.
+    /// Loss of each run; adds the gradients of the sums of the losses. The prompts are `[P, E]`.
     pub fn gradients(
         &self,
         prompts: &[&[f32]],
         batch: &Batch,
         settings: CrossEntropy,
         dropout: Option<&Dropout>,
-        d_prompts: &mut [Vec<f32>],
+        mut gradients: Gradients<'_>,
     ) -> Result<Vec<Loss>> {
         let lengths = self.lengths(prompts, &batch.run, &batch.inputs).zip(batch.targets.rows());
         let lengths: Vec<usize> = lengths.map(|(encoder, target)| encoder.max(target.len())).collect();
@@ -99,7 +129,7 @@ impl<'w> Engine<'w> {
                 let keys = examples.iter().map(|example| dropout.keys[*example]).collect();
                 Dropout { keys, ..*dropout }
             });
-            let losses = self.gradients_of_some(prompts, &some, settings, dropout.as_ref(), d_prompts)?;
+            let losses = self.gradients_of_some(prompts, &some, settings, dropout.as_ref(), &mut gradients)?;
             for (run, bounds) in some.run.iter().zip(some.targets.starts().windows(2)) {
                 sums[*run].sum += losses[bounds[0]..bounds[1]].iter().map(|loss| f64::from(*loss)).sum::<f64>();
                 sums[*run].tokens += bounds[1] - bounds[0];
@@ -163,7 +193,7 @@ impl<'w> Engine<'w> {
         run: &'l [usize],
         inputs: &'l Ragged,
     ) -> impl Iterator<Item = usize> + use<'l> {
-        let width = self.weights.dims.width;
+        let width = self.dims.width;
         run.iter().zip(inputs.rows()).map(move |(run, ids)| prompts[*run].len() / width + ids.len())
     }
 
@@ -173,7 +203,7 @@ impl<'w> Engine<'w> {
         order.sort_by_key(|example| lengths[*example]);
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for example in order {
-            let scores = self.weights.dims.heads * lengths[example] * lengths[example];
+            let scores = self.dims.heads * lengths[example] * lengths[example];
             match groups.last_mut() {
                 Some(group) if (group.len() + 1) * scores <= SCORES => group.push(example),
                 _ => groups.push(vec![example]),
@@ -189,20 +219,25 @@ impl<'w> Engine<'w> {
         batch: &Batch,
         settings: CrossEntropy,
         dropout: Option<&Dropout>,
-        d_prompts: &mut [Vec<f32>],
+        gradients: &mut Gradients<'_>,
     ) -> Result<Vec<f32>> {
-        // Without a prompt nothing learns.
-        let learn = batch.run.iter().any(|run| !prompts[*run].is_empty());
+        // The row that stands for none would be learned from.
+        if batch.targets.ids().is_empty() {
+            return Ok(Vec::new());
+        }
+        // Without a prompt and weights nothing learns.
+        let learn = gradients.weights.is_some() || batch.run.iter().any(|run| !prompts[*run].is_empty());
         let keep = match (learn, self.recompute) {
             (false, _) => Keep::Nothing,
             (true, true) => Keep::Inputs,
             (true, false) => Keep::Everything,
         };
         let masks = dropout.map(|dropout| Masks::new(dropout, self.device())).transpose()?;
-        let passed = self.forward(prompts, batch, masks.as_ref(), keep)?;
-        let (losses, d_decoded) = self.loss(&passed.decoded, batch, settings, learn)?;
+        let pass = Pass { masks: masks.as_ref(), keep, weights: gradients.weights };
+        let passed = self.forward(prompts, batch, pass)?;
+        let (losses, d_decoded) = self.loss(&passed.decoded, batch, settings, pass)?;
         if let Some(d_decoded) = d_decoded {
-            self.backward(prompts, batch, masks.as_ref(), keep, passed, d_decoded, d_prompts)?;
+            self.backward(prompts, batch, pass, passed, d_decoded, gradients.prompts)?;
         }
         Ok(losses)
     }
@@ -212,15 +247,18 @@ impl<'w> Engine<'w> {
     /// # Errors
     /// If the device does not say.
     pub fn free_memory(&self) -> Result<Option<usize>> {
-        match self.device() {
-            #[cfg(feature = "cuda")]
-            Device::Cuda(device) => cuda::free_memory(device).map(Some),
-            _ => Ok(None),
-        }
+        self.parameters.free_memory()
     }
 
     fn device(&self) -> &Device {
-        &self.frozen.device
+        &self.parameters.device
+    }
+
+    /// Bias by offset, `[H, 2·longest - 1]`, as [`offset_bias`](super::position::offset_bias) makes it.
+    fn position_bias(&self, stack: &Stack, longest: usize, causal: bool) -> Result<Tensor> {
+        let Dims { buckets, max_distance, .. } = *self.dims;
+        let rows = ids(offset_buckets(buckets, longest, causal, max_distance), self.device())?;
+        Ok(self.parameters.at(&stack.bias).index_select(&rows, 0)?.t()?.contiguous()?)
     }
 
     /// Output of the encoder, `[N, E]`, where its rows lie, and what it leaves for a backward pass.
@@ -229,19 +267,18 @@ impl<'w> Engine<'w> {
         prompts: &[&[f32]],
         run: &[usize],
         inputs: &Ragged,
-        masks: Option<&Masks>,
-        keep: Keep,
+        pass: Pass<'_>,
     ) -> Result<(Tensor, Rows, Tape)> {
         let rows = Rows::new(self.lengths(prompts, run, inputs), self.device())?;
         let x = self.embed(prompts, run, inputs, &rows)?;
-        let side = Side::new(self, &self.weights.layout.encoder, &rows, None)?;
-        let (memory, tape) = stack::forward(self.context(&side, masks, keep), x, None)?;
+        let side = Side::new(self, &self.layout.encoder, &rows, None)?;
+        let (memory, tape) = stack::forward(self.context(&side, pass), x, None)?;
         Ok((memory, rows, tape))
     }
 
     /// Each example's prompt and text, `[N, E]`. Runs that share a prompt share its slice, and it is copied once.
     fn embed(&self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, rows: &Rows) -> Result<Tensor> {
-        let width = self.weights.dims.width;
+        let width = self.dims.width;
         let (mut first, mut values) = (BTreeMap::new(), Vec::new());
         let mut places = Vec::with_capacity(run.len());
         for run in run {
@@ -258,13 +295,13 @@ impl<'w> Engine<'w> {
         let led = values.len() / width;
         let mut sources = Vec::new();
         if led > 0 {
-            sources.push(Tensor::from_vec(values, (led, width), self.device())?.to_dtype(self.frozen.dtype)?);
+            sources.push(Tensor::from_vec(values, (led, width), self.device())?.to_dtype(self.parameters.dtype)?);
         }
         if !inputs.ids().is_empty() {
             sources.push(self.gather(inputs.ids())?);
         }
         if sources.is_empty() {
-            return Ok(Tensor::zeros((rows.count, width), self.frozen.dtype, self.device())?);
+            return Ok(Tensor::zeros((rows.count, width), self.parameters.dtype, self.device())?);
         }
         let mut order = Vec::with_capacity(rows.count);
         for ((run, place), text) in run.iter().zip(places).zip(inputs.starts().windows(2)) {
@@ -276,62 +313,61 @@ impl<'w> Engine<'w> {
 
     /// Embeddings of some ids.
     fn gather(&self, ids: &[u32]) -> Result<Tensor> {
-        let ids = Tensor::from_slice(known(ids, &self.weights.dims)?, ids.len(), self.device())?;
-        Ok(self.frozen.at(&self.weights.layout.embedding).index_select(&ids, 0)?)
+        let ids = Tensor::from_slice(known(ids, self.dims)?, ids.len(), self.device())?;
+        Ok(self.parameters.at(&self.layout.embedding).index_select(&ids, 0)?)
     }
 
-    fn forward(&self, prompts: &[&[f32]], batch: &Batch, masks: Option<&Masks>, keep: Keep) -> Result<Passed> {
-        let Weights { dims, layout, .. } = self.weights;
-        let (memory, encoder, encoder_tape) = self.encoder(prompts, &batch.run, &batch.inputs, masks, keep)?;
-        let memory = if self.absorb {
+    fn forward(&self, prompts: &[&[f32]], batch: &Batch, pass: Pass<'_>) -> Result<Passed> {
+        let &Self { dims, layout, .. } = self;
+        let (memory, encoder, encoder_tape) = self.encoder(prompts, &batch.run, &batch.inputs, pass)?;
+        let read = pass.weights.map(|_| memory.clone());
+        // The gradients of the weights are not written for cross-attention that is absorbed.
+        let memory = if self.absorb && pass.weights.is_none() {
             let rows = fused::split_heads(&memory, &encoder.on_device.starts, 0, (1, dims.width), encoder.longest)?;
             Memory::Absorbed(rows.squeeze(1)?)
         } else {
-            Memory::Projected(self.frozen.linear(&memory, &layout.cross)?)
+            Memory::Projected(self.parameters.linear(&memory, &layout.cross)?)
         };
         let decoder = Rows::new(batch.targets.rows().map(<[u32]>::len), self.device())?;
-        let mut read: Vec<u32> = batch
-            .targets
-            .rows()
-            .flat_map(|row| std::iter::once(dims.start).chain(row.iter().copied()).take(row.len()))
-            .collect();
-        read.resize(decoder.count, dims.start);
         let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
-        let (decoded, decoder_tape) =
-            stack::forward(self.context(&side, masks, keep), self.gather(&read)?, Some(&memory))?;
+        let y = self.gather(&shifted(&batch.targets, dims.start))?;
+        let (decoded, decoder_tape) = stack::forward(self.context(&side, pass), y, Some(&memory))?;
         let decoded = self.scaled(decoded)?;
-        Ok(Passed { encoder, decoder, memory, decoded, tapes: [encoder_tape, decoder_tape] })
+        Ok(Passed { encoder, decoder, read, memory, decoded, tapes: [encoder_tape, decoder_tape] })
     }
 
     /// A tied head reads the decoder's output divided by sqrt(E).
     fn scaled(&self, x: Tensor) -> Result<Tensor> {
-        Ok(if self.weights.dims.tied { x.affine((self.weights.dims.width as f64).powf(-0.5), 0.0)? } else { x })
+        Ok(if self.dims.tied { x.affine((self.dims.width as f64).powf(-0.5), 0.0)? } else { x })
     }
 
-    /// Losses of all target tokens from the decoder's output, and to `learn` the gradient of that; some rows of logits at a
-    /// time.
+    /// Losses of all target tokens from the decoder's output, and if something learns the gradient of that; some rows of
+    /// logits at a time.
     fn loss(
         &self,
         decoded: &Tensor,
         batch: &Batch,
         settings: CrossEntropy,
-        learn: bool,
+        pass: Pass<'_>,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
-        let Weights { dims, layout, .. } = self.weights;
+        let &Self { dims, layout, .. } = self;
         let count = decoded.dim(0)?;
-        let mut targets = known(batch.targets.ids(), dims)?.to_vec();
-        targets.resize(count, dims.pad);
-        let targets = Tensor::from_vec(targets, count, self.device())?;
+        let targets = Tensor::from_slice(known(batch.targets.ids(), dims)?, count, self.device())?;
+        let learn = pass.keep != Keep::Nothing;
         let together = (LOGITS / dims.vocab).max(1);
         let (mut losses, mut gradients) = (Vec::new(), Vec::new());
         for first in (0..count).step_by(together) {
             let rows = together.min(count - first);
             let targets = targets.narrow(0, first, rows)?;
-            let logits = self.frozen.linear(&decoded.narrow(0, first, rows)?, &layout.head)?;
+            let decoded = decoded.narrow(0, first, rows)?;
+            let logits = self.parameters.linear(&decoded, &layout.head)?;
             let found = fused::cross_entropy(settings, &logits, &targets)?;
             if learn {
                 let d_logits = fused::cross_entropy_gradient(settings, &logits, &targets, &found)?;
-                gradients.push(self.frozen.linear_backward(&d_logits, &layout.head)?);
+                gradients.push(self.parameters.linear_backward(&d_logits, &layout.head)?);
+                if let Some(weights) = pass.weights {
+                    weights.linear(&layout.head, &d_logits, &decoded)?;
+                }
             }
             losses.push(found);
         }
@@ -340,61 +376,82 @@ impl<'w> Engine<'w> {
         Ok((losses, gradient))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the forward pass's arguments, what it left, and the gradients")]
     fn backward(
         &self,
         prompts: &[&[f32]],
         batch: &Batch,
-        masks: Option<&Masks>,
-        keep: Keep,
+        pass: Pass<'_>,
         passed: Passed,
         d_decoded: Tensor,
         d_prompts: &mut [Vec<f32>],
     ) -> Result<()> {
-        let Weights { dims, layout, .. } = self.weights;
-        let Passed { encoder, decoder, memory, decoded: _, tapes: [encoder_tape, decoder_tape] } = passed;
+        let &Self { dims, layout, .. } = self;
+        let Passed { encoder, decoder, read, memory, decoded: _, tapes: [encoder_tape, decoder_tape] } = passed;
         let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
-        let context = self.context(&side, masks, keep);
-        let d_memory = stack::decoder_backward(context, self.scaled(d_decoded)?, decoder_tape, &memory)?;
-        drop(memory);
-
-        let led = Led::new(prompts, batch, dims.width);
-        let side = Side::new(self, &layout.encoder, &encoder, None)?;
-        let wanted = led.rows(&encoder, self.device())?;
-        let d_x = stack::backward(self.context(&side, masks, keep), d_memory, encoder_tape, &wanted)?;
-        let (starts, named) = led.sums(self.device())?;
-        let sums = fused::sum_rows(&d_x, &starts, &named)?.flatten_all()?.to_vec1::<f32>()?;
-        let mut rest = &sums[..];
-        for d_prompt in led.gradients(d_prompts) {
-            let (mine, others) = rest.split_at(d_prompt.len());
-            rest = others;
-            d_prompt.iter_mut().zip(mine).for_each(|(d, sum)| *d += sum);
+        let context = self.context(&side, pass);
+        let (d_memory, d_y) =
+            stack::decoder_backward(context, self.scaled(d_decoded)?, decoder_tape, &memory, read.as_ref())?;
+        drop((memory, read));
+        if let Some((weights, d_y)) = pass.weights.zip(d_y) {
+            let named = shifted(&batch.targets, dims.start).into_iter().zip(0..);
+            weights.rows(&layout.embedding, &d_y, named, dims.vocab)?;
         }
-        Ok(())
+
+        let side = Side::new(self, &layout.encoder, &encoder, None)?;
+        let context = self.context(&side, pass);
+        let (led, wanted) = if pass.weights.is_some() {
+            (Led::among(&encoder, prompts, batch, dims.width), None)
+        } else {
+            let led = Led::new(prompts, batch, dims.width);
+            let wanted = led.wanted(&encoder, self.device())?;
+            (led, Some(wanted))
+        };
+        let d_x = stack::backward(context, d_memory, encoder_tape, wanted.as_ref())?;
+        if let Some(weights) = pass.weights {
+            let texts = batch.inputs.rows().zip(encoder.starts.iter().zip(&led.places));
+            let named = texts.flat_map(|(ids, (start, led))| ids.iter().copied().zip(start + led.len()..));
+            weights.rows(&layout.embedding, &d_x, named, dims.vocab)?;
+        }
+        led.add(&d_x, d_prompts)
     }
 
-    fn context<'c>(&'c self, side: &'c Side<'c>, masks: Option<&'c Masks>, keep: Keep) -> Context<'c> {
-        let Weights { dims, layout, .. } = self.weights;
-        Context { dims, frozen: &self.frozen, side, cross: &layout.cross, masks, keep }
+    fn context<'c>(&'c self, side: &'c Side<'c>, pass: Pass<'c>) -> Context<'c> {
+        let &Self { dims, layout, .. } = self;
+        let Pass { masks, keep, weights } = pass;
+        Context { dims, parameters: &self.parameters, side, cross: &layout.cross, masks, keep, weights }
     }
 }
 
 /// The rows of the prompts, and whose gradients they are.
 struct Led {
-    /// For each example the rows of its prompt among the rows of all prompts.
+    /// For each example the rows of its prompt in the gradient of the encoder's input.
     places: Vec<Range<usize>>,
     /// For each run that has a prompt and an example its number and its examples.
     runs: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Led {
+    /// If the gradient has the rows of the prompts alone.
     fn new(prompts: &[&[f32]], batch: &Batch, width: usize) -> Self {
+        let mut ends = 0;
+        Self::at(prompts, batch, width, |_, rows| {
+            ends += rows;
+            ends - rows
+        })
+    }
+
+    /// If the gradient has all rows of the encoder.
+    fn among(encoder: &Rows, prompts: &[&[f32]], batch: &Batch, width: usize) -> Self {
+        Self::at(prompts, batch, width, |example, _| encoder.starts[example])
+    }
+
+    /// With the first row of each example's prompt, given the example and the number of its rows.
+    fn at(prompts: &[&[f32]], batch: &Batch, width: usize, mut first: impl FnMut(usize, usize) -> usize) -> Self {
         let (mut places, mut runs) = (Vec::with_capacity(batch.len()), BTreeMap::<usize, Vec<usize>>::new());
-        let mut end = 0;
         for (example, run) in batch.run.iter().enumerate() {
             let rows = prompts[*run].len() / width;
-            places.push(end..end + rows);
-            end += rows;
+            let first = first(example, rows);
+            places.push(first..first + rows);
             if rows > 0 {
                 runs.entry(*run).or_default().push(example);
             }
@@ -402,8 +459,8 @@ impl Led {
         Self { places, runs }
     }
 
-    /// Where these rows lie among those of the encoder.
-    fn rows(&self, encoder: &Rows, device: &Device) -> Result<Wanted> {
+    /// The rows of the prompts among those of the encoder.
+    fn wanted(&self, encoder: &Rows, device: &Device) -> Result<Wanted> {
         let rows = self.places.iter().zip(&encoder.starts).flat_map(|(place, start)| *start..start + place.len());
         let places = self.places.iter().enumerate();
         let places: Vec<u32> = places
@@ -413,8 +470,12 @@ impl Led {
         Ok(Wanted { rows: ids(rows, device)?, places: Tensor::from_vec(places, (count, 2), device)? })
     }
 
-    /// For each row of each run's prompt the rows whose sum is its gradient, as [`fused::sum_rows`] takes them.
-    fn sums(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+    /// Adds the gradients of the prompts, given that of the encoder's input.
+    fn add(&self, d_x: &Tensor, d_prompts: &mut [Vec<f32>]) -> Result<()> {
+        if self.runs.is_empty() {
+            return Ok(());
+        }
+        // For each row of each run's prompt the rows whose sum is its gradient, as `sum_rows` takes them.
         let (mut starts, mut named) = (vec![0], Vec::new());
         for examples in self.runs.values() {
             for row in 0..self.places[examples[0]].len() {
@@ -422,12 +483,16 @@ impl Led {
                 starts.push(named.len());
             }
         }
-        Ok((ids(starts, device)?, ids(named, device)?))
-    }
-
-    /// The gradients of the runs, in the order of the sums.
-    fn gradients<'d>(&self, d_prompts: &'d mut [Vec<f32>]) -> impl Iterator<Item = &'d mut Vec<f32>> {
-        d_prompts.iter_mut().enumerate().filter(|(run, _)| self.runs.contains_key(run)).map(|(_, d)| d)
+        let (starts, named) = (ids(starts, d_x.device())?, ids(named, d_x.device())?);
+        let sums = fused::sum_rows(d_x, &starts, &named)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut rest = &sums[..];
+        for run in self.runs.keys() {
+            let d_prompt = &mut d_prompts[*run];
+            let (mine, others) = rest.split_at(d_prompt.len());
+            rest = others;
+            d_prompt.iter_mut().zip(mine).for_each(|(d, sum)| *d += sum);
+        }
+        Ok(())
     }
 }
 
@@ -511,82 +576,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(engine: &'a Engine<'_>, stack: &'a Stack, rows: &'a Rows, memory: Option<&'a Rows>) -> Result<Self> {
-        let bias = position_bias(engine.weights, stack, rows.longest, memory.is_some(), engine.device())?;
+        let bias = engine.position_bias(stack, rows.longest, memory.is_some())?;
         Ok(Self { stack, rows, memory, bias })
-    }
-}
-
-fn position_bias(weights: &Weights, stack: &Stack, longest: usize, causal: bool, device: &Device) -> Result<Tensor> {
-    let Dims { heads, max_distance, .. } = weights.dims;
-    let bias = offset_bias(weights.vector(&stack.bias), heads, longest, causal, max_distance);
-    Ok(Tensor::from_vec(bias, (heads, 2 * longest - 1), device)?)
-}
-
-/// The weights on a device: matrices in the type of the activations, scales of norms in f32.
-struct Frozen {
-    /// By where they begin in the layout.
-    tensors: BTreeMap<usize, Tensor>,
-    dtype: DType,
-    device: Device,
-}
-
-impl Frozen {
-    fn new(weights: &Weights, device: &Device) -> Result<Self> {
-        let Weights { dims, layout, .. } = weights;
-        let (width, inner, ff) = (dims.width, dims.inner(), dims.ff);
-        let mut tensors = BTreeMap::new();
-        let mut matrix = |place: &Place, columns: usize| -> Result<()> {
-            let shape = (place.len() / columns, columns);
-            let tensor = match weights.at(place) {
-                Matrix::F32(values) => Tensor::from_slice(values, shape, device)?,
-                Matrix::Bf16(values) => Tensor::from_slice(values, shape, device)?,
-            };
-            tensors.insert(place.start, tensor);
-            Ok(())
-        };
-        matrix(&layout.embedding, width)?;
-        matrix(&layout.head, width)?;
-        matrix(&layout.cross, width)?;
-        let layers = || layout.encoder.layers.iter().chain(&layout.decoder.layers);
-        for Layer { attention, cross, ff: part } in layers() {
-            matrix(&attention.qkv, width)?;
-            matrix(&attention.out, inner)?;
-            if let Some(cross) = cross {
-                matrix(&cross.query, width)?;
-                matrix(&cross.out, inner)?;
-            }
-            matrix(&part.inner, width)?;
-            matrix(&part.out, ff)?;
-        }
-        let dtype = tensors[&layout.embedding.start].dtype();
-        let mut norm = |place: &Place| -> Result<()> {
-            tensors.insert(place.start, Tensor::from_slice(weights.vector(place), place.len(), device)?);
-            Ok(())
-        };
-        norm(&layout.encoder.norm)?;
-        norm(&layout.decoder.norm)?;
-        for Layer { attention, cross, ff } in layers() {
-            norm(&attention.norm)?;
-            norm(&ff.norm)?;
-            if let Some(cross) = cross {
-                norm(&cross.norm)?;
-            }
-        }
-        Ok(Self { tensors, dtype, device: device.clone() })
-    }
-
-    /// The matrix or scale at `place`.
-    fn at(&self, place: &Place) -> &Tensor {
-        &self.tensors[&place.start]
-    }
-
-    /// `x · weightᵀ`.
-    fn linear(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
-        Ok(x.matmul(&self.at(place).t()?)?)
-    }
-
-    /// `d_y · weight`.
-    fn linear_backward(&self, d_y: &Tensor, place: &Place) -> Result<Tensor> {
-        Ok(d_y.matmul(self.at(place))?)
     }
 }

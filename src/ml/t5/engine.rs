@@ -21,13 +21,10 @@ impl<'w> Engine<'w> {
     /// # Errors
     /// If this program or this machine has no such device.
     pub fn on(device: &str, weights: &'w Weights) -> Result<Self> {
-        let on = |device: Device| Ok(Self::Device(Box::new(device::Engine::new(weights, &device)?)));
-        match device.strip_prefix("cuda:") {
-            _ if device == "cpu" => Ok(Self::Fast(Box::new(fast::Engine::new(weights)))),
-            _ if device == "candle" => on(Device::Cpu),
-            Some(index) => on(device::gpu(index.parse().map_err(|_| no_device(device))?)?),
-            None => Err(no_device(device)),
+        if device == "cpu" {
+            return Ok(Self::Fast(Box::new(fast::Engine::new(weights))));
         }
+        Ok(Self::Device(Box::new(device::Engine::new(weights, &open(device)?)?)))
     }
 
     /// Losses of each run; adds the gradients of the sums of the losses to `d_prompts`.
@@ -44,7 +41,10 @@ impl<'w> Engine<'w> {
                 let gradients = Gradients { prompts: d_prompts, weights: None };
                 Ok(engine.gradients(prompts, batch, settings, dropout, gradients))
             }
-            Self::Device(engine) => engine.gradients(prompts, batch, settings, dropout, d_prompts),
+            Self::Device(engine) => {
+                let gradients = device::Gradients { prompts: d_prompts, weights: None };
+                engine.gradients(prompts, batch, settings, dropout, gradients)
+            }
         }
     }
 
@@ -103,6 +103,18 @@ impl<'w> Engine<'w> {
             Self::Fast(_) => Ok(None),
             Self::Device(engine) => engine.free_memory(),
         }
+    }
+}
+
+/// The device `cuda:0`, or `candle`.
+///
+/// # Errors
+/// If this program or this machine has no such device.
+pub fn open(device: &str) -> Result<Device> {
+    match device.strip_prefix("cuda:") {
+        None if device == "candle" => Ok(Device::Cpu),
+        Some(index) => device::gpu(index.parse().map_err(|_| no_device(device))?),
+        None => Err(no_device(device)),
     }
 }
 

@@ -421,6 +421,6 @@ fn spans(queries: &[usize], keys: &[usize]) -> Vec<Span> {
 }
 
 /// The decoder's inputs: every target one place to the right, behind the start id.
-fn shifted(targets: &Ragged, start: u32) -> Vec<u32> {
+pub(super) fn shifted(targets: &Ragged, start: u32) -> Vec<u32> {
     targets.rows().flat_map(|row| std::iter::once(start).chain(row.iter().copied()).take(row.len())).collect()
 }

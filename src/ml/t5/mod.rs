@@ -29,7 +29,7 @@ mod weights;
 pub use beam::{Beam, Hypothesis};
 pub use candle_transformers::models::t5::Config;
 pub use dims::Dims;
-pub use engine::{Engine, devices};
+pub use engine::{Engine, devices, open};
 pub use generation::Generation;
 pub use layout::{Layout, Place, Slot};
 pub use memory::{Counts, Rows};

@@ -23,14 +23,18 @@ pub fn bucket(distance: i64, causal: bool, buckets: usize, max_distance: usize) 
     offset + far.min(buckets - 1)
 }
 
+/// The bucket of every offset from `-(length - 1)` to `length - 1`.
+pub fn offset_buckets(buckets: usize, length: usize, causal: bool, max_distance: usize) -> impl Iterator<Item = usize> {
+    (0..2 * length - 1).map(move |offset| bucket(offset as i64 - (length as i64 - 1), causal, buckets, max_distance))
+}
+
 /// Bias of every offset between `-(length - 1)` and `length - 1` for every head: `[H, 2·length - 1]`, where the bias of
 /// a key at `j` for a query at `i` stands at `j - i + length - 1`. `table` is the learned `[buckets, H]`.
 pub fn offset_bias(table: &[f32], heads: usize, length: usize, causal: bool, max_distance: usize) -> Vec<f32> {
     let buckets = table.len() / heads;
     let span = 2 * length - 1;
     let mut bias = vec![0.0; heads * span];
-    for offset in 0..span {
-        let row = bucket(offset as i64 - (length as i64 - 1), causal, buckets, max_distance);
+    for (offset, row) in offset_buckets(buckets, length, causal, max_distance).enumerate() {
         for head in 0..heads {
             bias[head * span + offset] = table[row * heads + head];
         }
@@ -49,8 +53,7 @@ pub fn offset_bias_backward(
 ) {
     let buckets = d_table.len() / heads;
     let span = 2 * length - 1;
-    for offset in 0..span {
-        let row = bucket(offset as i64 - (length as i64 - 1), causal, buckets, max_distance);
+    for (offset, row) in offset_buckets(buckets, length, causal, max_distance).enumerate() {
         for head in 0..heads {
             d_table[row * heads + head] += d_bias[head * span + offset];
         }

@@ -1,9 +1,9 @@
 //! Decoding on a device: keys and values of earlier positions stay there, those of texts that end are left behind.
 
+use super::super::Dims;
 use super::super::generation::{Decode, LIKELIHOOD, Questions, Reader, Texts};
 use super::super::layout::{CrossAttention, FeedForward, Layer, Place, SelfAttention};
-use super::super::{Dims, Weights};
-use super::{Engine, Keep, LOGITS, Rows, ids, known, position_bias};
+use super::{Engine, Keep, LOGITS, Pass, Rows, ids, known};
 use crate::ml::error::Result;
 use crate::ml::kernels::Activation;
 use crate::ml::kernels::fused::{self, Visible};
@@ -23,14 +23,15 @@ impl Reader for Engine<'_> {
     type Memory = Memory;
 
     fn dims(&self) -> &Dims {
-        &self.weights.dims
+        self.dims
     }
 
     fn read(&mut self, questions: &Questions<'_>) -> Result<Memory> {
-        let Weights { dims, layout, .. } = self.weights;
+        let Self { dims, layout, .. } = *self;
         let Questions { prompts, run, inputs } = *questions;
-        let (memory, rows, _) = self.encoder(prompts, run, inputs, None, Keep::Nothing)?;
-        let cross = self.frozen.linear(&memory, &layout.cross)?;
+        let (memory, rows, _) =
+            self.encoder(prompts, run, inputs, Pass { masks: None, keep: Keep::Nothing, weights: None })?;
+        let cross = self.parameters.linear(&memory, &layout.cross)?;
         let heads = |part: usize| {
             let column = part * dims.inner();
             fused::split_heads(&cross, &rows.on_device.starts, column, (dims.heads, dims.head_width), rows.longest)
@@ -42,7 +43,7 @@ impl Reader for Engine<'_> {
 
     fn decoder<'d>(&'d self, memory: &'d Memory, _slots: usize, longest: usize) -> Result<Box<dyn Decode + 'd>> {
         let longest = longest.max(1);
-        let bias = position_bias(self.weights, &self.weights.layout.decoder, longest, true, &self.frozen.device)?;
+        let bias = self.position_bias(&self.layout.decoder, longest, true)?;
         Ok(Box::new(Decoder { engine: self, memory, longest, bias, past: Vec::new(), held: BTreeMap::new() }))
     }
 }
@@ -81,7 +82,7 @@ struct Seen {
 
 impl Decode for Decoder<'_> {
     fn vocab(&self) -> usize {
-        self.engine.weights.dims.vocab
+        self.engine.dims.vocab
     }
 
     fn step(
@@ -118,7 +119,7 @@ impl Decode for Decoder<'_> {
 
     fn losses(&mut self, texts: &[Texts], ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         let out = self.decode(texts, ids, 0)?;
-        let targets = known(targets, &self.engine.weights.dims)?;
+        let targets = known(targets, self.engine.dims)?;
         let mut losses = Vec::with_capacity(targets.len());
         self.logits(&out, ids.len(), |first, logits| {
             let rows = logits.dim(0)?;
@@ -134,11 +135,11 @@ impl Decode for Decoder<'_> {
 impl Decoder<'_> {
     /// The last norm's output for `ids`, the tokens of all texts from `position` on; at least one row.
     fn decode(&mut self, texts: &[Texts], ids: &[u32], position: usize) -> Result<Tensor> {
-        let Weights { layout, .. } = self.engine.weights;
+        let layout = self.engine.layout;
         let step = self.plan(texts, position)?;
         self.gather_past(texts, position)?;
         let mut read = ids.to_vec();
-        read.resize(step.texts.count, self.engine.weights.dims.start);
+        read.resize(step.texts.count, self.engine.dims.start);
         let mut x = self.engine.gather(&read)?;
         for (index, Layer { attention, cross, ff }) in layout.decoder.layers.iter().enumerate() {
             x = self.self_attention(index, attention, x, &step)?;
@@ -151,17 +152,17 @@ impl Decoder<'_> {
 
     /// Gives the logits of the first `count` rows to `read`, some rows at a time.
     fn logits(&self, out: &Tensor, count: usize, mut read: impl FnMut(usize, &Tensor) -> Result<()>) -> Result<()> {
-        let Weights { dims, layout, .. } = self.engine.weights;
+        let &Engine { dims, layout, .. } = self.engine;
         let together = (LOGITS / dims.vocab).max(1);
         for first in (0..count).step_by(together) {
             let out = out.narrow(0, first, together.min(count - first))?;
-            read(first, &self.engine.frozen.linear(&out, &layout.head)?)?;
+            read(first, &self.engine.parameters.linear(&out, &layout.head)?)?;
         }
         Ok(())
     }
 
     fn plan(&self, texts: &[Texts], position: usize) -> Result<Step> {
-        let device = &self.engine.frozen.device;
+        let device = &self.engine.parameters.device;
         let tokens: Vec<usize> = texts.iter().flat_map(|text| text.slots.iter().map(|_| text.tokens)).collect();
         let (mut examples, mut askers): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
         for text in texts {
@@ -192,7 +193,7 @@ impl Decoder<'_> {
         if position > 0 && !self.past.is_empty() {
             let rows: Vec<usize> = slots.iter().map(|slot| self.held[slot]).collect();
             if !rows.iter().copied().eq(0..self.past[0].0.dim(0)?) {
-                let rows = ids(rows, &self.engine.frozen.device)?;
+                let rows = ids(rows, &self.engine.parameters.device)?;
                 for (keys, values) in &mut self.past {
                     (*keys, *values) = (keys.index_select(&rows, 0)?, values.index_select(&rows, 0)?);
                 }
@@ -222,30 +223,30 @@ impl Decoder<'_> {
     }
 
     fn norm(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
-        Ok(fused::rms_norm(x, self.engine.frozen.at(place), self.engine.weights.dims.epsilon)?)
+        Ok(fused::rms_norm(x, self.engine.parameters.at(place), self.engine.dims.epsilon)?)
     }
 
     fn heads(&self, x: &Tensor, part: usize, rows: &Rows) -> Result<Tensor> {
-        let dims = &self.engine.weights.dims;
+        let dims = self.engine.dims;
         let (column, size) = (part * dims.inner(), (dims.heads, dims.head_width));
         Ok(fused::split_heads(x, &rows.on_device.starts, column, size, rows.longest)?)
     }
 
     fn self_attention(&mut self, index: usize, part: &SelfAttention, x: Tensor, step: &Step) -> Result<Tensor> {
-        let frozen = &self.engine.frozen;
-        let qkv = frozen.linear(&self.norm(&x, &part.norm)?, &part.qkv)?;
+        let parameters = &self.engine.parameters;
+        let qkv = parameters.linear(&self.norm(&x, &part.norm)?, &part.qkv)?;
         let q = self.heads(&qkv, 0, &step.texts)?;
         let new = (self.heads(&qkv, 1, &step.texts)?, self.heads(&qkv, 2, &step.texts)?);
         let (k, v) = self.with_past(index, step, new)?;
         let visible = Visible { keys: &step.keys, bias: Some(&self.bias), position: step.position, causal: true };
         let heads = fused::softmax(&q.matmul(&k.t()?)?, visible)?.matmul(&v)?;
         let heads = fused::merge_heads(&[&heads], &step.texts.on_device.places)?;
-        Ok((x + frozen.linear(&heads, &part.out)?)?)
+        Ok((x + parameters.linear(&heads, &part.out)?)?)
     }
 
     fn cross_attention(&self, index: usize, part: &CrossAttention, x: &Tensor, step: &Step) -> Result<Tensor> {
-        let frozen = &self.engine.frozen;
-        let queries = frozen.linear(&self.norm(x, &part.norm)?, &part.query)?;
+        let parameters = &self.engine.parameters;
+        let queries = parameters.linear(&self.norm(x, &part.norm)?, &part.query)?;
         let q = self.heads(&queries, 0, &step.askers)?;
         let (k, v) = &self.memory.layers[index];
         let (k, v) = match &step.questions.some {
@@ -255,13 +256,13 @@ impl Decoder<'_> {
         let visible = Visible { keys: &step.questions.lengths, bias: None, position: 0, causal: false };
         let heads = fused::softmax(&q.matmul(&k.t()?)?, visible)?.matmul(&v)?;
         let heads = fused::merge_heads(&[&heads], &step.askers.on_device.places)?;
-        Ok((x + frozen.linear(&heads, &part.out)?)?)
+        Ok((x + parameters.linear(&heads, &part.out)?)?)
     }
 
     fn feed_forward(&self, part: &FeedForward, x: &Tensor) -> Result<Tensor> {
-        let frozen = &self.engine.frozen;
-        let activation = if self.engine.weights.dims.gated { Activation::GatedGelu } else { Activation::Relu };
-        let inner = frozen.linear(&self.norm(x, &part.norm)?, &part.inner)?;
-        Ok((x + frozen.linear(&fused::activate(activation, &inner)?, &part.out)?)?)
+        let parameters = &self.engine.parameters;
+        let activation = if self.engine.dims.gated { Activation::GatedGelu } else { Activation::Relu };
+        let inner = parameters.linear(&self.norm(x, &part.norm)?, &part.inner)?;
+        Ok((x + parameters.linear(&fused::activate(activation, &inner)?, &part.out)?)?)
     }
 }

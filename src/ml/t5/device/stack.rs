@@ -3,7 +3,7 @@
 use super::super::Dims;
 use super::super::layout::{CrossAttention, FeedForward, Layer, Place, SelfAttention};
 use super::super::site::Site;
-use super::{Frozen, Rows, Side, Wanted};
+use super::{Gradient, Parameters, Rows, Side, Wanted};
 use crate::ml::error::Result;
 use crate::ml::kernels::Activation;
 use crate::ml::kernels::fused::{self, Masks, Visible};
@@ -54,6 +54,8 @@ struct AttentionTape {
     projected: Tensor,
     /// `[B, H, Q, K]`.
     probabilities: Tensor,
+    /// Output of the heads, `[n, I]`; only the gradients of weights need it.
+    heads: Option<Tensor>,
 }
 
 struct FeedForwardTape {
@@ -65,12 +67,14 @@ struct FeedForwardTape {
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) dims: &'a Dims,
-    pub(super) frozen: &'a Frozen,
+    pub(super) parameters: &'a Parameters,
     pub(super) side: &'a Side<'a>,
     /// Where the weights of all cross-attention keys and values are.
     pub(super) cross: &'a Place,
     pub(super) masks: Option<&'a Masks>,
     pub(super) keep: Keep,
+    /// Where gradients of weights go, if they learn.
+    pub(super) weights: Option<&'a Gradient>,
 }
 
 /// Runs the stack on `x`, `[n, E]`. A decoder looks at `memory`.
@@ -87,7 +91,7 @@ pub(super) fn forward(context: Context<'_>, x: Tensor, memory: Option<&Memory>) 
             Keep::Everything => layers.push(Kept::Everything(tape)),
         }
     }
-    let out = fused::rms_norm(&x, context.frozen.at(&context.side.stack.norm), context.dims.epsilon)?;
+    let out = fused::rms_norm(&x, context.parameters.at(&context.side.stack.norm), context.dims.epsilon)?;
     Ok((context.drop_rows(out, Site::Last)?, Tape { layers, x }))
 }
 
@@ -110,24 +114,32 @@ fn layer_forward(
     Ok((x, LayerTape { attention, cross, ff }))
 }
 
-/// The encoder's backward pass: the gradient of the rows of its input that are `wanted`.
-pub(super) fn backward(context: Context<'_>, d_out: Tensor, tape: Tape, wanted: &Wanted) -> Result<Tensor> {
+/// The encoder's backward pass: the gradient of its input, of all rows or of those that are `wanted`.
+pub(super) fn backward(context: Context<'_>, d_out: Tensor, tape: Tape, wanted: Option<&Wanted>) -> Result<Tensor> {
     let mut layers = tape.layers;
     let mut d_x = context.last_backward(d_out, &tape.x)?;
     for (index, layer) in context.side.stack.layers.iter().enumerate().rev() {
         let tape = context.activations(layers.pop(), index, layer, None)?;
         d_x = ff_backward(context, index, &layer.ff, &d_x, &tape.ff)?;
-        let rows = if index == 0 { Some(wanted) } else { None };
+        let rows = if index == 0 { wanted } else { None };
         d_x = attention_backward(context, index, &layer.attention, &d_x, &tape.attention, rows)?;
     }
-    match context.masks {
-        None => Ok(d_x),
-        Some(masks) => Ok(masks.rows(&d_x, &wanted.places, Site::Embedding.number(false))?),
+    match (context.masks, wanted) {
+        (Some(masks), Some(wanted)) => Ok(masks.rows(&d_x, &wanted.places, Site::Embedding.number(false))?),
+        _ => context.drop_rows(d_x, Site::Embedding),
     }
 }
 
-/// The decoder's backward pass: the gradient of the encoder's output, `[N, E]`. The decoder's own input is frozen.
-pub(super) fn decoder_backward(context: Context<'_>, d_out: Tensor, tape: Tape, memory: &Memory) -> Result<Tensor> {
+/// The decoder's backward pass: the gradient of the encoder's output, `[N, E]`, and if the weights learn, that of the decoder's
+/// own input. `read` is the encoder's output.
+pub(super) fn decoder_backward(
+    context: Context<'_>,
+    d_out: Tensor,
+    tape: Tape,
+    memory: &Memory,
+    read: Option<&Tensor>,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let learns = context.weights.is_some();
     let mut layers = tape.layers;
     let mut d_x = context.last_backward(d_out, &tape.x)?;
     let mut seen = Vec::new();
@@ -138,21 +150,26 @@ pub(super) fn decoder_backward(context: Context<'_>, d_out: Tensor, tape: Tape, 
         let (next, of_layer) = cross_backward(context, index, part, &d_x, of_part, memory)?;
         seen.push(of_layer);
         d_x = next;
-        if index > 0 {
+        if index > 0 || learns {
             d_x = attention_backward(context, index, &layer.attention, &d_x, &tape.attention, None)?;
         }
     }
     seen.reverse();
     let (first, second): (Vec<Tensor>, Vec<Option<Tensor>>) = seen.into_iter().unzip();
     let first = Tensor::cat(&first, 1)?.contiguous()?;
-    match memory {
-        Memory::Projected(_) => context.frozen.linear_backward(&first, context.cross),
+    if let Some((weights, read)) = context.weights.zip(read) {
+        weights.linear(context.cross, &first, read)?;
+    }
+    let d_memory = match memory {
+        Memory::Projected(_) => context.parameters.linear_backward(&first, context.cross)?,
         Memory::Absorbed(_) => {
             let second: Vec<Tensor> = second.into_iter().flatten().collect();
             let d_rows = first.t()?.matmul(&Tensor::cat(&second, 1)?.contiguous()?)?;
-            Ok(fused::merge_heads(&[&d_rows.unsqueeze(1)?], &context.memory_rows().on_device.places)?)
+            fused::merge_heads(&[&d_rows.unsqueeze(1)?], &context.memory_rows().on_device.places)?
         }
-    }
+    };
+    let d_y = if learns { Some(context.drop_rows(d_x, Site::Embedding)?) } else { None };
+    Ok((d_memory, d_y))
 }
 
 impl Context<'_> {
@@ -179,8 +196,7 @@ impl Context<'_> {
     /// The gradient of the input of the last norm.
     fn last_backward(&self, d_out: Tensor, x: &Tensor) -> Result<Tensor> {
         let d_out = self.drop_rows(d_out, Site::Last)?;
-        let scale = self.frozen.at(&self.side.stack.norm);
-        Ok(fused::rms_norm_backward(&d_out.zeros_like()?, &d_out, x, scale, self.dims.epsilon)?)
+        self.norm_backward(&d_out.zeros_like()?, &d_out, x, &self.side.stack.norm)
     }
 
     /// What a layer's forward pass kept, or keeps if it is run once more.
@@ -199,17 +215,37 @@ impl Context<'_> {
 
     /// `x + dropout(branch · weightᵀ)`.
     fn residual(&self, x: &Tensor, branch: &Tensor, weight: &Place, site: Site) -> Result<Tensor> {
-        let out = self.drop_rows(self.frozen.linear(branch, weight)?, site)?;
+        let out = self.drop_rows(self.parameters.linear(branch, weight)?, site)?;
         Ok((x + out)?)
     }
 
     fn norm(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
-        Ok(fused::rms_norm(x, self.frozen.at(place), self.dims.epsilon)?)
+        Ok(fused::rms_norm(x, self.parameters.at(place), self.dims.epsilon)?)
     }
 
     /// Adds the gradient that came through the norm before a sublayer.
     fn norm_backward(&self, d_x: &Tensor, d_normed: &Tensor, x: &Tensor, place: &Place) -> Result<Tensor> {
-        Ok(fused::rms_norm_backward(d_x, d_normed, x, self.frozen.at(place), self.dims.epsilon)?)
+        if let Some(weights) = self.weights {
+            weights.norm(place, d_normed, x, self.dims.epsilon)?;
+        }
+        Ok(fused::rms_norm_backward(d_x, d_normed, x, self.parameters.at(place), self.dims.epsilon)?)
+    }
+
+    /// The gradient of the output of the heads from that of what the residual branch adds.
+    fn out_backward(&self, d_branch: &Tensor, tape: &AttentionTape, out: &Place) -> Result<Tensor> {
+        if let Some((weights, heads)) = self.weights.zip(tape.heads.as_ref()) {
+            weights.linear(out, d_branch, heads)?;
+        }
+        self.parameters.linear_backward(d_branch, out)
+    }
+
+    /// The gradient of a sublayer's normed input from that of what the matrix at `place` made of it. `x` is the input of the
+    /// norm.
+    fn in_backward(&self, d_y: &Tensor, x: &Tensor, norm: &Place, place: &Place) -> Result<Tensor> {
+        if let Some(weights) = self.weights {
+            weights.linear(place, d_y, &self.norm(x, norm)?)?;
+        }
+        self.parameters.linear_backward(d_y, place)
     }
 
     /// One third of joined queries, keys and values, as heads.
@@ -251,23 +287,28 @@ impl Context<'_> {
         Ok((fused::merge_heads(&[&heads], &self.side.rows.on_device.places)?, p))
     }
 
-    /// Gradients of queries, keys and values, given that of the rows that attention handed on.
+    /// Gradients of queries, keys and values, and of scores, given that of the rows that attention handed on.
     fn attend_backward(
         &self,
         d_heads: &Tensor,
         (q, k, v): (&Tensor, &Tensor, &Tensor),
         p: &Tensor,
         site: Site,
-    ) -> Result<(Tensor, Tensor, Tensor)> {
+    ) -> Result<([Tensor; 3], Tensor)> {
         let d_heads = self.heads(d_heads, 0, self.side.rows)?;
         let d_values = self.drop_probabilities(p, site)?.t()?.matmul(&d_heads)?;
         let d_p = self.drop_probabilities(&d_heads.matmul(&v.t()?)?, site)?;
         let d_scores = fused::softmax_backward(p, &d_p)?;
-        Ok((d_scores.matmul(k)?, d_scores.t()?.matmul(q)?, d_values))
+        Ok(([d_scores.matmul(k)?, d_scores.t()?.matmul(q)?, d_values], d_scores))
     }
 
     fn activation(&self) -> Activation {
         if self.dims.gated { Activation::GatedGelu } else { Activation::Relu }
+    }
+
+    /// The activated inner layer, dropped out.
+    fn activated(&self, index: usize, inner: &Tensor) -> Result<Tensor> {
+        self.drop_rows(fused::activate(self.activation(), inner)?, Site::Inner(index))
     }
 }
 
@@ -277,12 +318,13 @@ fn attention_forward(
     part: &SelfAttention,
     x: Tensor,
 ) -> Result<(Tensor, AttentionTape)> {
-    let qkv = context.frozen.linear(&context.norm(&x, &part.norm)?, &part.qkv)?;
+    let qkv = context.parameters.linear(&context.norm(&x, &part.norm)?, &part.qkv)?;
     let rows = context.side.rows;
     let (q, k, v) = (context.heads(&qkv, 0, rows)?, context.heads(&qkv, 1, rows)?, context.heads(&qkv, 2, rows)?);
     let (heads, probabilities) = context.attend(&q, (&k, &v), context.self_visible(), Site::Attention(index))?;
     let out = context.residual(&x, &heads, &part.out, Site::AttentionOut(index))?;
-    Ok((out, AttentionTape { x, projected: qkv, probabilities }))
+    let heads = context.weights.map(|_| heads);
+    Ok((out, AttentionTape { x, projected: qkv, probabilities, heads }))
 }
 
 /// The gradient of a self-attention's input; only that of the rows that are `wanted`, if some are named.
@@ -295,22 +337,23 @@ fn attention_backward(
     wanted: Option<&Wanted>,
 ) -> Result<Tensor> {
     let d_branch = context.drop_rows(d_x.clone(), Site::AttentionOut(index))?;
-    let d_heads = context.frozen.linear_backward(&d_branch, &part.out)?;
+    let d_heads = context.out_backward(&d_branch, tape, &part.out)?;
     let rows = context.side.rows;
     let qkv = &tape.projected;
     let (q, k, v) = (context.heads(qkv, 0, rows)?, context.heads(qkv, 1, rows)?, context.heads(qkv, 2, rows)?);
-    let (d_q, d_k, d_v) =
+    let ([d_q, d_k, d_v], d_scores) =
         context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Attention(index))?;
+    if let Some(weights) = context.weights {
+        weights.bias(context.side.stack, &d_scores, context.dims, context.decoder())?;
+    }
     let places = wanted.map_or(&rows.on_device.places, |wanted| &wanted.places);
     let d_qkv = fused::merge_heads(&[&d_q, &d_k, &d_v], places)?;
-    let d_normed = context.frozen.linear_backward(&d_qkv, &part.qkv)?;
-    match wanted {
-        None => context.norm_backward(d_x, &d_normed, &tape.x, &part.norm),
-        Some(Wanted { rows, .. }) => {
-            let (d_x, x) = (d_x.index_select(rows, 0)?, tape.x.index_select(rows, 0)?);
-            context.norm_backward(&d_x, &d_normed, &x, &part.norm)
-        }
-    }
+    let (d_x, x) = match wanted {
+        None => (d_x.clone(), tape.x.clone()),
+        Some(Wanted { rows, .. }) => (d_x.index_select(rows, 0)?, tape.x.index_select(rows, 0)?),
+    };
+    let d_normed = context.in_backward(&d_qkv, &x, &part.norm, &part.qkv)?;
+    context.norm_backward(&d_x, &d_normed, &x, &part.norm)
 }
 
 fn cross_forward(
@@ -320,7 +363,7 @@ fn cross_forward(
     x: Tensor,
     memory: &Memory,
 ) -> Result<(Tensor, AttentionTape)> {
-    let queries = context.frozen.linear(&context.norm(&x, &part.norm)?, &part.query)?;
+    let queries = context.parameters.linear(&context.norm(&x, &part.norm)?, &part.query)?;
     let q = context.heads(&queries, 0, context.side.rows)?;
     let (heads, probabilities) = match memory {
         Memory::Projected(cross) => {
@@ -330,7 +373,8 @@ fn cross_forward(
         Memory::Absorbed(rows) => context.attend_absorbed(index, &q, rows)?,
     };
     let out = context.residual(&x, &heads, &part.out, Site::CrossOut(index))?;
-    Ok((out, AttentionTape { x, projected: queries, probabilities }))
+    let heads = context.weights.map(|_| heads);
+    Ok((out, AttentionTape { x, projected: queries, probabilities, heads }))
 }
 
 /// The gradient of a cross-attention's input, and what makes that of the memory: of projected memory the gradient of the
@@ -345,13 +389,13 @@ fn cross_backward(
     memory: &Memory,
 ) -> Result<(Tensor, (Tensor, Option<Tensor>))> {
     let d_branch = context.drop_rows(d_x.clone(), Site::CrossOut(index))?;
-    let d_heads = context.frozen.linear_backward(&d_branch, &part.out)?;
+    let d_heads = context.out_backward(&d_branch, tape, &part.out)?;
     let rows = context.side.rows;
     let q = context.heads(&tape.projected, 0, rows)?;
     let (d_q, seen) = match memory {
         Memory::Projected(cross) => {
             let (k, v) = context.keys_values(cross, index)?;
-            let (d_q, d_k, d_v) =
+            let ([d_q, d_k, d_v], _) =
                 context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Cross(index))?;
             let d_keys_values = fused::merge_heads(&[&d_k, &d_v], &context.memory_rows().on_device.places)?;
             (d_q, (d_keys_values, None))
@@ -363,7 +407,7 @@ fn cross_backward(
         }
     };
     let d_queries = fused::merge_heads(&[&d_q], &rows.on_device.places)?;
-    let d_normed = context.frozen.linear_backward(&d_queries, &part.query)?;
+    let d_normed = context.in_backward(&d_queries, &tape.x, &part.norm, &part.query)?;
     Ok((context.norm_backward(d_x, &d_normed, &tape.x, &part.norm)?, seen))
 }
 
@@ -373,7 +417,7 @@ impl Context<'_> {
     fn cross_weight(&self, index: usize, part: usize) -> Result<Tensor> {
         let Dims { heads, head_width, width, .. } = *self.dims;
         let inner = heads * head_width;
-        let weight = self.frozen.at(self.cross).narrow(0, (2 * index + part) * inner, inner)?;
+        let weight = self.parameters.at(self.cross).narrow(0, (2 * index + part) * inner, inner)?;
         Ok(weight.reshape((heads, head_width, width))?)
     }
 
@@ -430,8 +474,8 @@ impl Context<'_> {
 }
 
 fn ff_forward(context: Context<'_>, index: usize, part: &FeedForward, x: Tensor) -> Result<(Tensor, FeedForwardTape)> {
-    let inner = context.frozen.linear(&context.norm(&x, &part.norm)?, &part.inner)?;
-    let activated = context.drop_rows(fused::activate(context.activation(), &inner)?, Site::Inner(index))?;
+    let inner = context.parameters.linear(&context.norm(&x, &part.norm)?, &part.inner)?;
+    let activated = context.activated(index, &inner)?;
     let out = context.residual(&x, &activated, &part.out, Site::InnerOut(index))?;
     Ok((out, FeedForwardTape { x, inner }))
 }
@@ -444,9 +488,12 @@ fn ff_backward(
     tape: &FeedForwardTape,
 ) -> Result<Tensor> {
     let d_branch = context.drop_rows(d_x.clone(), Site::InnerOut(index))?;
-    let d_activated = context.frozen.linear_backward(&d_branch, &part.out)?;
+    if let Some(weights) = context.weights {
+        weights.linear(&part.out, &d_branch, &context.activated(index, &tape.inner)?)?;
+    }
+    let d_activated = context.parameters.linear_backward(&d_branch, &part.out)?;
     let d_activated = context.drop_rows(d_activated, Site::Inner(index))?;
     let d_inner = fused::activate_backward(context.activation(), &tape.inner, &d_activated)?;
-    let d_normed = context.frozen.linear_backward(&d_inner, &part.inner)?;
+    let d_normed = context.in_backward(&d_inner, &tape.x, &part.norm, &part.inner)?;
     context.norm_backward(d_x, &d_normed, &tape.x, &part.norm)
 }

@@ -9,6 +9,7 @@ use super::super::tests::{
 use super::super::{Beam, Dims, Sample, fast};
 use super::*;
 use crate::ml::kernels::Sharing;
+use candle_core::DType;
 
 fn engine(weights: &Weights) -> Engine<'_> {
     let device = match std::env::var("SPOT_GPU") {
@@ -16,6 +17,11 @@ fn engine(weights: &Weights) -> Engine<'_> {
         Err(_) => Device::Cpu,
     };
     Engine::new(weights, &device).unwrap()
+}
+
+/// Gradients of the prompts and of nothing else.
+fn alone(d_prompts: &mut [Vec<f32>]) -> Gradients<'_> {
+    Gradients { prompts: d_prompts, weights: None }
 }
 
 /// Losses and gradients of the prompts.
@@ -29,7 +35,7 @@ fn on_device(
     dropout: Option<&Dropout>,
 ) -> Found {
     let mut d_prompts = zeros(prompts);
-    let losses = engine.gradients(&slices(prompts), batch, settings, dropout, &mut d_prompts).unwrap();
+    let losses = engine.gradients(&slices(prompts), batch, settings, dropout, alone(&mut d_prompts)).unwrap();
     (losses, d_prompts)
 }
 
@@ -102,6 +108,102 @@ fn the_device_engine_agrees_with_the_others() {
     }
 }
 
+/// Losses, gradients of the prompts, and of all weights in their layout.
+fn with_weights(
+    engine: &Engine<'_>,
+    prompts: &[Vec<f32>],
+    batch: &Batch,
+    settings: CrossEntropy,
+    dropout: Option<&Dropout>,
+) -> (Found, Vec<f32>) {
+    let (mut d_prompts, gradient) = (zeros(prompts), Gradient::default());
+    let gradients = Gradients { prompts: &mut d_prompts, weights: Some(&gradient) };
+    let losses = engine.gradients(&slices(prompts), batch, settings, dropout, gradients).unwrap();
+    assert!(gradient.is_finite().unwrap());
+    let mut d_weights = vec![0.0; engine.layout.len()];
+    for (start, tensor) in engine.parameters.tensors() {
+        let found = gradient.take(start).expect("every tensor learns");
+        assert_eq!(found.dims(), tensor.dims());
+        let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        d_weights[start..start + found.len()].copy_from_slice(&found);
+    }
+    ((losses, d_prompts), d_weights)
+}
+
+fn weights_learn_alike(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing: Option<Sharing>) {
+    let what = format!("gated {}, width {}, {settings:?}, {sharing:?}", dims.gated, dims.width);
+    let weights = weights(dims, 1);
+    let (prompts, batch) = (prompts(weights.dims.width, lengths), batch(weights.dims.vocab));
+    let dropout = sharing.map(|sharing| dropout(&batch, sharing));
+    let dropout = dropout.as_ref();
+
+    let (mut d_prompts, mut expected) = (zeros(&prompts), vec![0.0; weights.layout.len()]);
+    let gradients = fast::Gradients { prompts: &mut d_prompts, weights: Some(&mut expected) };
+    let mut fast = fast::Engine::new(&weights);
+    let losses = fast.gradients(&slices(&prompts), &batch, settings, dropout, gradients);
+
+    let mut engine = engine(&weights);
+    let found = with_weights(&engine, &prompts, &batch, settings, dropout);
+    close(&found.0, &(losses, d_prompts), 1e-5, 1e-4, &what);
+    for slot in weights.layout.slots() {
+        let expected: Vec<f64> = wide_copy(&expected[slot.place.clone()]).collect();
+        assert!(expected.iter().any(|d| *d != 0.0), "{what}: {} has no gradient", slot.name);
+        let distance = distance(wide_copy(&found.1[slot.place.clone()]), &expected);
+        assert!(distance < 1e-4, "{what}: gradient of {}: {distance}", slot.name);
+    }
+
+    engine.recompute(true);
+    assert!(with_weights(&engine, &prompts, &batch, settings, dropout) == found, "{what}: computed again");
+    // Where weights learn, cross-attention is never absorbed.
+    engine.expect(0);
+    assert!(with_weights(&engine, &prompts, &batch, settings, dropout) == found, "{what}: short targets");
+}
+
+#[test]
+fn all_weights_learn_as_in_the_fast_engine() {
+    for gated in [true, false] {
+        for settings in [PLAIN, Z_LOSS, SMOOTHED] {
+            for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
+                weights_learn_alike(tiny(gated), &[0, 0, 0], settings, sharing);
+            }
+        }
+        weights_learn_alike(tiny(gated), &[5, 0, 3], Z_LOSS, Some(Sharing::Sequence));
+        weights_learn_alike(wide(gated), &[0, 0, 0], Z_LOSS, None);
+        // Tied with a gate, and apart without.
+        weights_learn_alike(Dims { tied: gated, ..tiny(gated) }, &[0, 0, 0], PLAIN, None);
+    }
+}
+
+/// Examples without a text or a target, whose rows may be none at all.
+#[test]
+fn weights_learn_nothing_from_rows_that_are_not_there() {
+    let weights = weights(tiny(true), 2);
+    let engine = engine(&weights);
+    let learn = |examples: &[(&[u32], &[u32])]| {
+        let mut batch = Batch::default();
+        examples.iter().for_each(|(input, target)| batch.push(0, input, target));
+        let gradient = Gradient::default();
+        let gradients = Gradients { prompts: &mut [Vec::new()], weights: Some(&gradient) };
+        engine.gradients(&[&[]], &batch, PLAIN, None, gradients).unwrap();
+        let mut expected = vec![0.0; weights.layout.len()];
+        let gradients = fast::Gradients { prompts: &mut [Vec::new()], weights: Some(&mut expected) };
+        fast::Engine::new(&weights).gradients(&[&[]], &batch, PLAIN, None, gradients);
+        for (start, tensor) in engine.parameters.tensors() {
+            let expected: Vec<f64> = wide_copy(&expected[start..start + tensor.elem_count()]).collect();
+            let found = gradient.take(start).map(|found| found.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            let found = found.unwrap_or_else(|| vec![0.0; expected.len()]);
+            match expected.iter().all(|d| *d == 0.0) {
+                true => assert!(found.iter().all(|d| *d == 0.0), "{examples:?}, tensor at {start}"),
+                false => assert!(distance(wide_copy(&found), &expected) < 1e-4, "{examples:?}, tensor at {start}"),
+            }
+        }
+    };
+    learn(&[(&[4, 1], &[])]);
+    learn(&[(&[], &[])]);
+    learn(&[(&[], &[3, 1])]);
+    learn(&[(&[], &[3, 1]), (&[4, 5, 1], &[6, 1]), (&[7, 1], &[])]);
+}
+
 /// A copy of a prompt for each example gives gradients whose sum is that of the prompt.
 #[test]
 fn runs_that_share_a_prompt_have_gradients_of_their_own() {
@@ -112,7 +214,7 @@ fn runs_that_share_a_prompt_have_gradients_of_their_own() {
     let shared: Vec<&[f32]> = batch.run.iter().map(|run| &prompts[*run][..]).collect();
     let apart = Batch { run: (0..batch.len()).collect(), ..batch.clone() };
     let mut d_apart: Vec<Vec<f32>> = shared.iter().map(|prompt| vec![0.0; prompt.len()]).collect();
-    let losses_apart = engine.gradients(&shared, &apart, PLAIN, None, &mut d_apart).unwrap();
+    let losses_apart = engine.gradients(&shared, &apart, PLAIN, None, alone(&mut d_apart)).unwrap();
     let mut summed = (vec![Loss::default(); 3], zeros(&prompts));
     for (example, run) in batch.run.iter().enumerate() {
         summed.0[*run].sum += losses_apart[example].sum;
@@ -216,11 +318,11 @@ fn bf16_decodes() {
 fn nothing_is_no_error() {
     let weights = weights(tiny(true), 2);
     let (none, mut engine) = (Ragged::default(), engine(&weights));
-    let found = engine.gradients(&[], &Batch::default(), PLAIN, None, &mut []).unwrap();
+    let found = engine.gradients(&[], &Batch::default(), PLAIN, None, alone(&mut [])).unwrap();
     assert_eq!(found, []);
     let unused = vec![1.0; 2 * weights.dims.width];
     let mut d_prompts = [vec![0.0; unused.len()]];
-    let found = engine.gradients(&[&unused], &Batch::default(), PLAIN, None, &mut d_prompts).unwrap();
+    let found = engine.gradients(&[&unused], &Batch::default(), PLAIN, None, alone(&mut d_prompts)).unwrap();
     assert_eq!(found, [Loss::default()]);
     assert!(engine.generate(&[], &[], &none, &[], 5, &Generation::Greedy).unwrap().is_empty());
     assert!(engine.label_scores(&[], &[], &none, &none).unwrap().is_empty());
@@ -229,7 +331,7 @@ fn nothing_is_no_error() {
     for (input, target) in [(&[][..], &[3, 1][..]), (&[4, 1], &[]), (&[], &[])] {
         let mut batch = Batch::default();
         batch.push(0, input, target);
-        let losses = engine.gradients(&[&[]], &batch, PLAIN, None, &mut [Vec::new()]).unwrap();
+        let losses = engine.gradients(&[&[]], &batch, PLAIN, None, alone(&mut [Vec::new()])).unwrap();
         assert!(losses[0].tokens == target.len() && losses[0].sum.is_finite(), "{losses:?}");
         batch.push(0, &[5, 6, 1], &[7, 1]);
         let prompts = [Vec::new()];
@@ -249,7 +351,7 @@ fn ids_without_an_embedding_are_refused() {
     for (input, target) in [(vocab, 1), (1, vocab)] {
         let mut batch = Batch::default();
         batch.push(0, &[input], &[target, 1]);
-        let error = engine.gradients(&[&[]], &batch, PLAIN, None, &mut [Vec::new()]).unwrap_err().to_string();
+        let error = engine.gradients(&[&[]], &batch, PLAIN, None, alone(&mut [Vec::new()])).unwrap_err().to_string();
         assert!(error.contains("`token id` is 37, expected below 37"), "{error}");
     }
     let inputs: Ragged = [[vocab]].into_iter().collect();
