@@ -120,7 +120,7 @@ impl Stage for Evaluate {
     }
 
     fn needs(&self) -> Needs {
-        Needs { shared_model: Some("backbone") }
+        Needs { shared_model: Some("backbone"), ..Needs::default() }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

@@ -205,7 +205,7 @@ impl Stage for Tune {
     }
 
     fn needs(&self) -> Needs {
-        Needs { shared_model: Some("backbone") }
+        Needs { shared_model: Some("backbone"), ..Needs::default() }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
