@@ -1,7 +1,9 @@
 //! SentencePiece's own file of a Unigram tokenizer, `spiece.model`, as the `tokenizer.json` that everything here reads.
 //!
 //! The file is a Protocol Buffers message (`sentencepiece_model.proto`). Of it are read the pieces, what says how text is
-//! normalised, and what would make ids other than they come out here: that is refused.
+//! normalised, and what would make ids other than they come out here: that is refused. Ids are those of SentencePiece but for
+//! one kind of text, where they are those of Hugging Face's tokenizers: of a letter with several combining marks, of which the
+//! map of characters knows only the first, the others are lost.
 
 use super::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -256,8 +258,9 @@ impl<'a> Model<'a> {
             let map = Precompiled::from(self.charsmap).map_err(|error| wrong(error.to_string()))?;
             all.push(map.into());
         }
-        // Spaces alone: the map has made spaces of all white space that it knows, and the rest is text.
-        all.extend([regex(r"\A +| +\z", "")?, regex(" {2,}", " ")?]);
+        // Spaces alone: the map has made spaces of all white space that it knows, and the rest is text. At the end of a text
+        // the sign for a space counts as one.
+        all.extend([regex(&format!(r"\A +|[ {SPACE}]+\z"), "")?, regex(" {2,}", " ")?]);
         // The pre-tokenizer puts no space in front of a text that begins with the sign for one.
         all.push(regex(&format!(r"\A{SPACE}"), &format!("{SPACE}{SPACE}"))?);
         Ok(all)
