@@ -6,18 +6,17 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What README.md shows.
-const STAGES: &str = "\
-  clean:
+const STAGES: &str = r#"  clean:
     kind: command
-    run: [sh, \"{script}\", --least, 3]
+    run: [sh, "{script}", --least, 3]
     inputs: {script: tools/clean.sh, rows: data/raw.csv}
     outputs: [reviews.csv]
 
   data:
     kind: ingest
     backbone: backbone
-    from: {table: {train: {output: clean.reviews.csv}, template: \"{text}\", label: stars}}
-";
+    from: {table: {train: {output: clean.reviews.csv}, template: "{text}", label: stars}}
+"#;
 
 /// Keeps rows with at least so many stars.
 const CLEAN: &str = "\
@@ -103,7 +102,7 @@ fn names_of_stages_paths_and_time_limits_are_in_no_key() {
 
 #[test]
 fn nothing_of_the_environment_leaks_in() {
-    let text = "cd \"$SPOT_OUT/..\"\n[ -z \"$(ls work tmp)\" ] || exit 8\nenv | sort > \"$SPOT_OUT/seen\"\n";
+    let text = "cd \"$SPOT_OUT/..\"\n[ -z \"$(ls -A work)$(ls -A tmp)\" ] || exit 8\nenv | sort > \"$SPOT_OUT/seen\"\n";
     let shell = script(text, "outputs: [seen]\n    environment: {LEVEL: 3, NAME: \"a b\"}");
     shell.spot("run one").env("SECRET", "x").env("LD_DEBUG_OUTPUT", "y").ok();
     let seen = made(&shell, "it", "seen");
@@ -166,7 +165,7 @@ fn a_matrix_makes_jobs_and_a_set_gathers_them() {
         "pipelines/one.yaml",
         "version: 1\nname: one\nstages:\n  part:\n    kind: command\n    matrix: {n: [1, 2, 3]}\n    run: [sh, -c, \
          'echo \"part $0\" > \"$SPOT_OUT/p.txt\"', \"${n}\"]\n    outputs: [p.txt]\n  all:\n    kind: command\n    \
-         run: [sh, -c, 'cat \"$0\"/*.txt | sort > \"$1\"', \"{parts}\", \"{all}\"]\n    sets: {parts: \"part[*]\"}\n    \
+         run: [sh, -c, 'sort \"$0\"/*.txt > \"$1\"', \"{parts}\", \"{all}\"]\n    sets: {parts: \"part[*]\"}\n    \
          outputs: [all]\n",
     );
     // An ending is what a reference says, so the name of the output is needed for one.
