@@ -243,7 +243,9 @@ fn described(plan: &Plan) -> String {
             let named = |job: &NodeIndex, output: &str| format!("{}.{output}", plan.graph[*job].name);
             let source = match &input.source {
                 Source::Output(job, output) => named(job, output),
-                Source::Outputs(many) => format!("{{{}}}", many.iter().map(|(job, output)| named(job, output)).collect::<Vec<_>>().join(" ")),
+                Source::Outputs(many) => {
+                    format!("{{{}}}", many.iter().map(|(job, output)| named(job, output)).collect::<Vec<_>>().join(" "))
+                }
                 Source::File(path) => format!("file {}", path.display()),
                 Source::Folder(path, _) => format!("folder {}", path.display()),
             };

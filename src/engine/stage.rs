@@ -248,7 +248,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const KIND: &'static str;
     /// Bump when the same recipe would now give other bytes.
     const VERSION: u32;
-    /// What every job of this kind writes.
+    /// What every job of this kind writes; nothing if [`outputs`](Self::outputs) says it job by job.
     const OUTPUTS: &'static [Output];
     /// Whether jobs of this kind [`expand`](Self::expand).
     const EXPANDS: bool = false;

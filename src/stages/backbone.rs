@@ -144,8 +144,7 @@ fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Res
     ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
     let contents =
         weights.iter().map(|(name, file)| file.map().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
-    Model::new(&config, &tokenizer, &contents, precision)
-        .with_context(shown)?;
+    Model::new(&config, &tokenizer, &contents, precision).with_context(shown)?;
     let config = cx.attach("backbone", "config.json", &config)?;
     let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer)?;
     let weights = weights

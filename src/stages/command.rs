@@ -154,7 +154,10 @@ impl Stage for Command {
             End::TimedOut => {
                 let seconds = self.timeout.unwrap_or_default();
                 let words = self.last_words(&ended);
-                bail!("{} took longer than `timeout`, {seconds} s, and was killed with all it had started{words}", self.name())
+                bail!(
+                    "{} took longer than `timeout`, {seconds} s, and was killed with all it had started{words}",
+                    self.name()
+                )
             }
         }
         self.check_written(&place.outputs()).map_err(|error| anyhow!("{error}{}", self.last_words(&ended)))?;
@@ -208,7 +211,8 @@ impl Command {
         for (i, name) in self.outputs.iter().enumerate() {
             let field = format!("outputs[{i}]");
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) || name.starts_with(['.', '-']) {
+            if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) || name.starts_with(['.', '-'])
+            {
                 let message = format!(
                     "is `{name}`, which is no name for an output; up to {LONGEST_NAME} letters, digits, `_`, `-` and `.` \
                      are, with a letter, a digit or `_` first"
@@ -332,7 +336,8 @@ impl Command {
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LINES)..];
         let mut words = if last.is_empty() { String::new() } else { format!("; it said:\n  {}", last.join("\n  ")) };
-        let file = self.run.iter().map(|Word(text)| text).find(|text| Path::new(text).is_file() && !text.starts_with('/'));
+        let file =
+            self.run.iter().map(|Word(text)| text).find(|text| Path::new(text).is_file() && !text.starts_with('/'));
         if let Some(file) = file {
             words += &format!(
                 "\nhint: `{file}` is a file of the project, but programs start in an empty folder; make it an input: \
@@ -368,7 +373,9 @@ mod tests {
 
     #[test]
     fn a_file_ends_after_its_last_dot() {
-        for (name, expected) in [("a/b.c/x.tar.gz", Some("gz")), ("x", None), (".x", None), ("x.", None), ("a.b/x", None)] {
+        for (name, expected) in
+            [("a/b.c/x.tar.gz", Some("gz")), ("x", None), (".x", None), ("x.", None), ("a.b/x", None)]
+        {
             assert_eq!(ending(name), expected, "{name}");
         }
         let refs = |texts: &[&str]| Refs(texts.iter().map(|text| Ref((*text).to_owned())).collect());

@@ -70,7 +70,9 @@ fn the_example_of_the_readme_runs() {
     assert!(cleaned.starts_with("text,stars\ntext 2,3\ntext 3,4\n"), "{cleaned}");
     assert_eq!(cleaned.lines().count(), 25);
     nothing_is_left(&shell);
-    assert!(!shell.path("cache/v1/partial").exists() || shell.path("cache/v1/partial").read_dir().unwrap().count() == 0);
+    assert!(
+        !shell.path("cache/v1/partial").exists() || shell.path("cache/v1/partial").read_dir().unwrap().count() == 0
+    );
     assert_eq!(shell.executed_by("run own"), [""; 0]);
     shell.spot("audit own").ok().prints("everything is as it was made");
 }
@@ -115,7 +117,8 @@ fn nothing_of_the_environment_leaks_in() {
 
 #[test]
 fn a_variable_that_the_manifest_names_comes_in_and_counts() {
-    let shell = script("echo \"$GREETING\" > \"$SPOT_OUT/seen\"\n", "outputs: [seen]\n    environment: {GREETING: \"${HI}\"}");
+    let shell =
+        script("echo \"$GREETING\" > \"$SPOT_OUT/seen\"\n", "outputs: [seen]\n    environment: {GREETING: \"${HI}\"}");
     shell.edit("pipelines/one.yaml", "name: one\n", "name: one\nenvironment: {HI: null}\n");
     shell.spot("run one").env("HI", "hello").ok();
     assert_eq!(made(&shell, "it", "seen"), "hello\n");
@@ -209,7 +212,8 @@ fn a_failure_says_how_it_ended_and_what_was_said_last() {
 #[test]
 fn outputs_must_be_those_that_were_declared() {
     let outputs = "outputs: [rows.csv]";
-    fails("echo only said\n", outputs).complains("`sh` did not write `rows.csv` into `$SPOT_OUT`; it said:\n  only said");
+    fails("echo only said\n", outputs)
+        .complains("`sh` did not write `rows.csv` into `$SPOT_OUT`; it said:\n  only said");
     let done = fails("cd \"$SPOT_OUT\"; : > rows.csv; : > row.csv\n", outputs);
     done.complains("`sh` wrote `row.csv` into `$SPOT_OUT`, which is not in `outputs`; did you mean `rows.csv`?");
     fails("ln -s /etc/passwd \"$SPOT_OUT/rows.csv\"\n", outputs).complains("is a symbolic link, expected a file");
@@ -229,9 +233,16 @@ fn an_empty_output_is_an_output() {
 fn a_program_that_is_not_there_is_said_to_be_so() {
     let shell = script("", "outputs: [a]");
     shell.edit("pipelines/one.yaml", "[sh,", "[no_such_program,");
-    shell.spot("run one").exits_with(1).complains("there is no program `no_such_program` in `/usr/local/bin:/usr/bin:/bin`");
+    shell
+        .spot("run one")
+        .exits_with(1)
+        .complains("there is no program `no_such_program` in `/usr/local/bin:/usr/bin:/bin`");
     shell.edit("pipelines/one.yaml", "[no_such_program, \"{script}\"]", "[cat, s.sh]");
-    shell.spot("run one").exits_with(1).complains("hint: `s.sh` is a file of the project").complains("make it an input");
+    shell
+        .spot("run one")
+        .exits_with(1)
+        .complains("hint: `s.sh` is a file of the project")
+        .complains("make it an input");
 }
 
 /// Whether a process is there that is no zombie.
@@ -272,7 +283,10 @@ fn sleeper(more: &str) -> Shell {
 #[test]
 fn a_program_that_takes_too_long_is_killed_with_its_children() {
     let shell = sleeper("outputs: [a]\n    timeout: 1");
-    shell.spot("run one").exits_with(1).complains("`sh` took longer than `timeout`, 1 s, and was killed with all it had started");
+    shell
+        .spot("run one")
+        .exits_with(1)
+        .complains("`sh` took longer than `timeout`, 1 s, and was killed with all it had started");
     ends(&shell.read("pid"));
     nothing_is_left(&shell);
 }
@@ -356,8 +370,13 @@ fn refused(from: &str, to: &str, message: &str, underlined: &str) {
 fn mistakes_in_a_manifest_are_underlined() {
     let run = "run: [sh, \"{script}\", --least, 3]";
     refused(run, "run: []", "`run` is empty", "run: []");
-    refused(run, "run: [sh, \"{scirpt}\"]", "`{scirpt}`, but no input or output is called so; did you mean `script`?", "{scirpt}");
-    refused(run, "run: [awk, '{print}}']", "has a `{` without its partner", "{print}}");
+    refused(
+        run,
+        "run: [sh, \"{scirpt}\"]",
+        "`{scirpt}`, but no input or output is called so; did you mean `script`?",
+        "{scirpt}",
+    );
+    refused(run, "run: [awk, '{print}}']", "has a `}` without its partner", "{print}}");
     refused(run, "run: [tools/clean.sh]", "make the file an input", "run: [tools/clean.sh]");
     refused("[reviews.csv]", "[reviews.csv, ../x]", "which is no name for an output", "../x");
     refused("[reviews.csv]", "[reviews.csv, reviews.csv]", "a name of an input or output already", "reviews.csv]");
@@ -367,9 +386,19 @@ fn mistakes_in_a_manifest_are_underlined() {
     refused("rows: data/raw.csv", "rows-1: data/raw.csv", "`rows-1` is no name for an input", "inputs");
     refused("rows: data/raw.csv", "rows: {outptu: backbone}", "did you mean `output`?", "outptu");
     refused("rows: data/raw.csv", "rows: {output: bakbone}", "no stage `bakbone`; did you mean `backbone`?", "bakbone");
-    refused("{output: clean.reviews.csv}", "{output: clean.review.csv}", "it makes `reviews.csv` (file)", "clean.review.csv");
+    refused(
+        "{output: clean.reviews.csv}",
+        "{output: clean.review.csv}",
+        "it makes `reviews.csv` (file)",
+        "clean.review.csv",
+    );
     refused("{output: clean.reviews.csv}", "{output: backbone}", "expected a file whose name ends in", "backbone}");
-    refused("{output: clean.reviews.csv}", "{output: clean}", "is `clean`, expected a file whose name ends in", "clean}");
+    refused(
+        "{output: clean.reviews.csv}",
+        "{output: clean}",
+        "is `clean`, expected a file whose name ends in",
+        "clean}",
+    );
     refused("    outputs:", "    timeout: 0\n    outputs:", "`timeout` is 0", "timeout: 0");
     refused("    outputs:", "    environment: {SPOT_OUT: x}\n    outputs:", "is set by the program itself", "SPOT_OUT");
 }

@@ -178,7 +178,8 @@ fn a_model_in_half_precision_is_not_tuned() {
 
 #[test]
 fn a_folder_with_a_spiece_model_alone_is_a_backbone() {
-    let golden = |name: &str| std::fs::read(std::path::Path::new(PROJECT).join("tests/golden/spiece").join(name)).unwrap();
+    let golden =
+        |name: &str| std::fs::read(std::path::Path::new(PROJECT).join("tests/golden/spiece").join(name)).unwrap();
     let manifest = "version: 1\nname: one\nstages:\n  backbone: {kind: backbone, from: {path: models/m}}\n  data:\n    kind: \
                     ingest\n    backbone: backbone\n    from: {builtin: w_sum}\n    rows: {train: 8, validation: 4, test: 4}\n";
     let shell = Shell::new().write("pipelines/one.yaml", manifest);

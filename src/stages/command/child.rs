@@ -79,12 +79,15 @@ impl Program<'_> {
                 // which has its file open for writing for an instant.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => thread::sleep(LOOK),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && Path::new(name).is_file() => {
-                    return Err(error).with_context(|| format!("the interpreter that `{shown}` names in its first line"));
+                    return Err(error)
+                        .with_context(|| format!("the interpreter that `{shown}` names in its first line"));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let path = self.environment.get("PATH").map(|path| path.to_string_lossy()).unwrap_or_default();
                     return Err(error).with_context(|| {
-                        format!("there is no program `{shown}` in `{path}`; `environment: {{PATH: …}}` says where to look")
+                        format!(
+                            "there is no program `{shown}` in `{path}`; `environment: {{PATH: …}}` says where to look"
+                        )
                     });
                 }
                 other => return other.with_context(|| format!("failed to start `{shown}`")),

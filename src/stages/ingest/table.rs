@@ -1,13 +1,13 @@
 //! Tasks of a user's own, from tables that people have: `from: {table: …}`.
 
 use super::{Splits, stem};
-use crate::stages::word::Word;
 use crate::data::read_sheet;
 use crate::engine::context::Cx;
 use crate::engine::file_input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Sheet, Split, Task, Template, hold_out};
+use crate::stages::word::Word;
 use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
 use serde::de::{MapAccess, SeqAccess, Visitor};

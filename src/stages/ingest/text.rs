@@ -59,7 +59,8 @@ impl Text {
             return Err(Issue::new("from.text.files", "is empty, expected one at least"));
         }
         if let Some((i, file)) = self.files.iter().enumerate().find(|(_, file)| file.name().is_empty()) {
-            let message = format!("is `{file}`, which names no output; its ending says how text is held: `{file}.name.jsonl`");
+            let message =
+                format!("is `{file}`, which names no output; its ending says how text is held: `{file}.name.jsonl`");
             return Err(Issue::new(role(i), message));
         }
         let window = self.window;
