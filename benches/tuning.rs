@@ -3,6 +3,7 @@
 //! `make bench` prints everything; `benches/peft.py` times the same beside PyTorch and PEFT. As arguments:
 //!
 //! - `ceiling`: floating-point operations a second of the largest matrix products of a step, alone;
+//! - `few ROWS`: parameters a second of the head's products with few rows, on one thread, in GB;
 //! - `step CASE STEPS [PRECISION]`: median time of a step, in f32 or bf16;
 //! - `rows FOLDER COUNT`: ids of real rows of MNLI, SST-2 and RTE, as JSON (FOLDER: GLUE's files and `t5-tokenizer`);
 //! - `epoch FILE`: time of one pass over such rows, batches of 32 at their natural lengths;
@@ -16,7 +17,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spot::ml::batcher::{self, Batcher};
-use spot::ml::kernels::Matmul;
+use spot::ml::kernels::{Matmul, Matrix, linear, linear_backward};
 use spot::ml::prompt;
 use spot::ml::random::Stream;
 use spot::ml::t5::{Dims, Precision, Rows, Weights};
@@ -29,7 +30,7 @@ use std::time::Instant;
 
 /// Sizes of a model and of what it learns from.
 struct Case {
-    name: &'static str,
+    name: String,
     dims: Dims,
     prompt: usize,
     batch: usize,
@@ -49,17 +50,19 @@ fn v1_1(name: &str) -> Option<Dims> {
     })
 }
 
+/// A number at the end of the name is that of the examples in a batch.
 fn case(name: &str) -> Result<Case, String> {
     let nano = Dims::v1_1(4096, 128, (4, 32), 256, (3, 2));
+    let size = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    if let Ok(batch) = name[size.len()..].parse() {
+        return Ok(Case { name: name.to_owned(), batch, ..case(size)? });
+    }
     match name {
-        "nano" => Ok(Case { name: "nano", dims: nano, prompt: 16, batch: 32, input: 24, target: 2 }),
-        "nano4" => Ok(Case { name: "nano4", batch: 4, ..case("nano")? }),
-        "small4" => Ok(Case { name: "small4", batch: 4, ..case("small")? }),
+        "nano" => Ok(Case { name: name.to_owned(), dims: nano, prompt: 16, batch: 32, input: 24, target: 2 }),
         _ => {
             let dims =
-                v1_1(name).ok_or_else(|| format!("no case `{name}`; there are nano, nano4, small4, small to xxl"))?;
-            let name = ["small", "base", "large", "xl", "xxl"].into_iter().find(|known| *known == name);
-            Ok(Case { name: name.unwrap_or_default(), dims, prompt: 100, batch: 16, input: 128, target: 8 })
+                v1_1(name).ok_or_else(|| format!("no case `{name}`; there are nano and small to xxl, and nano4"))?;
+            Ok(Case { name: name.to_owned(), dims, prompt: 100, batch: 16, input: 128, target: 8 })
         }
     }
 }
@@ -189,6 +192,27 @@ fn ceiling() {
     println!("{}", json!({"ceiling": mean, "forward": rates[0], "backward": rates[1], "threads": threads()}));
 }
 
+/// Products of few rows with the head of T5 v1.1-small, which no cache holds: what they cost is reading it.
+fn few(rows: usize) -> Result<(), Box<dyn Error>> {
+    let (inputs, outputs) = (512, 32_128);
+    let weight = vec![0.25f32; outputs * inputs];
+    let (mut x, mut y) = (vec![0.5f32; rows * inputs], vec![0.0f32; rows * outputs]);
+    rayon::ThreadPoolBuilder::new().num_threads(1).build()?.install(|| {
+        let mut times: [Vec<f64>; 2] = Default::default();
+        for _ in 0..21 {
+            let start = Instant::now();
+            linear(&mut y, &x, Matrix::F32(&weight), inputs);
+            times[0].push(start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            linear_backward(&mut x, &y, Matrix::F32(&weight), inputs, false);
+            times[1].push(start.elapsed().as_secs_f64());
+        }
+        let [forward, backward] = times.map(|times| 4e-9 * (inputs * outputs) as f64 / median(times));
+        println!("{}", json!({"rows": rows, "forward": forward, "backward": backward}));
+    });
+    Ok(())
+}
+
 fn step(case: &Case, steps: usize, precision: Precision) -> Result<(), Box<dyn Error>> {
     let (weights, rows) = (case.weights(precision)?, case.rows(case.batch, 1));
     let batcher = serve(&weights, usize::MAX)?;
@@ -264,11 +288,12 @@ fn memory() -> Result<(), Box<dyn Error>> {
     for name in ["small", "base", "large", "xl", "xxl"] {
         let case = case(name)?;
         let rows = Rows { examples: 1, encoder: case.prompt + 512, decoder: case.target };
-        let activations = |recompute| case.dims.activation_bytes(rows, recompute, true) >> 20;
-        let weights = |precision| case.dims.weight_bytes(precision) >> 20;
-        let line = json!({"case": name, "weights_f32": weights(Precision::F32), "weights_bf16": weights(Precision::Bf16),
-            "example": activations(false), "example_recomputed": activations(true)});
-        println!("{line}");
+        for precision in [Precision::F32, Precision::Bf16] {
+            let activations = |recompute| case.dims.activation_bytes(rows, precision, recompute, true) >> 20;
+            let line = json!({"case": case.name, "precision": precision, "weights": case.dims.weight_bytes(precision) >> 20,
+                "example": activations(false), "example_recomputed": activations(true)});
+            println!("{line}");
+        }
     }
     Ok(())
 }
@@ -293,26 +318,22 @@ fn together(case: &Case, runs: u64, steps: usize) -> Result<(), Box<dyn Error>> 
     let weights = case.weights(Precision::F32)?;
     let batcher = serve(&weights, usize::MAX)?;
     let rows: Vec<Vec<Row>> = (0..runs).map(|seed| case.rows(case.batch * steps, seed)).collect();
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for (seed, rows) in (0..runs).zip(&rows) {
-            let (batcher, weights) = (&batcher, &weights);
-            scope.spawn(move || {
-                let mut tuner = tuner(batcher, weights, rows, case, seed).expect("the settings are in range");
-                for _ in 0..steps {
-                    tuner.step().expect("a step with random weights is finite");
-                }
-            });
-        }
-    });
-    let joint = start.elapsed().as_secs_f64();
-    let start = Instant::now();
-    for (seed, rows) in (0..runs).zip(&rows) {
-        let mut tuner = tuner(&batcher, &weights, rows, case, seed)?;
+    let run = |seed: u64, steps: usize| {
+        let mut tuner = tuner(&batcher, &weights, &rows[seed as usize], case, seed).expect("the settings are in range");
         for _ in 0..steps {
-            tuner.step()?;
+            tuner.step().expect("a step with random weights is finite");
         }
-    }
+    };
+    let all = |steps: usize| {
+        let start = Instant::now();
+        std::thread::scope(|scope| (0..runs).for_each(|seed| drop(scope.spawn(move || run(seed, steps)))));
+        start.elapsed().as_secs_f64()
+    };
+    // The first steps fill the buffers.
+    all(2);
+    let joint = all(steps);
+    let start = Instant::now();
+    (0..runs).for_each(|seed| run(seed, steps));
     let separate = start.elapsed().as_secs_f64();
     let line = json!({"case": case.name, "runs": runs, "together": joint, "one_after_another": separate,
         "speedup": separate / joint, "threads": threads()});
@@ -337,6 +358,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ceiling();
             Ok(())
         }
+        ["few", rows] => few(rows.parse()?),
         ["step", name, steps] | ["step", name, steps, "f32"] => step(&case(name)?, steps.parse()?, Precision::F32),
         ["step", name, steps, "bf16"] => step(&case(name)?, steps.parse()?, Precision::Bf16),
         ["rows", folder, count] => rows(folder, count.parse()?),

@@ -3,6 +3,7 @@
 //! Files are written byte-deterministically: a fixed writer name, one order of columns and metadata, no times. Equal content
 //! is equal bytes, which is what lets a rerun job leave everything after it fresh.
 
+mod csv;
 mod dataset;
 mod events;
 mod sheet;
@@ -59,6 +60,9 @@ pub enum DataError {
         /// What it may be.
         expected: String,
     },
+    /// A table that has no form in CSV.
+    #[error("cannot be written as CSV: {0}")]
+    Csv(String),
     /// A table that no task can be made of.
     #[error(transparent)]
     Sheet(#[from] SheetError),

@@ -5,6 +5,8 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod ml;
+mod panic;
+mod replace;
 pub mod report;
 pub mod stages;
 pub mod ui;

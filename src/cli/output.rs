@@ -1,6 +1,7 @@
 //! Where a command writes its result: standard output, or a file that is never half written.
 
 use crate::error::Usage;
+use crate::replace::replace;
 use crate::ui;
 use clap::Args;
 use std::io::{self, Write};
@@ -31,7 +32,7 @@ impl Output {
     }
 }
 
-/// At every instant the path has either all of the bytes or what it had before. What is no file, such as `/dev/stdout`, is
+/// Replaces the file as a whole; see [`replace`]. What is no file, such as `/dev/stdout`, is
 /// written as it is, since it must not be replaced.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.exists() && !path.is_file() {
@@ -41,16 +42,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = if path.is_file() { fs_err::canonicalize(path)? } else { path.to_owned() };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temp = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&temp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs_err::rename(&temp, &path)
-    })();
-    if written.is_err() {
-        let _ = fs_err::remove_file(&temp);
-    }
-    written
+    replace(&path, &temp, |file| file.write_all(bytes))
 }
 
 #[cfg(test)]

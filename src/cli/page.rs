@@ -3,7 +3,7 @@
 use crate::data::Table;
 use crate::engine::catalog::Catalog;
 use crate::engine::digest::Digest;
-use crate::engine::entry::Entry;
+use crate::engine::entry::{Entry, Record as Artifact};
 use crate::engine::plan::Plan;
 use crate::engine::state::{JobState, State};
 use crate::engine::store::Store;
@@ -12,11 +12,15 @@ use crate::ml::prompt_file::PromptFile;
 use crate::report::page::{Curve, CurvePanel, Curves, Dag, GROUPS, Node, NodeState, Record, RecordInput};
 use crate::report::results::Results;
 use crate::ui;
+use anyhow::Context;
 use clap::ValueEnum;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The kind that has learning curves.
-const TUNE: &str = "tune";
+/// The kinds that have learning curves: each with the output whose metadata name the task, and what its curves show.
+const LEARNING: [(&str, &str, &str); 2] = [
+    ("tune", "prompt", "Validation score while prompts are tuned"),
+    ("tune_model", "optimizer", "Validation score while all weights of models are tuned"),
+];
 /// Characters of a recipe's parameters that a record shows.
 const LONGEST: usize = 1000;
 
@@ -102,12 +106,26 @@ fn record(catalog: &Catalog, entry: &Entry, output: &str, digest: &Digest) -> Re
     }
 }
 
-/// The learning curves of a plan's tunings, by task; `None` if there are none.
-pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Option<Curves>> {
-    let tunings: Vec<(&JobState, &Entry)> =
-        jobs.iter().filter(|job| job.kind == TUNE).filter_map(|job| Some((job, job.entry.as_ref()?))).collect();
+/// The learning curves of a plan's jobs, for each kind that has some.
+pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Vec<Curves>> {
+    let mut all = Vec::new();
+    for (kind, output, caption) in LEARNING {
+        let runs = jobs.iter().filter(|job| job.kind == kind);
+        let runs: Vec<(&JobState, &Entry)> = runs.filter_map(|job| Some((job, job.entry.as_ref()?))).collect();
+        all.extend(curves_of(store, &runs, output, caption)?);
+    }
+    Ok(all)
+}
+
+/// The learning curves of runs, by task; `None` if there are none.
+fn curves_of(
+    store: &Store,
+    runs: &[(&JobState, &Entry)],
+    output: &str,
+    caption: &str,
+) -> anyhow::Result<Option<Curves>> {
     let mut groups: Vec<String> = Vec::new();
-    for (job, _) in &tunings {
+    for (job, _) in runs {
         if !groups.contains(&job.stage) {
             groups.push(job.stage.clone());
         }
@@ -116,8 +134,8 @@ pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Option<
     let group = |stage: &String| groups.iter().position(|group| group == stage).unwrap_or(0).min(GROUPS - 1);
     let mut panels: BTreeMap<String, Vec<Curve>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for (job, entry) in &tunings {
-        let (Some(curve), Some(prompt)) = (entry.artifact("curve"), entry.artifact("prompt")) else { continue };
+    for (job, entry) in runs {
+        let (Some(curve), Some(result)) = (entry.artifact("curve"), entry.artifact(output)) else { continue };
         if !seen.insert(entry.key) {
             continue;
         }
@@ -128,22 +146,28 @@ pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Option<
         if points.len() < 2 {
             continue;
         }
-        let file = PromptFile::from_bytes(&store.read(&prompt.digest, &format!("{}.prompt", job.job))?)?;
         // The curve of a mixture has the score of each task; there may be many mixtures, with a run or two each.
         let is_mixture = table.columns.iter().any(|(name, _)| name.starts_with("score_"));
-        let task = file.metadata.get("task").filter(|_| !is_mixture).cloned();
-        let task = task.unwrap_or_else(|| if is_mixture { "mixtures".to_owned() } else { job.stage.clone() });
+        let task = if is_mixture { Some("mixtures".to_owned()) } else { task(store, job, result)? };
+        let task = task.unwrap_or_else(|| job.stage.clone());
         let from = vec![curve.digest.to_string()];
         panels.entry(task).or_default().push(Curve { name: job.job.clone(), group: group(&job.stage), points, from });
     }
     let panels: Vec<CurvePanel> = panels.into_iter().map(|(title, lines)| CurvePanel { title, lines }).collect();
     Ok((!panels.is_empty()).then(|| Curves {
-        caption: "Validation score while prompts are tuned".to_owned(),
+        caption: caption.to_owned(),
         x: "step".to_owned(),
         y: "score".to_owned(),
         groups: at_most(groups, GROUPS),
         panels,
     }))
+}
+
+/// The task that a job learned, as its result says.
+fn task(store: &Store, job: &JobState, result: &Artifact) -> anyhow::Result<Option<String>> {
+    let name = format!("{}.{}", job.job, result.name);
+    let mut metadata = PromptFile::metadata_of(&store.map(&result.digest, &name)?).with_context(|| name)?;
+    Ok(metadata.remove("task"))
 }
 
 /// The names, those that are too many joined in the last.
@@ -200,7 +224,6 @@ fn state(state: State) -> NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::entry::Record as Artifact;
     use crate::engine::provenance::{Origin, Provenance};
     use crate::engine::recipe::Recipe;
 

@@ -45,7 +45,7 @@ pub(super) struct Run {
     /// Threads of all jobs together [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
-    /// Memory for models at work: `6GiB`, `500MiB` [default: half of what is free]
+    /// Memory for the activations of all models at work together: `6GiB`, `500MiB` [default: half of what is free]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
     /// `auto`, `cpu`, `cuda` (the first GPU), `cuda:N`, or several GPUs as `cuda:N,M`
@@ -236,6 +236,9 @@ fn in_words(summary: &Summary) -> String {
     text += &format!(" in {}", ui::seconds(summary.seconds));
     if summary.interrupted {
         text += "; interrupted, the same command goes on from here";
+    } else if *failed > 0 && executed + cached + failed + blocked < *jobs {
+        let left = jobs - executed - cached - failed - blocked;
+        text += &format!("; {left} not started, `--keep-going` runs those that need nothing that failed");
     }
     text
 }

@@ -2,12 +2,15 @@
 
 use super::explain::origin_in_words;
 use super::{Cache, Format, JSON_VERSION};
+use crate::data::Table;
 use crate::engine::catalog::Catalog;
 use crate::engine::digest::{Digest, Key};
 use crate::engine::entry::{Entry, Record};
+use crate::engine::problem::suggestion;
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
 use crate::ui;
+use anyhow::Context;
 use clap::Args;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use safetensors::SafeTensors;
@@ -33,6 +36,9 @@ pub(super) struct Show {
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Print one of its outputs instead, a table, as CSV: `curve`, `scores`
+    #[arg(long, value_name = "OUTPUT", conflicts_with = "format")]
+    csv: Option<String>,
 }
 
 /// What `WHAT` stands for: entries, and perhaps one digest in them.
@@ -46,6 +52,9 @@ impl Show {
         let store = self.cache.open();
         let catalog = Catalog::read(&store)?;
         let found = find(&store, &catalog, &self.what)?;
+        if let Some(output) = &self.csv {
+            return self.print_csv(&store, &found, output);
+        }
         match self.format {
             Format::Text => {
                 let texts = found.entries.iter().map(|entry| text(&store, &catalog, entry, found.digest.as_ref()));
@@ -57,6 +66,28 @@ impl Show {
                 ui::print_json(&json!({"version": JSON_VERSION, "digest": found.digest, "entries": entries}))?;
             }
         }
+        Ok(Exit::Ok)
+    }
+
+    fn print_csv(&self, store: &Store, found: &Found<'_>, output: &str) -> anyhow::Result<Exit> {
+        let [entry] = found.entries[..] else {
+            let n = found.entries.len();
+            let message = format!("`{}` stands for {n} results; `--csv` prints of one, name it by its key", self.what);
+            return Err(Usage(message).into());
+        };
+        let Some(artifact) = entry.artifact(output) else {
+            let names = entry.artifacts.iter().map(|artifact| artifact.name.as_str());
+            let message = format!("`{}` has no output `{output}`{}", self.what, suggestion(output, names));
+            return Err(Usage(message).into());
+        };
+        let name = format!("{}.{output}", entry.provenance.job);
+        let table = Table::from_parquet(&store.read(&artifact.digest, &name)?).with_context(|| name.clone())?;
+        let (csv, left_out) = table.to_csv().with_context(|| name.clone())?;
+        if !left_out.is_empty() {
+            let warning = ui::paint("warning:", ui::Colour::Yellow);
+            eprintln!("{warning} {name}: left out, since CSV has no lists: `{}`", left_out.join("`, `"));
+        }
+        ui::print(&String::from_utf8(csv).context("CSV of a table of texts")?)?;
         Ok(Exit::Ok)
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Bench<'a> {
     pub(super) device: &'a str,
     /// Threads of all jobs together.
     pub(super) threads: usize,
-    /// Bytes that models at work may take.
+    /// Bytes that the activations of a job may take, or of all jobs that share its model.
     pub(super) memory: usize,
     pub(super) stop: &'a AtomicBool,
     pub(super) shared: &'a Shared,
@@ -345,7 +345,7 @@ impl<'a> Cx<'a> {
         self.bench.threads
     }
 
-    /// Bytes that models at work may take.
+    /// Bytes that the activations of this job's model may take; if jobs share it, those of all of them together.
     pub fn memory(&self) -> usize {
         self.bench.memory
     }

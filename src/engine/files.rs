@@ -1,9 +1,10 @@
 //! Digests of files, hashed once for as long as their stat data stay the same.
 
 use super::digest::Digest;
+use crate::replace::replace_unsynced;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,7 +70,8 @@ impl Files {
         Ok(digest)
     }
 
-    /// Writes what was learned. Losing it costs time only, so the file is neither locked nor synced.
+    /// Writes what was learned. Losing it costs time only, so the file is neither locked nor synced; a damaged one counts as
+    /// none.
     pub fn save(&self) -> io::Result<()> {
         let mut table = self.table();
         let folder_exists = self.path.parent().is_some_and(Path::is_dir);
@@ -77,8 +79,8 @@ impl Files {
             return Ok(());
         }
         let temp = self.path.with_extension(format!("json.{}", std::process::id()));
-        fs_err::write(&temp, serde_json::to_vec(&table.seen)?)?;
-        fs_err::rename(&temp, &self.path)?;
+        let json = serde_json::to_vec(&table.seen)?;
+        replace_unsynced(&self.path, &temp, |file| file.write_all(&json))?;
         table.changed = false;
         Ok(())
     }
@@ -102,10 +104,19 @@ pub fn hash(path: &Path) -> io::Result<Digest> {
     Ok(Digest::from_hasher(&hasher))
 }
 
+/// Whether there is a file, with an error that says what to do if not.
+pub(super) fn is_there(path: &Path) -> io::Result<()> {
+    stat(path).map(drop)
+}
+
+fn absent(path: &Path) -> String {
+    format!("there is no file `{}`; put it there, or change the path or the variable that leads to it", path.display())
+}
+
 fn stat(path: &Path) -> io::Result<Stat> {
     let meta = fs_err::metadata(path).map_err(|error| match error.kind() {
         // What people meet most often, in their words.
-        io::ErrorKind::NotFound => io::Error::new(error.kind(), format!("there is no file `{}`", path.display())),
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), absent(path)),
         _ => error,
     })?;
     if !meta.is_file() {

@@ -2,6 +2,7 @@
 
 use super::context::{Artifact, Cx, Expanded, Read};
 use super::digest::Digest;
+use super::files;
 use super::plan::{Plan, PlannedInput, Source};
 use super::provenance::Origin;
 use super::recipe::Recipe;
@@ -213,6 +214,17 @@ impl Jobs {
         Some(artifact?.digest)
     }
 
+    /// The job whose output is the model that a job of the plan shares with others; `None` if it shares none.
+    pub(super) fn model_from(&self, id: Id) -> Option<Id> {
+        let known = &self.list[id];
+        let role = known.job.needs().shared_model?;
+        let Feeds::Planned(inputs) = &known.feeds else { return None };
+        match &inputs.iter().find(|input| input.role == role)?.source {
+            Source::Output(node, _) => Some(node.index()),
+            Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
+        }
+    }
+
     /// Number of artifacts that a job reads in a role.
     pub(super) fn count(&self, id: Id, role: &str) -> usize {
         match &self.list[id].feeds {
@@ -229,6 +241,19 @@ impl Jobs {
         };
         let reads = feeds.iter().filter_map(|feed| feed.read(store).ok()).flatten();
         reads.map(|read| (read.role, read.artifact.digest)).collect()
+    }
+
+    /// A file or folder that a job needs and that is not there, whatever its upstream will be.
+    pub(super) fn lacking(&self, id: Id) -> Option<UnreadableInput> {
+        let Feeds::Planned(inputs) = &self.list[id].feeds else { return None };
+        inputs.iter().find_map(|input| {
+            let found = match &input.source {
+                Source::File(path) => files::is_there(path),
+                Source::Folder(path, _) => folder_is_there(path),
+                Source::Output(..) | Source::Outputs(_) => Ok(()),
+            };
+            found.err().map(|error| UnreadableInput { role: input.role.clone(), error })
+        })
     }
 
     fn expanded(&self, (name, id): &(String, Id)) -> Option<Expanded> {
@@ -308,11 +333,15 @@ impl Feed {
     }
 }
 
-fn folder(store: &Store, role: &str, path: &Path, pick: fn(&[String]) -> Vec<String>) -> io::Result<Vec<Read>> {
-    if !path.is_dir() {
-        let error = io::Error::new(io::ErrorKind::NotFound, format!("`{}` is not a folder", path.display()));
-        return Err(error);
+fn folder_is_there(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
     }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("`{}` is not a folder", path.display())))
+}
+
+fn folder(store: &Store, role: &str, path: &Path, pick: fn(&[String]) -> Vec<String>) -> io::Result<Vec<Read>> {
+    folder_is_there(path)?;
     let mut names = store::list(path)?;
     names.retain(|name| path.join(name).is_file());
     let mut picked = pick(&names);

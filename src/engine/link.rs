@@ -44,6 +44,9 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
     graph
 }
 
+/// A job, and the name of an output that it makes.
+type Made = (NodeIndex, Arc<str>);
+
 struct Linker<'d> {
     drafts: &'d Drafts,
     removed: &'d BTreeSet<String>,
@@ -74,7 +77,7 @@ impl Linker<'_> {
         of: Type,
         many: bool,
     ) -> Option<Source> {
-        let mut sources: Vec<(NodeIndex, Arc<str>)> = Vec::new();
+        let mut sources: Vec<Made> = Vec::new();
         let mut good = true;
         for (reference, place) in refs {
             match self.reference(index, draft, reference, of, many) {
@@ -115,7 +118,7 @@ impl Linker<'_> {
         text: &str,
         of: Type,
         many: bool,
-    ) -> Result<Option<Vec<(NodeIndex, Arc<str>)>>, String> {
+    ) -> Result<Option<Vec<Made>>, String> {
         let parsed = reference::parse(text)?;
         if self.drafts.broken.contains(parsed.stage) {
             return Ok(None);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// What the command line says about a manifest.
 pub struct Options<'a> {
-    /// The profile; the first of the manifest if `None`.
+    /// The profile, or several with commas between them; the first of the manifest if `None`.
     pub profile: Option<&'a str>,
     /// Paths and YAML values laid over the manifest: `vars.steps`, `10`.
     pub set: &'a [(String, String)],

@@ -19,6 +19,7 @@ pub mod journal;
 mod link;
 pub mod manifest;
 mod matrix;
+mod memory;
 pub mod node;
 pub mod plan;
 pub mod problem;

@@ -16,7 +16,8 @@ pub(super) struct Overlays<'a> {
 }
 
 impl Overlays<'_> {
-    /// Lays a profile over the manifest, the first if none is asked for; its name.
+    /// Lays a profile over the manifest, the first if none is asked for, or several with commas between their names, each
+    /// over those before it; what was asked for.
     pub(super) fn profile(&mut self, asked: Option<&str>) -> Option<String> {
         let none = Node::new(Value::Null, self.root.place);
         let profiles = self.root.get("profiles").cloned().unwrap_or(none);
@@ -27,13 +28,16 @@ impl Overlays<'_> {
         for (name, profile) in profiles.entries() {
             self.check(name, profile, &profiles);
         }
-        let name = asked.or(profiles.entries().first().map(|(key, _)| key.text.as_str()))?;
-        for profile in self.chain(&profiles, name)?.into_iter().rev() {
-            for (section, over) in profile.entries().iter().filter(|(key, _)| SECTIONS.contains(&key.text.as_str())) {
-                self.lay(section, over);
+        let asked = asked.or(profiles.entries().first().map(|(key, _)| key.text.as_str()))?;
+        // A name that is there is meant, whatever commas it has.
+        let names = if profiles.get(asked).is_some() { vec![asked] } else { asked.split(',').map(str::trim).collect() };
+        for name in names {
+            for profile in self.chain(&profiles, name)?.into_iter().rev() {
+                let sections = profile.entries().iter().filter(|(key, _)| SECTIONS.contains(&key.text.as_str()));
+                sections.for_each(|(section, over)| self.lay(section, over));
             }
         }
-        Some(name.to_owned())
+        Some(asked.to_owned())
     }
 
     /// Lays one value of `--set` over the manifest.

@@ -24,6 +24,7 @@ use super::entry::Entry;
 use super::history::History;
 use super::jobs::{Id, Jobs, Order};
 use super::journal::Journal;
+use super::memory::Parts;
 use super::plan::Plan;
 use super::provenance::{self, Provenance};
 use super::recipe::Recipe;
@@ -31,10 +32,10 @@ use super::shared::{KEPT, Shared};
 use super::stage::Spec;
 use super::state::Reason;
 use super::store::{Damage, Found, Lock, Store};
+use crate::panic::message;
 use anyhow::{Context as _, anyhow};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
-use std::any::Any;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +54,7 @@ pub struct Settings {
     pub together: usize,
     /// Threads for all of them together.
     pub threads: usize,
-    /// Bytes that models at work may take.
+    /// Bytes that the activations of all models at work may take together.
     pub memory: usize,
     /// The device that the user chose: `cpu`, `cuda:0`.
     pub device: String,
@@ -221,6 +222,10 @@ pub fn run(
             shared: &shared,
         },
         settings,
+        memory: {
+            let jobs = Jobs::new(plan);
+            Parts::of(settings.memory, &jobs, &jobs.wanted(settings.only.as_ref()), settings.jobs)
+        },
         watch,
         history: History::new(store.clone(), &plan.name),
         claimed: Mutex::default(),
@@ -623,6 +628,7 @@ struct Crew<'a> {
     pipeline: &'a str,
     bench: Bench<'a>,
     settings: &'a Settings,
+    memory: Parts,
     watch: &'a dyn Watch,
     history: History,
     /// Keys that a worker of this run executes; the scheduler takes them out.
@@ -799,7 +805,8 @@ impl Crew<'_> {
         let progress = Reporter { job: &order.name, watch: self.watch };
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
-        let mut cx = Cx::new(&order.name, order.job.outputs(), ticket.reads, expanded, &self.bench, &progress, scratch);
+        let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
+        let mut cx = Cx::new(&order.name, order.job.outputs(), ticket.reads, expanded, &bench, &progress, scratch);
         let threads = if order.job.needs().shared_model.is_some() {
             catch(|| order.job.run(&mut cx))?;
             self.settings.threads
@@ -861,11 +868,6 @@ impl Crew<'_> {
 /// Runs code of a kind; a panic in it is an error of the job like any other.
 fn catch<T>(run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))))
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 /// Whether every file still has the content that entered the key.

@@ -236,6 +236,8 @@ pub struct Needs {
     /// The role of the model that it computes through, if jobs share one. They mostly wait for it: many such jobs run side by
     /// side, so that the model serves them in one batch, but on few different models at a time.
     pub shared_model: Option<&'static str>,
+    /// Whether it computes with a model of its own, for which it takes up to [`Cx::memory`].
+    pub own_model: bool,
     /// Whether it starts a program that the manifest names.
     pub program: bool,
 }

@@ -219,6 +219,10 @@ impl Survey<'_> {
         if open.is_empty() {
             return None;
         }
+        if let Some(lacking) = self.jobs.lacking(id) {
+            let reason = Reason::Cannot(format!("{:#}", anyhow::Error::from(lacking)));
+            return Some(self.blank(id, State::Blocked, vec![reason]));
+        }
         if let Some(blocked) = open.iter().find(|state| state.state == State::Blocked) {
             let reason = Reason::Cannot(format!("depends on `{}`, which is blocked", blocked.job));
             return Some(self.blank(id, State::Blocked, vec![reason]));

@@ -17,6 +17,7 @@ use super::content::Content;
 use super::digest::{Digest, Key};
 use super::entry::{Entry, Record};
 use super::files::{self, Files};
+use crate::replace::{replace, sync_folder};
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
 use std::io::{self, Write};
@@ -202,24 +203,17 @@ impl Store {
         }
     }
 
-    /// Writes a file so that at every instant the path has either all of the bytes or what it had before.
+    /// Replaces a file of the store; see [`replace`].
     pub fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let number = UNIQUE.fetch_add(1, Ordering::Relaxed);
         let temp = self.root.join("tmp").join(format!("{}-{number}", std::process::id()));
         for folder in [temp.parent(), path.parent()].into_iter().flatten() {
             fs_err::create_dir_all(folder)?;
         }
-        let written = (|| {
-            let mut file = fs_err::File::create(&temp)?;
+        replace(path, &temp, |file| {
             file.write_all(bytes)?;
-            file.set_permissions(PermissionsExt::from_mode(mode))?;
-            file.sync_all()?;
-            fs_err::rename(&temp, path)
-        })();
-        if written.is_err() {
-            let _ = fs_err::remove_file(&temp);
-        }
-        written
+            file.set_permissions(PermissionsExt::from_mode(mode))
+        })
     }
 
     /// The bytes of a blob, checked. `artifact` is what needs it.
@@ -312,9 +306,15 @@ impl Store {
         if fresh || size <= SMALL { files::hash(path) } else { self.files.digest(path) }
     }
 
-    /// Writes an entry; its blobs must be there.
+    /// Writes an entry; its blobs must be there. Whatever fails afterwards, be it the power, they are there as well as it is.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
-        self.write(&self.entry_path(&entry.key), entry.to_text().as_bytes(), 0o444)?;
+        let parts = entry.artifacts.iter().flat_map(|artifact| &artifact.parts).filter(|part| part.external.is_none());
+        let blobs = entry.artifacts.iter().map(|artifact| &artifact.digest).chain(parts.map(|part| &part.digest));
+        let folders = blobs.filter_map(|digest| self.blob_path(digest).parent().map(Path::to_owned));
+        folders.collect::<BTreeSet<PathBuf>>().iter().try_for_each(|folder| sync_folder(folder))?;
+        let path = self.entry_path(&entry.key);
+        self.write(&path, entry.to_text().as_bytes(), 0o444)?;
+        path.parent().map_or(Ok(()), sync_folder)?;
         remove(fs_err::remove_file(self.set_aside_path(&entry.key)))
     }
 
@@ -543,7 +543,7 @@ impl Store {
         }
         let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
         for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
-            fs_err::File::open(folder)?.sync_all()?;
+            sync_folder(folder)?;
         }
         Ok(())
     }

@@ -449,6 +449,41 @@ fn jobs_that_share_models_work_on_few_of_them_at_a_time() {
 }
 
 #[test]
+fn the_memory_is_divided_among_the_models_that_may_be_at_work() {
+    let mut yard = Yard::new();
+    let mut sketch = Sketch::new();
+    let base = sketch.job("base", concat("base"), vec![]);
+    let live = Arc::<AtomicUsize>::default();
+    let borrower = |seed, shares, owns| {
+        let live = Arc::clone(&live);
+        Borrower { seed, shares, owns, live, ..Borrower::default() }
+    };
+    for seed in 0..3 {
+        sketch.job(&format!("prompt[{seed}]"), borrower(seed, true, false), vec![("of", of(base))]);
+        let tuned = sketch.job(&format!("tuned[{seed}]"), borrower(10 + seed, false, true), vec![("of", of(base))]);
+        sketch.job(&format!("scores[{seed}]"), borrower(20 + seed, true, false), vec![("of", of(tuned))]);
+    }
+    let plan = sketch.plan();
+    let mut check = |only: &[&str], job: &str, expected: usize| {
+        yard.settings.only = Some(only.iter().map(|&job| job.to_owned()).collect());
+        yard.settings.forced = BTreeSet::from([job.to_owned()]);
+        assert_eq!(yard.run(&plan).failed, 0);
+        let entry = yard.store.entry(&yard.outcome(job).key.unwrap()).unwrap().unwrap().unwrap();
+        assert_eq!(entry.provenance.notes["memory"], expected.to_string(), "{job} of {only:?}");
+    };
+    let all = 1 << 30;
+    // Jobs on one model have all of it, be they many; two tunings of models have half each.
+    check(&["prompt[0]", "prompt[1]", "prompt[2]"], "prompt[1]", all);
+    check(&["tuned[0]"], "tuned[0]", all);
+    check(&["tuned[0]", "tuned[1]", "tuned[2]"], "tuned[1]", all / 2);
+    // The model that prompts are tuned on, one that is evaluated, and one that learns.
+    check(&["prompt[0]", "scores[0]"], "prompt[0]", all / 3);
+    check(&["prompt[0]", "scores[0]"], "scores[0]", all / 3);
+    check(&["prompt[0]", "scores[0]", "scores[1]"], "tuned[1]", all / 3 / 2);
+    check(&["prompt[0]", "scores[0]", "scores[1]", "scores[2]"], "scores[2]", all / 3);
+}
+
+#[test]
 fn two_runs_on_one_cache_execute_each_job_once() {
     let yard = Yard::new();
     let others: Vec<Yard> = (0..3).map(|_| Yard { store: yard.store.clone(), ..Yard::new() }).collect();

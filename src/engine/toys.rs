@@ -222,6 +222,8 @@ pub(super) struct Borrower {
     pub(super) seed: u64,
     /// Whether its value is a model that jobs share.
     pub(super) shares: bool,
+    /// Whether it has a model of its own.
+    pub(super) owns: bool,
     #[serde(skip_serializing)]
     pub(super) log: PathBuf,
     /// Of all values together.
@@ -247,10 +249,11 @@ impl Stage for Borrower {
     }
 
     fn needs(&self) -> Needs {
-        Needs { shared_model: self.shares.then_some("of"), ..Needs::default() }
+        Needs { shared_model: self.shares.then_some("of"), own_model: self.owns, ..Needs::default() }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        cx.note("memory", cx.memory());
         let mut made = "found";
         let make = || {
             self.live.fetch_add(1, Ordering::Relaxed);

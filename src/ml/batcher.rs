@@ -13,8 +13,8 @@ use super::batch::{Batch, Ragged};
 use super::error::{Error, Result};
 use super::kernels::{CrossEntropy, Dropout};
 use super::t5::fast::Loss;
-use super::t5::{Dims, Engine, Generation, LabelScore, Rows, Weights, devices};
-use std::any::Any;
+use super::t5::{Dims, Engine, Generation, LabelScore, Precision, Rows, Weights, devices};
+use crate::panic::message;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,6 +74,8 @@ struct Shared {
     joint: bool,
     /// Sizes of the model.
     dims: Dims,
+    /// In which activations are kept. On a GPU they are planned with as if in f32: in bf16 there are as many copies more.
+    precision: Precision,
 }
 
 struct Queue {
@@ -153,6 +155,7 @@ impl Batcher {
             memory: OnceLock::new(),
             joint: !cpu,
             dims: weights.dims.clone(),
+            precision: if cpu { weights.precision() } else { Precision::F32 },
         });
         let (ready, started) = mpsc::channel();
         let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
@@ -321,7 +324,8 @@ impl Shared {
     /// Adapts what a lane takes to an example of this length: fewer rows, or activations that are computed twice.
     fn fit(&self, queue: &mut Queue, one: Rows) {
         let fitting = |recompute| {
-            let bytes = self.dims.activation_bytes(one, recompute, true) / (one.encoder + one.decoder).max(1);
+            let bytes =
+                self.dims.activation_bytes(one, self.precision, recompute, true) / (one.encoder + one.decoder).max(1);
             self.memory.get().expect("requests come after the start") / bytes.max(1)
         };
         queue.recompute |= fitting(false) < WORTHWHILE_ROWS;
@@ -527,11 +531,6 @@ fn give<T: Default>(places: &mut [T], answers: &mut [T], examples: &Range<usize>
         let places = places[examples.clone()].iter_mut();
         places.zip(answers).for_each(|(place, answer)| *place = std::mem::take(answer));
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 #[cfg(test)]

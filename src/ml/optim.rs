@@ -295,10 +295,11 @@ fn adafactor(
                 *v = mix(*v, sum / rows as f64);
             }
             let mean = row_v.iter().map(|v| f64::from(*v)).sum::<f64>() / rows as f64;
+            let column_factors: Vec<f64> = column_v.iter().map(|v| f64::from(*v).powf(-0.5)).collect();
             y = Vec::with_capacity(g.len());
             for (v, g) in row_v.iter().zip(g.chunks_exact(columns)) {
                 let row_factor = (f64::from(*v) / mean).powf(-0.5);
-                y.extend(g.iter().zip(&*column_v).map(|(g, c)| f64::from(*g) * row_factor * f64::from(*c).powf(-0.5)));
+                y.extend(g.iter().zip(&column_factors).map(|(g, factor)| f64::from(*g) * row_factor * factor));
             }
         }
         _ => unreachable!("an Adafactor has one moment, or one for rows and one for columns"),

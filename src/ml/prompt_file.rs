@@ -76,8 +76,11 @@ impl PromptFile {
         bytes
     }
 
-    /// Reads safetensors in which every tensor is a prompt.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+    /// What safetensors say of themselves, whatever tensors they hold; these are not read.
+    ///
+    /// # Errors
+    /// If the header is damaged or too long.
+    pub fn metadata_of(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
         let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
         if claimed > LONGEST_HEADER {
             return Err(Error::Prompt(format!(
@@ -85,6 +88,24 @@ impl PromptFile {
             )));
         }
         let (_, header) = SafeTensors::read_metadata(bytes)?;
+        Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    }
+
+    /// Reads safetensors in which every tensor is a prompt.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let file = Self::matrices(bytes)?;
+        if file.prompts.is_empty() {
+            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
+        }
+        Ok(file)
+    }
+
+    /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn matrices(bytes: &[u8]) -> Result<Self> {
+        let metadata = Self::metadata_of(bytes)?;
         let tensors = SafeTensors::deserialize(bytes)?;
         let mut prompts = BTreeMap::new();
         for (name, view) in tensors.iter() {
@@ -96,10 +117,6 @@ impl PromptFile {
             finite(&prompt, name)?;
             prompts.insert(name.to_owned(), prompt);
         }
-        if prompts.is_empty() {
-            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
-        }
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { prompts, metadata })
     }
 }
@@ -281,6 +298,14 @@ mod tests {
     }
 
     const PINNED: &str = "afba22c29ded6823";
+
+    #[test]
+    fn metadata_are_read_without_tensors() {
+        let bytes = safetensors(r#"{"__metadata__":{"task":"rte"}}"#, &[]);
+        assert_eq!(PromptFile::metadata_of(&bytes).unwrap(), BTreeMap::from([("task".to_owned(), "rte".to_owned())]));
+        assert!(PromptFile::from_bytes(&bytes).is_err(), "it has no prompt");
+        assert!(PromptFile::metadata_of(&bytes[..bytes.len() - 1]).is_err());
+    }
 
     #[test]
     fn an_unknown_name_is_named_with_those_that_are_there() {

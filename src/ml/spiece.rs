@@ -330,7 +330,7 @@ fn check_charsmap(bytes: &[u8]) -> Result<()> {
     let broken = |what: &str| Err(wrong(format!("the normaliser's map of characters is damaged ({what})")));
     let Some((size, rest)) = bytes.split_first_chunk::<4>() else { return broken("it has no size") };
     let size = u32::from_le_bytes(*size) as usize;
-    if size == 0 || size % 4 != 0 || size > rest.len() {
+    if size == 0 || !size.is_multiple_of(4) || size > rest.len() {
         return broken("the size of its index is wrong");
     }
     let (index, texts) = rest.split_at(size);

@@ -22,8 +22,8 @@ pub struct Study {
     pub results: Results,
     /// How similar tasks are clustered.
     pub linkage: Linkage,
-    /// Learning curves, if any are at hand.
-    pub curves: Option<Curves>,
+    /// Learning curves, as far as there are any, for each way to learn.
+    pub curves: Vec<Curves>,
     /// The stages.
     pub dag: Dag,
     /// What the numbers were computed from.
@@ -54,7 +54,9 @@ impl Study {
         if !results.retrieval.is_empty() {
             sections.push(self.retrieval());
         }
-        sections.extend(self.curves.as_ref().map(curves));
+        if !self.curves.is_empty() {
+            sections.push(curves(&self.curves));
+        }
         sections.push(self.pipeline());
         Ok(Page {
             title: format!("Prompt transfer: {}", self.name),
@@ -309,12 +311,12 @@ fn transfer(matrix: &Matrix) -> Section {
     }
 }
 
-fn curves(curves: &Curves) -> Section {
+fn curves(curves: &[Curves]) -> Section {
     Section {
         id: "curves",
         title: "Learning curves".to_owned(),
         lead: "A line is a run. Scores are those of the part of the data that checkpoints are chosen on.".to_owned(),
-        blocks: vec![Block::Curves(curves.clone())],
+        blocks: curves.iter().cloned().map(Block::Curves).collect(),
     }
 }
 

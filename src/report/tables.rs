@@ -210,7 +210,7 @@ mod tests {
     fn html(results: Results) -> String {
         let dag = Dag { caption: String::new(), nodes: Vec::new(), edges: Vec::new() };
         let (name, about, records) = (String::new(), Vec::new(), Vec::new());
-        let study = Study { name, about, results, linkage: Default::default(), curves: None, dag, records };
+        let study = Study { name, about, results, linkage: Default::default(), curves: Vec::new(), dag, records };
         study.page().unwrap().to_html()
     }
 

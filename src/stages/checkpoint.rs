@@ -2,11 +2,12 @@
 
 use crate::engine::context::Cx;
 use crate::ml::prompt_file::{self, PromptFile};
+use crate::replace::{replace, replace_unsynced};
 use anyhow::Context;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a job needs to go on.
 #[derive(Default)]
@@ -37,7 +38,8 @@ impl<'a> Checkpoint<'a> {
         // Empty vectors have no place in the file; they are restored from their absence.
         let vectors = self.vectors.iter().filter(|(_, values)| !values.is_empty());
         let tensors = vectors.map(|(name, values)| (name.as_str(), (&**values, 1))).collect();
-        replace_by(&scratch.join("state"), |file| {
+        let path = scratch.join("state");
+        replace(&path, &beside(&path), |file| {
             file.write_all(&[0; SEAL])?;
             let mut sealing = Sealing { hasher: blake3::Hasher::new(), inner: BufWriter::new(file) };
             prompt_file::write(&tensors, &self.words, &mut sealing)?;
@@ -47,7 +49,9 @@ impl<'a> Checkpoint<'a> {
             file.rewind()?;
             file.write_all(seal.as_bytes())
         })?;
-        replace(&scratch.join("step"), self.step.to_string().as_bytes())
+        // For people to see; the state has it too.
+        let (path, text) = (scratch.join("step"), self.step.to_string());
+        Ok(replace_unsynced(&path, &beside(&path), |file| file.write_all(text.as_bytes()))?)
     }
 
     /// The saved state, if there is one that is whole; what a crash left half-written counts as nothing.
@@ -130,17 +134,14 @@ impl<W: Write> Write for Sealing<W> {
     }
 }
 
-/// Writes a file so that it is there whole or not at all.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    replace_by(path, |file| file.write_all(bytes))
+/// Writes a file of a scratch folder so that it is there whole or not at all.
+pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, &beside(path), |file| file.write_all(bytes))
 }
 
-fn replace_by(path: &Path, write: impl FnOnce(&mut fs_err::File) -> io::Result<()>) -> anyhow::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    write(&mut fs_err::File::create(&temporary)?)?;
-    fs_err::rename(&temporary, path)?;
-    Ok(())
+/// Always the same, so that what kills leave does not pile up; the folder is one job's, which runs under a lock.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]

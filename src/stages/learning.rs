@@ -1,7 +1,7 @@
 //! The loop in which prompts and models learn: evaluate, keep, save, step. Who learns is a [`Learner`].
 
 use super::backbone::Model;
-use super::checkpoint::{Checkpoint, replace};
+use super::checkpoint::{Checkpoint, keep};
 use super::pace::Pace;
 use super::tune::WhichCheckpoint;
 use crate::data::{Column, Dataset, Table, events, read_dataset};
@@ -200,7 +200,7 @@ impl<L: Learner> Run<L> {
         let Kept { parameters, step, score, .. } = &self.best;
         let kept = cx.scratch().and_then(|scratch| {
             let path = scratch.join("best.safetensors");
-            replace(&path, &self.learner.file(parameters, *step, *score)?)?;
+            keep(&path, &self.learner.file(parameters, *step, *score)?)?;
             Ok(path)
         });
         match kept {

@@ -1,7 +1,7 @@
 //! `pretrain`: a small T5 v1.1 from text, with a tokenizer of its own.
 
 use super::backbone::Parts;
-use super::checkpoint::{Checkpoint, replace};
+use super::checkpoint::{Checkpoint, keep};
 use super::corpus::{self, paragraphs};
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
@@ -165,7 +165,7 @@ impl Pretrain {
         let texts = texts.iter().flat_map(|text| paragraphs(text)).chain(rows.iter().map(String::as_str));
         let TokenizerSettings { size, sentinels, rarest_character, .. } = self.tokenizer;
         let json = tokens::train(texts, tokens::Training { size, sentinels, rarest_character })?;
-        replace(&kept, &json)?;
+        keep(&kept, &json)?;
         Ok(json)
     }
 

@@ -158,7 +158,7 @@ const LONGEST: usize = 4096;
 
 impl Stage for Tune {
     const KIND: &'static str = "tune";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "prompt", of: PROMPT },
         Output { name: "checkpoints", of: CHECKPOINTS },

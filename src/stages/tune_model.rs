@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Issue, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml;
 use crate::ml::batcher::{self, Batcher};
 use crate::ml::mixture::Mixing;
@@ -78,6 +78,10 @@ impl Stage for TuneModel {
         check_mixing(self.mixing, inputs("data"))
     }
 
+    fn needs(&self) -> Needs {
+        Needs { own_model: true, ..Needs::default() }
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let device = cx.device();
         if device != "cpu" {
@@ -91,7 +95,7 @@ impl Stage for TuneModel {
         let tasks = Tasks::read(cx, &model)?;
         // The pool that jobs run in has this job's share of the threads; others may learn beside it.
         let threads = rayon::current_num_threads();
-        let memory = cx.memory() / cx.threads().max(threads) * threads;
+        let memory = cx.memory();
         let lanes = Lanes::new(threads, memory)?;
         let weights = Weights::clone(&model.weights);
         let mut tuner = ModelTuner::new(weights, lanes, tasks.train(), self.mixing, &self.training, self.seed)?;
@@ -131,7 +135,7 @@ impl Stage for TuneModel {
 impl TuneModel {
     /// Goes on with the moments of the job that made the backbone.
     fn take_up(&self, artifact: &Artifact, backbone: &Digest, tuner: &mut ModelTuner<'_>) -> anyhow::Result<()> {
-        let mut file = PromptFile::from_bytes(&artifact.bytes()?)?;
+        let mut file = PromptFile::matrices(&artifact.bytes()?)?;
         let own = file.get("backbone").context("an optimiser without its backbone")?;
         ensure!(
             own == backbone.to_string(),

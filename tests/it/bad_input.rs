@@ -132,6 +132,8 @@ fn an_unknown_profile_is_refused_with_the_known() {
     let shell = Shell::new().write(MANIFEST, format!("profiles: {{fast: {{}}, full: {{}}}}\n{}", smoke()));
     shell.spot("status smoke --profile ful").exits_with(2).complains("no profile `ful`; did you mean `full`?");
     shell.spot("status smoke --profile full").ok();
+    shell.spot("status smoke --profile full,ful").exits_with(2).complains("no profile `ful`; did you mean `full`?");
+    shell.spot("status smoke --profile full,").exits_with(2).complains("no profile ``");
 }
 
 /// A run of the pipeline on files fails in `data[…]` with this message, and after the mend only what is missing runs.
@@ -177,7 +179,7 @@ fn a_missing_file_blocks_its_task_and_is_named() {
     std::fs::remove_file(shell.path("data/cb.jsonl")).unwrap();
     let done = shell.spot("run files --keep-going").exits_with(1);
     done.complains("error: job `data[cb]` failed: input `from.files.train`: there is no file `")
-        .complains("/data/cb.jsonl`\n");
+        .complains("/data/cb.jsonl`; put it there, or change the path");
     let states = shell.states("files");
     assert_eq!(
         (&*states["scores[sst2]"], &*states["data[cb]"], &*states["scores[cb]"]),

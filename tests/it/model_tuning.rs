@@ -104,6 +104,17 @@ fn a_report_puts_a_tuned_model_beside_a_prompt() {
     shell.spot("report models --format html --output x.html").ok();
     let page = shell.read("x.html");
     assert!(page.contains("\"tuned.backbone\"") && page.contains("\"backbone.backbone\""), "both models have records");
+    // Models learn in a figure of their own, under the name of their task.
+    let curves = page.split("id=\"curves\"").nth(1).unwrap().split("</section>").next().unwrap();
+    let figures: Vec<&str> = curves.split("<figure>").skip(1).collect();
+    let line = |job: &str| format!("aria-label=\"{job}: ");
+    assert_eq!(figures.len(), 2, "{curves}");
+    assert!(
+        figures[0].contains("prompts") && figures[0].contains(&line("plain")) && !figures[0].contains(&line("tuned"))
+    );
+    assert!(
+        figures[1].contains("models") && figures[1].contains(&line("tuned")) && figures[1].contains("<h3>w_mood</h3>")
+    );
     shell.spot("audit models").ok();
 }
 
@@ -128,6 +139,19 @@ fn a_mixture_is_tuned_and_its_optimiser_goes_on() {
     let (restored, fresh) = (losses("restored"), losses("fresh"));
     assert_eq!(restored[1], fresh[1], "the first step learns from the same");
     assert_ne!(restored[2], fresh[2], "and moves elsewhere");
+}
+
+/// Gradient descent without momentum has no moments to go on with, and an optimiser all the same.
+#[test]
+fn an_optimiser_without_moments_goes_on() {
+    let shell = shell();
+    shell.edit("pipelines/models.yaml", "batch_size: 8, ", "batch_size: 8, optimizer: {sgd: {}}, ");
+    shell.edit("pipelines/models.yaml", "batch_tokens: 300, ", "batch_tokens: 300, optimizer: {sgd: {}}, ");
+    shell.spot("run models --only restored").ok();
+    let file = PromptFile::matrices(&bytes(&shell, "restored", "optimizer")).unwrap();
+    assert!(file.prompts.is_empty());
+    let step: u64 = file.get("step").unwrap().parse().unwrap();
+    assert_eq!(file.get("seen").unwrap(), (6 + step).to_string());
 }
 
 #[test]

@@ -272,13 +272,13 @@ fn study() -> Study {
         about: vec![("profile".to_owned(), "small".to_owned())],
         results: results(),
         linkage: Linkage::Average,
-        curves: Some(Curves {
+        curves: vec![Curves {
             caption: "Scores".to_owned(),
             x: "step".to_owned(),
             y: "score".to_owned(),
             groups: vec!["source".to_owned(), "target".to_owned()],
             panels: vec![CurvePanel { title: "rte".to_owned(), lines: (0..3).map(line).collect() }],
-        }),
+        }],
         dag: Dag {
             caption: "Stages".to_owned(),
             nodes: vec![

@@ -76,6 +76,10 @@ fn keep_going_runs_what_does_not_depend_on_a_failure() {
     assert!(executed.contains(&"source[w_topic,0]".to_owned()), "{executed:?}");
     assert_eq!(done.summary()["failed"], 3);
     assert!(named(&done.lines(), "blocked").contains(&"report".to_owned()));
+    // Without it the first failure ends the run, which says what there is to do.
+    let stopped = Shell::new().write("pipelines/smoke.yaml", shell.read("pipelines/smoke.yaml"));
+    let done = stopped.spot("run smoke --jobs 1").exits_with(1);
+    done.complains("missing.tsv`; put it there").complains("not started, `--keep-going` runs those that need nothing");
 }
 
 #[test]
@@ -166,6 +170,16 @@ fn every_profile_can_be_planned_without_weights_or_data() {
         done.prints("backbone: blocked: ").prints(&format!("models/t5-{size}-lm-adapt"));
         shell.spot(&format!("run spot_glue --profile t5-{size} --dry-run")).ok().prints("1 blocked");
     }
+    // What lacks a file says so before anything ran, and one setting leaves out what no benchmark comes with.
+    let text =
+        "there is no file `data/corpus/wikipedia_squad_train_contexts.txt.zst`; put it there, or change the path";
+    for profile in ["files", "t5-base"] {
+        let status = |profile: &str| shell.spot(&format!("status spot_glue --profile {profile} --verbose")).ok();
+        status(profile).prints("text_data: blocked: ").prints(text);
+        let without = status(&format!("{profile},without-text"));
+        assert!(!without.out.contains("text"), "{}", without.out);
+        without.prints("generic_scores").prints("report: blocked");
+    }
     assert!(!shell.path("cache").exists());
 }
 
@@ -181,4 +195,23 @@ fn unknown_names_on_the_command_line_are_refused_with_the_nearest_known() {
     refused("run smoke --device gpu", "expected `auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,M`");
     refused("explain smoke source[w_sun,0]", "w_sum");
     assert!(!shell.path("cache").exists());
+}
+
+/// A table of a job as CSV, for those who have no reader of Parquet.
+#[test]
+fn a_table_is_printed_as_csv() {
+    let shell = Shell::finished();
+    let done = shell.spot("show target[w_mood,0] --csv curve").ok();
+    let mut lines = done.out.lines();
+    assert_eq!(lines.next(), Some("step,loss,score,learning_rate"));
+    assert!(lines.next().unwrap().starts_with("0,,") && lines.count() >= 1, "{}", done.out);
+    shell
+        .spot("show target[w_mood,0] --csv curv")
+        .exits_with(2)
+        .complains("has no output `curv`; did you mean `curve`?");
+    shell
+        .spot("show target[w_mood,0] --csv prompt")
+        .exits_with(1)
+        .complains("target[w_mood,0].prompt: not a readable Parquet");
+    shell.spot("show data[w_mood] --csv dataset").ok().complains("left out, since CSV has no lists: `");
 }

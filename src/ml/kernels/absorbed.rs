@@ -26,25 +26,36 @@ pub struct Absorbed<'a> {
 /// weight and columns of the result.
 pub fn head_linear(y: &mut [f32], x: &[f32], weight: Matrix<'_>, heads: usize, width: usize) {
     by_head(heads, width, weight, |head, inner, weight| {
-        let rows = y.len() / (heads * inner);
-        let x: Vec<f32> = x.chunks_exact(width).skip(head).step_by(heads).flatten().copied().collect();
-        let mut own = vec![0.0; rows * inner];
+        let x = gather_head(x, head, heads, width);
+        let mut own = vec![0.0; x.len() / width * inner];
         linear(&mut own, &x, weight, width);
-        let places = y.chunks_exact_mut(inner).skip(head).step_by(heads);
-        places.zip(own.chunks_exact(inner)).for_each(|(y, own)| y.copy_from_slice(own));
+        scatter_head(y, &own, head, heads, inner);
     });
 }
 
 /// `d_x = d_y · weight` for each head: `d_y` `[n, I]`, `d_x` `[n, H, E]`.
 pub fn head_linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, heads: usize, width: usize) {
     by_head(heads, width, weight, |head, inner, weight| {
-        let rows = d_y.len() / (heads * inner);
-        let d_y: Vec<f32> = d_y.chunks_exact(inner).skip(head).step_by(heads).flatten().copied().collect();
-        let mut own = vec![0.0; rows * width];
+        let d_y = gather_head(d_y, head, heads, inner);
+        let mut own = vec![0.0; d_y.len() / inner * width];
         linear_backward(&mut own, &d_y, weight, width, false);
-        let places = d_x.chunks_exact_mut(width).skip(head).step_by(heads);
-        places.zip(own.chunks_exact(width)).for_each(|(d_x, own)| d_x.copy_from_slice(own));
+        scatter_head(d_x, &own, head, heads, width);
     });
+}
+
+/// A head's part of each row, `[n, width]`.
+fn gather_head(x: &[f32], head: usize, heads: usize, width: usize) -> Vec<f32> {
+    let mut own = Vec::with_capacity(x.len() / heads);
+    for row in x.chunks_exact(heads * width) {
+        own.extend_from_slice(&row[head * width..][..width]);
+    }
+    own
+}
+
+fn scatter_head(x: &mut [f32], own: &[f32], head: usize, heads: usize, width: usize) {
+    for (row, own) in x.chunks_exact_mut(heads * width).zip(own.chunks_exact(width)) {
+        row[head * width..][..width].copy_from_slice(own);
+    }
 }
 
 /// Calls `body` with each head, its width I / H, and its rows of the weight.
@@ -132,7 +143,12 @@ pub fn attend_absorbed(
         Absorbed::product((rows, keys, width), (0, width, 1), (0, 1, width)).run(p, queries, memory);
         vectorised(
             #[inline(always)]
-            || p.chunks_exact_mut(keys).for_each(softmax),
+            || {
+                // Not `for_each`, which would not be inlined and so not be compiled for wide vectors.
+                for row in p.chunks_exact_mut(keys) {
+                    softmax(row);
+                }
+            },
         );
         let p = attention.dropped(index, p, scratch);
         Absorbed::product((rows, width, keys), (0, keys, 1), (0, width, 1)).run(out, p, memory);

@@ -1,6 +1,8 @@
 //! Attention without scaling, with a bias that depends on the offset of key and query, over packed examples.
 
-use super::{Dropout, Matmul, Sharing, Target, exp, largest, sum_by, vectorised};
+use super::kept::{narrow, round, widen};
+use super::{Dropout, Matmul, Sharing, Storage, Target, exp, largest, room, sum_by, vectorised};
+use half::bf16;
 use rayon::prelude::*;
 
 /// The rows of one example: `queries` rows from `query` on look at `keys` rows from `key` on.
@@ -41,16 +43,23 @@ pub struct Attention<'a> {
 }
 
 /// The attention probabilities of a forward pass: for each span and head a matrix `[queries, keys]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Probabilities {
     pub(super) values: Vec<f32>,
+    narrow: Vec<bf16>,
+    storage: Storage,
     pub(super) starts: Vec<usize>,
 }
 
 impl Probabilities {
+    /// Says how the coming forward passes keep them.
+    pub fn store(&mut self, storage: Storage) {
+        self.storage = storage;
+    }
+
     /// Memory in use.
     pub(crate) fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<f32>()
+        self.values.capacity() * size_of::<f32>() + self.narrow.capacity() * size_of::<bf16>()
     }
 
     pub(super) fn prepare(&mut self, spans: &[Span], heads: usize) {
@@ -60,11 +69,63 @@ impl Probabilities {
             self.starts.push(at);
             at += heads * span.queries * span.keys;
         }
-        if self.values.len() < at {
-            // As for every buffer that keeps nothing: given up, not grown.
-            self.values = Vec::new();
-            self.values = vec![0.0; at];
+        match self.storage {
+            Storage::Exact | Storage::Rounded => drop(room(&mut self.values, at)),
+            Storage::Narrow => drop(room(&mut self.narrow, at)),
         }
+    }
+
+    /// Where each task finds its part, and where the parts of the spans begin.
+    fn places(&mut self) -> (Places, &[usize]) {
+        let Self { values, narrow, storage, starts } = self;
+        let wide = Target(values.as_mut_ptr());
+        (Places { wide, narrow: Target(narrow.as_mut_ptr()), storage: *storage }, starts)
+    }
+}
+
+/// Where the tasks of an attention keep their probabilities.
+struct Places {
+    wide: Target,
+    narrow: Target<bf16>,
+    storage: Storage,
+}
+
+impl Places {
+    /// Place for `len` probabilities that will be [kept](Self::keep) from `at` on; they may be in `buffer`.
+    ///
+    /// # Safety
+    /// The probabilities must have been prepared for the spans, and this part belong to this task alone.
+    unsafe fn fill<'b>(&self, at: usize, len: usize, buffer: &'b mut Vec<f32>) -> &'b mut [f32] {
+        match self.storage {
+            Storage::Narrow => room(buffer, len),
+            // SAFETY: the caller's promise.
+            Storage::Exact | Storage::Rounded => unsafe { self.wide.slice(at, len) },
+        }
+    }
+
+    /// # Safety
+    /// As for [`fill`](Self::fill).
+    unsafe fn keep(&self, at: usize, p: &[f32]) {
+        if self.storage == Storage::Narrow {
+            // SAFETY: the caller's promise.
+            narrow(unsafe { self.narrow.slice(at, p.len()) }, p);
+        }
+    }
+
+    /// Probabilities of a forward pass, to be used up.
+    ///
+    /// # Safety
+    /// As for [`fill`](Self::fill).
+    unsafe fn read<'b>(&self, at: usize, len: usize, buffer: &'b mut Vec<f32>) -> &'b mut [f32] {
+        // SAFETY: the caller's promise.
+        let p = unsafe { self.fill(at, len, buffer) };
+        match self.storage {
+            Storage::Exact => {}
+            Storage::Rounded => round(p),
+            // SAFETY: the caller's promise.
+            Storage::Narrow => widen(p, unsafe { self.narrow.slice(at, len) }),
+        }
+        p
     }
 }
 
@@ -207,6 +268,7 @@ struct Scratch {
     mask: Vec<f32>,
     values: Vec<f32>,
     scores: Vec<f32>,
+    probabilities: Vec<f32>,
 }
 
 /// `out = softmax(queries · keysᵀ + bias) · values`, `out` `[n, I]`; keeps the probabilities.
@@ -216,8 +278,8 @@ pub fn attend(attention: &Attention<'_>, out: &mut [f32], probabilities: &mut Pr
     probabilities.prepare(attention.spans, attention.heads);
     let (heads, width) = (attention.heads, attention.head_width);
     let inner = heads * width;
-    let (out, kept) = (Target(out.as_mut_ptr()), Target(probabilities.values.as_mut_ptr()));
-    let starts = &probabilities.starts;
+    let out = Target(out.as_mut_ptr());
+    let (places, starts) = probabilities.places();
     (0..attention.spans.len() * heads).into_par_iter().for_each_init(Scratch::default, |scratch, task| {
         let (index, head) = (task / heads, task % heads);
         let span = &attention.spans[index];
@@ -227,12 +289,15 @@ pub fn attend(attention: &Attention<'_>, out: &mut [f32], probabilities: &mut Pr
             unsafe { out.clear(span.query * inner + head * width, span.queries, inner, width) };
             return;
         }
+        let at = starts[index] + head * size;
         // SAFETY: `prepare` made room for all spans and heads; this block belongs to this task alone.
-        let scores = unsafe { kept.slice(starts[index] + head * size, size) };
+        let scores = unsafe { places.fill(at, size, &mut scratch.probabilities) };
         let query = (span.query * attention.query_stride + head * width, attention.query_stride, 1);
         let key = (span.key * attention.key_stride + head * width, 1, attention.key_stride);
         Attention::product((span.queries, span.keys, width), query, key, span.keys).run(scores, queries, keys);
         attention.softmax(span, head, scores);
+        // SAFETY: as above.
+        unsafe { places.keep(at, scores) };
         let value = (span.key * attention.key_stride + head * width, attention.key_stride, 1);
         let size = (span.queries, width, span.keys);
         let rows = (0, span.keys, 1);
@@ -256,8 +321,8 @@ pub fn attend(attention: &Attention<'_>, out: &mut [f32], probabilities: &mut Pr
     });
 }
 
-/// Writes (does not add) the gradients of [`attend`] with respect to queries, keys and values. `probabilities` is
-/// replaced by the gradient of the scores; `d_bias`, `[H, 2·length - 1]`, is added to.
+/// Writes (does not add) the gradients of [`attend`] with respect to queries, keys and values. `probabilities` are
+/// used up; `d_bias`, `[H, 2·length - 1]`, is added to.
 pub fn attend_backward(
     attention: &Attention<'_>,
     gradient: QkvGradient<'_>,
@@ -283,8 +348,7 @@ pub fn attend_backward(
             [Target(queries.as_mut_ptr()), Target(start), Target(start.wrapping_add(inner))]
         }
     };
-    let kept = Target(probabilities.values.as_mut_ptr());
-    let starts = &probabilities.starts;
+    let (places, starts) = probabilities.places();
     (0..attention.spans.len() * heads).into_par_iter().for_each_init(Scratch::default, |scratch, task| {
         let [d_queries, d_keys, d_values] = targets;
         let (index, head) = (task / heads, task % heads);
@@ -303,7 +367,7 @@ pub fn attend_backward(
             return;
         }
         // SAFETY: the forward pass made room; this block belongs to this task alone.
-        let p = unsafe { kept.slice(starts[index] + head * size, size) };
+        let p = unsafe { places.read(starts[index] + head * size, size, &mut scratch.probabilities) };
         let d_out_view = (span.query * inner + head * width, inner, 1);
         let sharing = attention.mask(index, span, head, &mut scratch.mask);
         let transposed = (0, 1, m);
@@ -369,6 +433,7 @@ pub fn attend_backward(
         }
     });
     if let (Some(d_bias), Some((_, length))) = (d_bias, attention.bias) {
+        assert_eq!(probabilities.storage, Storage::Exact, "weights do not learn from rounded activations");
         bias_gradient(attention, d_bias, probabilities, length);
     }
 }

@@ -1,8 +1,8 @@
 //! Matrix products, on the `gemm` crate.
 
+use super::kept::{round, widen};
 #[cfg(target_arch = "x86_64")]
 use super::panels;
-use super::vectorised;
 use half::bf16;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -140,7 +140,7 @@ impl<'a> Matrix<'a> {
     pub fn copy_to(&self, start: usize, out: &mut [f32]) {
         match self {
             Self::F32(values) => out.copy_from_slice(&values[start..start + out.len()]),
-            Self::Bf16(values) => widen(&values[start..start + out.len()], out),
+            Self::Bf16(values) => widen(out, &values[start..start + out.len()]),
         }
     }
 
@@ -152,23 +152,12 @@ impl<'a> Matrix<'a> {
                 let rows = (WIDENED / width).max(1);
                 for (i, block) in values.chunks(rows * width).enumerate() {
                     wide.resize(block.len().max(wide.len()), 0.0);
-                    widen(block, &mut wide[..block.len()]);
+                    widen(&mut wide[..block.len()], block);
                     body(i * rows, &wide[..block.len()]);
                 }
             }),
         }
     }
-}
-
-fn widen(values: &[bf16], out: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for (x, value) in out.iter_mut().zip(values) {
-                *x = f32::from_bits(u32::from(value.to_bits()) << 16);
-            }
-        },
-    );
 }
 
 /// `y = x · weightᵀ` with `x` `[n, inputs]`, `weight` `[outputs, inputs]`, `y` `[n, outputs]`.
@@ -200,7 +189,11 @@ fn rounded<'x>(x: &'x [f32], weight: Matrix<'_>) -> Cow<'x, [f32]> {
     }
     match weight {
         Matrix::F32(_) => Cow::Borrowed(x),
-        Matrix::Bf16(_) => Cow::Owned(x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect()),
+        Matrix::Bf16(_) => {
+            let mut x = x.to_vec();
+            round(&mut x);
+            Cow::Owned(x)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod attention;
 mod dropout;
 mod embedding;
 pub(crate) mod fused;
+mod kept;
 mod linear;
 mod loss;
 mod norm;
@@ -21,6 +22,7 @@ pub use activation::{Activation, activate, activate_backward};
 pub use attention::{Attention, Probabilities, Qkv, QkvGradient, Span, attend, attend_backward};
 pub use dropout::{Dropout, Key, Sharing};
 pub use embedding::{gather, scatter};
+pub use kept::{Kept, Storage};
 pub use linear::{Matmul, Matrix, linear, linear_add, linear_backward, linear_weight_gradient};
 pub use loss::{CrossEntropy, cross_entropy};
 pub use norm::{rms_norm, rms_norm_backward, rms_norm_scale_gradient};
@@ -29,29 +31,38 @@ pub use norm::{rms_norm, rms_norm_backward, rms_norm_scale_gradient};
 const ROWS: usize = 16;
 
 /// Where a task writes; each writes other elements.
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
+struct Target<T = f32>(*mut T);
 
 // SAFETY: tasks write disjoint elements; whoever makes a target sees to it.
-unsafe impl Send for Target {}
+unsafe impl<T: Send> Send for Target<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Target {}
+unsafe impl<T: Send> Sync for Target<T> {}
 
-impl Target {
+impl<T> Clone for Target<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Target<T> {}
+
+impl<T> Target<T> {
     /// # Safety
     /// `offset` must lie in the slice that the target was made of.
-    unsafe fn at(self, offset: usize) -> *mut f32 {
+    unsafe fn at(self, offset: usize) -> *mut T {
         // SAFETY: the caller's promise.
         unsafe { self.0.add(offset) }
     }
 
     /// # Safety
     /// The range must lie in the slice that the target was made of, and no other task may touch it.
-    unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [f32] {
+    unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [T] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }
     }
+}
 
+impl Target {
     /// Sets `rows` rows of `width`, `stride` apart, to 0.
     ///
     /// # Safety
@@ -62,6 +73,16 @@ impl Target {
             unsafe { self.slice(offset + row * stride, width) }.fill(0.0);
         }
     }
+}
+
+/// `len` elements of a buffer, whatever they are. One that is too short is given up before a longer one is made, of that
+/// length and no more: a growing vector would copy, and take up to three times the memory.
+pub(crate) fn room<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        *buffer = Vec::new();
+        *buffer = vec![T::default(); len];
+    }
+    &mut buffer[..len]
 }
 
 /// Runs `body` compiled for the widest vectors of this CPU. `body` must be small enough to be inlined whole.

@@ -12,11 +12,11 @@ use super::{Matrix, Target};
 use half::bf16;
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m256bh, __m256i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_storeu_si256,
-    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_or_si512, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_store_ps,
-    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256,
+    _mm256_storeu_si256, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32,
+    _mm512_store_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::cell::RefCell;
 use std::ops::Range;
@@ -27,13 +27,11 @@ const PANEL: usize = 64;
 const ROWS: usize = 6;
 /// Words of a sum that are laid out at one time.
 const WORDS: usize = 512;
-/// Columns whose panels are laid out at one time: with [`WORDS`] 512 KiB.
-const COLUMNS: usize = 256;
 /// Words by which a panel is fetched before it is needed.
 const AHEAD: usize = 8;
-/// Bytes by which a row of the matrix is fetched before it is laid out, and rows.
-const BYTES_AHEAD: usize = 256;
-const ROWS_AHEAD: usize = 4;
+/// Rows by which the matrix is fetched before it is laid out, in each layout.
+const COLUMNS_AHEAD: usize = 32;
+const TERMS_AHEAD: usize = 8;
 /// A task of a parallel product has at least so many rows.
 const FEWEST_ROWS: usize = 96;
 
@@ -54,6 +52,17 @@ pub(super) enum Layout {
     ColumnByColumn,
     /// `[terms, columns]`.
     TermByTerm,
+}
+
+impl Layout {
+    /// Columns whose panels are laid out at one time: with [`WORDS`] half of a second-level cache of 1 MiB, or all of it where
+    /// more columns are longer pieces of memory in a row, which are read twice as fast.
+    fn columns(self) -> usize {
+        match self {
+            Self::ColumnByColumn => 256,
+            Self::TermByTerm => 512,
+        }
+    }
 }
 
 /// Whether this CPU can do it.
@@ -99,23 +108,24 @@ pub(super) fn multiply(
 
 /// Shares a product among the threads of the current pool. `x` is words, `[rows, words]`.
 fn product<W: Words>(out: &mut [f32], x: &[f32], matrix: &W, shape: Shape, rows: usize, add: bool) {
-    let Shape { terms, columns, .. } = shape;
+    let Shape { terms, columns, layout } = shape;
     let out = Target(out.as_mut_ptr());
     let threads = rayon::current_num_threads();
-    let blocks = columns.div_ceil(COLUMNS);
+    let width = layout.columns();
+    let blocks = columns.div_ceil(width);
     let chunks = (2 * threads).div_ceil(blocks).clamp(1, (rows / FEWEST_ROWS).max(1));
     let chunk = if threads == 1 { rows } else { rows.div_ceil(chunks) }.max(1);
     let task = |task: usize| {
         let first = task / blocks * chunk;
         let block = Block {
             rows: first..(first + chunk).min(rows),
-            columns: task % blocks * COLUMNS..(task % blocks * COLUMNS + COLUMNS).min(columns),
+            columns: task % blocks * width..(task % blocks * width + width).min(columns),
             stride: columns,
             words: terms.div_ceil(W::TERMS),
             add,
         };
         LAID_OUT.with_borrow_mut(|room| {
-            room.resize(WORDS * COLUMNS / 16, Line([0.0; 16]));
+            room.resize(room.len().max(WORDS * width / 16), Line([0.0; 16]));
             // SAFETY: AVX-512 is there, the slices have the sizes that the block describes, and blocks do not overlap.
             unsafe { block.multiply(out, x, matrix, room) };
         });
@@ -224,17 +234,14 @@ impl<T: Parameter> Words for Wide<'_, T> {
     #[target_feature(enable = "avx512f")]
     unsafe fn down(&self, word: usize, column: usize) -> __m512 {
         // SAFETY: the caller's promise.
-        unsafe { T::load(ahead(self.values.as_ptr().add(self.shape.index(word, column)), BYTES_AHEAD)) }
+        unsafe { T::load(fetch(self.values, self.shape.index(word, column), COLUMNS_AHEAD * self.shape.terms)) }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn across(&self, word: usize, column: usize) -> __m512 {
         // SAFETY: the caller's promise.
-        unsafe {
-            let from = self.values.as_ptr().add(self.shape.index(word, column));
-            T::load(ahead(from, ROWS_AHEAD * self.shape.columns * size_of::<T>()))
-        }
+        unsafe { T::load(fetch(self.values, self.shape.index(word, column), TERMS_AHEAD * self.shape.columns)) }
     }
 
     unsafe fn meet(tile: &Tile, rows: usize) {
@@ -271,7 +278,9 @@ impl Words for Pairs<'_> {
     #[target_feature(enable = "avx512f")]
     unsafe fn down(&self, word: usize, column: usize) -> __m512 {
         // SAFETY: the caller's promise.
-        unsafe { f32::load(ahead(self.values.as_ptr().add(self.shape.index(2 * word, column)), BYTES_AHEAD).cast()) }
+        unsafe {
+            f32::load(fetch(self.values, self.shape.index(2 * word, column), COLUMNS_AHEAD * self.shape.terms).cast())
+        }
     }
 
     #[inline]
@@ -279,10 +288,9 @@ impl Words for Pairs<'_> {
     unsafe fn across(&self, word: usize, column: usize) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe {
-            let first = self.values.as_ptr().add(self.shape.index(2 * word, column));
-            let second = first.add(self.shape.columns);
-            let bytes = ROWS_AHEAD * self.shape.columns * size_of::<bf16>();
-            let (first, second) = (halves(ahead(first, bytes)), halves(ahead(second, bytes)));
+            let term =
+                |term| halves(fetch(self.values, self.shape.index(term, column), TERMS_AHEAD * self.shape.columns));
+            let (first, second) = (term(2 * word), term(2 * word + 1));
             _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_slli_epi32(second, 16)))
         }
     }
@@ -302,12 +310,19 @@ impl Words for Pairs<'_> {
     }
 }
 
-/// Has the memory so many bytes after `from` fetched, and returns `from`.
+/// Where a value lies. The one `ahead` of it is fetched into the second-level cache: what comes before it is worked on would
+/// not fit the first.
+///
+/// # Safety
+/// The value must be there.
 #[inline(always)]
-fn ahead<T>(from: *const T, bytes: usize) -> *const T {
-    // SAFETY: prefetching reads nothing.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_byte_add(bytes).cast()) };
-    from
+unsafe fn fetch<T>(values: &[T], at: usize, ahead: usize) -> *const T {
+    // SAFETY: the caller's promise; prefetching reads nothing.
+    unsafe {
+        let from = values.as_ptr().add(at);
+        _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(ahead).cast());
+        from
+    }
 }
 
 /// A parameter as it lies in memory.
@@ -407,7 +422,8 @@ impl Block {
     /// As for [`multiply`](Self::multiply); the words must lie in the matrix, and the room hold them.
     #[target_feature(enable = "avx512f")]
     unsafe fn lay_out<W: Words>(&self, room: &mut [Line], matrix: &W, words: Range<usize>) {
-        let (first, count, columns) = (self.columns.start, words.len(), self.columns.len());
+        let (first, first_word) = (self.columns.start, words.start);
+        let (count, columns) = (words.len(), self.columns.len());
         let shape = matrix.shape();
         // An odd number of terms does not fill the last word of pairs.
         let whole = words.end.min(shape.terms / W::TERMS).saturating_sub(words.start);
@@ -446,12 +462,17 @@ impl Block {
         };
         // What is left: the last columns of all words, and the last words of the other columns.
         let panels = columns.div_ceil(PANEL);
-        let last = (0..count).flat_map(|word| (groups..4 * panels).map(move |group| (word, group)));
-        let rest = (done..count).flat_map(|word| (0..groups).map(move |group| (word, group)));
-        for (i, group) in last.chain(rest) {
-            for (j, x) in room[line(i, group)].0.iter_mut().enumerate() {
-                let column = first + 16 * group + j;
-                *x = if column < self.columns.end { matrix.word(words.start + i, column) } else { 0.0 };
+        for (words, groups) in [(0..count, groups..4 * panels), (done..count, 0..groups)] {
+            if groups.is_empty() {
+                continue;
+            }
+            for word in words {
+                for group in groups.clone() {
+                    for (i, x) in room[line(word, group)].0.iter_mut().enumerate() {
+                        let column = first + 16 * group + i;
+                        *x = if column < self.columns.end { matrix.word(first_word + word, column) } else { 0.0 };
+                    }
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::Weights;
 use crate::ml::kernels::{
     Absorbed, Attention, Dropout, Matrix, Probabilities, Qkv, QkvGradient, Span, attend, attend_absorbed,
-    attend_absorbed_backward, attend_backward, head_linear, head_linear_backward,
+    attend_absorbed_backward, attend_backward, head_linear, head_linear_backward, room,
 };
 use std::ops::Range;
 
@@ -71,7 +71,7 @@ impl<'a> Cross<'a> {
             Memory::Absorbed(memory) => {
                 let Scratch { queries: absorbed, found, .. } = scratch;
                 let absorbed = self.absorb(queries, self.keys(), absorbed);
-                let found = super::fast::room(found, absorbed.len());
+                let found = room(found, absorbed.len());
                 attend_absorbed(&self.absorbed(), found, probabilities, absorbed, memory);
                 let dims = &self.weights.dims;
                 head_linear(heads, found, self.values(), dims.heads, dims.width);
@@ -102,7 +102,7 @@ impl<'a> Cross<'a> {
                 let Scratch { queries: absorbed, d_queries: d_absorbed, found } = scratch;
                 let absorbed = self.absorb(queries, self.keys(), absorbed);
                 let d_found = self.absorb(d_heads, self.values(), found);
-                let d_absorbed = super::fast::room(d_absorbed, absorbed.len());
+                let d_absorbed = room(d_absorbed, absorbed.len());
                 let given = (absorbed, memory);
                 attend_absorbed_backward(&self.absorbed(), d_absorbed, d_memory, probabilities, d_found, given);
                 head_linear(d_queries, d_absorbed, self.keys(), dims.heads, dims.width);
@@ -111,9 +111,9 @@ impl<'a> Cross<'a> {
     }
 
     /// `[m, I]` times a layer's keys or values, head by head: `[m, H, E]`.
-    fn absorb<'b>(&self, x: &[f32], weight: Matrix<'_>, room: &'b mut Vec<f32>) -> &'b [f32] {
+    fn absorb<'b>(&self, x: &[f32], weight: Matrix<'_>, buffer: &'b mut Vec<f32>) -> &'b [f32] {
         let dims = &self.weights.dims;
-        let out = super::fast::room(room, x.len() / dims.head_width * dims.width);
+        let out = room(buffer, x.len() / dims.head_width * dims.width);
         head_linear_backward(out, x, weight, dims.heads, dims.width);
         out
     }

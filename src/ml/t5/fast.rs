@@ -11,7 +11,7 @@ use super::position::offset_bias;
 use super::{Dims, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::kernels::{
-    CrossEntropy, Dropout, Span, cross_entropy, gather, linear, linear_backward, linear_weight_gradient, scatter,
+    CrossEntropy, Dropout, Span, cross_entropy, gather, linear, linear_backward, linear_weight_gradient, room, scatter,
 };
 use stack::{Context, Keep, Scratch, Tape, Wanted};
 use std::collections::HashMap;
@@ -82,16 +82,6 @@ impl Space {
 
 /// Logits in memory at one time.
 pub(super) const LOGITS: usize = 1 << 22;
-
-/// `len` numbers of a buffer, whatever they are. One that is too short is given up before a longer one is made, of that
-/// length and no more: a growing vector would copy, and take up to three times the memory.
-pub(super) fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        *buffer = Vec::new();
-        *buffer = vec![0.0; len];
-    }
-    &mut buffer[..len]
-}
 
 fn keep<'b>(buffer: &'b mut Vec<f32>, x: &[f32]) -> &'b mut [f32] {
     let buffer = room(buffer, x.len());

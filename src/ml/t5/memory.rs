@@ -2,6 +2,7 @@
 
 use super::fast::LOGITS;
 use super::{Dims, Layout, Precision};
+use half::bf16;
 
 /// Numbers of rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,34 +23,40 @@ impl Dims {
 
     /// Bytes of the buffers with which [`fast::Engine`](super::fast::Engine) learns from a batch of equally long examples
     /// that it [expects](super::fast::Engine::expect).
-    pub fn activation_bytes(&self, rows: Rows, recompute: bool, dropout: bool) -> usize {
+    pub fn activation_bytes(&self, rows: Rows, precision: Precision, recompute: bool, dropout: bool) -> usize {
         let counts = Counts::of((0..rows.examples).map(|_| (rows.encoder, rows.decoder)));
         let pass = if self.absorbs(rows.decoder) { Pass::Absorbed } else { Pass::Projected };
-        self.buffer_bytes(counts, recompute, dropout, pass)
+        self.buffer_bytes(counts, precision, recompute, dropout, pass)
     }
 
     /// The same of any batch whose gradients go to all weights.
     pub fn learning_bytes(&self, counts: Counts, recompute: bool, dropout: bool) -> usize {
-        self.buffer_bytes(counts, recompute, dropout, Pass::Weights)
+        self.buffer_bytes(counts, Precision::F32, recompute, dropout, Pass::Weights)
     }
 
-    fn buffer_bytes(&self, counts: Counts, recompute: bool, dropout: bool, pass: Pass) -> usize {
+    fn buffer_bytes(&self, counts: Counts, precision: Precision, recompute: bool, dropout: bool, pass: Pass) -> usize {
         let (e, i, f) = (self.width, self.inner(), self.ff);
         let inner = if self.gated { 2 * f } else { f };
         let Counts { encoder: n, decoder: m, .. } = counts;
         let scores = |pairs: usize| self.heads * pairs;
-        let ff = |rows: usize| rows * (e + 1 + inner);
+        // What all layers keep may be kept in bf16.
+        let narrow = precision == Precision::Bf16 && !recompute;
+        let word = if narrow { size_of::<bf16>() } else { size_of::<f32>() };
         let weights = pass == Pass::Weights;
         // The outputs of the heads are kept for the gradients of the weights after them.
         let heads = if weights { i } else { 0 };
-        let attention = |rows: usize, scores: usize| rows * (e + 1 + 3 * i + heads) + scores;
-
-        let encoder_layer = attention(n, scores(counts.encoder_pairs)) + ff(n);
-        let cross = m * (e + 1 + i + heads) + scores(counts.cross_pairs);
-        let decoder_layer = attention(m, scores(counts.decoder_pairs)) + cross + ff(m);
+        // Of each layer the bytes that it keeps in any case in f32, and those others.
+        let encoder_layer =
+            size_of::<f32>() * n * (2 * (e + 1) + heads) + word * (n * (3 * i + inner) + scores(counts.encoder_pairs));
+        let (cross_wide, cross_word) = match pass {
+            Pass::Absorbed => (scores(counts.cross_pairs), 0),
+            Pass::Projected | Pass::Weights => (0, scores(counts.cross_pairs)),
+        };
+        let decoder_layer = size_of::<f32>() * (m * (3 * (e + 1) + 2 * heads) + cross_wide)
+            + word * (m * (4 * i + inner) + scores(counts.decoder_pairs) + cross_word);
         let stack = |rows: usize, layers: usize, layer: usize| {
-            let kept = if recompute { layer + layers * rows * e } else { layers * layer };
-            kept + rows * (2 * e + 1)
+            let kept = if recompute { layer + size_of::<f32>() * layers * rows * e } else { layers * layer };
+            kept + size_of::<f32>() * rows * (2 * e + 1)
         };
         let stacks = stack(n, self.encoder_layers, encoder_layer) + stack(m, self.decoder_layers, decoder_layer);
 
@@ -58,14 +65,15 @@ impl Dims {
         let shared = e + f.max(i);
         let scratch = widest * (if recompute || weights { shared + e + f } else { shared } + 4 * i - heads)
             + if dropout { 2 * widest * e } else { 0 }
-            + if recompute { widest * e } else { 0 };
+            + if recompute { widest * e } else { 0 }
+            + if narrow { widest * inner.max(3 * i) } else { 0 };
         let cross = match pass {
             Pass::Absorbed => 3 * m * self.heads * e,
             Pass::Projected | Pass::Weights => 4 * n * i * self.decoder_layers,
         };
         let ends = n * 2 * e + cross + m * (2 * e + 1);
         let logits = m.min((LOGITS / self.vocab).max(1)) * self.vocab;
-        (stacks + scratch + ends + logits) * size_of::<f32>()
+        stacks + (scratch + ends + logits) * size_of::<f32>()
     }
 }
 
@@ -130,10 +138,11 @@ mod tests {
     #[test]
     fn the_engine_needs_what_is_predicted() {
         let config = include_bytes!("../../../tests/golden/t5_v1_1/config.json");
-        for gated in [true, false] {
+        for (gated, precision) in [(true, Precision::F32), (false, Precision::F32), (true, Precision::Bf16)] {
             let dims = Dims { gated, ..Dims::from_json(config).unwrap() };
             let weights = Weights::random(dims.clone(), &mut Stream::new(0, "weights"));
             assert_eq!(dims.weight_bytes(Precision::F32), weights.data().len() * 4);
+            let weights = if precision == Precision::Bf16 { weights.to_bf16() } else { weights };
             let prompt = vec![0.1; 3 * dims.width];
             let tokens = dims.head_width / 2;
             let cases = [(false, 0.0), (true, 0.0), (false, 0.1), (true, 0.1)];
@@ -149,8 +158,12 @@ mod tests {
                 let settings = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
                 let gradients = Gradients { prompts: &mut [vec![0.0; prompt.len()]], weights: None };
                 engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
-                let predicted = dims.activation_bytes(rows, recompute, rate > 0.0);
-                assert_eq!(engine.bytes(), predicted, "{tokens} tokens, recompute {recompute}, dropout {rate}");
+                let predicted = dims.activation_bytes(rows, precision, recompute, rate > 0.0);
+                let case = format!("{tokens} tokens, {precision:?}, recompute {recompute}, dropout {rate}");
+                assert_eq!(engine.bytes(), predicted, "{case}");
+                if precision == Precision::Bf16 {
+                    continue;
+                }
 
                 let mut engine = Engine::new(&weights);
                 engine.recompute(recompute);

@@ -272,6 +272,26 @@ fn bf16_gives_nearly_the_same_loss_and_gradient() {
     }
 }
 
+/// In bf16, whether activations are kept or computed again, each kept only until it is read.
+#[test]
+fn recomputing_does_not_change_a_bit_in_bf16() {
+    for dims in [tiny(true), tiny(false), wide(true)] {
+        let weights = weights(dims, 3).to_bf16();
+        let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
+        for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
+            let dropout = sharing.map(|sharing| dropout(&batch, sharing));
+            for mut engine in Engine::both(&weights) {
+                let kept = prompt_gradients(&mut engine, &slices(&prompts), &batch, dropout.as_ref());
+                engine.recompute(true);
+                let again = prompt_gradients(&mut engine, &slices(&prompts), &batch, dropout.as_ref());
+                assert!(again == kept, "{sharing:?}");
+                let losses = dropout.is_none().then(|| engine.losses(&slices(&prompts), &batch, Z_LOSS));
+                assert!(losses.is_none_or(|losses| losses == kept.0), "without gradients");
+            }
+        }
+    }
+}
+
 /// The examples of one run, its dropout keys, and the run's own numbering.
 fn alone(batch: &Batch, dropout: &Dropout, run: usize) -> (Batch, Dropout) {
     let mut own = Batch::default();

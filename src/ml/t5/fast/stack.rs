@@ -4,12 +4,12 @@ use super::super::cross::{self, Cross, Memory};
 use super::super::layout::{CrossAttention, FeedForward, Layer, SelfAttention, Stack};
 use super::super::position::offset_bias_backward;
 use super::super::site::Site;
-use super::super::{Place, Weights};
-use super::{keep, room};
+use super::super::{Place, Precision, Weights};
+use super::keep;
 use crate::ml::kernels::{
-    Activation, Attention, Dropout, Matrix, Probabilities, Qkv, QkvGradient, Span, activate, activate_backward, attend,
-    attend_backward, linear, linear_add, linear_backward, linear_weight_gradient, rms_norm, rms_norm_backward,
-    rms_norm_scale_gradient,
+    Activation, Attention, Dropout, Kept, Matrix, Probabilities, Qkv, QkvGradient, Span, Storage, activate,
+    activate_backward, attend, attend_backward, linear, linear_add, linear_backward, linear_weight_gradient, rms_norm,
+    rms_norm_backward, rms_norm_scale_gradient, room,
 };
 use std::ops::Range;
 
@@ -60,7 +60,7 @@ struct AttentionTape {
     x: Vec<f32>,
     inverse: Vec<f32>,
     /// Query, key and value, `[n, 3I]`; of cross-attention the query alone, `[n, I]`.
-    projected: Vec<f32>,
+    projected: Kept,
     probabilities: Probabilities,
     /// Output of the heads, `[n, I]`; only the gradients of weights need it.
     context: Vec<f32>,
@@ -70,7 +70,7 @@ struct AttentionTape {
 struct FeedForwardTape {
     x: Vec<f32>,
     inverse: Vec<f32>,
-    inner: Vec<f32>,
+    inner: Kept,
 }
 
 /// Buffers between two operations.
@@ -78,6 +78,8 @@ struct FeedForwardTape {
 pub(super) struct Scratch {
     x: Vec<f32>,
     normed: Vec<f32>,
+    /// Activations that are kept in bf16, while they are worked with.
+    wide: Vec<f32>,
     heads: Vec<f32>,
     branch: Vec<f32>,
     inner: Vec<f32>,
@@ -96,12 +98,13 @@ impl Tape {
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
         let attention = |tape: &AttentionTape| {
-            bytes_of([&tape.x, &tape.inverse, &tape.projected, &tape.context]) + tape.probabilities.bytes()
+            bytes_of([&tape.x, &tape.inverse, &tape.context]) + tape.projected.bytes() + tape.probabilities.bytes()
         };
         let layer = |tape: &LayerTape| {
             attention(&tape.attention)
                 + attention(&tape.cross)
-                + bytes_of([&tape.ff.x, &tape.ff.inverse, &tape.ff.inner])
+                + bytes_of([&tape.ff.x, &tape.ff.inverse])
+                + tape.ff.inner.bytes()
         };
         self.layers.iter().map(layer).sum::<usize>()
             + bytes_of(&self.inputs)
@@ -118,8 +121,8 @@ impl Scratch {
 
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
-        let Self { x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected, cross } = self;
-        bytes_of([x, normed, heads, branch, inner, d_normed, d_branch, d_inner, d_projected]) + cross.bytes()
+        let Self { x, normed, wide, heads, branch, inner, d_normed, d_branch, d_inner, d_projected, cross } = self;
+        bytes_of([x, normed, wide, heads, branch, inner, d_normed, d_branch, d_inner, d_projected]) + cross.bytes()
     }
 }
 
@@ -259,6 +262,16 @@ pub(super) fn backward(
 }
 
 impl<'a> Context<'a> {
+    /// How a layer keeps its activations. If the weights are bf16, what a backward pass sees of activations is too, but for
+    /// the inputs of norms.
+    fn storage(&self) -> Storage {
+        match (self.weights.precision(), self.keep) {
+            (Precision::F32, _) => Storage::Exact,
+            (Precision::Bf16, Keep::Everything) => Storage::Narrow,
+            (Precision::Bf16, Keep::Nothing | Keep::Inputs) => Storage::Rounded,
+        }
+    }
+
     fn self_attention(&self, index: usize) -> Attention<'a> {
         let dims = &self.weights.dims;
         let inner = dims.inner();
@@ -352,15 +365,18 @@ fn attention_forward(
     keep(&mut tape.x, x);
     let normed = room(&mut scratch.normed, x.len());
     rms_norm(normed, room(&mut tape.inverse, rows), x, weights.vector(&part.norm), weights.dims.epsilon);
-    let qkv = room(&mut tape.projected, rows * 3 * inner);
-    if index == 0 && !context.repeated.is_empty() {
-        let some = room(&mut scratch.d_projected, rows * 3 * inner);
-        project_once(context.repeated, qkv, normed, weights.at(&part.qkv), width, some);
-    } else {
-        linear(qkv, normed, weights.at(&part.qkv), width);
-    }
     let heads = room(if context.learns { &mut tape.context } else { &mut scratch.heads }, rows * inner);
-    attend(&context.self_attention(index), heads, &mut tape.probabilities, Qkv::joined(qkv, inner));
+    let storage = context.storage();
+    tape.probabilities.store(storage);
+    tape.projected.fill(rows * 3 * inner, storage, &mut scratch.wide, |qkv| {
+        if index == 0 && !context.repeated.is_empty() {
+            let some = room(&mut scratch.d_projected, rows * 3 * inner);
+            project_once(context.repeated, qkv, normed, weights.at(&part.qkv), width, some);
+        } else {
+            linear(qkv, normed, weights.at(&part.qkv), width);
+        }
+        attend(&context.self_attention(index), heads, &mut tape.probabilities, Qkv::joined(qkv, inner));
+    });
     context.residual(x, heads, weights.at(&part.out), inner, Site::AttentionOut(index), &mut scratch.branch);
 }
 
@@ -422,7 +438,7 @@ fn attention_backward(
         linear_weight_gradient(&mut d_weights[part.out.clone()], d_branch, heads, inner);
     }
     let d_qkv = room(&mut scratch.d_projected, rows * 3 * inner);
-    let qkv = &tape.projected[..rows * 3 * inner];
+    let qkv = tape.projected.read(rows * 3 * inner, context.storage(), &mut scratch.wide);
     attend_backward(
         &context.self_attention(index),
         QkvGradient::Joined(d_qkv),
@@ -488,11 +504,15 @@ fn cross_forward(
     keep(&mut tape.x, x);
     let normed = room(&mut scratch.normed, x.len());
     rms_norm(normed, room(&mut tape.inverse, rows), x, weights.vector(&part.norm), weights.dims.epsilon);
-    let queries = room(&mut tape.projected, rows * inner);
-    linear(queries, normed, weights.at(&part.query), width);
     let heads = room(if context.learns { &mut tape.context } else { &mut scratch.heads }, rows * inner);
     let attention = context.cross_attention(index);
-    attention.forward(heads, &mut tape.probabilities, queries, memory, &mut scratch.cross);
+    let storage = context.storage();
+    // Those of absorbed attention are few.
+    tape.probabilities.store(if let Memory::Absorbed(_) = memory { Storage::Exact } else { storage });
+    tape.projected.fill(rows * inner, storage, &mut scratch.wide, |queries| {
+        linear(queries, normed, weights.at(&part.query), width);
+        attention.forward(heads, &mut tape.probabilities, queries, memory, &mut scratch.cross);
+    });
     context.residual(x, heads, weights.at(&part.out), inner, Site::CrossOut(index), &mut scratch.branch);
 }
 
@@ -518,9 +538,9 @@ fn cross_backward(
         linear_weight_gradient(&mut d_weights[part.out.clone()], d_branch, heads, inner);
     }
     let d_queries = room(&mut scratch.d_projected, rows * inner);
-    let queries = &tape.projected[..rows * inner];
+    let queries = tape.projected.read(rows * inner, context.storage(), &mut scratch.wide);
     let attention = context.cross_attention(index);
-    let given = (queries, memory);
+    let given = (&*queries, memory);
     attention.backward(d_queries, d_memory, &mut tape.probabilities, d_heads, given, &mut scratch.cross);
     let d_normed = room(&mut scratch.d_normed, d_x.len());
     linear_backward(d_normed, d_queries, weights.at(&part.query), width, false);
@@ -562,9 +582,10 @@ fn ff_forward(
     keep(&mut tape.x, x);
     let normed = room(&mut scratch.normed, x.len());
     rms_norm(normed, room(&mut tape.inverse, rows), x, weights.vector(&part.norm), weights.dims.epsilon);
-    let inner = room(&mut tape.inner, rows * part.inner.len() / width);
-    linear(inner, normed, weights.at(&part.inner), width);
-    let activated = context.activated(index, inner, rows, &mut scratch.inner);
+    let activated = tape.inner.fill(rows * part.inner.len() / width, context.storage(), &mut scratch.wide, |inner| {
+        linear(inner, normed, weights.at(&part.inner), width);
+        context.activated(index, inner, rows, &mut scratch.inner)
+    });
     context.residual(x, activated, weights.at(&part.out), ff, Site::InnerOut(index), &mut scratch.branch);
 }
 
@@ -580,7 +601,7 @@ fn ff_backward(
     let weights = context.weights;
     let (width, ff) = (weights.dims.width, weights.dims.ff);
     let rows = d_x.len() / width;
-    let inner = &mut tape.inner[..rows * part.inner.len() / width];
+    let inner = tape.inner.read(rows * part.inner.len() / width, context.storage(), &mut scratch.wide);
     let d_branch = context.branch_gradient(d_x, Site::InnerOut(index), &mut scratch.d_branch);
     if let Some(d_weights) = d_weights.as_deref_mut() {
         let activated = context.activated(index, inner, rows, &mut scratch.inner);
