@@ -5,6 +5,7 @@ use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::audit::{self, Problem};
 use crate::engine::plan::Plan;
 use crate::engine::rerun::{Rerun, rerun};
+use crate::engine::run::Settings as How;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::Exit;
@@ -31,6 +32,9 @@ pub(super) struct Audit {
     /// Execute N cached jobs of the manifest again, elsewhere, and compare what they make
     #[arg(long, value_name = "N", requires = "pipe", conflicts_with = "repair")]
     rerun: Option<NonZero<usize>>,
+    /// With `--rerun`: jobs of the kind `command` too, which start the programs that the manifest names
+    #[arg(long, requires = "rerun")]
+    commands: bool,
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -47,7 +51,7 @@ impl Audit {
             found.repair(&store)?;
         }
         let again = match (self.rerun, &plan) {
-            (Some(count), Some(plan)) => Some(again(plan, &store, count.get())?),
+            (Some(count), Some(plan)) => Some(again(plan, &store, count.get(), self.commands)?),
             _ => None,
         };
         match self.format {
@@ -69,14 +73,18 @@ impl Audit {
 }
 
 /// Executes jobs again in a folder of their own. While it does, nothing is removed from the store.
-fn again(plan: &Plan, store: &Arc<Store>, count: usize) -> anyhow::Result<Vec<Rerun>> {
+fn again(plan: &Plan, store: &Arc<Store>, count: usize, programs: bool) -> anyhow::Result<Vec<Rerun>> {
     let stop = run::stop_on_signals()?;
     let Some(_hold) = store.share(|| !stop.load(Ordering::Relaxed))? else { return Ok(Vec::new()) };
     let (scratch, lines) = (store.trial_path(), Lines::new(false));
-    let found = rerun(plan, store, count, &scratch, &run::defaults()?, &lines, &stop);
+    let settings = How { programs, ..run::defaults()? };
+    let found = rerun(plan, store, count, &scratch, &settings, &lines, &stop);
     lines.finish();
     if scratch.is_dir() {
         fs_err::remove_dir_all(scratch)?;
+    }
+    if !programs && plan.graph.node_weights().any(|job| job.job.needs().program) {
+        eprintln!("hint: jobs that start programs of the manifest were left out; `--commands` takes them along");
     }
     found
 }
@@ -97,7 +105,8 @@ fn reruns(jobs: &[Rerun]) -> String {
     let mut text = jobs.iter().map(line).collect::<String>();
     if jobs.iter().any(|job| !job.differs.is_empty()) {
         text += "\nhint: last bits depend on whether the CPU has AVX-512; on the same machine, other bytes mean that the program \
-                 was changed without a new version of the kind, or that the machine computes wrongly\n";
+                 was changed without a new version of the kind, or that the machine computes wrongly; a `command` whose \
+                 program is no function of its inputs differs too\n";
     }
     text
 }

@@ -5,7 +5,7 @@ use super::content::Content;
 use super::digest::Digest;
 use super::entry::{Entry, Part, Record};
 use super::shared::{Hold, Shared};
-use super::stage::{Kind, Output};
+use super::stage::Promise;
 use super::store::{Damage, Store};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub struct Expanded {
     /// Its name, as in [`Spec`](super::stage::Spec).
     pub name: String,
     /// Its outputs by name, in the order of its kind.
-    pub outputs: Vec<(&'static str, Artifact)>,
+    pub outputs: Vec<(Arc<str>, Artifact)>,
 }
 
 /// Something that a job reads.
@@ -69,14 +69,14 @@ pub struct Cx<'a> {
     hold: Hold<'a>,
     progress: &'a dyn Progress,
     scratch: Option<PathBuf>,
-    outputs: &'static [Output],
+    outputs: Vec<Promise>,
     written: Vec<Written>,
     notes: BTreeMap<String, String>,
 }
 
 /// What a job has written of one output so far.
 struct Written {
-    output: &'static Output,
+    name: Arc<str>,
     content: Option<(Digest, u64)>,
     parts: Vec<Part>,
 }
@@ -165,6 +165,14 @@ impl Artifact {
         }
     }
 
+    /// Names and digests of its parts (see [`Cx::attach`]).
+    pub fn parts(&self) -> Vec<(&str, Digest)> {
+        match &self.origin {
+            Origin::Blob { parts, .. } => parts.iter().map(|part| (part.name.as_str(), part.digest)).collect(),
+            Origin::File { .. } => Vec::new(),
+        }
+    }
+
     /// The content of a part (see [`Cx::attach`]), mapped into memory and checked against its digest.
     ///
     /// # Errors
@@ -190,14 +198,14 @@ impl<'a> Cx<'a> {
     /// A context to run in. Without a `scratch` folder there is none (while expanding).
     pub(super) fn new(
         job: &'a str,
-        kind: &Kind,
+        outputs: Vec<Promise>,
         inputs: &'a [Read],
         expanded: &'a [Expanded],
         bench: &'a Bench<'a>,
         progress: &'a dyn Progress,
         scratch: Option<PathBuf>,
     ) -> Self {
-        let (outputs, hold) = (kind.outputs, bench.shared.hold());
+        let hold = bench.shared.hold();
         let (written, notes) = (Vec::new(), BTreeMap::new());
         Self { job, inputs, expanded, bench, hold, progress, scratch, outputs, written, notes }
     }
@@ -206,12 +214,12 @@ impl<'a> Cx<'a> {
     pub(super) fn finish(self) -> anyhow::Result<(Vec<Record>, BTreeMap<String, String>)> {
         let mut records = Vec::new();
         for output in self.outputs {
-            let written = self.written.iter().find(|written| written.output.name == output.name);
+            let written = self.written.iter().find(|written| written.name == output.name);
             let content = written.and_then(|written| Some((written.content?, written.parts.clone())));
             let Some(((digest, size), parts)) = content else {
                 bail!("the job did not write its output `{}`", output.name);
             };
-            records.push(Record { name: output.name.to_owned(), r#type: output.of.0.to_owned(), digest, size, parts });
+            records.push(Record { name: output.name.to_string(), r#type: output.of.0.to_owned(), digest, size, parts });
         }
         Ok((records, self.notes))
     }
@@ -288,13 +296,13 @@ impl<'a> Cx<'a> {
     }
 
     fn written(&mut self, name: &str) -> anyhow::Result<&mut Written> {
-        let known = self.written.iter().position(|written| written.output.name == name);
+        let known = self.written.iter().position(|written| &*written.name == name);
         let at = match known {
             Some(at) => at,
             None => {
-                let output = self.outputs.iter().find(|output| output.name == name);
+                let output = self.outputs.iter().find(|output| &*output.name == name);
                 let output = output.with_context(|| format!("the kind has no output `{name}`"))?;
-                self.written.push(Written { output, content: None, parts: Vec::new() });
+                self.written.push(Written { name: output.name.clone(), content: None, parts: Vec::new() });
                 self.written.len() - 1
             }
         };
@@ -362,16 +370,16 @@ impl<'a> Cx<'a> {
     }
 }
 
-/// The outputs of an entry as inputs of other jobs, in the order of the kind; `None` if the entry lacks one.
+/// The outputs of an entry as inputs of other jobs, as its job promised them; `None` if the entry lacks one.
 pub(super) fn outputs(
     store: &Arc<Store>,
     job: &str,
-    kind: &Kind,
+    promised: &[Promise],
     entry: &Entry,
-) -> Option<Vec<(&'static str, Artifact)>> {
-    let output = |output: &Output| {
-        let record = entry.artifact(output.name)?;
-        Some((output.name, Artifact::recorded(store, job, record)))
+) -> Option<Vec<(Arc<str>, Artifact)>> {
+    let output = |output: &Promise| {
+        let record = entry.artifact(&output.name)?;
+        Some((output.name.clone(), Artifact::recorded(store, job, record)))
     };
-    kind.outputs.iter().map(output).collect()
+    promised.iter().map(output).collect()
 }

@@ -4,7 +4,7 @@ use super::issue::{self, OF_EVERY_STAGE};
 use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, clipped, listed, suggestion};
-use super::stage::{Input, Job, Kind, Type};
+use super::stage::{Input, Job, Kind, Promise, Type};
 use super::variables::Scope;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -26,6 +26,7 @@ pub(super) struct Draft {
     pub(super) stage: usize,
     pub(super) job: Arc<dyn Job>,
     pub(super) wants: Vec<Want>,
+    pub(super) outputs: Vec<Promise>,
 }
 
 /// What a job reads, as written.
@@ -121,7 +122,8 @@ impl Drafts {
             let mut problems = Vec::new();
             match job(stage, &params, &Scope { matrix: &row, ..*scope }, &mut problems) {
                 Some((job, wants)) if problems.is_empty() => {
-                    self.jobs.push(Draft { name, stage: self.stages.len(), job, wants });
+                    let outputs = job.outputs();
+                    self.jobs.push(Draft { name, stage: self.stages.len(), job, wants, outputs });
                 }
                 _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
             }
@@ -200,10 +202,12 @@ fn want(input: Input, params: &Node) -> Result<Want, Problem> {
     })
 }
 
-/// The place of a text in a field that may be a list.
+/// The place of a text in a field that may be a list, or a mapping such as `{output: text}`.
 fn place_of_text(node: &Node, text: &str) -> Place {
+    let says = |item: &&Node| item.text() == Some(text);
     match &node.value {
-        Value::List(items) => items.iter().find(|item| item.text() == Some(text)).unwrap_or(node).place,
+        Value::List(items) => items.iter().find(says).unwrap_or(node).place,
+        Value::Map(entries) => entries.iter().map(|(_, item)| item).find(says).unwrap_or(node).place,
         _ => node.place,
     }
 }

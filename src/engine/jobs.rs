@@ -32,7 +32,7 @@ pub(super) struct Known {
     /// The jobs that it asked for and what it calls them, once it has been asked.
     pub(super) children: Option<Vec<(String, Id)>>,
     /// What it made, once it is done.
-    pub(super) outputs: Option<Vec<(&'static str, Artifact)>>,
+    pub(super) outputs: Option<Vec<(Arc<str>, Artifact)>>,
 }
 
 enum Feeds {
@@ -149,7 +149,7 @@ impl Jobs {
                 Given::Artifact(artifact) => Ok((role, Due::Made(artifact))),
                 Given::Output(place, output) => {
                     let before = children.get(place).map(|(_, id)| *id);
-                    let makes = |id: &Id| self.list[*id].kind.outputs.iter().any(|made| made.name == output);
+                    let makes = |id: &Id| self.list[*id].job.outputs().iter().any(|made| &*made.name == output);
                     let id = before.filter(makes);
                     let id =
                         id.with_context(|| format!("`{name}` reads an output `{output}` that no job before it makes"));
@@ -263,7 +263,7 @@ impl Jobs {
     /// An output of a job that is done.
     fn output(&self, id: Id, name: &str) -> Option<Artifact> {
         let outputs = self.list[id].outputs.as_ref()?;
-        outputs.iter().find(|(output, _)| *output == name).map(|(_, artifact)| artifact.clone())
+        outputs.iter().find(|(output, _)| **output == *name).map(|(_, artifact)| artifact.clone())
     }
 
     fn feed(&self, input: &PlannedInput) -> Option<Feed> {

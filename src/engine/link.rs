@@ -4,10 +4,11 @@ use super::draft::{Draft, Drafts, Stage, Want, Wanted};
 use super::plan::{Planned, PlannedInput, Source, count};
 use super::problem::{Place, Problem, clipped, suggestion};
 use super::reference;
-use super::stage::{Issue, Type};
+use super::stage::{Issue, Promise, Type};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 /// References of all jobs together, wildcards counted for each job that they stand for.
 const MOST_REFERENCES: usize = 2_000_000;
@@ -43,6 +44,9 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
     graph
 }
 
+/// A job, and the name of an output that it makes.
+type Made = (NodeIndex, Arc<str>);
+
 struct Linker<'d> {
     drafts: &'d Drafts,
     removed: &'d BTreeSet<String>,
@@ -73,7 +77,7 @@ impl Linker<'_> {
         of: Type,
         many: bool,
     ) -> Option<Source> {
-        let mut sources: Vec<(NodeIndex, &'static str)> = Vec::new();
+        let mut sources: Vec<Made> = Vec::new();
         let mut good = true;
         for (reference, place) in refs {
             match self.reference(index, draft, reference, of, many) {
@@ -100,10 +104,10 @@ impl Linker<'_> {
         if many {
             // A set: what two patterns both stand for is read once.
             let mut seen = BTreeSet::new();
-            sources.retain(|source| seen.insert(*source));
+            sources.retain(|source| seen.insert(source.clone()));
             return Some(Source::Outputs(sources));
         }
-        sources.first().map(|(job, output)| Source::Output(*job, output))
+        sources.into_iter().next().map(|(job, output)| Source::Output(job, output))
     }
 
     /// The outputs that a reference stands for; `None` if its stage has mistakes of its own.
@@ -114,7 +118,7 @@ impl Linker<'_> {
         text: &str,
         of: Type,
         many: bool,
-    ) -> Result<Option<Vec<(NodeIndex, &'static str)>>, String> {
+    ) -> Result<Option<Vec<Made>>, String> {
         let parsed = reference::parse(text)?;
         if self.drafts.broken.contains(parsed.stage) {
             return Ok(None);
@@ -122,14 +126,17 @@ impl Linker<'_> {
         let Some(stage) = self.drafts.by_name.get(parsed.stage).map(|at| &self.drafts.stages[*at]) else {
             return Err(self.no_stage(parsed.stage));
         };
-        let output = output(stage, parsed.output, of)?;
         let selection = stage.matrix.select(&stage.name, parsed.pattern.as_ref())?;
         if selection.several && !many {
             let own = &self.drafts.stages[draft.stage];
             return Err(format!("`{text}` may stand for several jobs, but one is needed; {}", instead(stage, own)));
         }
-        let jobs = selection.jobs.into_iter().map(|job| NodeIndex::new(stage.first + job));
-        let jobs: Vec<_> = jobs.map(|job| (job, output)).collect();
+        let jobs = selection.jobs.into_iter().map(|job| {
+            let job = stage.first + job;
+            let output = output(&stage.name, &self.drafts.jobs[job].outputs, parsed.output, of)?;
+            Ok((NodeIndex::new(job), output))
+        });
+        let jobs: Vec<_> = jobs.collect::<Result<_, String>>()?;
         if jobs.iter().any(|(job, _)| job.index() == index) {
             let how = if selection.several { "includes" } else { "is" };
             return Err(format!("`{text}` {how} the job that reads it, `{}`", draft.name));
@@ -155,22 +162,21 @@ fn instead(stage: &Stage, own: &Stage) -> String {
     format!("name one, such as `{}{}`", stage.name, stage.matrix.suffix(0))
 }
 
-/// The output of a stage that is meant.
-fn output(stage: &Stage, named: Option<&str>, of: Type) -> Result<&'static str, String> {
-    let (name, outputs) = (&stage.name, stage.kind.outputs);
+/// The output of a job of the stage `name` that is meant.
+fn output(name: &str, outputs: &[Promise], named: Option<&str>, of: Type) -> Result<Arc<str>, String> {
     let made = || outputs.iter().map(|o| format!("`{}` ({})", o.name, o.of)).collect::<Vec<_>>().join(", ");
     if let Some(named) = named {
-        return match outputs.iter().find(|output| output.name == named) {
-            Some(output) if output.of == of => Ok(output.name),
+        return match outputs.iter().find(|output| &*output.name == named) {
+            Some(output) if output.of.fits(of) => Ok(output.name.clone()),
             Some(output) => {
                 Err(format!("`{name}.{named}` is of type {}, expected {of}; `{name}` makes {}", output.of, made()))
             }
             None => Err(format!("`{name}` has no output `{}`; it makes {}", clipped(named), made())),
         };
     }
-    let mut fitting = outputs.iter().filter(|output| output.of == of);
+    let mut fitting = outputs.iter().filter(|output| output.of.fits(of));
     match (fitting.next(), fitting.next()) {
-        (Some(output), None) => Ok(output.name),
+        (Some(output), None) => Ok(output.name.clone()),
         (None, _) => Err(format!("`{name}` makes no {of}, which is needed here; it makes {}", made())),
         (Some(first), Some(_)) => {
             Err(format!("`{name}` makes several of type {of}; write `{name}.{}` or another of {}", first.name, made()))

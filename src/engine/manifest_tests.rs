@@ -240,10 +240,12 @@ fn described(plan: &Plan) -> String {
     for job in plan.graph.node_weights() {
         writeln!(out, "{}  {:?}  {}", job.name, job.kind, job.job.params()).unwrap();
         for input in &job.inputs {
-            let named = |(job, output): &(NodeIndex, &'static str)| format!("{}.{output}", plan.graph[*job].name);
+            let named = |job: &NodeIndex, output: &str| format!("{}.{output}", plan.graph[*job].name);
             let source = match &input.source {
-                Source::Output(job, output) => named(&(*job, output)),
-                Source::Outputs(many) => format!("{{{}}}", many.iter().map(named).collect::<Vec<_>>().join(" ")),
+                Source::Output(job, output) => named(job, output),
+                Source::Outputs(many) => {
+                    format!("{{{}}}", many.iter().map(|(job, output)| named(job, output)).collect::<Vec<_>>().join(" "))
+                }
                 Source::File(path) => format!("file {}", path.display()),
                 Source::Folder(path, _) => format!("folder {}", path.display()),
             };

@@ -8,6 +8,7 @@ pub mod context;
 pub mod digest;
 mod draft;
 pub mod entry;
+pub mod file_input;
 pub mod files;
 pub mod gc;
 pub mod graph;

@@ -51,9 +51,9 @@ pub struct PlannedInput {
 #[derive(Clone)]
 pub enum Source {
     /// One output of one job.
-    Output(NodeIndex, &'static str),
+    Output(NodeIndex, Arc<str>),
     /// Outputs of several jobs; hashed and handed over in the order of their digests.
-    Outputs(Vec<(NodeIndex, &'static str)>),
+    Outputs(Vec<(NodeIndex, Arc<str>)>),
     /// A file.
     File(PathBuf),
     /// Files of a folder; the role of each is `role/name`.

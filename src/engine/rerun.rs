@@ -2,7 +2,7 @@
 
 use super::digest::{Digest, Key};
 use super::entry::Entry;
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::run::{Outcome, Settings, Watch, run};
 use super::state::{JobState, Question, State, survey};
 use super::store::Store;
@@ -33,7 +33,8 @@ pub struct Rerun {
 
 /// Executes `count` of a plan's cached jobs again and compares what they make with the store, which is only read. A job of
 /// each kind is taken in turn, the cheapest first, so that few jobs say something about all kinds. Jobs that ran on another
-/// device than that of `settings` are left out.
+/// device than that of `settings` are left out, and so are those that start programs of the manifest, unless
+/// `settings.programs` asks for them.
 ///
 /// # Errors
 /// If the store cannot be read or `scratch` not be written. What comes out of the jobs is in the result.
@@ -47,7 +48,9 @@ pub fn rerun(
     stop: &AtomicBool,
 ) -> anyhow::Result<Vec<Rerun>> {
     let states = survey(plan, store, &Question::default())?;
-    let chosen = choose(&states, count, &settings.device);
+    let starts_program = |job: &Planned| job.job.needs().program && !settings.programs;
+    let programs = plan.graph.node_weights().filter(|job| starts_program(job)).map(|job| job.name.as_str()).collect();
+    let chosen = choose(&states, count, &settings.device, &programs);
     let keys: BTreeSet<Key> = chosen.iter().filter_map(|job| job.key).collect();
     let copy = Store::new(scratch);
     copy.prepare()?;
@@ -62,13 +65,13 @@ pub fn rerun(
     chosen.iter().map(|job| compare(&copy, job, outcomes.get(&job.job))).collect()
 }
 
-/// A job of each kind in turn, the cheapest of its kind first; each key once.
-fn choose<'a>(states: &'a [JobState], count: usize, device: &str) -> Vec<&'a JobState> {
+/// A job of each kind in turn, the cheapest of its kind first; each key once, and none of `but`.
+fn choose<'a>(states: &'a [JobState], count: usize, device: &str, but: &BTreeSet<&str>) -> Vec<&'a JobState> {
     let mut kinds: BTreeMap<&str, Vec<(f64, Key, &JobState)>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     // Those that another job asked for are not in the plan, so they cannot be asked for by name.
     let planned = |job: &&JobState| job.state == State::Cached && !job.job.contains('/');
-    for job in states.iter().filter(planned) {
+    for job in states.iter().filter(planned).filter(|job| !but.contains(job.job.as_str())) {
         let Some(entry) = job.entry.as_ref().filter(|entry| entry.provenance.device == device) else { continue };
         if seen.insert(entry.key) {
             kinds.entry(job.kind).or_default().push((entry.provenance.seconds, entry.key, job));

@@ -62,6 +62,8 @@ pub struct Settings {
     pub keep_going: bool,
     /// Run these jobs and what they need; all if `None`.
     pub only: Option<BTreeSet<String>>,
+    /// Start the programs that the manifest names; without, jobs that need one fail.
+    pub programs: bool,
     /// Execute these jobs though they are cached.
     pub forced: BTreeSet<String>,
     /// For the journal and provenance.
@@ -485,7 +487,7 @@ impl<'a> Scheduler<'a> {
             }
             Verdict::Done(entry, ending) => {
                 let known = self.jobs.get(id);
-                let made = outputs(self.crew.bench.store, &known.name, &known.kind, &entry);
+                let made = outputs(self.crew.bench.store, &known.name, &known.job.outputs(), &entry);
                 self.crew.bench.store.view(self.crew.pipeline, &known.name, &entry)?;
                 self.jobs.get_mut(id).outputs = made;
                 self.end(id, ending, report.key, report.reasons, report.seconds, None)?;
@@ -746,7 +748,7 @@ impl Crew<'_> {
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
         let progress = Reporter { job: &order.name, watch: self.watch };
-        let cx = Cx::new(&order.name, &order.kind, reads, &[], &self.bench, &progress, None);
+        let cx = Cx::new(&order.name, order.job.outputs(), reads, &[], &self.bench, &progress, None);
         catch(|| order.expand(&cx)).map(Verdict::Expanded)
     }
 
@@ -755,7 +757,7 @@ impl Crew<'_> {
             return Ok(None);
         }
         let Found::Hit(entry) = self.bench.store.find(&ticket.key)? else { return Ok(None) };
-        if outputs(self.bench.store, &ticket.order.name, &ticket.order.kind, &entry).is_none() {
+        if outputs(self.bench.store, &ticket.order.name, &ticket.order.job.outputs(), &entry).is_none() {
             return Ok(None);
         }
         report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
@@ -794,6 +796,9 @@ impl Crew<'_> {
     }
 
     fn execute(&self, ticket: &Ticket<'_>, pool: &OnceCell<ThreadPool>) -> anyhow::Result<Entry> {
+        if ticket.order.job.needs().program && !self.settings.programs {
+            return Err(anyhow!("starts a program of the manifest, which was not asked for"));
+        }
         let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
         let resumed_at = store.interrupted_at(&ticket.key);
         let attempts = self.count_attempt(&ticket.key)?;
@@ -801,7 +806,7 @@ impl Crew<'_> {
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
-        let mut cx = Cx::new(&order.name, &order.kind, ticket.reads, expanded, &bench, &progress, scratch);
+        let mut cx = Cx::new(&order.name, order.job.outputs(), ticket.reads, expanded, &bench, &progress, scratch);
         let threads = if order.job.needs().shared_model.is_some() {
             catch(|| order.job.run(&mut cx))?;
             self.settings.threads

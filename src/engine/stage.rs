@@ -8,10 +8,23 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::sync::Arc;
 
 /// The type of an artifact: `dataset`, `prompt`. References are checked against it before anything runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Type(pub &'static str);
+
+impl Type {
+    /// What an input asks for that takes every type.
+    pub const ANY: Self = Self("artifact");
+    /// A file that a program made; only its reader knows what is in it.
+    pub const FILE: Self = Self("file");
+
+    /// Whether an artifact of this type will do where `wanted` is asked for.
+    pub(super) fn fits(self, wanted: Self) -> bool {
+        wanted == Self::ANY || self == wanted
+    }
+}
 
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +39,21 @@ pub struct Output {
     pub name: &'static str,
     /// Its type.
     pub of: Type,
+}
+
+/// An artifact that a job writes: one of its kind, or one that the manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Its name within the job.
+    pub name: Arc<str>,
+    /// Its type.
+    pub of: Type,
+}
+
+impl From<&Output> for Promise {
+    fn from(output: &Output) -> Self {
+        Self { name: output.name.into(), of: output.of }
+    }
 }
 
 /// A reference to one output of one job: `stage`, `stage[mnli,0]`, `stage[mnli,0].curve`.
@@ -210,6 +238,8 @@ pub struct Needs {
     pub shared_model: Option<&'static str>,
     /// Whether it computes with a model of its own, for which it takes up to [`Cx::memory`].
     pub own_model: bool,
+    /// Whether it starts a program that the manifest names.
+    pub program: bool,
 }
 
 /// A kind of stage: documented parameters, and what to do with them.
@@ -220,13 +250,18 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const KIND: &'static str;
     /// Bump when the same recipe would now give other bytes.
     const VERSION: u32;
-    /// What every job of this kind writes.
+    /// What every job of this kind writes; nothing if [`outputs`](Self::outputs) says it job by job.
     const OUTPUTS: &'static [Output];
     /// Whether jobs of this kind [`expand`](Self::expand).
     const EXPANDS: bool = false;
 
     /// What the job reads, in the order in which it is hashed.
     fn inputs(&self) -> Vec<Input>;
+
+    /// What this job writes, if its kind leaves that to the manifest.
+    fn outputs(&self) -> Vec<Promise> {
+        Self::OUTPUTS.iter().map(Promise::from).collect()
+    }
 
     /// What types do not rule out: ranges, exclusive options.
     fn check(&self) -> Result<(), Issue> {
@@ -268,6 +303,8 @@ pub trait Job: Send + Sync {
     fn params(&self) -> serde_json::Value;
     /// See [`Stage::inputs`].
     fn inputs(&self) -> Vec<Input>;
+    /// See [`Stage::outputs`].
+    fn outputs(&self) -> Vec<Promise>;
     /// See [`Stage::check`].
     fn check(&self) -> Result<(), Issue>;
     /// See [`Stage::check_inputs`].
@@ -293,6 +330,10 @@ impl<S: Stage> Job for S {
 
     fn inputs(&self) -> Vec<Input> {
         Stage::inputs(self)
+    }
+
+    fn outputs(&self) -> Vec<Promise> {
+        Stage::outputs(self)
     }
 
     fn check(&self) -> Result<(), Issue> {
@@ -327,8 +368,6 @@ pub struct Kind {
     pub name: &'static str,
     /// [`Stage::VERSION`].
     pub version: u32,
-    /// [`Stage::OUTPUTS`].
-    pub outputs: &'static [Output],
     /// [`Stage::EXPANDS`].
     pub expands: bool,
     /// Reads the parameters of a stage, without `kind` and `matrix`.
@@ -343,7 +382,6 @@ impl Kind {
         Self {
             name: S::KIND,
             version: S::VERSION,
-            outputs: S::OUTPUTS,
             expands: S::EXPANDS,
             parse: |value| {
                 let mut track = serde_path_to_error::Track::new();

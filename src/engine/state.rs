@@ -285,8 +285,7 @@ impl Survey<'_> {
         let forced = self.forced.contains(&name);
         let damage = match self.store.find(&key)? {
             Found::Hit(entry) if !forced => {
-                let kind = self.jobs.get(id).kind;
-                let found = outputs(self.store, &name, &kind, &entry);
+                let found = outputs(self.store, &name, &self.jobs.get(id).job.outputs(), &entry);
                 if let Some(found) = found {
                     return Ok(self.hit(id, found, *entry));
                 }
@@ -305,7 +304,7 @@ impl Survey<'_> {
         Ok(JobState { nearest, ..self.blank(id, state, reasons) })
     }
 
-    fn hit(&mut self, id: Id, outputs: Vec<(&'static str, Artifact)>, entry: Entry) -> JobState {
+    fn hit(&mut self, id: Id, outputs: Vec<(Arc<str>, Artifact)>, entry: Entry) -> JobState {
         self.jobs.get_mut(id).outputs = Some(outputs);
         let made = Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() };
         JobState { entry: Some(entry), ..self.blank(id, State::Cached, vec![made]) }
@@ -315,7 +314,7 @@ impl Survey<'_> {
     fn expand(&mut self, id: Id, order: &Order, reads: &[super::context::Read]) -> anyhow::Result<JobState> {
         let (stop, shared) = (AtomicBool::new(false), Shared::default());
         let bench = Bench { store: self.store, device: "cpu", threads: 1, memory: 0, stop: &stop, shared: &shared };
-        let cx = Cx::new(&order.name, &order.kind, reads, &[], &bench, &Silent, None);
+        let cx = Cx::new(&order.name, order.job.outputs(), reads, &[], &bench, &Silent, None);
         let specs = order.expand(&cx).and_then(|specs| self.jobs.expand(id, specs));
         let children = match specs {
             Ok(children) => children,

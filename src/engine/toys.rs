@@ -249,7 +249,7 @@ impl Stage for Borrower {
     }
 
     fn needs(&self) -> Needs {
-        Needs { shared_model: self.shares.then_some("of"), own_model: self.owns }
+        Needs { shared_model: self.shares.then_some("of"), own_model: self.owns, ..Needs::default() }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
@@ -313,12 +313,12 @@ fn nodes(source: &Source) -> Vec<NodeIndex> {
 
 /// Everything that one job makes.
 pub(super) fn of(node: NodeIndex) -> Source {
-    Source::Output(node, "text")
+    Source::Output(node, "text".into())
 }
 
 /// What several jobs make.
 pub(super) fn all(nodes: &[NodeIndex]) -> Source {
-    Source::Outputs(nodes.iter().map(|node| (*node, "text")).collect())
+    Source::Outputs(nodes.iter().map(|node| (*node, "text".into())).collect())
 }
 
 /// A cache, a place for files, and what happened in the last run.
@@ -363,6 +363,7 @@ impl Yard {
             device: "cpu".to_owned(),
             keep_going: false,
             only: None,
+            programs: true,
             forced: BTreeSet::new(),
             command_line: vec!["spot".to_owned()],
         };

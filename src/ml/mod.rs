@@ -17,6 +17,7 @@ pub mod prompt;
 pub mod prompt_file;
 pub mod random;
 pub mod similarity;
+pub mod spiece;
 pub mod statistics;
 pub mod t5;
 pub mod tasks;

@@ -8,6 +8,7 @@ use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::batcher::{self, Batcher, Client};
+use crate::ml::spiece;
 use crate::ml::t5::{Dims, Precision, Weights};
 use crate::ml::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
@@ -51,7 +52,8 @@ fn is_single(precision: &Precision) -> bool {
 enum From {
     /// A model that is part of the program.
     Builtin(Builtin),
-    /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json`, `model.safetensors` or its shards.
+    /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json` or else `spiece.model`, `model.safetensors` or its
+    /// shards.
     Path(#[serde(skip_serializing)] String),
 }
 
@@ -81,7 +83,7 @@ impl Nano {
 pub struct Parts {
     /// `config.json`.
     pub config: Digest,
-    /// `tokenizer.json`.
+    /// `tokenizer.json`, possibly made of a `spiece.model`.
     pub tokenizer: Digest,
     /// Safetensors files, in the order of their names.
     pub weights: Vec<Digest>,
@@ -134,15 +136,17 @@ fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Res
     let find = |name: &str| {
         files.iter().find(|(n, _)| n == name).map(|(_, file)| file.clone()).with_context(|| missing(path, name))
     };
-    let (config, tokenizer) = (find("config.json")?, find("tokenizer.json")?);
+    let shown = || format!("model in `{path}`");
+    let config = find("config.json")?.bytes()?;
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let tokenizer = tokenizer_json(&config, |name| find(name)?.bytes(), &names).with_context(shown)?;
     let weights: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).cloned().collect();
     ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
     let contents =
         weights.iter().map(|(name, file)| file.map().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
-    Model::new(&config.bytes()?, &tokenizer.bytes()?, &contents, precision)
-        .with_context(|| format!("model in `{path}`"))?;
-    let config = cx.attach("backbone", "config.json", &config.bytes()?)?;
-    let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer.bytes()?)?;
+    Model::new(&config, &tokenizer, &contents, precision).with_context(shown)?;
+    let config = cx.attach("backbone", "config.json", &config)?;
+    let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer)?;
     let weights = weights
         .iter()
         .map(|(name, file)| cx.attach_input("backbone", name, file))
@@ -152,21 +156,41 @@ fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Res
 
 fn missing(path: &str, name: &str) -> String {
     format!(
-        "`{path}` has no `{name}`; expected a folder in Hugging Face's layout with `config.json`, `tokenizer.json` and \
-         `model.safetensors` (or its shards)"
+        "`{path}` has no `{name}`; expected a folder in Hugging Face's layout with `config.json`, `tokenizer.json` (or \
+         SentencePiece's `spiece.model`) and `model.safetensors` (or its shards)"
     )
 }
 
+/// The `tokenizer.json` of a folder's files; made of `spiece.model` where only that is there, as in T5X's and T5's own
+/// checkpoints.
+fn tokenizer_json(
+    config: &[u8],
+    find: impl Fn(&str) -> anyhow::Result<Vec<u8>>,
+    names: &[&str],
+) -> anyhow::Result<Vec<u8>> {
+    if names.contains(&TOKENIZER) || !names.contains(&SPIECE) {
+        return find(TOKENIZER);
+    }
+    let rows = Dims::from_json(config).context("`config.json`")?.vocab;
+    spiece::to_tokenizer_json(&find(SPIECE)?, rows).with_context(|| format!("`{SPIECE}`"))
+}
+
+/// Hugging Face's file of a tokenizer.
+const TOKENIZER: &str = "tokenizer.json";
+/// SentencePiece's.
+const SPIECE: &str = "spiece.model";
+
 /// The files that matter: configuration, tokenizer, and the weights. Of `model.safetensors` and shards beside it, the
-/// single file is taken.
+/// single file is taken, and of `tokenizer.json` and `spiece.model` the former.
 fn pick(names: &[String]) -> Vec<String> {
+    let tokenizer = [TOKENIZER, SPIECE].into_iter().find(|known| names.iter().any(|name| name == known));
     let single = names.iter().any(|name| name == "model.safetensors");
     let weights = |name: &str| {
         if single { name == "model.safetensors" } else { name.starts_with("model-") && name.ends_with(".safetensors") }
     };
     names
         .iter()
-        .filter(|name| matches!(name.as_str(), "config.json" | "tokenizer.json") || weights(name))
+        .filter(|name| *name == "config.json" || Some(name.as_str()) == tokenizer || weights(name))
         .cloned()
         .collect()
 }
@@ -254,7 +278,9 @@ impl Model {
             ensure!(names.iter().any(|known| known == name), missing(&shown, name));
             Ok(fs_err::read(folder.join(name))?)
         };
-        let (config, tokenizer) = (read("config.json")?, read("tokenizer.json")?);
+        let config = read("config.json")?;
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let tokenizer = tokenizer_json(&config, read, &known).with_context(|| format!("model in `{shown}`"))?;
         let weights = names.iter().filter(|name| name.ends_with(".safetensors"));
         let weights = weights.map(|name| Content::of(&folder.join(name))).collect::<std::io::Result<Vec<_>>>()?;
         ensure!(!weights.is_empty(), missing(&shown, "model.safetensors"));

@@ -8,8 +8,9 @@ use super::DATASET;
 use super::backbone;
 use crate::data::{Dataset, Part, Tokenized, write_dataset};
 use crate::engine::context::Cx;
+use crate::engine::file_input::FileInput;
 use crate::engine::problem::suggestion;
-use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
+use crate::engine::stage::{Input, Issue, Output, Ref, Stage, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task};
 use crate::ml::tokens::Tokens;
@@ -94,13 +95,13 @@ struct Files {
     format: String,
     /// Training examples.
     #[serde(skip_serializing)]
-    train: String,
+    train: FileInput,
     /// Examples on which checkpoints are chosen.
     #[serde(default, skip_serializing)]
-    validation: Option<String>,
+    validation: Option<FileInput>,
     /// Held-out examples.
     #[serde(default, skip_serializing)]
-    test: Option<String>,
+    test: Option<FileInput>,
 }
 
 /// Why nothing of a text can be held out.
@@ -141,9 +142,9 @@ impl Stage for Ingest {
         match &self.from {
             From::Builtin(_) => {}
             From::Files(files) => {
-                inputs.push(Input::file("from.files.train", &files.train));
-                inputs.extend(files.validation.iter().map(|path| Input::file("from.files.validation", path)));
-                inputs.extend(files.test.iter().map(|path| Input::file("from.files.test", path)));
+                inputs.push(files.train.input("from.files.train", Type::FILE));
+                inputs.extend(files.validation.iter().map(|file| file.input("from.files.validation", Type::FILE)));
+                inputs.extend(files.test.iter().map(|file| file.input("from.files.test", Type::FILE)));
             }
             From::Table(table) => inputs.extend(table.inputs()),
             From::Text(text) => inputs.extend(text.inputs()),
@@ -336,7 +337,7 @@ impl Ingest {
     }
 }
 
-/// The name of a file without its folder, its last ending and `.zst`.
+/// The name of a file or an output without its folder, its last ending and `.zst`.
 fn stem(path: &str) -> &str {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
     let name = name.strip_suffix(".zst").unwrap_or(name);

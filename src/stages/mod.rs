@@ -2,6 +2,7 @@
 
 pub mod backbone;
 mod checkpoint;
+pub mod command;
 mod corpus;
 pub mod embed;
 pub mod evaluate;
@@ -16,6 +17,7 @@ pub mod submission;
 pub mod transfer;
 pub mod tune;
 pub mod tune_model;
+mod word;
 
 use crate::engine::stage::{Kind, Type};
 
@@ -62,4 +64,5 @@ pub static ALL: &[Kind] = &[
     Kind::of::<evaluate::Evaluate>(),
     Kind::of::<submission::Submission>(),
     Kind::of::<report::Report>(),
+    Kind::of::<command::Command>(),
 ];

@@ -6,6 +6,7 @@ use super::corpus::{self, paragraphs};
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
 use crate::engine::context::{Cx, Interrupted};
+use crate::engine::file_input::FileInput;
 use crate::engine::stage::{Input, Issue, Output, Stage, Type};
 use crate::ml::batcher::{self, Batcher};
 use crate::ml::pretrain::{Corpus, Losses, Pretrainer, Settings};
@@ -27,7 +28,7 @@ const SKILLS: Type = Type("skills");
 pub struct Pretrain {
     /// Text files, UTF-8, a paragraph a line; `.zst` files are decompressed.
     #[serde(default, skip_serializing)]
-    corpus: Vec<String>,
+    corpus: Vec<FileInput>,
     /// Sizes of the tokenizer.
     #[serde(default)]
     tokenizer: TokenizerSettings,
@@ -109,7 +110,8 @@ impl Stage for Pretrain {
     ];
 
     fn inputs(&self) -> Vec<Input> {
-        self.corpus.iter().enumerate().map(|(i, path)| Input::file(format!("corpus[{i}]"), path)).collect()
+        let input = |(i, file): (usize, &FileInput)| file.input(format!("corpus[{i}]"), Type::FILE);
+        self.corpus.iter().enumerate().map(input).collect()
     }
 
     fn check(&self) -> Result<(), Issue> {
@@ -143,7 +145,7 @@ impl Stage for Pretrain {
 
 impl Pretrain {
     fn texts(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<String>> {
-        let read = |(i, path): (usize, &String)| corpus::text(cx.one(&format!("corpus[{i}]"))?, path);
+        let read = |(i, file): (usize, &FileInput)| corpus::text(cx.one(&format!("corpus[{i}]"))?, file.name());
         self.corpus.iter().enumerate().map(read).collect()
     }
 

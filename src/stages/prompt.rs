@@ -2,7 +2,8 @@
 
 use super::{PROMPT, backbone};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::engine::file_input::FileInput;
+use crate::engine::stage::{Input, Output, Ref, Stage, Type};
 use crate::ml::prompt_file::{self, PromptFile};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
@@ -14,9 +15,10 @@ use serde::{Deserialize, Serialize};
 pub struct Given {
     /// The model that it was tuned on.
     backbone: Ref,
-    /// Safetensors with one prompt, as `spot prompt import` and `spot prompt export` write it, or `.npy`.
+    /// Safetensors with one prompt, as `spot prompt import` and `spot prompt export` write it, or `.npy`; also an output of a
+    /// `command`, as `{output: stage.name}`.
     #[serde(skip_serializing)]
-    file: String,
+    file: FileInput,
     /// Its task, if the file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     task: Option<String>,
@@ -31,7 +33,7 @@ impl Stage for Given {
     const OUTPUTS: &'static [Output] = &[Output { name: "prompt", of: PROMPT }];
 
     fn inputs(&self) -> Vec<Input> {
-        vec![backbone::input(&self.backbone), Input::file("file", &self.file)]
+        vec![backbone::input(&self.backbone), self.file.input("file", Type::FILE)]
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

@@ -219,7 +219,7 @@ impl Stage for Transfer {
         let others = usize::from(matches!(self.strategy, Strategy::MixtureOfTopK(_)));
         for tuning in cx.expanded().iter().skip(others) {
             let prompt =
-                tuning.outputs.iter().find(|(name, _)| *name == "prompt").context("a tuning without a prompt")?;
+                tuning.outputs.iter().find(|(name, _)| &**name == "prompt").context("a tuning without a prompt")?;
             let bytes = prompt.1.bytes()?;
             let file = PromptFile::from_bytes(&bytes)?;
             let score = file.score().with_context(|| {

@@ -305,6 +305,7 @@ stages:
                 memory: 1 << 30,
                 device: device.to_owned(),
                 keep_going: false,
+                programs: false,
                 only: None,
                 forced: BTreeSet::new(),
                 command_line: vec!["spot".to_owned()],

@@ -53,6 +53,7 @@ fn made() -> BTreeMap<String, Golden> {
     let shell = Shell::new()
         .write("pipelines/kinds.yaml", std::fs::read(Path::new(PROJECT).join("tests/golden/kinds.yaml")).unwrap())
         .write("corpus.txt", "The river is wide and slow.\nA boat goes down the river to the sea.\n".repeat(8))
+        .write("count.sh", "while read -r line; do echo \"${#line} $line\"; done < \"$1\" > \"$SPOT_OUT/count.txt\"\n")
         .write("cb.jsonl", rows(", \"label\": \"neutral\""))
         .write("cb_test.jsonl", rows(""))
         .write("prompt.npy", npy);

@@ -1,6 +1,6 @@
 //! Models in other precision, and other ways to make answers.
 
-use super::shell::Shell;
+use super::shell::{PROJECT, Shell};
 use spot::data::Table;
 use spot::ml::prompt::Prompt;
 use spot::ml::prompt_file::PromptFile;
@@ -174,4 +174,30 @@ fn a_model_in_half_precision_is_not_tuned() {
         .exits_with(1)
         .complains("`backbone` is kept in bf16")
         .complains("`precision: f32`");
+}
+
+#[test]
+fn a_folder_with_a_spiece_model_alone_is_a_backbone() {
+    let golden =
+        |name: &str| std::fs::read(std::path::Path::new(PROJECT).join("tests/golden/spiece").join(name)).unwrap();
+    let manifest = "version: 1\nname: one\nstages:\n  backbone: {kind: backbone, from: {path: models/m}}\n  data:\n    kind: \
+                    ingest\n    backbone: backbone\n    from: {builtin: w_sum}\n    rows: {train: 8, validation: 4, test: 4}\n";
+    let shell = Shell::new().write("pipelines/one.yaml", manifest);
+    shell.put_backbone("models/m", 8);
+    std::fs::remove_file(shell.path("models/m/tokenizer.json")).unwrap();
+    shell.spot("run one").exits_with(1).complains("`models/m` has no `tokenizer.json`").complains("`spiece.model`");
+    shell.put("models/m/spiece.model", golden("rules.model"));
+    assert_eq!(shell.executed_by("run one"), ["backbone", "data"]);
+    let bytes = std::fs::read(shell.behind("one", "data", "dataset")).unwrap();
+    let data = spot::data::read_dataset(&bytes).unwrap();
+    let sentinel = data.largest_id().unwrap();
+    assert!(sentinel < 189, "texts have pieces of the small model and no sentinels: {sentinel}");
+    // Where both are there, Hugging Face's file counts, and what happens to the other changes nothing.
+    shell.put("models/m/tokenizer.json", spot::stages::backbone::Nano::TOKENIZER);
+    assert_eq!(shell.executed_by("run one"), ["backbone", "data"]);
+    shell.put("models/m/spiece.model", "broken");
+    assert_eq!(shell.executed_by("run one"), [""; 0]);
+    std::fs::remove_file(shell.path("models/m/tokenizer.json")).unwrap();
+    let done = shell.spot("run one").exits_with(1);
+    done.complains("model in `models/m`: `spiece.model`: tokenizer: the file is cut off or no SentencePiece model");
 }

@@ -3,9 +3,11 @@
 use super::{Splits, stem};
 use crate::data::read_sheet;
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Issue};
+use crate::engine::file_input::FileInput;
+use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Sheet, Split, Task, Template, hold_out};
+use crate::stages::word::Word;
 use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -13,20 +15,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Tables of your own, as `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` files. A table has a header, or names in its
+/// Tables of your own, as `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` files: paths, or outputs of a `command` as
+/// `{output: stage.name.csv}`. A table has a header, or names in its
 /// objects.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
     /// Training rows.
-    train: String,
+    train: FileInput,
     /// Rows on which checkpoints are chosen. Without them a part of the training rows is split off, drawn by the seed, with
     /// groups in one piece and labels in proportion.
     #[serde(default)]
-    validation: Option<String>,
+    validation: Option<FileInput>,
     /// Held-out rows; they may hide their answers.
     #[serde(default)]
-    test: Option<String>,
+    test: Option<FileInput>,
     /// How an input is put together, with names of columns in braces: `"title: {title} review: {text}"`. `{{` is a brace.
     template: String,
     /// The column with the answer.
@@ -118,7 +121,7 @@ impl Layout {
 impl Serialize for Table {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let recipe = Recipe {
-            layouts: self.files().map(|(_, path)| path.and_then(Layout::of)),
+            layouts: self.files().map(|(_, file)| Layout::of(file?.name())),
             name: self.name(),
             template: &self.template,
             label: &self.label,
@@ -145,7 +148,7 @@ impl Serialize for LabelWords {
 
 impl Table {
     pub(super) fn inputs(&self) -> impl Iterator<Item = Input> {
-        let input = |(split, path): (Split, Option<&str>)| Some(Input::file(role(split), path?));
+        let input = |(split, file): (Split, Option<&FileInput>)| Some(file?.input(role(split), Type::FILE));
         self.files().into_iter().filter_map(input)
     }
 
@@ -153,10 +156,10 @@ impl Table {
     pub(super) fn check(&self) -> Result<(), Issue> {
         let issue = |field: &str, message: String| Issue::new(format!("from.table.{field}"), message);
         let wrong = |field: &str, message: String| Err(issue(field, message));
-        for (split, path) in self.files() {
-            if let Some(path) = path.filter(|path| Layout::of(path).is_none()) {
+        for (split, file) in self.files() {
+            if let Some(file) = file.filter(|file| Layout::of(file.name()).is_none()) {
                 let endings = Layout::ENDINGS;
-                return wrong(split.name(), format!("is `{path}`, expected a file whose name ends in {endings}"));
+                return wrong(split.name(), format!("is `{file}`, expected a file whose name ends in {endings}"));
             }
         }
         if self.labels.is_some() && self.answer.is_some() {
@@ -182,10 +185,11 @@ impl Table {
     pub(super) fn read(&self, cx: &Cx<'_>, prefix: bool, seed: u64) -> anyhow::Result<(Task, Splits)> {
         let own = self.own(Template::parse(&self.template).map_err(|message| anyhow!("`template` {message}"))?);
         let mut splits: Splits = Vec::new();
-        for (split, path) in self.files() {
-            let Some(path) = path else { continue };
+        for (split, file) in self.files() {
+            let Some(file) = file else { continue };
             let bytes = cx.one(&role(split))?.bytes()?;
-            splits.push((split, examples(&own, path, &bytes, split, prefix).with_context(|| format!("`{path}`"))?));
+            let read = examples(&own, file.name(), &bytes, split, prefix);
+            splits.push((split, read.with_context(|| format!("`{file}`"))?));
         }
         if self.validation.is_none() {
             let mut stream = Stream::new(seed, "validation rows");
@@ -202,11 +206,11 @@ impl Table {
         if prefix { format!("{} {}", self.name(), self.template) } else { self.template.clone() }
     }
 
-    fn files(&self) -> [(Split, Option<&str>); 3] {
+    fn files(&self) -> [(Split, Option<&FileInput>); 3] {
         [
             (Split::Train, Some(&self.train)),
-            (Split::Validation, self.validation.as_deref()),
-            (Split::Test, self.test.as_deref()),
+            (Split::Validation, self.validation.as_ref()),
+            (Split::Test, self.test.as_ref()),
         ]
     }
 
@@ -224,7 +228,7 @@ impl Table {
     }
 
     fn name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| stem(&self.train).to_owned())
+        self.name.clone().unwrap_or_else(|| stem(self.train.name()).to_owned())
     }
 
     fn answer(&self) -> Answer {
@@ -257,39 +261,6 @@ fn examples(own: &Own, path: &str, bytes: &[u8], split: Split, prefix: bool) -> 
         Layout::Parquet => read_sheet(bytes, &wanted)?,
     };
     Ok(own.examples(sheet, split, prefix)?)
-}
-
-/// A scalar of YAML as the text that a table would hold: `1`, `true`, `"yes"`.
-struct Word(String);
-
-impl<'de> Deserialize<'de> for Word {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Scalar;
-        impl Visitor<'_> for Scalar {
-            type Value = Word;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Word, E> {
-                Ok(Word(text.to_owned()))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Word, E> {
-                Ok(Word(number.to_string()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Word, E> {
-                Ok(Word(number.to_string()))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Word, E> {
-                Ok(Word(value.to_string()))
-            }
-        }
-        deserializer.deserialize_any(Scalar)
-    }
 }
 
 impl<'de> Deserialize<'de> for LabelWords {

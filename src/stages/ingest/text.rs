@@ -4,7 +4,8 @@
 use super::stem;
 use crate::data::{Part, Tokenized};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Issue};
+use crate::engine::file_input::FileInput;
+use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::pretrain::{SHORTEST, prefix_length};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Answer, Example, Split, Task};
@@ -23,7 +24,7 @@ pub(super) const TEMPLATE: &str = "{the start of a text}";
 pub(super) struct Text {
     /// Text, UTF-8, blank lines between documents; or `.jsonl` files with a document as `text` on each line. `.zst` files are
     /// decompressed. `rows.train` says how many windows are drawn from all of them; all by default.
-    files: Vec<String>,
+    files: Vec<FileInput>,
     /// Ids of a window. A document is cut into windows one after the other; each is split in two anywhere with equal
     /// probability.
     window: usize,
@@ -42,7 +43,7 @@ struct Recipe {
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let form = |path: &String| (Form::of(path), path.ends_with(".zst"));
+        let form = |file: &FileInput| (Form::of(file.name()), file.name().ends_with(".zst"));
         Recipe { forms: self.files.iter().map(form).collect(), window: self.window, name: self.name() }
             .serialize(serializer)
     }
@@ -50,12 +51,17 @@ impl Serialize for Text {
 
 impl Text {
     pub(super) fn inputs(&self) -> impl Iterator<Item = Input> {
-        self.files.iter().enumerate().map(|(i, path)| Input::file(role(i), path))
+        self.files.iter().enumerate().map(|(i, file)| file.input(role(i), Type::FILE))
     }
 
     pub(super) fn check(&self, input_length: usize, target_length: usize) -> Result<(), Issue> {
         if self.files.is_empty() {
             return Err(Issue::new("from.text.files", "is empty, expected one at least"));
+        }
+        if let Some((i, file)) = self.files.iter().enumerate().find(|(_, file)| file.name().is_empty()) {
+            let message =
+                format!("is `{file}`, which names no output; its ending says how text is held: `{file}.name.jsonl`");
+            return Err(Issue::new(role(i), message));
         }
         let window = self.window;
         if !(SHORTEST..=1 << 16).contains(&window) {
@@ -77,10 +83,10 @@ impl Text {
     /// The training split: `rows` windows, or all.
     pub(super) fn read(&self, cx: &Cx<'_>, tokens: &Tokens, rows: Option<usize>, seed: u64) -> anyhow::Result<Part> {
         let mut sample = Sample::new(rows.unwrap_or(usize::MAX), Stream::new(seed, "windows of text"));
-        for (i, path) in self.files.iter().enumerate() {
-            let text = corpus::text(cx.one(&role(i))?, path)?;
-            for document in Form::of(path).documents(&text) {
-                let document = document.with_context(|| format!("`{path}`"))?;
+        for (i, file) in self.files.iter().enumerate() {
+            let text = corpus::text(cx.one(&role(i))?, file.name())?;
+            for document in Form::of(file.name()).documents(&text) {
+                let document = document.with_context(|| format!("`{file}`"))?;
                 let mut ids = Vec::new();
                 for paragraph in paragraphs(&document) {
                     ids.extend(tokens.pieces(paragraph)?);
@@ -89,7 +95,8 @@ impl Text {
             }
         }
         let windows = sample.in_order();
-        ensure!(!windows.is_empty(), "no document of `{}` has {SHORTEST} ids or more", self.files.join("`, `"));
+        let shown = || self.files.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(", ");
+        ensure!(!windows.is_empty(), "no document of {} has {SHORTEST} ids or more", shown());
         let mut part = Part { split: Split::Train, examples: Vec::new(), tokens: Vec::new() };
         let mut stream = Stream::new(seed, "prefixes of text");
         for (number, window) in windows {
@@ -110,7 +117,7 @@ impl Text {
     }
 
     fn name(&self) -> String {
-        let first = self.files.first().map(|path| stem(path));
+        let first = self.files.first().map(|file| stem(file.name()));
         self.name.clone().or_else(|| first.map(str::to_owned)).unwrap_or_default()
     }
 }
