@@ -194,10 +194,15 @@ def main():
     rate = statistics.median(answer["gflop_per_s"] for answer in ours)
     gflop = ours[0]["gflop"]
     print(f"step: {gflop:.0f} GFLOP, {rate:.1f} GFLOP/s; matrix products alone {ceiling:.1f}: {100 * rate / ceiling:.0f} %")
-    for runs in (["nano", "48", "10"], ["small4", "4", "3"]):
-        answers = [measure([args.program, "together", *runs]) for _ in range(args.rounds)]
+    # Model, runs and examples of each in a batch, steps.
+    for model, runs, batch, steps in (
+        *(("nano", 48, batch, 60 if batch < 32 else 10) for batch in (1, 2, 4, 32)),
+        *(("small", 8, batch, 6) for batch in (1, 2, 4)),
+    ):
+        command = [args.program, "together", f"{model}{batch}", str(runs), str(steps)]
+        answers = [measure(command) for _ in range(args.rounds)]
         speedup = statistics.median(answer["speedup"] for answer in answers)
-        print(f"together: {runs[1]} runs of {runs[0]}: {speedup:.2f} times the throughput of one after another")
+        print(f"together: {runs} runs of {model}, batches of {batch}: {speedup:.2f} times the throughput of one after another")
 
 
 if __name__ == "__main__":
