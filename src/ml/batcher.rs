@@ -296,26 +296,14 @@ impl Shared {
     fn submit(&self, request: &Arc<Request>, rows: &[(usize, usize)]) {
         let prompt = request.prompt.len() / self.dims.width;
         let sizes: Vec<usize> = rows.iter().map(|(text, targets)| prompt + text + targets).collect();
-        let total: usize = sizes.iter().sum();
         let mut queue = lock(&self.queue);
         queue.asking += 1;
         if let Some((text, targets)) = rows.iter().max_by_key(|(text, targets)| text + targets) {
             self.fit(&mut queue, Rows { examples: 1, encoder: prompt + text, decoder: *targets });
         }
-        // As many for each lane, so that all are done at one time.
-        let lanes = self.lanes.min(total / FEWEST_ROWS).max(1);
-        let pieces = lanes * total.div_ceil(lanes * queue.rows).max(1);
-        let (mut start, mut done, mut before, mut cut) = (0, 0, 0, 1);
-        for (i, size) in sizes.iter().enumerate() {
-            done += size;
-            // The cut that is nearest to the share, rather this example's end than the next one's.
-            let next = sizes.get(i + 1).map_or(0, |next| next / 2);
-            if i + 1 == sizes.len() || done + next >= cut * total / pieces {
-                let piece = Piece { request: request.clone(), examples: start..i + 1, rows: done - before };
-                queue.pieces.push_back(piece);
-                (start, before) = (i + 1, done);
-                cut = (cut + 1).min(pieces);
-            }
+        for examples in cut(&sizes, self.lanes, queue.rows) {
+            let rows = sizes[examples.clone()].iter().sum();
+            queue.pieces.push_back(Piece { request: request.clone(), examples, rows });
         }
         drop(queue);
         self.news.notify_all();
@@ -395,6 +383,29 @@ impl Shared {
             queue = self.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Cuts examples of these rows into pieces of about equal size: as many for each lane, so that all are done at one time, and
+/// none of more than `most` rows, but for an example that has more by itself.
+fn cut(sizes: &[usize], lanes: usize, most: usize) -> Vec<Range<usize>> {
+    let total: usize = sizes.iter().sum();
+    let lanes = lanes.min(total / FEWEST_ROWS).max(1);
+    let shares = lanes * total.div_ceil(lanes * most).max(1);
+    let mut pieces = Vec::new();
+    let (mut start, mut done, mut before, mut share) = (0, 0, 0, 1);
+    for (i, size) in sizes.iter().enumerate() {
+        done += size;
+        let next = sizes.get(i + 1).copied();
+        let is_full = next.is_some_and(|next| done - before + next > most);
+        // The end that is nearest to that of the share, rather this example's than the next one's.
+        let is_share = done + next.unwrap_or(0) / 2 >= share * total / shares;
+        if next.is_none() || is_full || is_share {
+            pieces.push(start..i + 1);
+            (start, before) = (i + 1, done);
+            share = (share + usize::from(is_share)).min(shares);
+        }
+    }
+    pieces
 }
 
 impl Ask {

@@ -202,3 +202,24 @@ fn a_device_that_is_not_there_is_refused() {
     let error = Batcher::start(&weights(), &settings).err().unwrap().to_string();
     assert!(error.contains("is tpu"), "{error}");
 }
+
+#[test]
+fn pieces_are_whole_in_order_and_no_larger_than_a_lane_takes() {
+    assert_eq!(cut(&[], 2, 300), [] as [Range<usize>; 0]);
+    assert_eq!(cut(&[40; 4], 2, 2048), [0..2, 2..4]);
+    assert_eq!(cut(&[20, 20], 2, 2048), [0..2; 1], "too few rows for two lanes");
+    // Sixteen examples make fourteen shares of at most 300 rows, but no two of them fit.
+    assert_eq!(cut(&[236; 16], 2, 300), (0..16).map(|i| i..i + 1).collect::<Vec<_>>());
+    let mut stream = Stream::new(0, "sizes");
+    for _ in 0..1000 {
+        let mut draw = |from: usize, below: usize| from + stream.below(below);
+        let (count, lanes, most) = (draw(1, 60), draw(1, 5), draw(50, 1000));
+        let sizes: Vec<usize> = (0..count).map(|_| draw(1, 400)).collect();
+        let pieces = cut(&sizes, lanes, most);
+        assert_eq!(pieces.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+        for piece in pieces {
+            let rows: usize = sizes[piece.clone()].iter().sum();
+            assert!(!piece.is_empty() && (rows <= most || piece.len() == 1), "{piece:?} has {rows} of {most} rows");
+        }
+    }
+}
