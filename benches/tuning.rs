@@ -3,7 +3,7 @@
 //! `make bench` prints everything; `benches/peft.py` times the same beside PyTorch and PEFT. As arguments:
 //!
 //! - `ceiling`: floating-point operations a second of the largest matrix products of a step, alone;
-//! - `few ROWS`: parameters a second of the head's products with few rows, on one thread, in GB;
+//! - `few ROWS`: GB of parameters a second in products of few rows with the head of small, on one thread;
 //! - `step CASE STEPS [PRECISION]`: median time of a step, in f32 or bf16;
 //! - `rows FOLDER COUNT`: ids of real rows of MNLI, SST-2 and RTE, as JSON (FOLDER: GLUE's files and `t5-tokenizer`);
 //! - `epoch FILE`: time of one pass over such rows, batches of 32 at their natural lengths;
@@ -11,6 +11,8 @@
 //! - `peak CASE PRECISION MIB`: memory of one step with so much for activations;
 //! - `precision FILE`: loss of real rows in f32 and in bf16;
 //! - `together CASE RUNS STEPS`: runs in common batches, and one after another.
+//!
+//! A CASE is `nano`, or `small` to `xxl`; a number behind it is that of the examples in a batch: `nano4`.
 //!
 //! Every answer is a line of JSON. Weights are random; threads: RAYON_NUM_THREADS, else all.
 

@@ -1,5 +1,6 @@
 //! SPoT: soft prompt transfer for frozen T5 models (Vu et al., ACL 2022), as one cached and audited pipeline.
 
+mod braces;
 pub mod cli;
 pub mod data;
 pub mod engine;

@@ -173,7 +173,8 @@ fn text(store: &Store, catalog: &Catalog, entry: &Entry, only: Option<&Digest>) 
     text += &provenance.revision.as_ref().map_or_else(String::new, |revision| format!(" ({revision})"));
     text += &format!(", {} threads, {}\n", provenance.threads, provenance.host);
     for (name, value) in &provenance.notes {
-        text += &format!("  {name}: {value}\n");
+        // What a program said may have several lines.
+        text += &format!("  {name}: {}\n", value.replace('\n', "\n    "));
     }
     for artifact in &entry.artifacts {
         let wanted = only.is_none_or(|digest| *digest == artifact.digest || !makes(entry, digest));

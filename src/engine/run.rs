@@ -210,7 +210,8 @@ pub fn run(
     })?;
     let Some(_hold) = hold else { return Ok(Summary { interrupted: true, ..Summary::default() }) };
     let journal = Journal::start(store, &plan.name, &start_event(plan, settings))?;
-    let shared = Shared::default();
+    let (shared, jobs) = (Shared::default(), Jobs::new(plan));
+    let wanted = jobs.wanted(settings.only.as_ref());
     let crew = Crew {
         pipeline: &plan.name,
         bench: Bench {
@@ -222,10 +223,7 @@ pub fn run(
             shared: &shared,
         },
         settings,
-        memory: {
-            let jobs = Jobs::new(plan);
-            Parts::of(settings.memory, &jobs, &jobs.wanted(settings.only.as_ref()), settings.jobs)
-        },
+        memory: Parts::of(settings.memory, &jobs, &wanted, settings.jobs),
         watch,
         history: History::new(store.clone(), &plan.name),
         claimed: Mutex::default(),
@@ -239,7 +237,7 @@ pub fn run(
             let (outbox, inbox, crew) = (outbox.clone(), &inbox, &crew);
             scope.spawn(move || crew.work(inbox, &outbox));
         }
-        let scheduler = Scheduler::new(plan, &crew, journal, orders);
+        let scheduler = Scheduler::new(jobs, wanted, &crew, journal, orders);
         scheduler.drive(&reports)
     })
 }
@@ -357,8 +355,7 @@ struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    fn new(plan: &Plan, crew: &'a Crew<'a>, journal: Journal, orders: Sender<Order>) -> Self {
-        let jobs = Jobs::new(plan);
+    fn new(jobs: Jobs, wanted: BTreeSet<Id>, crew: &'a Crew<'a>, journal: Journal, orders: Sender<Order>) -> Self {
         let n = jobs.len();
         let mut scheduler = Self {
             crew,
@@ -376,7 +373,7 @@ impl<'a> Scheduler<'a> {
             halted: false,
             started: Instant::now(),
         };
-        for id in scheduler.jobs.wanted(crew.settings.only.as_ref()) {
+        for id in wanted {
             scheduler.admit(id);
         }
         scheduler

@@ -4,18 +4,17 @@
 //! Nothing is a sandbox here: a program may do what the user may. What is kept away from it is what would make results depend on
 //! more than the recipe by accident: the environment, the current folder, a shell.
 
-mod argument;
 mod child;
 mod workplace;
 
 use super::word::Word;
+use crate::braces::{Braces, Piece};
 use crate::engine::content::Content;
 use crate::engine::context::{Cx, Interrupted};
 use crate::engine::file_input::FileInput;
 use crate::engine::problem::suggestion;
 use crate::engine::stage::{Input, Issue, Needs, Output, Promise, Refs, Stage, Type};
 use anyhow::{anyhow, bail, ensure};
-use argument::Argument;
 use child::{End, Ended, Program};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -141,7 +140,7 @@ impl Stage for Command {
         let paths = self.lay_out(cx, &place)?;
         let arguments: Vec<OsString> = self
             .arguments()
-            .map(|argument| Ok(argument.map_err(|message| anyhow!("`run` {message}"))?.filled(&paths)))
+            .map(|argument| Ok(filled(&argument.map_err(|message| anyhow!("`run` {message}"))?, &paths)))
             .collect::<anyhow::Result<_>>()?;
         let environment = self.surroundings(&place, &paths);
         let (folder, timeout) = (place.current(), self.timeout.map(Duration::from_secs));
@@ -175,6 +174,18 @@ impl Stage for Command {
 
 fn role(field: &str, name: &str) -> String {
     format!("{field}.{name}")
+}
+
+/// An argument with paths for names, all of which are known.
+fn filled(argument: &Braces, paths: &BTreeMap<String, PathBuf>) -> OsString {
+    let mut filled = OsString::new();
+    for piece in argument.pieces() {
+        match piece {
+            Piece::Text(text) => filled.push(text),
+            Piece::Name(name) => filled.push(&paths[name]),
+        }
+    }
+    filled
 }
 
 /// What is known of the end of a program that failed.
@@ -262,8 +273,8 @@ impl Command {
         }
     }
 
-    fn arguments(&self) -> impl Iterator<Item = Result<Argument, String>> {
-        self.run.iter().map(|Word(text)| Argument::parse(text))
+    fn arguments(&self) -> impl Iterator<Item = Result<Braces, String>> {
+        self.run.iter().map(|Word(text)| Braces::parse(text))
     }
 
     /// The program as people know it.
@@ -369,6 +380,14 @@ mod tests {
         });
         assert_eq!(command("tools/clean.sh", "clean"), expected);
         assert_eq!(command("other/wash.sh", "wash"), expected);
+    }
+
+    #[test]
+    fn names_in_arguments_become_paths() {
+        let paths = BTreeMap::from([("a.csv".to_owned(), PathBuf::from("/x/a.csv")), ("b".to_owned(), "/y".into())]);
+        let filled = |text: &str| filled(&Braces::parse(text).unwrap(), &paths).into_string().unwrap();
+        assert_eq!(filled("--in={a.csv}:{b}!"), "--in=/x/a.csv:/y!");
+        assert_eq!(filled("{{print $1}} {{{b}}}"), "{print $1} {/y}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A scalar of YAML as the text that somebody wrote: `1`, `true`, `"yes"`.
+//! A scalar of YAML as the text that somebody wrote: `1`, `true`, `"yes"`. Not a fraction: of `0.10` only the number is left, and
+//! its text may be another.
 
 use schemars::JsonSchema;
 use serde::de::Visitor;
@@ -6,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A text; a number or a truth value stands for its text.
+/// A text; a whole number or a truth value stands for its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct Word(pub(super) String);
@@ -18,7 +19,7 @@ impl<'de> Deserialize<'de> for Word {
             type Value = Word;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word")
+                f.write_str("a word; a number with a fraction in quotes")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Word, E> {
@@ -30,10 +31,6 @@ impl<'de> Deserialize<'de> for Word {
             }
 
             fn visit_u64<E>(self, number: u64) -> Result<Word, E> {
-                Ok(Word(number.to_string()))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Word, E> {
                 Ok(Word(number.to_string()))
             }
 
@@ -55,6 +52,6 @@ impl JsonSchema for Word {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["string", "number", "boolean"]})
+        schemars::json_schema!({"type": ["string", "integer", "boolean"]})
     }
 }

@@ -378,6 +378,7 @@ fn mistakes_in_a_manifest_are_underlined() {
     );
     refused(run, "run: [awk, '{print}}']", "has a `}` without its partner", "{print}}");
     refused(run, "run: [tools/clean.sh]", "make the file an input", "run: [tools/clean.sh]");
+    refused(run, "run: [sh, \"{script}\", 0.10]", "a number with a fraction in quotes", "0.10");
     refused("[reviews.csv]", "[reviews.csv, ../x]", "which is no name for an output", "../x");
     refused("[reviews.csv]", "[reviews.csv, reviews.csv]", "a name of an input or output already", "reviews.csv]");
     refused("[reviews.csv]", "[]", "`outputs` is empty", "outputs: []");

