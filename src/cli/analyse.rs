@@ -1,28 +1,62 @@
-//! `spot analyse`: what a matrix of transfer scores that someone already has says.
+//! `spot analyse`: what transfer scores that someone already has say.
 
+mod scores;
+mod sheet;
+
+use self::scores::{Scale, Scores};
+use self::sheet::Sheet;
 use super::output::Output;
 use super::page::Joining;
+use super::rank::{self, Metric};
 use crate::engine::digest::Digest;
 use crate::engine::provenance;
 use crate::error::{Exit, Usage};
-use crate::report::analysis::Analysis;
+use crate::ml::prompt::Prompt;
+use crate::ml::similarity::Similarity;
+use crate::report::analysis::{Analysis, Brought};
 use crate::report::page::Record;
-use crate::report::results::Spread;
-use crate::report::transfer::{Findings, Scores, Source, to_parquet};
+use crate::report::prediction::Likeness;
 use clap::{Args, ValueEnum};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `spot analyse`.
 #[derive(Args)]
 pub(super) struct Analyse {
-    /// CSV: the first column names sources, the others are targets; a row BASELINE; scores from 0 to 100
+    /// CSV of scores: a matrix, whose first column names sources and whose others are targets, with or without a row BASELINE of
+    /// the scores without transfer; or a long table with the columns source, target, score, and any of seed, source_seed,
+    /// validation, similarity. Empty cells were not tried
     matrix: PathBuf,
-    /// CSV of the same sources and targets, BASELINE too: standard deviations of the scores
+    /// Name of the row without transfer
+    #[arg(long, value_name = "NAME", default_value = scores::BASELINE)]
+    baseline: String,
+    /// What scores and deviations are; needed where all scores are between -1 and 1
+    #[arg(long, value_enum)]
+    scale: Option<Scale>,
+    /// CSV of the same sources and targets: standard deviations of the scores over runs
     #[arg(long, value_name = "CSV")]
     deviations: Option<PathBuf>,
+    /// Runs behind each score and deviation, from which the reliability of the scores follows
+    #[arg(long, value_name = "N", requires = "deviations", value_parser = clap::value_parser!(u32).range(2..))]
+    runs: Option<u32>,
     /// CSV of the same sources and targets: the similarity of their prompts
     #[arg(long, value_name = "CSV")]
     similarity: Option<PathBuf>,
+    /// Folder of the prompts of sources and targets, named as these are, from which similarities are computed
+    #[arg(long, value_name = "FOLDER", conflicts_with = "similarity")]
+    prompts: Option<PathBuf>,
+    /// Cosine of the mean rows, or mean cosine over all pairs of rows
+    #[arg(long, value_enum, default_value = "average-tokens", requires = "prompts")]
+    metric: Metric,
+    /// Steps of tuning a source prompt; with --target-steps, costs are told
+    #[arg(long, value_name = "N", requires = "target_steps")]
+    source_steps: Option<u64>,
+    /// Steps of tuning a target
+    #[arg(long, value_name = "N", requires = "source_steps")]
+    target_steps: Option<u64>,
+    /// Steps of the run behind a target's embedding
+    #[arg(long, value_name = "N", requires = "target_steps")]
+    embedding_steps: Option<u64>,
     /// How similar tasks are clustered in the page
     #[arg(long, value_enum, default_value = "average")]
     linkage: Joining,
@@ -42,78 +76,108 @@ enum Form {
     Parquet,
 }
 
-/// The row without transfer.
-const BASELINE: &str = "BASELINE";
-
-/// Names of columns, and names of rows with their numbers.
-struct Sheet {
-    path: PathBuf,
-    digest: Digest,
-    columns: Vec<String>,
-    rows: Vec<(String, Vec<f64>)>,
-}
-
 impl Analyse {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
-        let matrix = Sheet::read(&self.matrix, 0.0..=100.0)?;
-        let deviations = self.deviations.as_deref().map(|path| Sheet::read(path, 0.0..=100.0)).transpose()?;
-        let similarity = self.similarity.as_deref().map(|path| Sheet::read(path, -1.0..=1.0)).transpose()?;
-        let scores = scores(&matrix, deviations.as_ref())?;
-        let sources: Vec<&str> = scores.sources.iter().map(|source| source.name.as_str()).collect();
-        let similarities = similarity.as_ref().map(|sheet| sheet.select(&sources, &scores.targets)).transpose()?;
-        let mut findings = Findings::of(&scores, similarities.as_deref());
-        if deviations.is_some() {
-            findings = findings.with_deviations(&scores);
-        }
+        let mut records = Vec::new();
+        let brought = self.brought(&mut records)?;
+        let analysis = Analysis::of(&brought).map_err(|twice| wrong(&self.matrix, format!("has {twice}")))?;
         match self.format {
-            Form::Text => self.output.text(&findings.to_text(&scores))?,
-            Form::Markdown => self.output.text(&findings.to_markdown(&scores))?,
-            Form::Json => self.output.text(&findings.to_json())?,
-            Form::Parquet => self.output.bytes(&to_parquet(&scores, similarities.as_deref())?, "Parquet")?,
+            Form::Text => self.output.text(&analysis.to_text())?,
+            Form::Markdown => self.output.text(&analysis.to_markdown())?,
+            Form::Json => self.output.text(&analysis.to_json())?,
+            Form::Parquet => self.output.bytes(&analysis.to_parquet()?, "Parquet")?,
             Form::Html => {
-                let digest = similarity.as_ref().map(|sheet| sheet.digest.to_string()).unwrap_or_default();
-                let sheets = [Some(&matrix), deviations.as_ref(), similarity.as_ref()];
-                let analysis = Analysis {
-                    name: &name(&self.matrix),
-                    scores: &scores,
-                    findings: &findings,
-                    similarities: similarities.as_deref().map(|similarities| (similarities, digest.as_str())),
-                    linkage: self.linkage.into(),
-                    records: sheets.into_iter().flatten().map(Sheet::record).collect(),
-                    program: provenance::program(),
-                };
-                self.output.text(&analysis.page()?.to_html())?;
+                let page = analysis.page(&name(&self.matrix), self.linkage.into(), records, &provenance::program())?;
+                self.output.text(&page.to_html())?;
             }
         }
         Ok(Exit::Ok)
     }
-}
 
-fn scores(matrix: &Sheet, deviations: Option<&Sheet>) -> anyhow::Result<Scores> {
-    let path = &matrix.path;
-    let Some((_, baseline)) = matrix.rows.iter().find(|(name, _)| name == BASELINE) else {
-        return Err(wrong(path, format!("no row `{BASELINE}`; expected the scores without transfer under that name")));
-    };
-    let sources: Vec<_> = matrix.rows.iter().filter(|(name, _)| name != BASELINE).collect();
-    if sources.is_empty() {
-        return Err(wrong(path, "no row of a source beside the baseline"));
+    /// Everything that was named, read; the files go into `records`.
+    fn brought(&self, records: &mut Vec<Record>) -> anyhow::Result<Brought> {
+        let sheet = Sheet::read(&self.matrix)?;
+        records.push(sheet.record());
+        let scores = Scores::of(&sheet, &self.baseline, self.scale)?;
+        let mut brought = scores.brought(self.source_steps, self.target_steps);
+        brought.embedding_steps = self.target_steps.map(|_| self.embedding_steps.unwrap_or(0));
+        if let Some(path) = &self.deviations {
+            let sheet = Sheet::read(path)?;
+            records.push(sheet.record());
+            brought.deviations = scores.deviations(&sheet, &self.baseline)?;
+            brought.runs = self.runs.map(|runs| runs as usize);
+            if self.runs.is_none() {
+                let note = "The number of runs behind the deviations is not known; `--runs N` tells how reliable the scores are.";
+                brought.notes.push(note.to_owned());
+            }
+        }
+        if !brought.likeness.is_empty() {
+            self.refuse_other_similarities()?;
+            brought.similarity = Some((None, sheet.digest.to_string()));
+        }
+        if let Some(path) = &self.similarity {
+            let sheet = Sheet::read(path)?;
+            records.push(sheet.record());
+            brought.likeness = scores.likeness(&sheet)?;
+            brought.similarity = Some((None, sheet.digest.to_string()));
+        }
+        if let Some(folder) = &self.prompts {
+            self.compare(folder, &mut brought, records)?;
+        }
+        Ok(brought)
     }
-    let digests: Vec<String> =
-        [Some(matrix), deviations].into_iter().flatten().map(|sheet| sheet.digest.to_string()).collect();
-    let spreads = |name: &str, row: &[f64]| -> anyhow::Result<Vec<Spread>> {
-        let deviations = deviations.map(|sheet| sheet.select(&[name], &matrix.columns)).transpose()?;
-        let spread = |(at, score): (usize, &f64)| Spread {
-            deviation: deviations.as_ref().map(|rows| rows[0][at]),
-            ..Spread::of(&[*score]).from(digests.clone())
+
+    fn refuse_other_similarities(&self) -> anyhow::Result<()> {
+        let other = [("--similarity", self.similarity.is_some()), ("--prompts", self.prompts.is_some())];
+        match other.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(wrong(
+                &self.matrix,
+                format!("has a column `similarity`, and so has `{flag}`; leave out one of them"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Similarities of the prompts in a folder.
+    fn compare(&self, folder: &Path, brought: &mut Brought, records: &mut Vec<Record>) -> anyhow::Result<()> {
+        let prompts: BTreeMap<String, Prompt> = rank::prompts(folder)?.into_iter().collect();
+        let metric = Similarity::from(self.metric);
+        let find = |name: &String| {
+            prompts.get(name).ok_or_else(|| {
+                let known = prompts.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                wrong(folder, format!("no prompt `{name}`, which is in {}; there are {known}", self.matrix.display()))
+            })
         };
-        Ok(row.iter().enumerate().map(spread).collect())
-    };
-    let source = |(name, row): &&(String, Vec<f64>)| Ok(Source { name: name.clone(), scores: spreads(name, row)? });
-    Ok(Scores {
-        targets: matrix.columns.clone(),
-        baseline: spreads(BASELINE, baseline)?,
-        sources: sources.iter().map(source).collect::<anyhow::Result<_>>()?,
-    })
+        let targets: BTreeSet<&String> = brought.transfers.iter().map(|e| &e.task).collect();
+        let sources: BTreeSet<&String> = brought.transfers.iter().map(|e| &e.source.0).collect();
+        let prompts_of =
+            |e: &BTreeSet<&String>| e.iter().map(|name| find(name)).collect::<anyhow::Result<Vec<&Prompt>>>();
+        let matrix = metric.matrix(&prompts_of(&targets)?, &prompts_of(&sources)?);
+        let matrix = matrix.map_err(|error| wrong(folder, error))?;
+        let seeds: BTreeSet<&(String, String)> = brought.transfers.iter().map(|e| &e.source).collect();
+        let mut likeness = Vec::new();
+        for (target, row) in targets.iter().zip(&matrix) {
+            for (source, value) in sources.iter().zip(row) {
+                let of_task = seeds.iter().filter(|(task, _)| task == *source);
+                likeness.extend(of_task.map(|prompt| Likeness {
+                    source: (*prompt).clone(),
+                    target: ((*target).clone(), String::new()),
+                    value: *value,
+                }));
+            }
+        }
+        let digest = Digest::of(format!("{matrix:?}").as_bytes()).to_string();
+        records.push(Record {
+            digest: digest.clone(),
+            name: name(folder),
+            kind: "folder of prompts".to_owned(),
+            notes: vec![("compared by".to_owned(), serde_json::to_string(&metric)?)],
+            ..Record::default()
+        });
+        brought.likeness = likeness;
+        brought.similarity = Some((Some(metric), digest));
+        Ok(())
+    }
 }
 
 /// What people call a file.
@@ -123,73 +187,4 @@ fn name(path: &Path) -> String {
 
 fn wrong(path: &Path, message: impl std::fmt::Display) -> anyhow::Error {
     Usage(format!("{}: {message}", path.display())).into()
-}
-
-impl Sheet {
-    /// These rows and columns, in this order; those of a matrix, all of which have to be there.
-    fn select(&self, rows: &[&str], columns: &[String]) -> anyhow::Result<Vec<Vec<f64>>> {
-        let place = |column: &String| {
-            let at = self.columns.iter().position(|name| name == column);
-            at.ok_or_else(|| wrong(&self.path, format!("no column `{column}`, which is a target of the matrix")))
-        };
-        let places = columns.iter().map(place).collect::<anyhow::Result<Vec<usize>>>()?;
-        let row = |wanted: &&str| {
-            let row = self.rows.iter().find(|(name, _)| name == wanted);
-            let (_, row) =
-                row.ok_or_else(|| wrong(&self.path, format!("no row `{wanted}`, which is a row of the matrix")))?;
-            Ok(places.iter().map(|at| row[*at]).collect())
-        };
-        rows.iter().map(row).collect()
-    }
-
-    fn record(&self) -> Record {
-        let shape = format!("{} rows, {} columns of numbers", self.rows.len(), self.columns.len());
-        Record {
-            digest: self.digest.to_string(),
-            name: name(&self.path),
-            kind: "CSV file".to_owned(),
-            notes: vec![("holds".to_owned(), shape)],
-            ..Record::default()
-        }
-    }
-
-    fn read(path: &Path, range: std::ops::RangeInclusive<f64>) -> anyhow::Result<Self> {
-        let text = fs_err::read(path).map_err(|error| Usage(error.to_string()))?;
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
-        let header = reader.headers().map_err(|error| wrong(path, error))?.clone();
-        let columns: Vec<String> = header.iter().skip(1).map(str::to_owned).collect();
-        if columns.is_empty() {
-            return Err(wrong(path, "one column; expected the names of rows and then a column for each target"));
-        }
-        if let Some(name) = repeated(&columns) {
-            return Err(wrong(path, format!("two columns `{name}`")));
-        }
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(|error| wrong(path, error))?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let name = record.get(0).unwrap_or_default().to_owned();
-            let cells = record.iter().skip(1).zip(&columns).map(|(cell, column)| {
-                let number = cell.parse::<f64>().ok().filter(|number| range.contains(number));
-                number.ok_or_else(|| {
-                    let (low, high) = (range.start(), range.end());
-                    wrong(
-                        path,
-                        format!("line {line}, column `{column}`: `{cell}`, expected a number from {low} to {high}"),
-                    )
-                })
-            });
-            let cells = cells.collect::<Result<Vec<f64>, _>>()?;
-            rows.push((name, cells));
-        }
-        let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
-        match repeated(&names) {
-            Some(name) => Err(wrong(path, format!("two rows `{name}`"))),
-            None => Ok(Self { path: path.to_owned(), digest: Digest::of(&text), columns, rows }),
-        }
-    }
-}
-
-fn repeated(names: &[String]) -> Option<&String> {
-    names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| name)
 }

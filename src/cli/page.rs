@@ -55,7 +55,7 @@ pub(super) fn digests(results: &Results) -> BTreeSet<String> {
     let suites = results.suites.iter().flat_map(|suite| &suite.scores);
     let matrix = results.matrix.iter().flat_map(|matrix| {
         let scores = &matrix.scores;
-        scores.baseline.iter().chain(scores.sources.iter().flat_map(|source| &source.scores))
+        scores.baseline.iter().flatten().chain(scores.sources.iter().flat_map(|source| source.scores.iter().flatten()))
     });
     let of_spreads = spreads.chain(cells).chain(suites).chain(matrix).flat_map(|spread| &spread.from);
     let similar = results.similarity.iter().flat_map(|similarity| similarity.from.iter().flatten());

@@ -28,10 +28,20 @@ pub(super) struct Rank {
     format: Form,
 }
 
+/// [`Similarity`] as an argument.
 #[derive(Clone, Copy, ValueEnum)]
-enum Metric {
+pub(super) enum Metric {
     AverageTokens,
     PerToken,
+}
+
+impl From<Metric> for Similarity {
+    fn from(metric: Metric) -> Self {
+        match metric {
+            Metric::AverageTokens => Self::AverageTokens,
+            Metric::PerToken => Self::PerToken,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -44,10 +54,7 @@ enum Form {
 impl Rank {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let prompts = prompts(&self.folder)?;
-        let metric = match self.metric {
-            Metric::AverageTokens => Similarity::AverageTokens,
-            Metric::PerToken => Similarity::PerToken,
-        };
+        let metric = Similarity::from(self.metric);
         let names: Vec<&str> = prompts.iter().map(|(name, _)| name.as_str()).collect();
         let similarity = |(a_name, a): &(String, Prompt), (b_name, b): &(String, Prompt)| {
             metric.of(a, b).map_err(|error| Usage(format!("`{a_name}` and `{b_name}`: {error}")))
@@ -85,7 +92,7 @@ impl Rank {
 }
 
 /// The prompts of a folder by name, in the order of their names.
-fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
+pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
     let items = fs_err::read_dir(folder).map_err(|error| Usage(error.to_string()))?;
     let mut paths = items.map(|item| Ok(item?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
     paths.sort();

@@ -19,6 +19,19 @@ impl Prompt {
         self.values.len() / self.width
     }
 
+    /// This minus `other`, element by element. `[P, E]`
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn minus(&self, other: &Self) -> Result<Self> {
+        let shape = |prompt: &Self| (prompt.length(), prompt.width);
+        if shape(self) != shape(other) {
+            return Err(Error::Prompt(format!("has shape {:?}, but the prompt {:?}", shape(other), shape(self))));
+        }
+        let values = self.values.iter().zip(&other.values).map(|(x, y)| x - y).collect();
+        Ok(Self { values, width: self.width })
+    }
+
     /// Checks that this prompt can lead the input of a model of width `width`.
     pub fn fits(&self, width: usize) -> Result<()> {
         if self.width == width {

@@ -11,6 +11,9 @@ use std::io::{self, Write};
 /// The name of the tensor in a file that holds one prompt.
 pub const PROMPT: &str = "prompt";
 
+/// The name of the tensor, in a file of checkpoints, with the prompt from which all runs of one origin begin.
+pub const ORIGIN: &str = "origin";
+
 /// The longest header that is read. Ours have some hundred bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
 
@@ -42,6 +45,15 @@ impl PromptFile {
     /// Validation score of the checkpoint, 0 to 100.
     pub fn score(&self) -> Option<f64> {
         self.get("score")?.parse().ok()
+    }
+
+    /// Updates of its own tuning and of those that it began from, if it says.
+    pub fn steps_in_all(&self) -> Option<u64> {
+        let steps = |key| self.get(key).map(|steps| steps.parse::<u64>());
+        let before = steps("source_steps").unwrap_or(Ok(0)).ok()?;
+        // One that begins from another, but does not say how long that took, does not know.
+        let known = self.get("source").is_none() || self.get("source_steps").is_some();
+        known.then_some(steps("steps")?.ok()? + before)
     }
 
     /// Whether it was tuned on the backbone with this digest, if it says on which.

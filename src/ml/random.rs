@@ -13,6 +13,15 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
 
+/// A seed that depends on `about` as well as on `seed`: `blake3(seed as little-endian u64, about)`, its first 8 bytes.
+pub fn seed_about(seed: u64, about: &[u8]) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("spot seed about something v1");
+    hasher.update(&seed.to_le_bytes()).update(about);
+    let mut seed = [0; 8];
+    hasher.finalize_xof().fill(&mut seed);
+    u64::from_le_bytes(seed)
+}
+
 impl Stream {
     /// The stream of `purpose` under `seed`, at its beginning.
     pub fn new(seed: u64, purpose: &str) -> Self {

@@ -1,11 +1,14 @@
-//! From evaluations to what a study found out: every method beside the baseline, the matrix of sources and targets, and how well
-//! similarity foretold it.
+//! From evaluations to what a study found out: every method beside the baseline on the seeds that all of them have, the matrix of
+//! sources and targets, and how well similarity foretold it.
 
-use super::results::{Cell, Matrix, Method, Point, Results, Retrieval, Spread, Suite, Target, TaskSimilarity, VERSION};
-use super::transfer::{Correlations, Findings, Scores, Source};
-use crate::ml::random::Stream;
-use crate::ml::statistics::{bootstrap_interval, mean, ndcg, regret, relative_error_reduction};
-use anyhow::{Context, ensure};
+use super::derived;
+use super::embeddings::Embeddings;
+use super::prediction::{Prediction, Reliability};
+use super::results::{Cell, Comparison, Matrix, Method, Point, Results, Role, Spread, Suite, Target, VERSION};
+use super::transfer::{Findings, Scores};
+use super::transfers::{Prompt, Transfers};
+use crate::ml::statistics::{holm, mean, relative_error_reduction, sign_flip_p, t_interval};
+use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The scores of one prompt on one target.
@@ -15,10 +18,12 @@ pub struct Evaluation {
     pub task: String,
     /// The split that was answered.
     pub split: String,
-    /// Seed of the tuning.
+    /// Digest of the examples that were answered; empty if unknown.
+    pub examples: String,
+    /// Seed of the tuning; empty for what is of no single one.
     pub seed: String,
     /// The task and the seed of the prompt that the tuning began from; empty if from none.
-    pub source: (String, String),
+    pub source: Prompt,
     /// Score of always giving the most common answer.
     pub majority: Option<f64>,
     /// The score.
@@ -29,6 +34,10 @@ pub struct Evaluation {
     pub illegal: f64,
     /// The label that every legal answer was, if the task has others.
     pub only_label: Option<String>,
+    /// Updates of the tuning, if they are known.
+    pub steps: Option<u64>,
+    /// Updates of the tunings that it began from, if they are known.
+    pub source_steps: Option<u64>,
     /// Digest of the artifact.
     pub digest: String,
 }
@@ -40,28 +49,27 @@ pub struct Strategy {
     pub name: String,
     /// Its evaluations.
     pub evaluations: Vec<Evaluation>,
-    /// Target tunings for each target and seed, and the source prompts among which it chose.
+    /// What it spent, as its transfers say.
     pub cost: Option<Cost>,
+    /// Names of the rows of the same budget that it has to beat.
+    pub controls: Vec<String>,
 }
 
-/// What choosing costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a method spends. Steps are updates of a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Target tunings for each target and seed.
     pub tunings: usize,
-    /// Source prompts to choose from.
+    /// Source prompts among which it chose; 0 where there was nothing to choose.
     pub candidates: usize,
-}
-
-/// How alike the embeddings of a source and a target are.
-#[derive(Clone, Debug)]
-pub struct Likeness {
-    /// Task and seed.
-    pub source: (String, String),
-    /// Task and seed.
-    pub target: (String, String),
-    /// Similarity.
-    pub value: f64,
+    /// Steps for each target and seed, the run behind its embedding included.
+    pub target_steps: Option<f64>,
+    /// Steps of one target tuning.
+    pub tuning_steps: Option<f64>,
+    /// Steps of the sources that it needs, spent once for all targets.
+    pub source_steps: Option<f64>,
+    /// Steps of all candidates.
+    pub library_steps: Option<f64>,
 }
 
 /// All that a study measured.
@@ -75,84 +83,146 @@ pub struct Evidence {
     pub pairs: Vec<Evaluation>,
     /// Names of groups of targets.
     pub suites: Vec<(String, Vec<String>)>,
-    /// Similarity of all tasks.
-    pub tasks: Option<TaskSimilarity>,
-    /// Similarities of sources and targets, run by run.
-    pub likeness: Vec<Likeness>,
+    /// The embeddings of sources and targets.
+    pub embeddings: Option<Embeddings>,
 }
 
-/// Name of the method that knows the best source beforehand.
-pub const ORACLE: &str = "oracle";
-
-/// The first of so many sources whose regret is shown; the paper's k (SCIENCE a.9).
-const SHOWN: [usize; 6] = [1, 3, 6, 9, 12, 15];
+/// Name of the first row.
+const BASELINE: &str = "prompt tuning";
 
 /// A score, and the artifacts behind it.
 #[derive(Clone, Debug, Default)]
-struct Score {
-    value: f64,
-    illegal: f64,
-    only_label: Option<String>,
-    from: Vec<String>,
+pub(super) struct Score {
+    pub(super) value: f64,
+    pub(super) illegal: f64,
+    pub(super) only_label: Option<String>,
+    pub(super) from: Vec<String>,
 }
 
+/// Scores of a method on a target by seed.
+pub(super) type BySeed = BTreeMap<String, Score>;
+
 /// Scores of a method by target and seed.
-struct Column {
-    name: String,
-    cost: Option<Cost>,
-    scores: BTreeMap<String, BTreeMap<String, Score>>,
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) cost: Option<Cost>,
+    pub(super) controls: Vec<String>,
+    pub(super) scores: BTreeMap<String, BySeed>,
 }
 
 impl Evidence {
     /// What it says.
     ///
     /// # Errors
-    /// If scores cannot be compared: of different splits, missing, twice, or no numbers.
+    /// If scores cannot be compared: of different splits or examples, missing, twice, no numbers, or without a seed in common.
     pub fn results(&self) -> anyhow::Result<Results> {
         let split = self.baseline.first().context("`baseline` names no evaluation")?.split.clone();
-        let baseline = column("prompt tuning", &self.baseline, None, &split)?;
-        let mut columns = Vec::new();
+        self.check(&split)?;
+        let mut columns = vec![self.column(BASELINE, Role::Baseline, &self.baseline)?];
         for strategy in &self.strategies {
-            let mut column = column(&strategy.name, &strategy.evaluations, strategy.cost, &split)?;
-            for task in baseline.scores.keys() {
-                ensure!(column.scores.contains_key(task), "`{}` has no scores for `{task}`", strategy.name);
-            }
-            column.scores.retain(|task, _| baseline.scores.contains_key(task));
+            let mut column = self.column(&strategy.name, Role::Method, &strategy.evaluations)?;
+            column.cost = strategy.cost.or_else(|| Cost::of(&strategy.evaluations));
+            column.controls.clone_from(&strategy.controls);
             columns.push(column);
         }
-        let pairs = Pairs::of(&self.pairs, &baseline, &split)?;
-        let oracle = pairs.as_ref().map(Pairs::oracle);
-        columns.extend(pairs.iter().flat_map(Pairs::baselines));
-        let gain = oracle.as_ref().map(|oracle| overall(oracle, &baseline, None).change.map_or(0.0, |gain| gain.mean));
-        columns.extend(oracle);
-        columns.insert(0, baseline);
+        columns[0].cost = Cost::of(&self.baseline);
+        let basis = Basis::of(&columns, &self.pairs)?;
+        columns.iter_mut().for_each(|column| basis.restrict(column));
+        let transfers = self.transfers(&columns[0], &basis)?;
+        let mut warnings = basis.notes.clone();
+        if let Some(transfers) = &transfers {
+            let derived = derived::columns(transfers, &columns);
+            warnings.extend(derived::other_candidates(transfers, &columns));
+            columns.extend(derived);
+        }
+        let likeness = self.embeddings.as_ref().map_or_else(Vec::new, Embeddings::likeness);
+        let foretold = |all: &Transfers<'_>| Prediction::of(all, &likeness, Reliability::of_runs(all));
+        let prediction = transfers.as_ref().map_or_else(Prediction::default, foretold);
         let baseline = &columns[0];
         let majority: BTreeMap<&str, f64> =
             self.baseline.iter().filter_map(|e| Some((e.task.as_str(), e.majority?))).collect();
         let target = |task: &String| Target {
             task: task.clone(),
             majority: majority.get(task.as_str()).copied(),
-            cells: columns.iter().enumerate().map(|(at, column)| cell(column, baseline, task, at == 0)).collect(),
+            cells: columns.iter().map(|column| cell(column, baseline, task)).collect(),
         };
         let targets: Vec<Target> = baseline.scores.keys().map(target).collect();
-        let points = pairs.as_ref().map_or_else(Vec::new, |pairs| pairs.points(&self.likeness));
+        warnings.extend(hardly_an_error(baseline));
+        warnings.extend(optimism(&split));
+        warnings.extend(beaten_by_majority(&targets));
         Ok(Results {
             version: VERSION,
-            methods: columns
-                .iter()
-                .enumerate()
-                .map(|(at, column)| if at == 0 { first(column) } else { overall(column, baseline, gain) })
-                .collect(),
+            seeds: basis.count(),
+            methods: methods(&columns, transfers.as_ref()),
+            controls: comparisons(&columns)?,
             suites: self.suites(&columns)?,
-            matrix: pairs.as_ref().map(Pairs::matrix).transpose()?,
-            similarity: self.tasks.clone(),
-            correlation: correlations(&points),
-            points,
-            retrieval: pairs.as_ref().map_or_else(Vec::new, |pairs| pairs.retrieval(&self.likeness)),
-            warnings: warnings(&split, &targets),
+            matrix: transfers.as_ref().map(|all| matrix(all, baseline)),
+            similarity: self.embeddings.as_ref().map(Embeddings::by_task),
+            separation: self.embeddings.as_ref().map(Embeddings::separation),
+            points: transfers.as_ref().map_or_else(Vec::new, |all| points(all, baseline, &likeness)),
+            prediction,
+            warnings,
             targets,
             split,
         })
+    }
+
+    fn everything(&self) -> impl Iterator<Item = &Evaluation> {
+        let strategies = self.strategies.iter().flat_map(|strategy| &strategy.evaluations);
+        self.baseline.iter().chain(strategies).chain(&self.pairs)
+    }
+
+    /// Scores can be compared only if they are numbers on the same examples.
+    fn check(&self, split: &str) -> anyhow::Result<()> {
+        let mut examples: BTreeMap<&str, &Evaluation> = BTreeMap::new();
+        for e in self.everything() {
+            ensure!(e.split == split, "scores on the {} split stand beside scores on the {split} split", e.split);
+            ensure!(e.score.is_finite(), "the score of `{}`, seed {}, is not a number", e.task, e.seed);
+            let first = examples.entry(&e.task).or_insert(e);
+            ensure!(
+                first.examples == e.examples,
+                "scores of `{}` are of different examples ({:.12} and {:.12}); a report compares scores on the same ones",
+                e.task,
+                first.examples,
+                e.examples
+            );
+        }
+        Ok(())
+    }
+
+    /// The scores of a method, on the targets of the baseline.
+    fn column(&self, name: &str, role: Role, evaluations: &[Evaluation]) -> anyhow::Result<Column> {
+        let mut seen = BTreeSet::new();
+        for e in evaluations {
+            let twice = !seen.insert((&e.task, &e.seed));
+            ensure!(!twice, "`{name}` has two evaluations of `{}`, seed {}", e.task, e.seed);
+        }
+        let mut column = Column::of_runs(name, role, evaluations);
+        let targets: BTreeSet<&String> = self.baseline.iter().map(|e| &e.task).collect();
+        for task in &targets {
+            ensure!(column.scores.contains_key(*task), "`{name}` has no scores for `{task}`");
+        }
+        column.scores.retain(|task, _| targets.contains(task));
+        Ok(column)
+    }
+
+    /// The single transfers under the seeds that all rows have.
+    fn transfers(&self, baseline: &Column, basis: &Basis) -> anyhow::Result<Option<Transfers<'_>>> {
+        if self.pairs.is_empty() {
+            return Ok(None);
+        }
+        for e in &self.pairs {
+            ensure!(!e.source.0.is_empty(), "`pairs` has an evaluation of `{}` that comes from no source", e.task);
+            ensure!(baseline.scores.contains_key(&e.task), "`baseline` has no scores for `{}`", e.task);
+        }
+        let known = self.pairs.iter().filter(|e| basis.has(&e.task, &e.seed));
+        let mut transfers = Transfers::of(known).map_err(|twice| anyhow::anyhow!("`pairs` has {twice}"))?;
+        transfers.sort();
+        if let Some((target, seed, (source, source_seed))) = transfers.gap() {
+            bail!("`pairs` lacks `{target}`, seed {seed}, from `{source},{source_seed}`");
+        }
+        Ok(Some(transfers))
     }
 
     fn suites(&self, columns: &[Column]) -> anyhow::Result<Vec<Suite>> {
@@ -169,42 +239,140 @@ impl Evidence {
     }
 }
 
-fn column(name: &str, evaluations: &[Evaluation], cost: Option<Cost>, split: &str) -> anyhow::Result<Column> {
-    let mut scores: BTreeMap<String, BTreeMap<String, Score>> = BTreeMap::new();
-    for e in evaluations {
-        check(e, split)?;
-        let score = Score {
-            value: e.score,
-            illegal: e.illegal,
-            only_label: e.only_label.clone(),
-            from: vec![e.digest.clone()],
-        };
-        let twice = scores.entry(e.task.clone()).or_default().insert(e.seed.clone(), score);
-        ensure!(twice.is_none(), "`{name}` has two evaluations of `{}`, seed {}", e.task, e.seed);
+impl Column {
+    /// Scores of which nothing needs checking.
+    pub(super) fn of_runs(name: &str, role: Role, evaluations: &[Evaluation]) -> Self {
+        let mut scores: BTreeMap<String, BySeed> = BTreeMap::new();
+        for e in evaluations {
+            scores.entry(e.task.clone()).or_default().insert(e.seed.clone(), Score::of(e));
+        }
+        Self { name: name.to_owned(), role, cost: None, controls: Vec::new(), scores }
     }
-    Ok(Column { name: name.to_owned(), cost, scores })
 }
 
-fn check(e: &Evaluation, split: &str) -> anyhow::Result<()> {
-    ensure!(e.split == split, "scores on the {} split stand beside scores on the {split} split", e.split);
-    ensure!(e.score.is_finite(), "the score of `{}`, seed {}, is not a number", e.task, e.seed);
-    Ok(())
+impl Score {
+    pub(super) fn of(e: &Evaluation) -> Self {
+        Self { value: e.score, illegal: e.illegal, only_label: e.only_label.clone(), from: vec![e.digest.clone()] }
+    }
 }
 
-fn values(scores: &BTreeMap<String, Score>) -> Vec<f64> {
+impl Cost {
+    /// Of evaluations of which nothing else is known: one tuning each, if all of them say how long it took.
+    fn of(evaluations: &[Evaluation]) -> Option<Self> {
+        let steps: Vec<u64> = evaluations.iter().map(|e| e.steps).collect::<Option<_>>()?;
+        let mut sources: BTreeMap<&Prompt, Option<u64>> = BTreeMap::new();
+        for e in evaluations.iter().filter(|e| !e.source.0.is_empty()) {
+            sources.insert(&e.source, e.source_steps);
+        }
+        let seeds: BTreeSet<&String> = evaluations.iter().map(|e| &e.seed).collect();
+        let all = sources.into_values().sum::<Option<u64>>();
+        let tuning_steps = Some(steps.iter().sum::<u64>() as f64 / steps.len().max(1) as f64);
+        Some(Self {
+            tunings: 1,
+            candidates: 0,
+            target_steps: tuning_steps,
+            tuning_steps,
+            // Every seed has sources of its own, which serve all its targets.
+            source_steps: all.map(|all| all as f64 / seeds.len().max(1) as f64),
+            library_steps: None,
+        })
+    }
+
+    /// Steps for so many targets under one seed.
+    pub(super) fn total(&self, targets: usize) -> Option<f64> {
+        Some(self.source_steps? + targets as f64 * self.target_steps?)
+    }
+
+    /// Steps if every candidate were tried on every target.
+    pub(super) fn brute_force(&self, targets: usize) -> Option<f64> {
+        Some(self.library_steps? + targets as f64 * self.candidates as f64 * self.tuning_steps?)
+    }
+}
+
+/// The seeds on which rows are compared: for each target those that all of them have. Rows without seeds, as an ensemble of all,
+/// are compared with all of these.
+struct Basis {
+    seeds: BTreeMap<String, BTreeSet<String>>,
+    notes: Vec<String>,
+}
+
+impl Basis {
+    fn of(columns: &[Column], pairs: &[Evaluation]) -> anyhow::Result<Self> {
+        let mut seeds = BTreeMap::new();
+        let mut lacking: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for task in columns[0].scores.keys() {
+            let of_column = |column: &'_ Column| column.scores[task].keys().cloned().collect::<BTreeSet<String>>();
+            let of_pairs: BTreeSet<String> = pairs.iter().filter(|e| e.task == *task).map(|e| e.seed.clone()).collect();
+            ensure!(pairs.is_empty() || !of_pairs.is_empty(), "`pairs` has no scores for `{task}`");
+            let mut rows: Vec<(&str, BTreeSet<String>)> =
+                columns.iter().map(|column| (column.name.as_str(), of_column(column))).collect();
+            if !pairs.is_empty() {
+                rows.push(("pairs", of_pairs));
+            }
+            let baseline = rows[0].1.clone();
+            // What is of no single seed goes with all of them.
+            rows.retain(|(_, seeds)| *seeds == baseline || *seeds != BTreeSet::from([String::new()]));
+            let common: BTreeSet<String> =
+                baseline.iter().filter(|seed| rows.iter().all(|(_, seeds)| seeds.contains(*seed))).cloned().collect();
+            if common.is_empty() {
+                let listed = rows.iter().map(|(name, seeds)| format!("`{name}` has {}", spelled(seeds)));
+                bail!(
+                    "rows cannot be compared on `{task}`: no seed is in all of them; {}",
+                    listed.collect::<Vec<_>>().join(", ")
+                );
+            }
+            for (name, seeds) in &rows {
+                let lacks = baseline.difference(seeds).cloned();
+                lacking.entry(name).or_default().extend(lacks);
+            }
+            seeds.insert(task.clone(), common);
+        }
+        let lacks = lacking.into_iter().filter(|(_, seeds)| !seeds.is_empty());
+        let lacks: Vec<String> = lacks.map(|(name, seeds)| format!("`{name}` lacks {}", spelled(&seeds))).collect();
+        let note = format!("All rows are compared on the seeds that all of them have: {}.", lacks.join(", "));
+        Ok(Self { seeds, notes: (!lacks.is_empty()).then_some(note).into_iter().collect() })
+    }
+
+    fn has(&self, task: &str, seed: &str) -> bool {
+        self.seeds.get(task).is_some_and(|seeds| seeds.contains(seed))
+    }
+
+    fn restrict(&self, column: &mut Column) {
+        for (task, scores) in &mut column.scores {
+            let alone = scores.len() == 1;
+            scores.retain(|seed, _| self.has(task, seed) || alone && seed.is_empty());
+        }
+    }
+
+    /// How many seeds a target has; the fewest, if targets differ.
+    fn count(&self) -> usize {
+        self.seeds.values().map(BTreeSet::len).min().unwrap_or(0)
+    }
+}
+
+fn spelled(seeds: &BTreeSet<String>) -> String {
+    let seeds: Vec<&str> = seeds.iter().map(|seed| if seed.is_empty() { "none" } else { seed.as_str() }).collect();
+    let word = if seeds.len() == 1 { "seed" } else { "seeds" };
+    format!("{word} {}", seeds.join(", "))
+}
+
+fn values(scores: &BySeed) -> Vec<f64> {
     scores.values().map(|score| score.value).collect()
 }
 
-fn spread(scores: &BTreeMap<String, Score>) -> Spread {
+fn spread(scores: &BySeed) -> Spread {
     Spread::of(&values(scores)).from(scores.values().flat_map(|score| score.from.clone()))
 }
 
-fn cell(column: &Column, baseline: &Column, task: &str, first: bool) -> Cell {
+fn cell(column: &Column, baseline: &Column, task: &str) -> Cell {
     let scores = &column.scores[task];
     let score = spread(scores);
     let base = mean(&values(&baseline.scores[task]));
     Cell {
-        relative_error_reduction: if first { None } else { relative_error_reduction(score.mean, base) },
+        relative_error_reduction: match column.role {
+            Role::Baseline => None,
+            _ => relative_error_reduction(score.mean, base),
+        },
         illegal: mean(&scores.values().map(|score| score.illegal).collect::<Vec<_>>()),
         note: note(scores),
         score,
@@ -215,7 +383,7 @@ fn cell(column: &Column, baseline: &Column, task: &str, first: bool) -> Cell {
 const MANY_ILLEGAL: f64 = 20.0;
 
 /// What is odd about the answers: one label to everything, or many that are none.
-fn note(scores: &BTreeMap<String, Score>) -> Option<String> {
+fn note(scores: &BySeed) -> Option<String> {
     let odd = |score: &Score| match &score.only_label {
         _ if score.illegal >= MANY_ILLEGAL => Some(format!("{:.0} % of the answers are none", score.illegal)),
         Some(label) => Some(format!("every answer is `{label}`")),
@@ -234,8 +402,7 @@ fn note(scores: &BTreeMap<String, Score>) -> Option<String> {
 /// The mean over targets for every seed that all of them have, so that the deviation is that of a whole study repeated; if they
 /// have none in common, the mean of the targets' means.
 fn over_targets(column: &Column, of: impl Fn(&String) -> bool) -> Spread {
-    let rows: Vec<&BTreeMap<String, Score>> =
-        column.scores.iter().filter(|(task, _)| of(task)).map(|(_, row)| row).collect();
+    let rows: Vec<&BySeed> = column.scores.iter().filter(|(task, _)| of(task)).map(|(_, row)| row).collect();
     let from = rows.iter().flat_map(|row| row.values()).flat_map(|score| score.from.clone());
     let seeds = common_seeds(&rows);
     if seeds.is_empty() {
@@ -247,272 +414,180 @@ fn over_targets(column: &Column, of: impl Fn(&String) -> bool) -> Spread {
     Spread::of(&studies).from(from)
 }
 
-fn common_seeds<'a>(rows: &[&'a BTreeMap<String, Score>]) -> Vec<&'a String> {
+fn common_seeds<'a>(rows: &[&'a BySeed]) -> Vec<&'a String> {
     let mut seeds: BTreeSet<&String> = rows.iter().flat_map(|row| row.keys()).collect();
     seeds.retain(|seed| rows.iter().all(|row| row.contains_key(*seed)));
     seeds.into_iter().collect()
 }
 
-fn first(column: &Column) -> Method {
-    Method {
-        name: column.name.clone(),
-        score: over_targets(column, |_| true),
-        change: None,
-        change_interval: None,
-        relative_error_reduction: None,
-        tunings: None,
-        candidates: None,
-        oracle_share: None,
-        search_skipped: None,
-    }
+/// What a method gained on each target over another: the difference of their means over seeds.
+fn gains(column: &Column, over: &Column) -> Vec<f64> {
+    column.scores.iter().map(|(task, scores)| mean(&values(scores)) - mean(&values(&over.scores[task]))).collect()
 }
 
-/// A row of the paper's Table 3. The relative error reduction is the mean over targets of theirs (SCIENCE a.11).
-fn overall(column: &Column, baseline: &Column, oracle_gain: Option<f64>) -> Method {
-    let score = over_targets(column, |_| true);
-    let mut gains: Vec<Vec<f64>> = Vec::new();
-    let mut by_seed: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
-    let mut reductions = by_seed.clone();
-    let rows: Vec<&BTreeMap<String, Score>> = column.scores.values().collect();
-    let seeds = common_seeds(&rows);
-    let mut means = Vec::new();
-    for (task, scores) in &column.scores {
-        let Some(base) = baseline.scores.get(task) else { continue };
-        let base_mean = mean(&values(base));
-        let against = |seed: &String| base.get(seed).map_or(base_mean, |score| score.value);
-        gains.push(scores.iter().map(|(seed, score)| score.value - against(seed)).collect());
-        means.extend(relative_error_reduction(mean(&values(scores)), base_mean));
-        for &seed in &seeds {
-            by_seed.entry(seed).or_default().push(scores[seed].value - against(seed));
-            let reduction = relative_error_reduction(scores[seed].value, base_mean);
-            reductions.entry(seed).or_default().extend(reduction);
-        }
-    }
-    let gain = mean(&gains.iter().map(|gains| mean(gains)).collect::<Vec<_>>());
-    let studies = |by_seed: &BTreeMap<&String, Vec<f64>>| by_seed.values().map(|row| mean(row)).collect::<Vec<_>>();
-    let around = |mean: f64, by_seed: &BTreeMap<&String, Vec<f64>>| {
-        Spread { mean, ..Spread::of(&studies(by_seed)) }.from(score.from.clone())
+/// A row for each column; of ways to learn, how probable their gain is if nothing were gained, corrected for their number.
+pub(super) fn methods(columns: &[Column], transfers: Option<&Transfers<'_>>) -> Vec<Method> {
+    let baseline = &columns[0];
+    let gain = |role: Role| {
+        let column = columns.iter().find(|column| column.role == role)?;
+        Some(mean(&gains(column, baseline))).filter(|gain| *gain > 0.0)
     };
-    let relative = (!means.is_empty()).then(|| around(mean(&means), &reductions));
-    let mut stream = Stream::new(0, &format!("bootstrap of {}", column.name));
-    Method {
-        name: column.name.clone(),
-        change: Some(around(gain, &by_seed)),
-        change_interval: bootstrap_interval(&gains, &mut stream),
-        relative_error_reduction: relative,
-        tunings: column.cost.map(|cost| cost.tunings),
-        candidates: column.cost.map(|cost| cost.candidates),
-        oracle_share: oracle_gain.filter(|best| *best > 0.0).map(|best| 100.0 * gain / best),
-        search_skipped: column.cost.map(|cost| 100.0 * (1.0 - cost.tunings as f64 / cost.candidates.max(1) as f64)),
-        score,
+    let ceilings = [gain(Role::Oracle), gain(Role::Maximum)];
+    let mut methods: Vec<Method> = columns.iter().map(|column| method(column, baseline, ceilings, transfers)).collect();
+    let tested: Vec<usize> = (0..methods.len()).filter(|at| methods[*at].p.is_some()).collect();
+    let p: Vec<f64> = tested.iter().filter_map(|at| methods[*at].p).collect();
+    for (at, p) in tested.into_iter().zip(holm(&p)) {
+        methods[at].p_holm = Some(p);
     }
+    methods
 }
 
-/// The transfers to a target under one seed, by task and seed of the source prompt.
-type Transfers<'e> = BTreeMap<&'e (String, String), &'e Evaluation>;
+/// The error of a baseline in points from which on shares of it are averaged: of less, one example more or less is a multiple.
+const LEAST_ERROR: f64 = 1.0;
 
-/// Single transfers: by target and seed, and within them by source prompt.
-struct Pairs<'e> {
-    cells: BTreeMap<(&'e str, &'e str), Transfers<'e>>,
-    baseline: BTreeMap<String, Spread>,
-    prompts: BTreeSet<&'e (String, String)>,
+/// Targets on which the baseline errs so little that shares of its error say nothing.
+fn hardly_an_error(baseline: &Column) -> Option<String> {
+    let errs = |scores: &BySeed| 100.0 - mean(&values(scores)) < LEAST_ERROR;
+    let names: Vec<&str> =
+        baseline.scores.iter().filter(|(_, scores)| errs(scores)).map(|(task, _)| task.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "On {} the baseline errs by less than {LEAST_ERROR} point; the means of relative error reductions are over the other \
+             targets.",
+            names.join(", ")
+        )
+    })
 }
 
-impl<'e> Pairs<'e> {
-    fn of(evaluations: &'e [Evaluation], baseline: &Column, split: &str) -> anyhow::Result<Option<Self>> {
-        if evaluations.is_empty() {
-            return Ok(None);
-        }
-        let mut pairs = Self { cells: BTreeMap::new(), baseline: BTreeMap::new(), prompts: BTreeSet::new() };
-        for e in evaluations {
-            check(e, split)?;
-            ensure!(!e.source.0.is_empty(), "`pairs` has an evaluation of `{}` that comes from no source", e.task);
-            let base =
-                baseline.scores.get(&e.task).with_context(|| format!("`baseline` has no scores for `{}`", e.task))?;
-            pairs.baseline.entry(e.task.clone()).or_insert_with(|| spread(base));
-            pairs.prompts.insert(&e.source);
-            let cell = pairs.cells.entry((&e.task, &e.seed)).or_default();
-            let (source, seed) = &e.source;
-            let twice = cell.insert(&e.source, e);
-            ensure!(twice.is_none(), "`pairs` has `{}`, seed {}, from `{source},{seed}` twice", e.task, e.seed);
-        }
-        for task in baseline.scores.keys() {
-            ensure!(pairs.baseline.contains_key(task), "`pairs` has no scores for `{task}`");
-        }
-        for (target, seed) in pairs.cells.keys() {
-            for prompt in &pairs.prompts {
-                let (source, source_seed) = prompt;
-                let there = pairs.cells[&(*target, *seed)].contains_key(prompt);
-                ensure!(there, "`pairs` lacks `{target}`, seed {seed}, from `{source},{source_seed}`");
-            }
-        }
-        Ok(Some(pairs))
+/// A row of the paper's Table 3. The relative error reduction is the mean over targets of theirs, which gives the percentages that
+/// are printed there.
+fn method(column: &Column, baseline: &Column, ceilings: [Option<f64>; 2], transfers: Option<&Transfers<'_>>) -> Method {
+    let score = over_targets(column, |_| true);
+    let mut row = Method { name: column.name.clone(), role: column.role, score, ..Method::default() };
+    if let Some(cost) = &column.cost {
+        row.tunings = Some(cost.tunings);
+        row.candidates = (cost.candidates > 0).then_some(cost.candidates);
+        row.target_steps = cost.target_steps;
+        row.source_steps = cost.source_steps;
+        let targets = column.scores.len();
+        let skipped = || Some(100.0 * (1.0 - cost.total(targets)? / cost.brute_force(targets)?));
+        row.search_skipped = row.candidates.and_then(|_| skipped());
     }
-
-    fn column(&self, name: &str, tunings: usize, of: impl Fn(&Transfers<'e>) -> Score) -> Column {
-        let mut scores: BTreeMap<String, BTreeMap<String, Score>> = BTreeMap::new();
-        for ((target, seed), cell) in &self.cells {
-            scores.entry((*target).to_owned()).or_default().insert((*seed).to_owned(), of(cell));
-        }
-        let cost = Some(Cost { tunings, candidates: self.prompts.len() });
-        Column { name: name.to_owned(), cost, scores }
+    if column.role == Role::Baseline {
+        return row;
     }
-
-    /// The best source prompt for each target and seed, known only afterwards: no way to choose can do better.
-    fn oracle(&self) -> Column {
-        self.column(ORACLE, self.prompts.len(), |cell| {
-            let best = cell.values().max_by(|a, b| a.score.total_cmp(&b.score)).expect("no cell is empty");
-            Score {
-                value: best.score,
-                illegal: best.illegal,
-                only_label: best.only_label.clone(),
-                from: vec![best.digest.clone()],
-            }
-        })
-    }
-
-    /// What a selection must beat: any source, and the one source that is best on average by the validation split.
-    fn baselines(&self) -> Vec<Column> {
-        let average = |cell: &Transfers<'_>, of: &dyn Fn(&str) -> bool| {
-            let chosen: Vec<&&Evaluation> = cell.iter().filter(|(prompt, _)| of(&prompt.0)).map(|(_, e)| e).collect();
-            Score {
-                value: mean(&chosen.iter().map(|e| e.score).collect::<Vec<_>>()),
-                illegal: mean(&chosen.iter().map(|e| e.illegal).collect::<Vec<_>>()),
-                // What several prompts said stands in no single cell.
-                only_label: None,
-                from: chosen.iter().map(|e| e.digest.clone()).collect(),
-            }
+    let gained = gains(column, baseline);
+    let gain = mean(&gained);
+    let base = |task: &String| mean(&values(&baseline.scores[task]));
+    let reduction = |task: &String, score: f64| {
+        relative_error_reduction(score, base(task)).filter(|_| 100.0 - base(task) >= LEAST_ERROR)
+    };
+    let reductions: Vec<f64> =
+        column.scores.iter().filter_map(|(task, scores)| reduction(task, mean(&values(scores)))).collect();
+    let rows: Vec<&BySeed> = column.scores.values().collect();
+    let seeds = common_seeds(&rows);
+    let repeated = |of: &dyn Fn(&String, f64) -> Option<f64>| -> Vec<f64> {
+        let study = |seed: &&String| {
+            let cells = column.scores.iter().filter_map(|(task, scores)| of(task, scores[*seed].value));
+            mean(&cells.collect::<Vec<f64>>())
         };
-        let mut columns = vec![self.column("random source (mean of all)", 1, |cell| average(cell, &|_| true))];
-        let mut validation: BTreeMap<&str, Vec<Option<f64>>> = BTreeMap::new();
-        for e in self.cells.values().flat_map(BTreeMap::values) {
-            validation.entry(&e.source.0).or_default().push(e.validation);
-        }
-        let mean_of =
-            |scores: &[Option<f64>]| scores.iter().copied().collect::<Option<Vec<f64>>>().map(|all| mean(&all));
-        let means: Option<Vec<(&str, f64)>> =
-            validation.iter().map(|(source, scores)| Some((*source, mean_of(scores)?))).collect();
-        let best =
-            means.and_then(|means| means.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best }));
-        columns.extend(best.map(|(best, _)| {
-            self.column(&format!("always from {best} (best on average)"), 1, |cell| {
-                average(cell, &|source| source == best)
-            })
-        }));
-        columns
+        seeds.iter().map(study).collect()
+    };
+    let around = |mean: f64, studies: &[f64]| Spread { mean, ..Spread::of(studies) }.from(row.score.from.clone());
+    // The baseline's mean over seeds is taken off every seed's score, so that points and percent have one baseline.
+    row.change = Some(around(gain, &repeated(&|task, score| Some(score - base(task)))));
+    row.relative_error_reduction = (!reductions.is_empty()).then(|| around(mean(&reductions), &repeated(&reduction)));
+    row.change_interval = t_interval(&gained);
+    row.p = if column.role == Role::Method { sign_flip_p(&gained) } else { None };
+    let chose_among_the_same =
+        transfers.is_some_and(|all| column.cost.is_some_and(|cost| cost.candidates == all.candidates()));
+    if chose_among_the_same {
+        let share = |ceiling: Option<f64>| ceiling.map(|ceiling| 100.0 * gain / ceiling);
+        [row.oracle_share, row.maximum_share] = ceilings.map(share);
     }
-
-    fn sources(&self) -> BTreeSet<&'e str> {
-        self.prompts.iter().map(|(source, _)| source.as_str()).collect()
-    }
-
-    /// Scores of a source task on a target by seed, over the source's prompts.
-    fn by_seed(&self, target: &str, of: impl Fn(&(String, String)) -> bool) -> Spread {
-        let mut seeds = Vec::new();
-        let mut from = Vec::new();
-        for (_, cell) in self.cells.iter().filter(|((task, _), _)| *task == target) {
-            let chosen = cell.iter().filter(|(prompt, _)| of(prompt)).map(|(_, e)| e);
-            let scores: Vec<f64> = chosen.clone().map(|e| e.score).collect();
-            from.extend(chosen.map(|e| e.digest.clone()));
-            seeds.push(mean(&scores));
-        }
-        Spread::of(&seeds).from(from)
-    }
-
-    fn matrix(&self) -> anyhow::Result<Matrix> {
-        let targets: Vec<String> = self.baseline.keys().cloned().collect();
-        let row =
-            |source: &str| targets.iter().map(|target| self.by_seed(target, |prompt| prompt.0 == source)).collect();
-        let sources = self.sources().into_iter().map(|source| Source { name: source.to_owned(), scores: row(source) });
-        let scores =
-            Scores { baseline: self.baseline.values().cloned().collect(), sources: sources.collect(), targets };
-        Ok(Matrix { findings: Findings::of(&scores, None), scores })
-    }
-
-    fn points(&self, likeness: &[Likeness]) -> Vec<Point> {
-        let mut points = Vec::new();
-        for (target, baseline) in &self.baseline {
-            for prompt in &self.prompts {
-                let alike = likeness.iter().filter(|l| l.target.0 == *target && l.source == **prompt);
-                let alike: Vec<f64> = alike.map(|l| l.value).collect();
-                let score = self.by_seed(target, |other| other == *prompt);
-                let reduction = relative_error_reduction(score.mean, baseline.mean);
-                if let (Some(reduction), false) = (reduction, alike.is_empty()) {
-                    points.push(Point {
-                        target: target.clone(),
-                        source: prompt.0.clone(),
-                        source_seed: prompt.1.clone(),
-                        similarity: mean(&alike),
-                        relative_error_reduction: reduction,
-                        from: score.from,
-                    });
-                }
-            }
-        }
-        points
-    }
-
-    /// Every seed of a target ranks the source prompts by its own embedding.
-    fn retrieval(&self, likeness: &[Likeness]) -> Vec<Retrieval> {
-        let ks: Vec<usize> = SHOWN.into_iter().filter(|k| *k < self.prompts.len()).collect();
-        let mut found = Vec::new();
-        for target in self.baseline.keys() {
-            let (mut regrets, mut gains): (BTreeMap<usize, Vec<f64>>, Vec<f64>) = Default::default();
-            for ((_, seed), cell) in self.cells.iter().filter(|((task, _), _)| task == target) {
-                let own = |l: &&Likeness| l.target.0 == *target && l.target.1 == **seed;
-                let mut ranking: Vec<(f64, f64)> =
-                    likeness.iter().filter(own).filter_map(|l| Some((l.value, cell.get(&l.source)?.score))).collect();
-                if ranking.len() != self.prompts.len() {
-                    continue;
-                }
-                ranking.sort_by(|a, b| b.0.total_cmp(&a.0));
-                let scores: Vec<f64> = ranking.into_iter().map(|(_, score)| score).collect();
-                ks.iter().for_each(|k| regrets.entry(*k).or_default().push(regret(&scores, *k)));
-                gains.push(ndcg(&scores));
-            }
-            if !gains.is_empty() {
-                let regret = regrets.into_iter().map(|(k, all)| (k, mean(&all))).collect();
-                found.push(Retrieval { target: target.clone(), regret, ndcg: mean(&gains) });
-            }
-        }
-        found
-    }
+    row
 }
 
-fn correlations(points: &[Point]) -> BTreeMap<String, Correlations> {
+/// Every method beside the rows of the same budget that it names.
+fn comparisons(columns: &[Column]) -> anyhow::Result<Vec<Comparison>> {
+    let mut found = Vec::new();
+    for column in columns {
+        for name in &column.controls {
+            let control = columns.iter().find(|other| other.name == *name);
+            let control = control.with_context(|| {
+                let names: Vec<String> = columns.iter().map(|column| format!("`{}`", column.name)).collect();
+                format!("`{}` names the control `{name}`, which is no row; rows are {}", column.name, names.join(", "))
+            })?;
+            let differences = gains(column, control);
+            found.push(Comparison {
+                method: column.name.clone(),
+                control: name.clone(),
+                difference: mean(&differences),
+                interval: t_interval(&differences),
+                p: sign_flip_p(&differences),
+                p_holm: None,
+            });
+        }
+    }
+    let p: Vec<f64> = found.iter().filter_map(|comparison| comparison.p).collect();
+    for (comparison, p) in found.iter_mut().filter(|comparison| comparison.p.is_some()).zip(holm(&p)) {
+        comparison.p_holm = Some(p);
+    }
+    Ok(found)
+}
+
+fn matrix(transfers: &Transfers<'_>, baseline: &Column) -> Matrix {
+    let baselines = transfers.targets.iter().map(|target| spread(&baseline.scores[*target])).collect();
+    let scores = Scores::of(transfers, Some(baselines));
+    Matrix { findings: Findings::of(&scores), scores }
+}
+
+/// What every source prompt gained on every target, and how alike the two are.
+fn points(transfers: &Transfers<'_>, baseline: &Column, likeness: &[super::prediction::Likeness]) -> Vec<Point> {
+    let mut points = Vec::new();
+    for target in &transfers.targets {
+        let base = mean(&values(&baseline.scores[*target]));
+        for prompt in &transfers.prompts {
+            let alike = likeness.iter().filter(|l| l.target.0 == *target && l.source == **prompt);
+            let alike: Vec<f64> = alike.map(|l| l.value).collect();
+            let tried = transfers.scores(target, prompt);
+            let score = mean(&tried.iter().map(|e| e.score).collect::<Vec<_>>());
+            let reduction = relative_error_reduction(score, base);
+            if let (Some(relative_error_reduction), false) = (reduction, alike.is_empty()) {
+                points.push(Point {
+                    target: (*target).to_owned(),
+                    source: prompt.0.clone(),
+                    source_seed: prompt.1.clone(),
+                    similarity: mean(&alike),
+                    relative_error_reduction,
+                    from: tried.iter().map(|e| e.digest.clone()).collect(),
+                });
+            }
+        }
+    }
     points
-        .chunk_by(|a, b| a.target == b.target)
-        .map(|points| {
-            let x: Vec<f64> = points.iter().map(|point| point.similarity).collect();
-            let y: Vec<f64> = points.iter().map(|point| point.relative_error_reduction).collect();
-            (points[0].target.clone(), Correlations::of(&x, &y))
-        })
-        .collect()
 }
 
-fn warnings(split: &str, targets: &[Target]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if split == "validation" {
-        warnings.push(
-            "The scores are optimistic: checkpoints were chosen on the validation split, on which they are reported; \
-             `hold_out` of `ingest` keeps a part of it apart."
-                .to_owned(),
-        );
-    }
-    for target in targets {
-        let floor = target.majority.unwrap_or(f64::NEG_INFINITY);
-        if target.cells.iter().all(|cell| cell.score.mean <= floor) {
-            let task = &target.task;
-            warnings.push(format!("On {task} no method beats always giving the most common answer ({floor:.1})."));
-        }
-    }
-    warnings
+fn optimism(split: &str) -> Option<String> {
+    let message = "The scores are optimistic: checkpoints were chosen on the validation split, on which they are reported; \
+                   `hold_out` of `ingest` keeps a part of it apart.";
+    (split == "validation").then(|| message.to_owned())
+}
+
+fn beaten_by_majority(targets: &[Target]) -> impl Iterator<Item = String> {
+    targets.iter().filter_map(|target| {
+        let (task, floor) = (&target.task, target.majority?);
+        let beaten = target.cells.iter().all(|cell| cell.score.mean <= floor);
+        beaten.then(|| format!("On {task} no method beats always giving the most common answer ({floor:.1})."))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::similarity::Similarity;
     use crate::ml::statistics::tests::near;
+    use crate::report::embeddings::Run;
 
     fn evaluation(task: &str, seed: &str, source: &str, score: f64) -> Evaluation {
         Evaluation {
@@ -527,30 +602,38 @@ mod tests {
         }
     }
 
+    fn row(source: &str, scores: [f64; 4]) -> Vec<Evaluation> {
+        let places = [("a", "0"), ("a", "1"), ("b", "0"), ("b", "1")];
+        places.iter().zip(scores).map(|((t, seed), score)| evaluation(t, seed, source, score)).collect()
+    }
+
     fn evidence() -> Evidence {
-        let row = |source: &str, scores: [f64; 4]| {
-            let places = [("a", "0"), ("a", "1"), ("b", "0"), ("b", "1")];
-            places.iter().zip(scores).map(|((t, seed), score)| evaluation(t, seed, source, score)).collect::<Vec<_>>()
+        let run = |task: &str, seed: &str| Run { task: task.to_owned(), seed: seed.to_owned(), digest: String::new() };
+        let runs = vec![run("x", "0"), run("y", "0"), run("a", "0"), run("a", "1"), run("b", "0"), run("b", "1")];
+        let like = |i: usize, j: usize| match (runs[i].task.as_str(), runs[j].task.as_str()) {
+            ("x", "a" | "b") | ("a" | "b", "x") => 0.2,
+            ("y", "a" | "b") | ("a" | "b", "y") => 0.9,
+            (a, b) => f64::from(u8::from(a == b)),
         };
-        let like = |source: &str, target: &str, seed: &str, value| Likeness {
-            source: (source.to_owned(), "0".to_owned()),
-            target: (target.to_owned(), seed.to_owned()),
-            value,
-        };
+        let values = (0..6).map(|i| (0..6).map(|j| like(i, j)).collect()).collect();
         Evidence {
             baseline: row("", [50.0, 54.0, 80.0, 80.0]),
             strategies: vec![Strategy {
                 name: "best of top 1".to_owned(),
                 evaluations: row("x", [60.0, 64.0, 80.0, 84.0]),
-                cost: Some(Cost { tunings: 1, candidates: 2 }),
+                cost: Some(Cost {
+                    tunings: 1,
+                    candidates: 2,
+                    target_steps: Some(100.0),
+                    tuning_steps: Some(90.0),
+                    source_steps: Some(400.0),
+                    library_steps: Some(400.0),
+                }),
+                controls: vec!["random source, expected".to_owned()],
             }],
             pairs: [row("x", [60.0, 64.0, 80.0, 84.0]), row("y", [70.0, 50.0, 70.0, 74.0])].concat(),
             suites: vec![("only b".to_owned(), vec!["b".to_owned()])],
-            tasks: None,
-            likeness: ["a", "b"]
-                .iter()
-                .flat_map(|t| ["0", "1"].iter().flat_map(|s| [like("x", t, s, 0.2), like("y", t, s, 0.9)]))
-                .collect(),
+            embeddings: Some(Embeddings { metric: Similarity::AverageTokens, runs, sources: 2, values }),
         }
     }
 
@@ -558,37 +641,131 @@ mod tests {
     fn a_method_is_compared_as_in_the_papers_table_3() {
         let results = evidence().results().unwrap();
         let names: Vec<&str> = results.methods.iter().map(|method| method.name.as_str()).collect();
-        let derived = ["random source (mean of all)", "always from x (best on average)", "oracle"];
+        let derived = [
+            "random source, expected",
+            "best source on the other targets",
+            "oracle, chosen on other seeds",
+            "oracle, the maximum",
+        ];
         assert_eq!(names, [["prompt tuning", "best of top 1"].as_slice(), &derived].concat());
         let best = &results.methods[1];
-        // Gains of 10 and 10 on a, of 0 and 4 on b.
+        // Gains of 10 on a, of 2 on b.
         assert_eq!(best.change.as_ref().unwrap().mean, 6.0);
-        near(best.change.as_ref().unwrap().deviation.unwrap(), 2.0_f64.sqrt(), 1e-12);
+        near(best.change.as_ref().unwrap().deviation.unwrap(), 2.0_f64.sqrt() * 2.0, 1e-12);
         assert_eq!(best.score.mean, 72.0);
         let reductions = (100.0 * 10.0 / 48.0, 100.0 * 2.0 / 20.0);
         near(best.relative_error_reduction.as_ref().unwrap().mean, (reductions.0 + reductions.1) / 2.0, 1e-12);
-        assert_eq!(best.search_skipped, Some(50.0));
-        // The oracle gains 20, 10, 0 and 4.
-        near(best.oracle_share.unwrap(), 100.0 * 6.0 / 8.5, 1e-12);
+        // Of two targets: t with one degree of freedom, and one of four assignments of signs with its mirror image.
         let [low, high] = best.change_interval.unwrap();
-        assert!((0.0..6.0).contains(&low) && high > 6.0 && high <= 10.0, "{low} {high}");
+        near(high - 6.0, 12.706_204_736 * 4.0, 1e-6);
+        near(6.0 - low, high - 6.0, 1e-12);
+        assert_eq!((best.p, best.p_holm), (Some(0.5), Some(0.5)));
         assert_eq!(results.suites[0].scores[1].mean, 82.0);
         assert_eq!(results.targets[0].cells[1].score.from, ["a0x", "a1x"]);
+        assert_eq!(results.seeds, 2);
+    }
+
+    #[test]
+    fn ceilings_are_the_maximum_and_what_other_seeds_choose() {
+        let results = evidence().results().unwrap();
+        let score = |name: &str| results.methods.iter().find(|method| method.name == name).unwrap().score.mean;
+        // On a the best source by the other seed is the worse one both times.
+        assert_eq!(score("oracle, chosen on other seeds"), (60.0 + 50.0 + 80.0 + 84.0) / 4.0);
+        assert_eq!(score("oracle, the maximum"), (70.0 + 64.0 + 80.0 + 84.0) / 4.0);
+        assert_eq!(score("random source, expected"), (61.0 + 77.0) / 2.0);
+        // On b `x` is better, so it is taken for a; on a `x` is, so it is taken for b.
+        assert_eq!(score("best source on the other targets"), 72.0);
+        let best = &results.methods[1];
+        near(best.maximum_share.unwrap(), 100.0 * 6.0 / 8.5, 1e-12);
+        near(best.oracle_share.unwrap(), 100.0 * 6.0 / 2.5, 1e-12);
+    }
+
+    #[test]
+    fn what_is_skipped_counts_the_sources_and_the_targets_own_runs() {
+        let results = evidence().results().unwrap();
+        // 400 + 2 * 100 steps instead of 400 + 2 * 2 * 90.
+        near(results.methods[1].search_skipped.unwrap(), 100.0 * (1.0 - 600.0 / 760.0), 1e-12);
+        assert_eq!(results.methods[0].search_skipped, None, "there was nothing to search");
+    }
+
+    #[test]
+    fn a_method_stands_beside_rows_of_the_same_budget() {
+        let results = evidence().results().unwrap();
+        let [comparison] = results.controls.as_slice() else { panic!("{:?}", results.controls) };
+        // 1 on a, 5 on b.
+        assert_eq!((comparison.difference, comparison.p), (3.0, Some(0.5)));
+        let mut unknown = evidence();
+        unknown.strategies[0].controls = vec!["luck".to_owned()];
+        let error = unknown.results().unwrap_err().to_string();
+        assert!(error.contains("names the control `luck`, which is no row; rows are `prompt tuning`"), "{error}");
+    }
+
+    #[test]
+    fn rows_are_compared_on_the_seeds_that_all_of_them_have() {
+        let mut evidence = evidence();
+        evidence.pairs.retain(|e| e.seed == "0");
+        let results = evidence.results().unwrap();
+        assert_eq!(results.seeds, 1);
+        // Everything is of seed 0: the baseline, the method and what is read off the pairs.
+        let means: Vec<f64> = results.methods.iter().map(|method| method.score.mean).collect();
+        assert_eq!(means, [65.0, 70.0, 70.0, 65.0, 75.0]);
+        assert!(
+            results.methods.iter().all(|method| method.role != Role::Oracle),
+            "there is no other seed to choose on"
+        );
+        let best = &results.methods[1];
+        assert_eq!(best.change.as_ref().unwrap().mean, 5.0);
+        near(best.relative_error_reduction.as_ref().unwrap().mean, (20.0 + 0.0) / 2.0, 1e-12);
+        assert_eq!(
+            results.warnings,
+            ["All rows are compared on the seeds that all of them have: `pairs` lacks seed 1."]
+        );
+        // An ensemble is of no single seed.
+        let ensemble = ["a", "b"].map(|task| evaluation(task, "", "", 82.0));
+        evidence.strategies.push(Strategy {
+            name: "ensemble".to_owned(),
+            evaluations: ensemble.into(),
+            ..Strategy::default()
+        });
+        assert_eq!(evidence.results().unwrap().methods[2].change.as_ref().unwrap().mean, 17.0);
+        evidence.strategies[0].evaluations.retain(|e| e.seed == "1");
+        let error = evidence.results().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "rows cannot be compared on `a`: no seed is in all of them; `prompt tuning` has seeds 0, 1, `best of top 1` has \
+             seed 1, `pairs` has seed 0"
+        );
+    }
+
+    #[test]
+    fn methods_that_chose_among_other_prompts_have_no_share_of_the_oracle() {
+        let mut evidence = evidence();
+        evidence.strategies[0].cost = Some(Cost { tunings: 1, candidates: 6, ..Cost::default() });
+        let results = evidence.results().unwrap();
+        let best = &results.methods[1];
+        assert_eq!((best.oracle_share, best.maximum_share), (None, None));
+        assert!(
+            results.warnings[0].contains("know 2 source prompts, those of `pairs`; `best of top 1` of 6 chose among")
+        );
     }
 
     #[test]
     fn the_matrix_its_points_and_the_ranking_are_judged() {
         let results = evidence().results().unwrap();
-        let matrix = results.matrix.unwrap();
+        let matrix = results.matrix.as_ref().unwrap();
         assert_eq!(matrix.findings.source_mean["y"], 66.0);
         assert_eq!((matrix.findings.helping, matrix.findings.hurting), (3, 1));
         assert_eq!(results.points.len(), 4);
-        assert_eq!(results.correlation["b"].pearson, -1.0);
+        assert_eq!(results.prediction.correlation["b"].pearson, Some(-1.0));
         // y is ranked first: on a best for one seed and 14 of 64 behind for the other.
-        near(results.retrieval[0].regret[&1], 50.0 * 14.0 / 64.0, 1e-12);
-        near(results.retrieval[0].ndcg, (1.0 + 1.0 / 3.0_f64.log2()) / 2.0, 1e-12);
-        let text = serde_json::to_string(&evidence().results().unwrap()).unwrap();
-        assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), evidence().results().unwrap());
+        let first = &results.prediction.retrieval[0];
+        near(first.regret[&1].of_best.unwrap(), 50.0 * 14.0 / 64.0, 1e-12);
+        near(first.regret[&1].of_span.unwrap(), 100.0, 1e-12);
+        near(first.ndcg, (1.0 + 1.0 / 3.0_f64.log2()) / 2.0, 1e-12);
+        near(first.ndcg_by_chance, (1.0 + 1.0 / 3.0_f64.log2()) / 2.0, 1e-12);
+        assert_eq!(results.prediction.reliability["a"].reliability, 0.0, "seeds contradict each other on a");
+        let text = serde_json::to_string(&results).unwrap();
+        assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), results);
     }
 
     #[test]
@@ -613,6 +790,7 @@ mod tests {
         };
         check(|e| e.baseline.clear(), "`baseline` names no evaluation");
         check(|e| e.baseline[0].score = f64::NAN, "the score of `a`, seed 0, is not a number");
+        check(|e| e.pairs[1].examples = "other".to_owned(), "scores of `a` are of different examples ( and other)");
         check(|e| e.pairs[1].split = "validation".to_owned(), "scores on the validation split stand beside");
         check(|e| drop(e.pairs.pop()), "`pairs` lacks `b`, seed 1, from `y,0`");
         check(|e| e.strategies[0].evaluations.truncate(2), "`best of top 1` has no scores for `b`");

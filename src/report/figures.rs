@@ -1,10 +1,15 @@
 //! The figures that a matrix of transfer scores has on a page, whoever made it.
 
-use super::page::{Block, Cell, Colours, Dots, Format, Heatmap, Panel, Scatter, ScatterPoint, probability};
+use super::page::{Block, Cell, Colours, Dots, Format, Heatmap, Panel, Scatter, ScatterPoint, Section, probability};
+use super::prediction::{Correlations, Prediction};
 use super::results::Spread;
-use super::transfer::{Correlations, Findings, Scores};
+use super::transfer::{Findings, Scores};
 use crate::ml::clustering::{Linkage, Tree};
 use crate::ml::error::Result;
+
+/// What scatter plots show where it is known what is gained without transfer, and where not.
+pub(super) const REDUCTION: &str = "relative error reduction, % (scales differ)";
+pub(super) const SCORE: &str = "score (scales differ)";
 
 /// What stands for tuning without transfer.
 const NO_TRANSFER: &str = "no transfer";
@@ -15,12 +20,17 @@ pub(super) fn score(spread: &Spread) -> Cell {
     Cell::of(spread.mean).with_deviation(spread.deviation).from(&spread.from).note(seeds)
 }
 
+fn maybe(spread: Option<&Spread>) -> Cell {
+    spread.map_or_else(Cell::missing, score)
+}
+
 /// A mean, the mean with the best source for each target, and the mean with the best single source.
 pub(super) fn facts(scores: &Scores, findings: &Findings) -> Block {
     let best = findings.source_mean.iter().max_by(|a, b| a.1.total_cmp(b.1));
     let from = everything(scores);
     let format = Format::plain(2);
-    let mut facts = vec![("mean score without transfer".to_owned(), Cell::of(findings.baseline_mean))];
+    let without = |mean| ("mean score without transfer".to_owned(), Cell::of(mean));
+    let mut facts: Vec<(String, Cell)> = findings.baseline_mean.map(without).into_iter().collect();
     let single = |name: &String| format!("always from {name}, which is best on average, known afterwards");
     facts.extend(best.map(|(name, mean)| (single(name), Cell::of(*mean))));
     let oracle = Cell::of(findings.best_per_target_mean);
@@ -28,18 +38,24 @@ pub(super) fn facts(scores: &Scores, findings: &Findings) -> Block {
     Block::Facts(facts.into_iter().map(|(name, cell)| (name, cell.from(&from), format)).collect())
 }
 
-/// How many pairs help, tie and hurt.
-pub(super) fn counts(findings: &Findings) -> Block {
+/// How many pairs help, tie and hurt, and what every source took away of every target's error; nothing without a baseline.
+pub(super) fn transfer(scores: &Scores, findings: &Findings) -> Vec<Block> {
     let Findings { helping, hurting, tied, .. } = findings;
+    if scores.baseline.is_none() {
+        return Vec::new();
+    }
     let counts = [("pairs help", *helping), ("tie", *tied), ("hurt", *hurting)];
-    Block::Shares(counts.map(|(name, n)| (name.to_owned(), n)).into())
+    let counts = counts.map(|(name, n)| (name.to_owned(), n)).into();
+    vec![Block::Shares(counts), Block::Heatmap(reductions(scores, findings))]
 }
 
 /// Relative error reductions, source by target, the best source first.
-pub(super) fn reductions(scores: &Scores, findings: &Findings) -> Heatmap {
+fn reductions(scores: &Scores, findings: &Findings) -> Heatmap {
     let order = by_mean(scores, findings);
     let cell = |source: usize, target: usize| {
-        let (score, base) = (&scores.sources[source].scores[target], &scores.baseline[target]);
+        let (Some(score), Some(base)) = (&scores.sources[source].scores[target], scores.base(target)) else {
+            return Cell::missing();
+        };
         let name = &scores.targets[target];
         let value = findings.relative_error_reduction[&scores.sources[source].name][name];
         let (before, after) = (Format::plain(1).write(base.mean), Format::plain(1).write(score.mean));
@@ -78,14 +94,22 @@ pub(super) fn reductions(scores: &Scores, findings: &Findings) -> Heatmap {
 /// Scores, source by target below those without transfer. The colours compare with the latter.
 pub(super) fn matrix(scores: &Scores, findings: &Findings) -> Heatmap {
     let order = by_mean(scores, findings);
-    let row = |source: usize| scores.sources[source].scores.iter().map(score).collect::<Vec<_>>();
+    let row = |source: usize| scores.sources[source].scores.iter().map(|cell| maybe(cell.as_ref())).collect::<Vec<_>>();
     let mut means: Vec<Cell> =
         order.iter().map(|source| Cell::of(findings.source_mean[&scores.sources[*source].name])).collect();
-    means.push(Cell::of(findings.baseline_mean));
+    means.extend(findings.baseline_mean.map(Cell::of));
     let cells: Vec<Vec<Cell>> = order.iter().map(|source| row(*source)).collect();
-    let difference = |(score, base): (&Spread, &Spread)| score.mean - base.mean;
+    // Without a baseline a target's scores are compared with their mean.
+    let compared_with = |target: usize| {
+        let column = scores.sources.iter().filter_map(|source| Some(source.scores[target].as_ref()?.mean));
+        scores.base(target).map_or_else(|| crate::ml::statistics::mean(&column.collect::<Vec<_>>()), |base| base.mean)
+    };
     let differences = |source: &usize| {
-        scores.sources[*source].scores.iter().zip(&scores.baseline).map(difference).collect::<Vec<f64>>()
+        let row = scores.sources[*source].scores.iter().enumerate();
+        let difference = |(target, score): (usize, &Option<Spread>)| {
+            score.as_ref().map_or(0.0, |score| score.mean - compared_with(target))
+        };
+        row.map(difference).collect::<Vec<f64>>()
     };
     let tints: Vec<Vec<f64>> = order.iter().map(differences).collect();
     let deviates = cells.iter().flatten().any(|cell| cell.deviation.is_some());
@@ -98,9 +122,12 @@ pub(super) fn matrix(scores: &Scores, findings: &Findings) -> Heatmap {
         tints: Some(tints),
         cells,
         format: Format::plain(1),
-        unit: "points above no transfer".to_owned(),
+        unit: if scores.baseline.is_some() { "points above no transfer" } else { "points above the mean" }.to_owned(),
         summary: Some(("mean".to_owned(), means)),
-        reference: Some((NO_TRANSFER.to_owned(), scores.baseline.iter().map(score).collect())),
+        reference: scores
+            .baseline
+            .as_ref()
+            .map(|baseline| (NO_TRANSFER.to_owned(), baseline.iter().map(score).collect())),
         row_tree: None,
         column_tree: None,
     }
@@ -108,19 +135,27 @@ pub(super) fn matrix(scores: &Scores, findings: &Findings) -> Heatmap {
 
 /// The mean of every source beside that without transfer.
 pub(super) fn source_means(scores: &Scores, findings: &Findings) -> Dots {
-    let digests = |scores: &[Spread]| {
-        let mut digests: Vec<String> = scores.iter().flat_map(|spread| spread.from.iter().cloned()).collect();
+    let digests = |scores: &mut dyn Iterator<Item = &Spread>| {
+        let mut digests: Vec<String> = scores.flat_map(|spread| spread.from.iter().cloned()).collect();
         digests.dedup();
         digests
     };
     let row = |source: usize| {
         let source = &scores.sources[source];
-        (source.name.clone(), Cell::of(findings.source_mean[&source.name]).from(digests(&source.scores)))
+        (
+            source.name.clone(),
+            Cell::of(findings.source_mean[&source.name]).from(digests(&mut source.scores.iter().flatten())),
+        )
+    };
+    let means: Vec<f64> = findings.source_mean.values().copied().collect();
+    let reference = match (&scores.baseline, findings.baseline_mean) {
+        (Some(baseline), Some(mean)) => (NO_TRANSFER.to_owned(), Cell::of(mean).from(digests(&mut baseline.iter()))),
+        _ => ("mean of all sources".to_owned(), Cell::of(crate::ml::statistics::mean(&means))),
     };
     Dots {
         caption: "Mean score over the targets when every prompt begins from one source".to_owned(),
         headings: ("source".to_owned(), "mean score".to_owned()),
-        reference: (NO_TRANSFER.to_owned(), Cell::of(findings.baseline_mean).from(digests(&scores.baseline))),
+        reference,
         rows: by_mean(scores, findings).into_iter().map(row).collect(),
         format: Format::plain(2),
     }
@@ -170,28 +205,49 @@ fn decimals(numbers: &[f64]) -> usize {
 /// Similarity against what transfer gained, a panel for each target with its points.
 pub(super) fn scatter<'a>(
     targets: impl Iterator<Item = (&'a String, Vec<ScatterPoint>)>,
+    y: &str,
     correlation: impl Fn(&str) -> Option<Correlations>,
 ) -> Scatter {
     let panel = |(target, points): (&'a String, Vec<ScatterPoint>)| {
         let found = correlation(target);
-        let note = found.map_or_else(String::new, |found| {
-            let r = Format::signed(2);
-            format!(
-                "Pearson r {}, {}\nSpearman ρ {}, {}",
-                r.write(found.pearson),
-                probability(found.pearson_p),
-                r.write(found.spearman),
-                probability(found.spearman_p)
-            )
+        let line = |name: &str, r: Option<f64>, p: Option<f64>| {
+            Some(format!("{name} {}, {}", Format::signed(2).write(r?), probability(p?)))
+        };
+        let lines = found.map_or([None, None], |found| {
+            [line("Spearman ρ", found.spearman, found.spearman_p), line("Pearson r", found.pearson, found.pearson_p)]
         });
-        Panel { title: target.clone(), note, is_significant: found.is_some_and(|found| found.pearson_p < 0.05), points }
+        let note = lines.into_iter().flatten().collect::<Vec<String>>().join("\n");
+        let p = found.and_then(|found| found.pearson_p);
+        Panel { title: target.clone(), note, is_significant: p.is_some_and(|p| p < 0.05), points }
     };
     Scatter {
         caption: "Does similarity tell which sources help?".to_owned(),
         x: "similarity of the prompts".to_owned(),
-        y: "relative error reduction, % (scales differ)".to_owned(),
+        y: y.to_owned(),
         panels: targets.map(panel).collect(),
     }
+}
+
+/// Correlations with what bounds them, rankings with what chance gets, and what similarity follows.
+pub(super) fn prediction(prediction: &Prediction, targets: &[String], separation: Option<String>) -> Option<Section> {
+    let shown = prediction.show(targets)?;
+    let caption = "Correlation of similarity and score over source prompts; p-values by exchanging source tasks; no correlation \
+                   can be expected to pass the ceiling, the root of the reliability of the target's scores";
+    let mut blocks = vec![Block::Table(shown.correlations.to_table(caption))];
+    blocks.extend(shown.rankings.map(|rankings| {
+        let caption = "How far a choice stays behind the best source, in percent: at 1 of the best score, for the most similar \
+                       source, for the one that is best elsewhere, that is on the other targets, and for a random one; then of the \
+                       span from the mean of all to the best, for the best of the first k and of k random ones";
+        Block::Table(rankings.to_table(caption))
+    }));
+    let sentences = [Some(shown.summary), separation].into_iter().flatten().filter(|text| !text.is_empty());
+    blocks.extend(sentences.map(Block::Text));
+    Some(Section {
+        id: "retrieval",
+        title: "Ranking".to_owned(),
+        lead: "An nDCG of 1 is the perfect order; beside it stands what a random order gets.".to_owned(),
+        blocks,
+    })
 }
 
 /// The sources, best mean first; equal ones in the order that they came in.
@@ -204,9 +260,9 @@ fn by_mean(scores: &Scores, findings: &Findings) -> Vec<usize> {
 
 /// The digests behind all scores, each once.
 fn everything(scores: &Scores) -> Vec<String> {
-    let rows = scores.sources.iter().map(|source| &source.scores).chain([&scores.baseline]);
-    let mut digests: Vec<String> =
-        rows.flat_map(|row| row.iter().flat_map(|spread| spread.from.iter().cloned())).collect();
+    let cells = scores.sources.iter().flat_map(|source| source.scores.iter().flatten());
+    let all = cells.chain(scores.baseline.iter().flatten());
+    let mut digests: Vec<String> = all.flat_map(|spread| spread.from.iter().cloned()).collect();
     digests.sort();
     digests.dedup();
     digests

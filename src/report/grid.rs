@@ -1,5 +1,7 @@
 //! A table of short texts, the first column left-aligned and the others right-aligned.
 
+use super::page::{Column, Format, Row, Table, Value};
+
 /// What stands where there is no number.
 pub(super) const NOTHING: &str = "–";
 
@@ -18,6 +20,10 @@ impl Grid {
     pub(super) fn push(&mut self, row: Vec<String>) {
         assert_eq!(row.len(), self.rows[0].len(), "every row has a cell for each column");
         self.rows.push(row);
+    }
+
+    pub(super) fn has_rows(&self) -> bool {
+        self.rows.len() > 1
     }
 
     /// The same without the columns in which no row has anything to say.
@@ -46,6 +52,20 @@ impl Grid {
         let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
         let body: String = self.rows[1..].iter().map(|row| line(row)).collect();
         format!("{}{rule}\n{body}", line(&self.rows[0]))
+    }
+
+    /// For pages.
+    pub(super) fn to_table(&self, caption: &str) -> Table {
+        let row = |row: &Vec<String>| Row {
+            name: row[0].clone(),
+            values: row[1..].iter().cloned().map(Value::Text).collect(),
+            ..Row::default()
+        };
+        Table {
+            caption: caption.to_owned(),
+            columns: self.rows[0].iter().map(|name| Column::new(name, Format::plain(0))).collect(),
+            rows: self.rows[1..].iter().map(row).collect(),
+        }
     }
 
     /// GitHub-flavoured Markdown.

@@ -3,14 +3,14 @@
 //! The same types hold a matrix of scores that someone brings along (`spot analyse`) and our own. Numbers remember the
 //! artifacts that they were computed from, so that a reader can walk from a cell of a table to the jobs behind it.
 
-use super::transfer::{Correlations, Findings, Scores};
-use crate::ml::similarity::Similarity;
+use super::embeddings::{Separation, TaskSimilarity};
+use super::prediction::Prediction;
+use super::transfer::{Findings, Scores};
 use crate::ml::statistics::{mean, standard_deviation};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Version of this layout.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What a study found out. Scores are in 0..=100.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,8 +19,12 @@ pub struct Results {
     pub version: u32,
     /// The split that the scores belong to. On `validation` they are optimistic: checkpoints were chosen on it.
     pub split: String,
+    /// Seeds of a target on which rows are compared, the fewest if targets differ.
+    pub seeds: usize,
     /// What was compared; the first is the baseline, prompt tuning without transfer.
     pub methods: Vec<Method>,
+    /// Methods beside rows of the same budget.
+    pub controls: Vec<Comparison>,
     /// A row for each target.
     pub targets: Vec<Target>,
     /// Means over groups of targets.
@@ -29,37 +33,92 @@ pub struct Results {
     pub matrix: Option<Matrix>,
     /// How alike the prompts of the tasks are.
     pub similarity: Option<TaskSimilarity>,
+    /// Whether they are alike by tasks or by seeds.
+    pub separation: Option<Separation>,
     /// Similarity of source prompts and what their transfer gained.
     pub points: Vec<Point>,
-    /// Correlation of the two, by target.
-    pub correlation: BTreeMap<String, Correlations>,
-    /// How good the ranking by similarity was, by target.
-    pub retrieval: Vec<Retrieval>,
+    /// Whether similarity foretold what transfer gained.
+    pub prediction: Prediction,
     /// What a reader should know before believing a number.
     pub warnings: Vec<String>,
 }
 
-/// A way to learn the targets, over all of them: a row of the paper's Table 3.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a row is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Prompt tuning without transfer.
+    Baseline,
+    /// A way to learn the targets.
+    #[default]
+    Method,
+    /// What sources drawn at random can be expected to get.
+    Chance,
+    /// The source that is best on the other targets.
+    Elsewhere,
+    /// The source that is best on the target's other seeds: what of the maximum would come again.
+    Oracle,
+    /// The best source, known only afterwards.
+    Maximum,
+}
+
+impl Role {
+    /// Whether nobody could have learned a target so without knowing its scores beforehand.
+    pub fn is_known_afterwards(self) -> bool {
+        matches!(self, Self::Oracle | Self::Maximum)
+    }
+}
+
+/// A way to learn the targets, over all of them: a row of the paper's Table 3. Steps are updates of a prompt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Method {
     /// Name.
     pub name: String,
+    /// What kind of row it is.
+    pub role: Role,
     /// Mean over targets of a study repeated with every seed.
     pub score: Spread,
     /// Gain over the baseline in points; `null` for the baseline.
     pub change: Option<Spread>,
-    /// 95 % bootstrap interval of the gain, over targets and seeds.
+    /// 95 % interval of the gain by Student's t over targets: it is about other targets like these.
     pub change_interval: Option<[f64; 2]>,
+    /// Two-sided p-value of the gain, by exchanging its signs target by target; of ways to learn only.
+    pub p: Option<f64>,
+    /// The same, corrected for the number of ways that are compared (Holm 1979).
+    pub p_holm: Option<f64>,
     /// Mean over targets of the relative error reduction, in percent.
     pub relative_error_reduction: Option<Spread>,
     /// Target tunings that it costs for each target and seed, if that is known.
     pub tunings: Option<usize>,
     /// Source prompts among which it chose.
     pub candidates: Option<usize>,
-    /// Its gain as a percentage of the oracle's.
-    pub oracle_share: Option<f64>,
-    /// Percentage of the source prompts that it did not have to try.
+    /// Steps for each target and seed, the run behind its embedding included.
+    pub target_steps: Option<f64>,
+    /// Steps of the sources that it needs, spent once for all targets.
+    pub source_steps: Option<f64>,
+    /// Percentage of the steps of trying every source on every target that it saved.
     pub search_skipped: Option<f64>,
+    /// Its gain as a percentage of that of the oracle chosen on other seeds.
+    pub oracle_share: Option<f64>,
+    /// Its gain as a percentage of that of the maximum, as the paper has it.
+    pub maximum_share: Option<f64>,
+}
+
+/// A method beside a row of the same budget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The method.
+    pub method: String,
+    /// What it has to beat.
+    pub control: String,
+    /// Gain over it in points, mean over targets.
+    pub difference: f64,
+    /// 95 % interval of it, by Student's t over targets.
+    pub interval: Option<[f64; 2]>,
+    /// Two-sided p-value, by exchanging signs target by target.
+    pub p: Option<f64>,
+    /// The same, corrected for the number of comparisons (Holm 1979).
+    pub p_holm: Option<f64>,
 }
 
 /// Scores of a target.
@@ -100,7 +159,7 @@ pub struct Suite {
 }
 
 /// Scores over seeds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
@@ -122,19 +181,6 @@ pub struct Matrix {
     pub findings: Findings,
 }
 
-/// How alike the prompts of tasks are, averaged over the runs of both.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskSimilarity {
-    /// How it was measured.
-    pub metric: Similarity,
-    /// Names of the tasks.
-    pub tasks: Vec<String>,
-    /// Square and symmetric.
-    pub values: Vec<Vec<f64>>,
-    /// For each task the digests of its embeddings.
-    pub from: Vec<Vec<String>>,
-}
-
 /// A source prompt on a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -150,17 +196,6 @@ pub struct Point {
     pub relative_error_reduction: f64,
     /// Digests of the scores.
     pub from: Vec<String>,
-}
-
-/// How good a ranking of sources was, known afterwards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Retrieval {
-    /// Target task.
-    pub target: String,
-    /// By k: how far the best of the first k stays behind the best of all, in percent of the latter; mean over seeds.
-    pub regret: BTreeMap<usize, f64>,
-    /// Normalised discounted cumulative gain of the whole ranking, 0 to 1; mean over seeds.
-    pub ndcg: f64,
 }
 
 impl Spread {

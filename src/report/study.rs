@@ -1,12 +1,12 @@
 //! The page of a whole study, from its results, the records behind them and the state of its pipeline.
 
-use super::compare::ORACLE;
+use super::embeddings::{Separation, TaskSimilarity};
 use super::figures;
 use super::page::{
-    Block, Cell, Colours, Column, Curves, Dag, Format, Gain, Heatmap, Page, Record, Row, ScatterPoint, Section, Table,
-    Value,
+    Block, Cell, Colours, Curves, Dag, Format, Gain, Heatmap, Page, Record, Row, ScatterPoint, Section, Table, Value,
 };
-use super::results::{Matrix, Results, Spread, TaskSimilarity};
+use super::results::{Matrix, Results, Role, Spread};
+use super::tables;
 use crate::ml::clustering::Linkage;
 use crate::ml::error::Result;
 use crate::ml::similarity::Similarity;
@@ -51,9 +51,7 @@ impl Study {
         if !results.points.is_empty() {
             sections.push(self.prediction());
         }
-        if !results.retrieval.is_empty() {
-            sections.push(self.retrieval());
-        }
+        sections.extend(self.ranking());
         if !self.curves.is_empty() {
             sections.push(curves(&self.curves));
         }
@@ -72,8 +70,7 @@ impl Study {
         let Results { methods, targets, split, .. } = &self.results;
         let gain =
             |method: &&super::results::Method| method.change.as_ref().map_or(f64::NEG_INFINITY, |gain| gain.mean);
-        // The oracle is no way to learn a target: it is known only afterwards.
-        let real = methods.iter().skip(1).filter(|method| method.name != ORACLE);
+        let real = methods.iter().filter(|method| method.role == Role::Method);
         let best = real.max_by(|a, b| gain(a).total_cmp(&gain(b)));
         let tasks = if targets.len() == 1 { "task" } else { "tasks" };
         let what =
@@ -91,57 +88,30 @@ impl Study {
             absolute: number(method.change.as_ref()),
             relative: number(method.relative_error_reduction.as_ref()),
             score: figures::score(&method.score),
-            is_reference: at == 0 || method.name == ORACLE,
+            is_reference: at == 0 || method.role.is_known_afterwards(),
         };
         let gains = self.results.methods.iter().enumerate().map(gain).collect();
         let caption = "Gain over the baseline, mean over targets; standard deviations over seeds";
         let mut blocks = vec![Block::Table(Table::of_gains(caption, gains).without_empty_columns())];
-        blocks.extend(self.choosing().map(Block::Table));
+        if self.results.methods.len() > 1 {
+            let caption =
+                format!("What is gained over {}, how sure that is, and what it costs", self.results.methods[0].name);
+            blocks.push(Block::Table(tables::gains(&self.results.methods).to_table(&caption)));
+        }
+        if !self.results.controls.is_empty() {
+            let table = tables::controls(&self.results.controls);
+            blocks.push(Block::Table(table.to_table("Methods beside rows of the same budget")));
+        }
         Section {
             id: "methods",
             title: "Methods".to_owned(),
             lead: "What every method gains over the baseline in the first row. The best of a column is bold, but for that of an \
-                   oracle, which is known only afterwards."
+                   oracle, which is known only afterwards. Intervals are by Student's t over targets, p-values by exchanging \
+                   the signs of the targets' gains, corrected for the number of methods (Holm). Steps are updates of a prompt: \
+                   those of the sources are spent once for all targets, those of a target include the run behind its embedding."
                 .to_owned(),
             blocks,
         }
-    }
-
-    /// What choosing sources cost and how good it was, for methods of which something is known.
-    fn choosing(&self) -> Option<Table> {
-        let [plain, percent] = [Format::plain(0), Format::plain(1)];
-        let columns = vec![
-            Column::new("Method", plain),
-            Column::new("95 % interval of the change", plain),
-            Column::new("Candidates", plain),
-            Column::new("Tunings", plain),
-            Column::new("Share of the oracle's gain, %", percent),
-            Column::new("Search skipped, %", percent),
-        ];
-        let row = |method: &super::results::Method| {
-            let interval = method.change_interval.map_or_else(String::new, |[low, high]| {
-                let format = Format::signed(1);
-                format!("{} to {}", format.write(low), format.write(high))
-            });
-            let count = |n: Option<usize>| Cell { value: n.map(|n| n as f64), ..Cell::missing() };
-            let share = |share: Option<f64>| Cell { value: share, ..Cell::missing() };
-            let numbers = [
-                count(method.candidates),
-                count(method.tunings),
-                share(method.oracle_share),
-                share(method.search_skipped),
-            ];
-            let values = [Value::Text(interval)].into_iter().chain(numbers.map(Value::Number));
-            Row { name: method.name.clone(), values: values.collect(), ..Row::default() }
-        };
-        let known = |method: &&super::results::Method| {
-            method.change_interval.is_some()
-                || [method.oracle_share, method.search_skipped].iter().any(Option::is_some)
-                || method.tunings.is_some()
-        };
-        let rows: Vec<Row> = self.results.methods.iter().skip(1).filter(known).map(row).collect();
-        let caption = "What choosing costs, for each target and seed, and how good the choice is".to_owned();
-        (!rows.is_empty()).then(|| Table { caption, columns, rows }.without_empty_columns())
     }
 
     fn suites(&self) -> Section {
@@ -151,7 +121,7 @@ impl Study {
                 Value::Number(suite.scores.get(at).map_or_else(Cell::missing, figures::score))
             };
             let values = suites.iter().map(value).collect();
-            let is_reference = at == 0 || method.name == ORACLE;
+            let is_reference = at == 0 || method.role.is_known_afterwards();
             Row { name: method.name.clone(), values, is_reference, ..Row::default() }
         };
         let rows = methods.iter().enumerate().map(row).collect();
@@ -234,7 +204,7 @@ impl Study {
     }
 
     fn prediction(&self) -> Section {
-        let Results { points, correlation, .. } = &self.results;
+        let Results { points, prediction, .. } = &self.results;
         let targets: BTreeSet<&String> = points.iter().map(|point| &point.target).collect();
         let of = |target: &String| {
             let points = points.iter().filter(|point| point.target == *target);
@@ -253,31 +223,15 @@ impl Study {
             lead: "A dot is a source prompt. Where similarity tells what helps, the dots rise to the right; a dashed line may \
                    be chance (p of Pearson's correlation at 0.05 or more)."
                 .to_owned(),
-            blocks: vec![Block::Scatter(figures::scatter(panels, |target| correlation.get(target).copied()))],
+            blocks: vec![Block::Scatter(figures::scatter(panels, figures::REDUCTION, |target| prediction.correlation.get(target).copied()))],
         }
     }
 
-    fn retrieval(&self) -> Section {
-        let retrieval = &self.results.retrieval;
-        let ks: BTreeSet<usize> = retrieval.iter().flat_map(|target| target.regret.keys().copied()).collect();
-        let regret = |k: &usize| Column::new(format!("Regret at {k}, %"), Format::plain(1));
-        let mut columns = vec![Column::new("Target", Format::plain(0))];
-        columns.extend(ks.iter().map(regret));
-        columns.push(Column::new("nDCG", Format::plain(3)));
-        let row = |target: &super::results::Retrieval| {
-            let regret = ks.iter().map(|k| Cell { value: target.regret.get(k).copied(), ..Cell::missing() });
-            let values = regret.chain([Cell::of(target.ndcg)]).map(Value::Number).collect();
-            Row { name: target.target.clone(), values, ..Row::default() }
-        };
-        let caption = "How good the ranking by similarity was, mean over seeds".to_owned();
-        Section {
-            id: "retrieval",
-            title: "Ranking".to_owned(),
-            lead: "Regret at k is how far the best of the first k sources stays behind the best of all, in percent of the \
-                   latter. An nDCG of 1 is the perfect order."
-                .to_owned(),
-            blocks: vec![Block::Table(Table { caption, columns, rows: retrieval.iter().map(row).collect() })],
-        }
+    /// What bounds any prediction, and how good the order by similarity is.
+    fn ranking(&self) -> Option<Section> {
+        let targets: Vec<String> = self.results.targets.iter().map(|target| target.task.clone()).collect();
+        let separation = self.results.separation.as_ref();
+        figures::prediction(&self.results.prediction, &targets, separation.map(Separation::to_string))
     }
 
     fn pipeline(&self) -> Section {
@@ -301,13 +255,15 @@ fn transfer(matrix: &Matrix) -> Section {
         lead: "How much of a target's error goes away when its prompt begins from that of a source: blue helps, orange hurts. \
                Sources stand in the order of their mean scores."
             .to_owned(),
-        blocks: vec![
-            figures::facts(scores, findings),
-            figures::counts(findings),
-            Block::Heatmap(figures::reductions(scores, findings)),
-            Block::Dots(figures::source_means(scores, findings)),
-            Block::Heatmap(figures::matrix(scores, findings)),
-        ],
+        blocks: [
+            vec![figures::facts(scores, findings)],
+            figures::transfer(scores, findings),
+            vec![
+                Block::Dots(figures::source_means(scores, findings)),
+                Block::Heatmap(figures::matrix(scores, findings)),
+            ],
+        ]
+        .concat(),
     }
 }
 

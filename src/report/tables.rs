@@ -1,7 +1,8 @@
 //! Results as tables: for terminals, as Markdown, and for Parquet.
 
+use super::embeddings::Separation;
 use super::grid::{Grid, NOTHING};
-use super::results::{Method, Results, Spread};
+use super::results::{Comparison, Method, Results, Spread};
 use super::signed;
 use crate::data::{Column, Table};
 
@@ -17,29 +18,46 @@ impl Results {
     }
 
     fn lay_out(&self, draw: fn(&Grid) -> String, heading: &str) -> String {
-        let split = &self.split;
         let mut out = String::new();
         let mut table = |title: &str, grid: &Grid| {
             let blank = if out.is_empty() { "" } else { "\n" };
             out += &format!("{blank}{heading}{title}\n\n{}", draw(grid));
         };
-        table(&format!("Scores on the {split} split, mean ± sd over seeds"), &self.scores());
+        table(&self.title(), &self.scores());
         if self.methods.len() > 1 {
-            table("What is gained over prompt tuning", &self.gains());
+            table(&format!("What is gained over {}", self.methods[0].name), &gains(&self.methods));
+        }
+        if !self.controls.is_empty() {
+            table("Beside rows of the same budget", &controls(&self.controls));
         }
         if let Some(matrix) = &self.matrix {
             let grid = matrix.findings.reductions(&matrix.scores);
             table("Which sources helped: relative error reduction in %, source by target", &grid);
         }
-        if !self.correlation.is_empty() {
-            table("Does similarity foretell transfer? Over all source prompts", &self.prediction());
+        let targets: Vec<String> = self.targets.iter().map(|target| target.task.clone()).collect();
+        if let Some(shown) = self.prediction.show(&targets) {
+            table("Does similarity foretell transfer? Over all source prompts", &shown.correlations);
+            if let Some(rankings) = &shown.rankings {
+                table("How good the order by similarity is: regrets in %", rankings);
+            }
+            let sentences = [shown.summary, self.separation.as_ref().map_or_else(String::new, Separation::to_string)];
+            sentences.iter().filter(|text| !text.is_empty()).for_each(|text| out += &format!("\n{text}\n"));
         }
         let notes = self.notices();
         if !notes.is_empty() {
-            out += &format!("\n{heading}Mind\n\n");
+            out += &format!("\n{heading}Caveats\n\n");
             notes.iter().for_each(|note| out += &format!("- {note}\n"));
         }
         out
+    }
+
+    fn title(&self) -> String {
+        let (split, seeds) = (&self.split, self.seeds);
+        if seeds > 1 {
+            format!("Scores on the {split} split, mean ± sd over {seeds} seeds")
+        } else {
+            format!("Scores on the {split} split, of one seed")
+        }
     }
 
     /// What a reader should know before believing a number: of the whole, and of single cells.
@@ -77,46 +95,6 @@ impl Results {
         grid
     }
 
-    /// As the paper's Table 3, and what choosing cost.
-    fn gains(&self) -> Grid {
-        let header = ["method", "points", "95 %", "relative %", "share of oracle", "tunings", "search skipped"];
-        let mut grid = Grid::new(header.map(str::to_owned).into());
-        for method in self.methods.iter().skip(1) {
-            let Method { change, change_interval, relative_error_reduction, .. } = method;
-            let share = |share: Option<f64>| share.map_or_else(String::new, |share| format!("{share:.0} %"));
-            let gained = |spread: &Option<Spread>| spread.as_ref().map_or_else(|| NOTHING.to_owned(), gained);
-            grid.push(vec![
-                method.name.clone(),
-                gained(change),
-                change_interval.map_or_else(String::new, |[low, high]| format!("{} to {}", signed(low), signed(high))),
-                gained(relative_error_reduction),
-                share(method.oracle_share),
-                method.tunings.map_or_else(String::new, |tunings| tunings.to_string()),
-                share(method.search_skipped),
-            ]);
-        }
-        grid.without_empty_columns()
-    }
-
-    fn prediction(&self) -> Grid {
-        let mut header = ["target", "Pearson", "p", "Spearman", "p", "nDCG"].map(str::to_owned).to_vec();
-        let ks: Vec<usize> =
-            self.retrieval.first().map_or_else(Vec::new, |first| first.regret.keys().copied().collect());
-        header.extend(ks.iter().map(|k| format!("regret@{k} %")));
-        let mut grid = Grid::new(header);
-        for (target, found) in &self.correlation {
-            let values = [found.pearson, found.pearson_p, found.spearman, found.spearman_p];
-            let mut row = vec![target.clone()];
-            row.extend(values.map(|value| format!("{value:.3}")));
-            let retrieval = self.retrieval.iter().find(|retrieval| retrieval.target == *target);
-            row.push(retrieval.map_or_else(String::new, |retrieval| format!("{:.2}", retrieval.ndcg)));
-            let regret = |k| retrieval.and_then(|retrieval| retrieval.regret.get(k));
-            row.extend(ks.iter().map(|k| regret(k).map_or_else(String::new, |regret| format!("{regret:.1}"))));
-            grid.push(row);
-        }
-        grid.without_empty_columns()
-    }
-
     /// A row for each method and target.
     pub fn scores_table(&self) -> Table {
         let rows = || {
@@ -151,10 +129,15 @@ impl Results {
             ("change_low", of(|method| method.change_interval.map(|[low, _]| low))),
             ("change_high", of(|method| method.change_interval.map(|[_, high]| high))),
             ("relative_error_reduction", of(|m| m.relative_error_reduction.as_ref().map(|reduction| reduction.mean))),
+            ("p", of(|method| method.p)),
+            ("p_holm", of(|method| method.p_holm)),
             ("tunings", of(|method| method.tunings.map(|tunings| tunings as f64))),
             ("candidates", of(|method| method.candidates.map(|candidates| candidates as f64))),
-            ("oracle_share", of(|method| method.oracle_share)),
+            ("target_steps", of(|method| method.target_steps)),
+            ("source_steps", of(|method| method.source_steps)),
             ("search_skipped", of(|method| method.search_skipped)),
+            ("oracle_share", of(|method| method.oracle_share)),
+            ("maximum_share", of(|method| method.maximum_share)),
         ])
         .with("split", &self.split)
     }
@@ -177,6 +160,57 @@ impl Results {
         ])
         .with("split", &self.split)
     }
+}
+
+/// As the paper's Table 3, with how sure each gain is and what it cost.
+pub(super) fn gains(methods: &[Method]) -> Grid {
+    let header = [
+        "method",
+        "points",
+        "95 %",
+        "p (Holm)",
+        "relative %",
+        "of oracle",
+        "of maximum",
+        "tunings",
+        "target steps",
+        "source steps",
+        "search skipped",
+    ];
+    let mut grid = Grid::new(header.map(str::to_owned).into());
+    for method in methods.iter().skip(1) {
+        let share = |share: Option<f64>| share.map_or_else(String::new, |share| format!("{share:.0} %"));
+        let gained = |spread: &Option<Spread>| spread.as_ref().map_or_else(|| NOTHING.to_owned(), gained);
+        let steps = |steps: Option<f64>| steps.map_or_else(String::new, super::steps);
+        grid.push(vec![
+            method.name.clone(),
+            gained(&method.change),
+            interval(method.change_interval),
+            super::probability(method.p_holm),
+            gained(&method.relative_error_reduction),
+            share(method.oracle_share),
+            share(method.maximum_share),
+            method.tunings.map_or_else(String::new, |tunings| tunings.to_string()),
+            steps(method.target_steps),
+            steps(method.source_steps),
+            share(method.search_skipped),
+        ]);
+    }
+    grid.without_empty_columns()
+}
+
+pub(super) fn controls(controls: &[Comparison]) -> Grid {
+    let header = ["method", "beside", "points", "95 %", "p (Holm)"];
+    let mut grid = Grid::new(header.map(str::to_owned).into());
+    for Comparison { method, control, difference, interval: reach, p_holm, .. } in controls {
+        let numbers = [signed(*difference), interval(*reach), super::probability(*p_holm)];
+        grid.push([method.clone(), control.clone()].into_iter().chain(numbers).collect());
+    }
+    grid
+}
+
+fn interval(interval: Option<[f64; 2]>) -> String {
+    interval.map_or_else(String::new, |[low, high]| format!("{} to {}", signed(low), signed(high)))
 }
 
 fn gained(spread: &Spread) -> String {
@@ -202,7 +236,8 @@ mod tests {
             };
             scores.into_iter().enumerate().map(evaluation).collect::<Vec<_>>()
         };
-        let other = Strategy { name: "other".to_owned(), evaluations: scores([62.0, 60.0]), cost };
+        let other =
+            Strategy { name: "other".to_owned(), evaluations: scores([62.0, 60.0]), cost, ..Strategy::default() };
         let strategies = vec![other];
         Evidence { baseline: scores([50.0, 54.0]), strategies, ..Evidence::default() }.results().unwrap()
     }
@@ -218,19 +253,30 @@ mod tests {
     fn columns_that_say_nothing_of_any_method_are_left_out_everywhere() {
         let nothing = results(None);
         let headings = |text: &str| text.lines().find(|line| line.contains("points")).unwrap().to_owned();
-        assert_eq!(headings(&nothing.to_markdown()), "| method | points | 95 % | relative % |");
+        assert_eq!(headings(&nothing.to_markdown()), "| method | points | p (Holm) | relative % |");
         assert_eq!(
             headings(&nothing.to_text()).split_whitespace().collect::<Vec<_>>().join(" "),
-            "method points 95 % relative %"
+            "method points p (Holm) relative %"
         );
-        let known = results(Some(Cost { tunings: 1, candidates: 4 }));
-        let all = "| method | points | 95 % | relative % | tunings | search skipped |";
+        let steps = Some(3600.0);
+        let cost = Cost {
+            tunings: 1,
+            candidates: 4,
+            target_steps: steps,
+            tuning_steps: steps,
+            source_steps: steps,
+            library_steps: steps,
+        };
+        let known = results(Some(cost));
+        let all =
+            "| method | points | p (Holm) | relative % | tunings | target steps | source steps | search skipped |";
         assert_eq!(headings(&known.to_markdown()), all);
+        assert!(known.to_text().contains("3,600"), "{}", known.to_text());
         let (nothing, known) = (html(nothing), html(known));
-        for heading in ["Candidates", "Tunings", "Search skipped, %"] {
-            assert!(known.contains(heading) && !nothing.contains(heading), "{heading}");
+        for heading in ["source steps", "tunings", "search skipped"] {
+            let heading = format!(">{heading}<");
+            assert!(known.contains(&heading) && !nothing.contains(&heading), "{heading}");
         }
-        assert!(nothing.contains("95 % interval") && !known.contains("Share of the oracle"));
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! `embed`: a prompt at a fixed early step is the embedding of its task (SPoT, section 3).
+//! `embed`: a prompt at a fixed early step is the embedding of its task (SPoT, section 3). Of runs that begin from a common origin
+//! it is what they learned, the prompt minus the origin (as task vectors are, Ilharco et al. 2023, for weights).
 
 use super::{CHECKPOINTS, EMBEDDING, PROMPT};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::prompt_file::{self, ORIGIN, PromptFile};
 use crate::ml::similarity::Similarity;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub struct Embed {
 
 impl Stage for Embed {
     const KIND: &'static str = "embed";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[Output { name: "embedding", of: EMBEDDING }];
 
     fn inputs(&self) -> Vec<Input> {
@@ -35,12 +36,22 @@ impl Stage for Embed {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let file = PromptFile::from_bytes(&cx.one("prompt")?.bytes()?).context("`prompt`")?;
         let (prompt, step) = match self.at_step {
+            None if file.get(ORIGIN).is_some() => {
+                bail!("`at_step` is missing: the best prompt does not hold the origin of its run; the kept ones do")
+            }
             None => (file.prompt(prompt_file::PROMPT)?, file.get("step").unwrap_or_default().to_owned()),
             Some(step) => (kept(&file, step)?, step.to_string()),
         };
-        let vectors = Column::Vector { width: prompt.width, values: prompt.values.clone() };
+        let prompt = match file.prompts.get(ORIGIN) {
+            Some(origin) => prompt.minus(origin).context("`prompt`: its origin")?,
+            None => prompt.clone(),
+        };
+        let vectors = Column::Vector { width: prompt.width, values: prompt.values };
         let mut table = Table::new([("vector", vectors)]);
         table.metadata = file.metadata.clone();
+        // What it cost: an early step need not be followed by others.
+        let spent = self.at_step.map(|step| step.to_string()).or_else(|| file.get("steps").map(str::to_owned));
+        table.metadata.extend(spent.map(|steps| ("embedding_steps".to_owned(), steps)));
         table.metadata.insert("step".to_owned(), step);
         cx.write("embedding", &table.to_parquet()?)
     }
@@ -64,6 +75,10 @@ pub struct Embedding {
     pub seed: String,
     /// Digest of the backbone that it belongs to.
     pub backbone: String,
+    /// Digest of the common origin that was taken off it; empty if none was.
+    pub origin: String,
+    /// Updates that it took, if that is known.
+    pub steps: Option<u64>,
 }
 
 impl Embedding {
@@ -74,6 +89,17 @@ impl Embedding {
             "the embeddings of `{}` and `{}` belong to different backbones and cannot be compared",
             self.task,
             other.task
+        );
+        let begins = |e: &Self| match e.origin.as_str() {
+            "" => format!("`{},{}` from a prompt of its own", e.task, e.seed),
+            origin => format!("`{},{}` from the origin {origin:.12}", e.task, e.seed),
+        };
+        ensure!(
+            other.origin == self.origin,
+            "{} and {} cannot be compared: what they learned is measured from different places; give all of them the same \
+             `origin`, or none",
+            begins(self),
+            begins(other)
         );
         Ok(())
     }
@@ -89,6 +115,14 @@ impl Embedding {
         let mut table = Table::from_parquet(bytes)?;
         let (width, values) = table.take_vectors("vector")?;
         let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
-        Ok(Self { prompt: Prompt { values, width }, task: get("task"), seed: get("seed"), backbone: get("backbone") })
+        let steps = table.metadata.get("embedding_steps").and_then(|steps| steps.parse().ok());
+        Ok(Self {
+            steps,
+            prompt: Prompt { values, width },
+            task: get("task"),
+            seed: get("seed"),
+            backbone: get("backbone"),
+            origin: get(ORIGIN),
+        })
     }
 }

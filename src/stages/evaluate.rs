@@ -5,13 +5,14 @@ use super::backbone::{self, Model};
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
 use crate::data::{Column, Dataset, Table, read_dataset};
 use crate::engine::context::{Artifact, Cx};
+use crate::engine::digest::Digest;
 use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml::batcher::Client;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
 use crate::ml::random::Stream;
 use crate::ml::t5::{Beam, Generation, LabelScore, Sample};
-use crate::ml::tasks::Split;
+use crate::ml::tasks::{Example, Split};
 use crate::ml::train::{label_scores, predict};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
@@ -98,7 +99,7 @@ fn validation() -> Split {
 
 impl Stage for Evaluate {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] =
         &[Output { name: "scores", of: SCORES }, Output { name: "predictions", of: PREDICTIONS }];
 
@@ -128,6 +129,7 @@ impl Stage for Evaluate {
         let model = Model::load(cx, backbone)?;
         let mut dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
         model.check_data(&dataset)?;
+        let answered = answered(dataset.examples(self.split));
         if let Some(design) = &self.design {
             design.apply(&mut dataset, self.split, &model, self.seed.unwrap_or(0))?;
         }
@@ -156,6 +158,7 @@ impl Stage for Evaluate {
             .with("task", &dataset.task.name)
             .with("split", self.split.name())
             .with("examples", examples.len().to_string())
+            .with("answered", answered)
             .with("illegal", scores.illegal.to_string())
             .with("predicted", serde_json::to_string(&scores.predicted)?)
             .with("seed", self.seed.map_or_else(|| get("seed"), |seed| seed.to_string()))
@@ -164,12 +167,17 @@ impl Stage for Evaluate {
             .with("step", get("step"))
             .with("validation", get("score"))
             .with("prompts", files.len().to_string());
+        if !files.is_empty() {
+            for (key, steps) in [("steps", sum(&files, "steps")), ("source_steps", sum(&files, "source_steps"))] {
+                table = steps.into_iter().fold(table, |table, steps| table.with(key, steps.to_string()));
+            }
+        }
         if let Some(majority) = majority(&dataset, self.split) {
             table = table.with("majority", majority.to_string());
         }
         cx.write("scores", &table.to_parquet()?)?;
 
-        let text = |f: fn(&crate::ml::tasks::Example) -> String| Column::Text(examples.iter().map(f).collect());
+        let text = |f: fn(&Example) -> String| Column::Text(examples.iter().map(f).collect());
         let predictions = Table::new(vec![
             ("id", text(|example| example.id.clone())),
             ("input", text(|example| example.input.clone())),
@@ -212,6 +220,21 @@ impl Evaluate {
         })?;
         Ok(majority_vote(votes))
     }
+}
+
+/// Updates that the tunings of these prompts took, or those that they began from; `None` if one does not say.
+fn sum(files: &[PromptFile], key: &str) -> Option<u64> {
+    files.iter().map(|file| file.get(key)?.parse::<u64>().ok()).sum()
+}
+
+/// Which examples are answered: a digest of their ids and targets, whatever is put before their inputs.
+fn answered(examples: &[Example]) -> String {
+    let mut bytes = Vec::new();
+    for text in examples.iter().flat_map(|example| [&example.id, &example.target]) {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    Digest::of(&bytes).to_string()
 }
 
 /// Several prompts must be of one task.

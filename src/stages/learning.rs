@@ -11,6 +11,7 @@ use crate::ml;
 use crate::ml::error::Error;
 use crate::ml::examples::Pair;
 use crate::ml::mixture::Mixing;
+use crate::ml::random;
 use crate::ml::statistics::mean;
 use crate::ml::tasks::Split;
 use crate::ml::train::{Settings, Step};
@@ -84,6 +85,21 @@ impl Tasks {
     /// The task, or those of a mixture: `cb+mnli`.
     pub(super) fn name(&self) -> String {
         self.0.iter().map(|dataset| dataset.task.name.as_str()).collect::<Vec<_>>().join("+")
+    }
+
+    /// The seed of a run on these training examples: of one `seed`, runs on different examples have nothing random in common.
+    /// If they had, prompts of different tasks would resemble each other by their seeds.
+    pub(super) fn run_seed(&self, seed: u64) -> u64 {
+        let mut about = Vec::new();
+        let mut push = |number: u64| about.extend(number.to_le_bytes());
+        for task in self.train() {
+            push(task.len() as u64);
+            for ids in task.iter().flat_map(|(input, target)| [input, target]) {
+                push(ids.len() as u64);
+                ids.iter().for_each(|id| push(u64::from(*id)));
+            }
+        }
+        random::seed_about(seed, &about)
     }
 
     /// The training examples of each task.

@@ -26,7 +26,7 @@ pub struct Rank {
 
 impl Stage for Rank {
     const KIND: &'static str = "rank";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[Output { name: "ranking", of: RANKING }];
 
     fn inputs(&self) -> Vec<Input> {
@@ -49,13 +49,16 @@ impl Stage for Rank {
         let similarities = Embedding::similarities(self.metric, &sources, &targets)?;
         let mut rows: Vec<(&Embedding, f64)> = sources.iter().zip(similarities.iter().map(|row| mean(row))).collect();
         rows.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| (&a.task, &a.seed).cmp(&(&b.task, &b.seed))));
-        let table = Table::new(vec![
+        let mut table = Table::new(vec![
             ("rank", Column::Int((1..=rows.len() as i64).collect())),
             ("task", Column::Text(rows.iter().map(|(source, _)| source.task.clone()).collect())),
             ("seed", Column::Text(rows.iter().map(|(source, _)| source.seed.clone()).collect())),
             ("similarity", Column::Float(rows.iter().map(|(_, similarity)| *similarity).collect())),
         ])
         .with("target", &first.task);
+        if let Some(steps) = targets.iter().map(|target| target.steps).sum::<Option<u64>>() {
+            table = table.with("embedding_steps", steps.to_string());
+        }
         cx.write("ranking", &table.to_parquet()?)
     }
 }

@@ -7,12 +7,13 @@ use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Output, Refs, Stage};
 use crate::ml::similarity::Similarity;
 use crate::ml::statistics::mean;
-use crate::report::compare::{self, Cost, Evaluation, Evidence, Likeness};
-use crate::report::results::TaskSimilarity;
-use anyhow::{Context, ensure};
+use crate::report::compare::{self, Cost, Evaluation, Evidence};
+use crate::report::embeddings;
+use anyhow::{Context, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::str::FromStr;
 
 /// A study's results.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +47,9 @@ struct Strategy {
     /// The transfers, which say what choosing cost.
     #[serde(default)]
     trials: Refs,
+    /// Names of the rows of the same budget that it has to beat; rows that a report adds by itself may be named too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    controls: Vec<String>,
 }
 
 /// Embeddings and how they are compared.
@@ -73,7 +77,7 @@ struct Suite {
 
 impl Stage for Report {
     const KIND: &'static str = "report";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "text", of: REPORT },
         Output { name: "markdown", of: REPORT },
@@ -133,22 +137,16 @@ impl Report {
                 name: strategy.name.clone(),
                 evaluations: evaluations(cx, &format!("strategies[{i}].scores"))?,
                 cost: cost(cx, &format!("strategies[{i}].trials"))?,
+                controls: strategy.controls.clone(),
             })
         };
-        let (likeness, tasks) = match &self.embeddings {
-            Some(embeddings) => {
-                let (likeness, tasks) = similarities(cx, embeddings.metric)?;
-                (likeness, Some(tasks))
-            }
-            None => (Vec::new(), None),
-        };
+        let embeddings = self.embeddings.as_ref().map(|embeddings| compared(cx, embeddings.metric)).transpose()?;
         Ok(Evidence {
             baseline: evaluations(cx, "baseline")?,
             strategies: self.strategies.iter().enumerate().map(strategy).collect::<anyhow::Result<_>>()?,
             pairs: evaluations(cx, "pairs")?,
             suites: self.suites.iter().map(|suite| (suite.name.clone(), suite.tasks.clone())).collect(),
-            tasks,
-            likeness,
+            embeddings,
         })
     }
 }
@@ -161,27 +159,46 @@ fn evaluations(cx: &Cx<'_>, role: &str) -> anyhow::Result<Vec<Evaluation>> {
 fn evaluation(artifact: &Artifact) -> anyhow::Result<Evaluation> {
     let mut table = Table::from_parquet(&artifact.bytes()?)?;
     let (names, values) = (table.take_text("metric")?, table.take_float("value")?);
-    let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
+    let said = Said(&table);
     let score = names.iter().position(|name| name == "score");
-    let score = score.with_context(|| format!("the task `{}` has no score, only text to learn from", get("task")))?;
+    let score =
+        score.with_context(|| format!("the task `{}` has no score, only text to learn from", said.text("task")))?;
+    let answered = said.number::<u64>("examples")?.unwrap_or(0).max(1) as f64;
     Ok(Evaluation {
-        task: get("task"),
-        split: get("split"),
-        seed: get("seed"),
-        source: (get("source"), get("source_seed")),
-        majority: get("majority").parse().ok(),
+        task: said.text("task"),
+        split: said.text("split"),
+        examples: said.text("answered"),
+        seed: said.text("seed"),
+        source: (said.text("source"), said.text("source_seed")),
+        majority: said.number("majority")?,
         score: values[score],
-        validation: get("validation").parse().ok(),
-        illegal: illegal(&get("illegal"), &get("examples")),
-        only_label: only_label(&get("predicted"))?,
+        validation: said.number("validation")?,
+        illegal: 100.0 * said.number::<u64>("illegal")?.unwrap_or(0) as f64 / answered,
+        only_label: only_label(&said.text("predicted"))?,
+        steps: said.number("steps")?,
+        source_steps: said.number("source_steps")?,
         digest: artifact.digest.to_string(),
     })
 }
 
-/// Percentage of answers that are none.
-fn illegal(illegal: &str, examples: &str) -> f64 {
-    let number = |text: &str| text.parse::<f64>().unwrap_or(0.0);
-    100.0 * number(illegal) / number(examples).max(1.0)
+/// What a table says of itself.
+struct Said<'t>(&'t Table);
+
+impl Said<'_> {
+    /// A word; empty if it says none.
+    fn text(&self, key: &str) -> String {
+        self.0.metadata.get(key).cloned().unwrap_or_default()
+    }
+
+    /// A number, if it says one.
+    ///
+    /// # Errors
+    /// If it says something else.
+    fn number<T: FromStr>(&self, key: &str) -> anyhow::Result<Option<T>> {
+        let text = self.text(key);
+        let wrong = |_| anyhow!("`{key}` of the table is `{}`, expected a number", text.escape_debug());
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
+    }
 }
 
 /// The label that every legal answer was, if the task has others.
@@ -195,46 +212,54 @@ fn only_label(predicted: &str) -> anyhow::Result<Option<String>> {
     })
 }
 
+/// What the transfers of a strategy spent, the steps as means over them.
 fn cost(cx: &Cx<'_>, role: &str) -> anyhow::Result<Option<Cost>> {
-    let mut costs = BTreeSet::new();
+    let mut costs = Vec::new();
     for artifact in cx.many(role) {
-        let table = Table::from_parquet(&artifact.bytes()?).with_context(|| format!("`{role}`"))?;
-        let get = |key: &str| table.metadata.get(key).and_then(|text| text.parse::<usize>().ok());
-        costs.insert((get("tunings"), get("candidates")));
+        let read = || {
+            let table = Table::from_parquet(&artifact.bytes()?)?;
+            let said = Said(&table);
+            anyhow::Ok(Cost {
+                tunings: said.number("tunings")?.context("it does not say how many tunings there were")?,
+                candidates: said.number("candidates")?.unwrap_or(0),
+                target_steps: said.number("target_steps")?,
+                tuning_steps: said.number("tuning_steps")?,
+                source_steps: said.number("source_steps")?,
+                library_steps: said.number("library_steps")?,
+            })
+        };
+        costs.push(read().with_context(|| format!("`{role}`: `{}`", artifact.origin()))?);
     }
-    ensure!(costs.len() <= 1, "`{role}` has transfers of different strategies");
-    Ok(costs.pop_first().and_then(|(tunings, candidates)| Some(Cost { tunings: tunings?, candidates: candidates? })))
+    let Some(first) = costs.first() else { return Ok(None) };
+    let alike = costs.iter().all(|cost| (cost.tunings, cost.candidates) == (first.tunings, first.candidates));
+    ensure!(alike, "`{role}` has transfers of different strategies");
+    let average =
+        |of: fn(&Cost) -> Option<f64>| costs.iter().map(of).collect::<Option<Vec<f64>>>().map(|all| mean(&all));
+    Ok(Some(Cost {
+        target_steps: average(|cost| cost.target_steps),
+        tuning_steps: average(|cost| cost.tuning_steps),
+        source_steps: average(|cost| cost.source_steps),
+        library_steps: average(|cost| cost.library_steps),
+        ..*first
+    }))
 }
 
-/// Of every source run with every target run, and of all tasks, averaged over the pairs of their runs.
-fn similarities(cx: &Cx<'_>, metric: Similarity) -> anyhow::Result<(Vec<Likeness>, TaskSimilarity)> {
-    let (mut runs, mut digests) = (Vec::new(), Vec::new());
+/// The embeddings of sources and targets, each compared with every other.
+fn compared(cx: &Cx<'_>, metric: Similarity) -> anyhow::Result<embeddings::Embeddings> {
+    let (mut all, mut runs) = (Vec::new(), Vec::new());
     for role in ["embeddings.sources", "embeddings.targets"] {
         for artifact in cx.many(role) {
-            runs.push(Embedding::read(&artifact.bytes()?).with_context(|| format!("`{role}`"))?);
-            digests.push(artifact.digest.to_string());
+            let embedding = Embedding::read(&artifact.bytes()?).with_context(|| format!("`{role}`"))?;
+            runs.push(embeddings::Run {
+                task: embedding.task.clone(),
+                seed: embedding.seed.clone(),
+                digest: artifact.digest.to_string(),
+            });
+            all.push(embedding);
         }
     }
-    let first = runs.first().context("`embeddings` names no embedding")?;
-    runs.iter().try_for_each(|other| first.comparable(other))?;
-    let all = Embedding::similarities(metric, &runs, &runs)?;
+    let first = all.first().context("`embeddings` names no embedding")?;
+    all.iter().try_for_each(|other| first.comparable(other))?;
     let sources = cx.many("embeddings.sources").len();
-    let name = |run: usize| (runs[run].task.clone(), runs[run].seed.clone());
-    let pairs = (sources..runs.len()).flat_map(|target| (0..sources).map(move |source| (source, target)));
-    let likeness = pairs.map(|(source, target)| Likeness {
-        source: name(source),
-        target: name(target),
-        value: all[target][source],
-    });
-    let mut tasks: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    runs.iter().enumerate().for_each(|(run, embedding)| tasks.entry(&embedding.task).or_default().push(run));
-    let between =
-        |a: &[usize], b: &[usize]| mean(&a.iter().flat_map(|a| b.iter().map(|b| all[*a][*b])).collect::<Vec<f64>>());
-    let similarity = TaskSimilarity {
-        metric,
-        tasks: tasks.keys().map(|task| (*task).to_owned()).collect(),
-        values: tasks.values().map(|a| tasks.values().map(|b| between(a, b)).collect()).collect(),
-        from: tasks.values().map(|runs| runs.iter().map(|run| digests[*run].clone()).collect()).collect(),
-    };
-    Ok((likeness.collect(), similarity))
+    Ok(embeddings::Embeddings { metric, values: Embedding::similarities(metric, &all, &all)?, runs, sources })
 }

@@ -1,17 +1,21 @@
-//! `transfer`: a target is tuned from the source prompts that its ranking recommends (SPoT, section 3).
+//! `transfer`: a target is tuned from the source prompts that its ranking recommends (SPoT, section 3), or by a control of the same
+//! budget.
 //!
 //! The tunings are jobs of their own, of the kind `tune`, asked for once the ranking is known: whoever asks for the same
 //! one (another strategy, a larger k, a brute-force matrix) shares it.
 
+mod strategy;
+
+use self::strategy::{Choice, Strategy, Use};
 use super::backbone;
 use super::tune::{Average, Init, Tune, WhichCheckpoint};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table, read_size};
-use crate::engine::context::{Artifact, Cx};
+use crate::engine::context::{Artifact, Cx, Expanded};
 use crate::engine::stage::{Given, Input, Issue, Output, Ref, Refs, Spec, Stage};
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt_file::PromptFile;
-use crate::ml::random::Stream;
+use crate::ml::random::{Stream, seed_about};
 use crate::ml::train::Settings;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
@@ -27,9 +31,11 @@ pub struct Transfer {
     backbone: Ref,
     /// The target's examples.
     data: Ref,
-    /// The sources by similarity to the target.
-    ranking: Ref,
+    /// The sources by similarity to the target; every strategy but `restarts` needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ranking: Option<Ref>,
     /// The prompts that are ranked, found by task and seed.
+    #[serde(default)]
     prompts: Refs,
     /// The sources' examples, for the strategies that look at them.
     #[serde(default)]
@@ -39,6 +45,9 @@ pub struct Transfer {
     /// How a prompt is tuned on a mixture, for `mixture_of_top_k`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mixture: Option<MixtureTuning>,
+    /// Where tunings from scratch begin, for `restarts`: as those of the baseline do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    init: Option<Init>,
     /// P, as of the source prompts.
     length: usize,
     /// Seed of the target tunings.
@@ -65,42 +74,18 @@ fn common() -> usize {
     5000
 }
 
-/// What is made of a ranking (SCIENCE a.9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Strategy {
-    /// A tuning from each of the first k; the best on the validation split counts.
-    BestOfTopK(usize),
-    /// One tuning from the average of the first k, weighted by similarity. Similarities below 0 count as 0; if none is
-    /// above, all weigh the same.
-    WeightedAverageOfTopK(usize),
-    /// A prompt is tuned on the mixture of the data of the first k's tasks and the target's own (examples-proportional); one target
-    /// tuning begins from its last checkpoint.
-    MixtureOfTopK(usize),
-    /// A tuning from every source; the best on the validation split counts. This is what ranking is to save.
-    BruteForce,
-    /// One tuning from a source drawn at random: what a ranking must beat.
-    RandomSource,
-    /// One tuning from the source with the most training examples, by its prompt of the same seed if there is one: the choice of
-    /// who knows nothing but sizes.
-    LargestSource,
+/// What a tuning made.
+struct Tuned {
+    bytes: Vec<u8>,
+    file: PromptFile,
 }
 
-impl Strategy {
-    /// Sources that are taken from the front of the ranking; all of them if `None`.
-    fn k(self) -> Option<usize> {
-        match self {
-            Self::BestOfTopK(k) | Self::WeightedAverageOfTopK(k) | Self::MixtureOfTopK(k) => Some(k),
-            Self::BruteForce | Self::RandomSource | Self::LargestSource => None,
-        }
-    }
-}
-
-/// What became of a source.
-struct Trial<'a> {
-    source: &'a Source,
-    score: f64,
-    chosen: bool,
+/// The sources, best first, and what finding their order cost.
+#[derive(Default)]
+struct Ranking {
+    sources: Vec<Ranked>,
+    /// Updates of the target's own runs whose embeddings were compared.
+    embedding_steps: Option<u64>,
 }
 
 /// Task, seed and similarity of a source.
@@ -114,6 +99,16 @@ struct Source {
     prompt: Artifact,
 }
 
+/// A prompt of the library.
+struct Listed {
+    artifact: Artifact,
+    /// Updates that it took, if it says.
+    steps: Option<u64>,
+}
+
+/// The prompts by task and seed.
+type Library = BTreeMap<(String, String), Listed>;
+
 impl Source {
     fn name(&self) -> String {
         format!("{},{}", self.task, self.seed)
@@ -122,17 +117,16 @@ impl Source {
 
 impl Stage for Transfer {
     const KIND: &'static str = "transfer";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[Output { name: "prompt", of: PROMPT }, Output { name: "trials", of: TRIALS }];
     const EXPANDS: bool = true;
 
     fn inputs(&self) -> Vec<Input> {
-        let mut inputs = vec![
-            backbone::input(&self.backbone),
-            Input::one("data", &self.data, DATASET),
-            Input::one("ranking", &self.ranking, RANKING),
-            Input::many("prompts", &self.prompts, PROMPT),
-        ];
+        let mut inputs = vec![backbone::input(&self.backbone), Input::one("data", &self.data, DATASET)];
+        inputs.extend(self.ranking.as_ref().map(|ranking| Input::one("ranking", ranking, RANKING)));
+        if !self.prompts.0.is_empty() {
+            inputs.push(Input::many("prompts", &self.prompts, PROMPT));
+        }
         if !self.source_data.0.is_empty() {
             inputs.push(Input::many("source_data", &self.source_data, DATASET));
         }
@@ -141,169 +135,217 @@ impl Stage for Transfer {
 
     fn check(&self) -> Result<(), Issue> {
         self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
-        if self.strategy.k() == Some(0) {
+        let (choice, makes) = (self.strategy.choice(), self.strategy.makes());
+        if let Choice::First(0) | Choice::Random(0) = choice {
             return Err(Issue::new("strategy", "k is 0, expected at least 1"));
         }
-        let looks = matches!(self.strategy, Strategy::LargestSource | Strategy::MixtureOfTopK(_));
+        match makes {
+            Use::Scratch(0) => return Err(Issue::new("strategy", "is 0 restarts, expected at least 1")),
+            Use::Scratch(_) => self.check_scratch()?,
+            _ => self.check_sources()?,
+        }
+        let looks = choice.looks_at_data() || makes == Use::Mixture;
         if looks && self.source_data.0.is_empty() {
             return Err(Issue::new("strategy", "needs `source_data`, the data sets of the sources"));
         }
-        match (&self.mixture, self.strategy) {
-            (Some(mixture), _) => {
-                let checked = mixture.training.check();
-                checked.map_err(|error| Issue::new("mixture.training", error.to_string()))?;
-                let patience = mixture.training.patience;
-                if patience > 0 {
-                    let message = format!("is {patience}, but the last checkpoint of a mixture counts; leave it out");
-                    return Err(Issue::new("mixture.training.patience", message));
-                }
+        match &self.mixture {
+            Some(mixture) => mixture.check(),
+            None if makes == Use::Mixture => {
+                Err(Issue::new("strategy", "needs `mixture`, which says how a prompt is tuned on it"))
             }
-            (None, Strategy::MixtureOfTopK(_)) => {
-                return Err(Issue::new("strategy", "needs `mixture`, which says how a prompt is tuned on it"));
-            }
-            (None, _) => {}
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
-        let (k, prompts) = (self.strategy.k().unwrap_or(0), inputs("prompts"));
-        if k > prompts {
-            return Err(Issue::new("strategy", format!("asks for the first {k}, but `prompts` are {prompts}")));
+        let (taken, prompts) = (self.strategy.choice().of(inputs("prompts")), inputs("prompts"));
+        if taken > prompts {
+            return Err(Issue::new("strategy", format!("asks for {taken} sources, but `prompts` are {prompts}")));
         }
         Ok(())
     }
 
     fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize {
-        match self.strategy {
-            Strategy::BestOfTopK(k) => k,
-            Strategy::BruteForce => inputs("prompts"),
-            Strategy::MixtureOfTopK(_) => 2,
-            Strategy::WeightedAverageOfTopK(_) | Strategy::RandomSource | Strategy::LargestSource => 1,
-        }
+        self.strategy.makes().jobs(self.strategy.choice().of(inputs("prompts")))
     }
 
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
-        let top = self.top(cx, self.ranking(cx)?)?;
-        match self.strategy {
-            Strategy::BestOfTopK(_) | Strategy::BruteForce | Strategy::RandomSource | Strategy::LargestSource => top
-                .into_iter()
-                .map(|source| {
+        let top = self.sources(cx, self.ranking(cx)?.sources, &self.library(cx)?)?;
+        match self.strategy.makes() {
+            Use::Each => {
+                let from = |source: Source| {
                     let name = source.name();
-                    self.tuning(cx, name, Init::Prompt(Ref::default()), vec![("init.prompt", source.prompt)])
-                })
-                .collect(),
-            Strategy::WeightedAverageOfTopK(k) => {
-                let weights = weights(&top);
-                let average = Average { prompts: Refs::default(), weights };
-                let prompts = top.into_iter().map(|source| ("init.average.prompts", source.prompt)).collect();
-                Ok(vec![self.tuning(cx, format!("average of {k}"), Init::Average(average), prompts)?])
+                    let tune = self.tune(Init::Prompt(Ref::default()), self.seed);
+                    self.tuning(cx, name, tune, vec![("init.prompt", source.prompt)])
+                };
+                top.into_iter().map(from).collect()
             }
-            Strategy::MixtureOfTopK(_) => {
+            Use::Average => {
+                let average = Average { prompts: Refs::default(), weights: weights(&top) };
+                let tune = self.tune(Init::Average(average), self.seed);
+                let name = format!("average of {}", top.len());
+                let prompts = top.into_iter().map(|source| ("init.average.prompts", source.prompt)).collect();
+                Ok(vec![self.tuning(cx, name, tune, prompts)?])
+            }
+            Use::Mixture => {
                 let mixture = self.mixture_tuning(cx, &top)?;
-                let init = ("init.prompt".to_owned(), Given::Output(0, "prompt"));
-                let mut target =
-                    self.tuning(cx, "from the mixture".to_owned(), Init::Prompt(Ref::default()), Vec::new())?;
-                target.inputs.push(init);
+                let tune = self.tune(Init::Prompt(Ref::default()), self.seed);
+                let mut target = self.tuning(cx, "from the mixture".to_owned(), tune, Vec::new())?;
+                target.inputs.push(("init.prompt".to_owned(), Given::Output(0, "prompt")));
                 Ok(vec![mixture, target])
+            }
+            Use::Scratch(k) => {
+                let init = self.init.as_ref().context("`init` is missing")?;
+                let restart = |restart: usize| {
+                    let tune = self.tune(init.clone(), self.seed_of(restart));
+                    self.tuning(cx, format!("restart {restart}"), tune, Vec::new())
+                };
+                (0..k).map(restart).collect()
             }
         }
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let ranking = self.ranking(cx)?;
-        let candidates = ranking.len();
-        let top = self.top(cx, ranking)?;
-        let mut tunings = Vec::new();
-        // The first tuning of a mixture is not the target's.
-        let others = usize::from(matches!(self.strategy, Strategy::MixtureOfTopK(_)));
-        for tuning in cx.expanded().iter().skip(others) {
-            let prompt =
-                tuning.outputs.iter().find(|(name, _)| &**name == "prompt").context("a tuning without a prompt")?;
-            let bytes = prompt.1.bytes()?;
-            let file = PromptFile::from_bytes(&bytes)?;
-            let score = file.score().with_context(|| {
-                format!("the tuning from `{}` has no validation score; `data` needs a validation split", tuning.name)
-            })?;
-            tunings.push((score, file, bytes));
+        let (ranking, library) = (self.ranking(cx)?, self.library(cx)?);
+        let candidates = ranking.sources.len();
+        let embedding_steps = ranking.embedding_steps;
+        let top = self.sources(cx, ranking.sources, &library)?;
+        let mut tunings = cx.expanded().iter().map(Tuned::read).collect::<anyhow::Result<Vec<_>>>()?;
+        let all = tunings.iter().map(Tuned::steps).sum::<Option<u64>>();
+        if self.strategy.makes() == Use::Mixture {
+            // The first tuning is not the target's.
+            tunings.remove(0);
         }
-        // Of equal scores the better ranked one.
-        let mut best = 0;
-        for (i, (score, ..)) in tunings.iter().enumerate() {
-            if *score > tunings[best].0 {
-                best = i;
-            }
+        let own = tunings.iter().map(Tuned::steps).sum::<Option<u64>>();
+        let scores = tunings.iter().map(|tuning| self.score(tuning)).collect::<anyhow::Result<Vec<f64>>>()?;
+        let best = first_highest(&scores);
+        let mut table = self.trials(&top, &scores, best);
+        let tuning = own.map(|own| own as f64 / tunings.len() as f64);
+        table = tuning.into_iter().fold(table, |table, steps| table.with("tuning_steps", steps.to_string()));
+        for (name, steps) in self.spent(all, embedding_steps, &top, &library) {
+            table = steps.into_iter().fold(table, |table, steps| table.with(name, steps.to_string()));
         }
-        let rows: Vec<Trial<'_>> = match self.strategy {
-            Strategy::BestOfTopK(_) | Strategy::BruteForce | Strategy::RandomSource | Strategy::LargestSource => {
-                let tried = top.iter().zip(&tunings).enumerate();
-                tried.map(|(i, (source, (score, ..)))| Trial { source, score: *score, chosen: i == best }).collect()
-            }
-            Strategy::WeightedAverageOfTopK(_) | Strategy::MixtureOfTopK(_) => {
-                top.iter().map(|source| Trial { source, score: tunings[0].0, chosen: true }).collect()
-            }
-        };
-        let table = Table::new(vec![
-            ("source", Column::Text(rows.iter().map(|row| row.source.task.clone()).collect())),
-            ("source_seed", Column::Text(rows.iter().map(|row| row.source.seed.clone()).collect())),
-            ("similarity", Column::Float(rows.iter().map(|row| row.source.similarity).collect())),
-            ("validation_score", Column::Float(rows.iter().map(|row| row.score).collect())),
-            ("chosen", Column::Bool(rows.iter().map(|row| row.chosen).collect())),
-        ])
-        .with("task", tunings[best].1.get("task").unwrap_or_default())
-        .with("tunings", tunings.len().to_string())
-        .with("candidates", candidates.to_string())
-        .with("seed", self.seed.to_string());
+        let table = table
+            .with("task", tunings[best].file.get("task").unwrap_or_default())
+            .with("tunings", tunings.len().to_string())
+            .with("candidates", candidates.to_string())
+            .with("seed", self.seed.to_string());
         cx.write("trials", &table.to_parquet()?)?;
-        cx.write("prompt", &tunings[best].2)
+        match self.strategy.makes() {
+            Use::Scratch(_) => cx.write("prompt", &self.under_own_seed(tunings.swap_remove(best).file).to_bytes()),
+            _ => cx.write("prompt", &tunings[best].bytes),
+        }
+    }
+}
+
+impl Tuned {
+    fn read(tuning: &Expanded) -> anyhow::Result<Self> {
+        let prompt = tuning.outputs.iter().find(|(name, _)| &**name == "prompt");
+        let bytes = prompt.context("a tuning without a prompt")?.1.bytes()?;
+        Ok(Self { file: PromptFile::from_bytes(&bytes)?, bytes })
+    }
+
+    /// Updates, without those of prompts that it began from, if it says.
+    fn steps(&self) -> Option<u64> {
+        self.file.get("steps")?.parse().ok()
+    }
+}
+
+/// Where the highest score is; of equal ones the first, which is that of the better ranked source.
+fn first_highest(scores: &[f64]) -> usize {
+    let better = |best: usize, next: usize| if scores[next] > scores[best] { next } else { best };
+    (0..scores.len()).reduce(better).unwrap_or(0)
+}
+
+impl MixtureTuning {
+    fn check(&self) -> Result<(), Issue> {
+        self.training.check().map_err(|error| Issue::new("mixture.training", error.to_string()))?;
+        let patience = self.training.patience;
+        if patience > 0 {
+            let message = format!("is {patience}, but the last checkpoint of a mixture counts; leave it out");
+            return Err(Issue::new("mixture.training.patience", message));
+        }
+        Ok(())
     }
 }
 
 impl Transfer {
+    fn check_sources(&self) -> Result<(), Issue> {
+        let lacks = |what| Err(Issue::new("strategy", format!("needs `{what}`")));
+        match (&self.ranking, self.prompts.0.is_empty(), &self.init) {
+            (None, ..) => lacks("ranking"),
+            (_, true, _) => lacks("prompts"),
+            (.., Some(_)) => {
+                Err(Issue::new("init", "is for `restarts`; with this strategy tunings begin from source prompts"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_scratch(&self) -> Result<(), Issue> {
+        let idle = [
+            ("ranking", self.ranking.is_some()),
+            ("prompts", !self.prompts.0.is_empty()),
+            ("source_data", !self.source_data.0.is_empty()),
+            ("mixture", self.mixture.is_some()),
+        ];
+        if let Some((field, _)) = idle.into_iter().find(|(_, given)| *given) {
+            return Err(Issue::new(field, "has no use beside `restarts`, which begin from scratch; leave it out"));
+        }
+        match &self.init {
+            None => Err(Issue::new("strategy", "needs `init`, which says where a tuning from scratch begins")),
+            Some(Init::Prompt(_) | Init::Average(_)) => {
+                Err(Issue::new("init", "names tuned prompts, but `restarts` begin from scratch"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The sources that are tried, each with its prompt.
-    fn top(&self, cx: &Cx<'_>, mut ranking: Vec<Ranked>) -> anyhow::Result<Vec<Source>> {
+    fn sources(&self, cx: &Cx<'_>, mut ranking: Vec<Ranked>, library: &Library) -> anyhow::Result<Vec<Source>> {
         let sources = ranking.len();
-        ensure!(sources > 0, "`ranking` has no source");
-        match self.strategy {
-            Strategy::BestOfTopK(k) | Strategy::WeightedAverageOfTopK(k) | Strategy::MixtureOfTopK(k) => {
-                ensure!(k <= sources, "`strategy` asks for the first {k}, but the ranking has {sources} sources");
-                ranking.truncate(k);
-            }
-            Strategy::BruteForce => {}
-            Strategy::RandomSource => {
+        let choice = self.strategy.choice();
+        ensure!(sources > 0 || choice == Choice::Nothing, "`ranking` has no source");
+        let taken = choice.of(sources);
+        ensure!(taken <= sources, "`strategy` asks for {taken} sources, but the ranking has {sources}");
+        match choice {
+            Choice::First(_) | Choice::All | Choice::Nothing => ranking.truncate(taken),
+            Choice::Random(_) => {
                 let (target, _) = size(cx.one("data")?).context("`data`")?;
-                let drawn = Stream::new(self.seed, &format!("random source of {target}")).below(sources);
-                ranking.swap(0, drawn);
-                ranking.truncate(1);
+                let drawn = Stream::new(self.seed, &format!("random source of {target}")).sample(sources, taken);
+                ranking = drawn.into_iter().map(|at| ranking[at].clone()).collect();
             }
-            Strategy::LargestSource => {
+            Choice::Largest => {
                 let largest = self.largest(cx)?;
                 let own = self.seed.to_string();
                 let rank = ranking.iter().position(|(task, seed, _)| *task == largest && *seed == own);
                 let rank = rank.or_else(|| ranking.iter().position(|(task, ..)| *task == largest));
-                ranking.swap(
-                    0,
-                    rank.with_context(|| format!("`ranking` has no prompt of `{largest}`, the largest source"))?,
-                );
-                ranking.truncate(1);
+                let rank =
+                    rank.with_context(|| format!("`ranking` has no prompt of `{largest}`, the largest source"))?;
+                ranking = vec![ranking.swap_remove(rank)];
             }
         }
-        let prompts = self.library(cx)?;
         let source = |(task, seed, similarity): Ranked| {
-            let prompt = prompts.get(&(task.clone(), seed.clone())).with_context(|| {
+            let prompt = library.get(&(task.clone(), seed.clone())).with_context(|| {
                 format!("the ranking names the prompt `{task},{seed}`, which is not among `prompts`")
             })?;
-            Ok(Source { task, seed, similarity, prompt: prompt.clone() })
+            Ok(Source { task, seed, similarity, prompt: prompt.artifact.clone() })
         };
         ranking.into_iter().map(source).collect()
     }
 
-    /// The sources, best first.
-    fn ranking(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Ranked>> {
+    fn ranking(&self, cx: &Cx<'_>) -> anyhow::Result<Ranking> {
+        if self.ranking.is_none() {
+            return Ok(Ranking::default());
+        }
         let mut table = Table::from_parquet(&cx.one("ranking")?.bytes()?).context("`ranking`")?;
         let (tasks, seeds) = (table.take_text("task")?, table.take_text("seed")?);
         let similarities = table.take_float("similarity")?;
-        Ok(tasks.into_iter().zip(seeds).zip(similarities).map(|((task, seed), value)| (task, seed, value)).collect())
+        let sources = tasks.into_iter().zip(seeds).zip(similarities);
+        Ok(Ranking {
+            sources: sources.map(|((task, seed), similarity)| (task, seed, similarity)).collect(),
+            embedding_steps: table.metadata.get("embedding_steps").and_then(|steps| steps.parse().ok()),
+        })
     }
 
     /// The source with the most training examples, of equal ones the first by name.
@@ -317,20 +359,82 @@ impl Transfer {
         Ok(largest)
     }
 
-    /// The prompts by task and seed.
-    fn library(&self, cx: &Cx<'_>) -> anyhow::Result<BTreeMap<(String, String), Artifact>> {
-        let mut library = BTreeMap::new();
+    fn library(&self, cx: &Cx<'_>) -> anyhow::Result<Library> {
+        let mut library = Library::new();
         for artifact in cx.many("prompts") {
             let file = PromptFile::from_bytes(&artifact.bytes()?).context("`prompts`")?;
             let get = |key| file.get(key).unwrap_or_default().to_owned();
             let name = (get("task"), get("seed"));
-            if let Some(other) = library.insert(name.clone(), artifact.clone())
-                && other.digest != artifact.digest
+            let listed = Listed { artifact: artifact.clone(), steps: file.steps_in_all() };
+            if let Some(other) = library.insert(name.clone(), listed)
+                && other.artifact.digest != artifact.digest
             {
                 bail!("`prompts` has two prompts of task `{}` and seed {}", name.0, name.1);
             }
         }
         Ok(library)
+    }
+
+    /// The seed of a tuning from scratch; the first has the given one.
+    fn seed_of(&self, restart: usize) -> u64 {
+        if restart == 0 { self.seed } else { seed_about(self.seed, format!("restart {restart}").as_bytes()) }
+    }
+
+    /// The prompt of a restart as one of the given seed, which is the seed of the choice among them.
+    fn under_own_seed(&self, mut file: PromptFile) -> PromptFile {
+        if let Some(seed) = file.metadata.insert("seed".to_owned(), self.seed.to_string()) {
+            file.metadata.insert("restart_seed".to_owned(), seed);
+        }
+        file
+    }
+
+    fn score(&self, tuning: &Tuned) -> anyhow::Result<f64> {
+        tuning.file.score().with_context(|| {
+            format!("the tuning of `{}` has no validation score; `data` needs a validation split", tuning.file.name())
+        })
+    }
+
+    /// Updates that were spent for this target, with those of its embedding if sources were ranked; for the sources which had to
+    /// be tuned; and for all candidates. Each where it is known.
+    fn spent(
+        &self,
+        tunings: Option<u64>,
+        embedding: Option<u64>,
+        top: &[Source],
+        library: &Library,
+    ) -> [(&'static str, Option<u64>); 3] {
+        let choice = self.strategy.choice();
+        let embedding = if matches!(choice, Choice::First(_)) { embedding } else { Some(0) };
+        let all = library.values().map(|prompt| prompt.steps).sum();
+        let source = match choice {
+            // Whoever ranks the sources has tuned them all.
+            Choice::First(_) | Choice::All => all,
+            Choice::Random(_) | Choice::Largest | Choice::Nothing => {
+                top.iter().map(|source| library[&(source.task.clone(), source.seed.clone())].steps).sum()
+            }
+        };
+        let target = tunings.and_then(|tunings| Some(tunings + embedding?));
+        [("target_steps", target), ("source_steps", source), ("library_steps", all)]
+    }
+
+    /// A row for each source, or for each tuning from scratch.
+    fn trials(&self, top: &[Source], scores: &[f64], best: usize) -> Table {
+        let makes = self.strategy.makes();
+        // A single tuning is from all sources together.
+        let tuning = |row: usize| if matches!(makes, Use::Each | Use::Scratch(_)) { row } else { 0 };
+        let rows = || 0..top.len().max(scores.len());
+        let seed = |row: usize| if let Use::Scratch(_) = makes { self.seed_of(row) } else { self.seed };
+        let said = |of: fn(&Source) -> &String| {
+            Column::Text(rows().map(|row| top.get(row).map_or_else(String::new, |source| of(source).clone())).collect())
+        };
+        Table::new(vec![
+            ("source", said(|source| &source.task)),
+            ("source_seed", said(|source| &source.seed)),
+            ("similarity", Column::OptFloat(rows().map(|row| Some(top.get(row)?.similarity)).collect())),
+            ("seed", Column::Text(rows().map(|row| seed(row).to_string()).collect())),
+            ("validation_score", Column::Float(rows().map(|row| scores[tuning(row)]).collect())),
+            ("chosen", Column::Bool(rows().map(|row| tuning(row) == best).collect())),
+        ])
     }
 
     /// The tuning of a prompt on the data of these sources' tasks and of the target.
@@ -352,10 +456,9 @@ impl Transfer {
         data.remove(&size(target).context("`data`")?.0);
         let name = format!("mixture of {}", tasks.into_iter().collect::<Vec<_>>().join("+"));
         let tune = Tune {
-            init: Init::sampled(mixture.vocabulary),
             training: mixture.training.clone(),
             checkpoint: WhichCheckpoint::Final,
-            ..self.tune(Init::default())
+            ..self.tune(Init::sampled(mixture.vocabulary), self.seed)
         };
         let mut inputs: Vec<(String, Given)> = vec![("backbone".to_owned(), cx.one("backbone")?.clone().into())];
         inputs.extend(data.into_values().chain([target.clone()]).map(|artifact| ("data".to_owned(), artifact.into())));
@@ -363,13 +466,14 @@ impl Transfer {
     }
 
     /// A tuning with the settings of the target's.
-    fn tune(&self, init: Init) -> Tune {
+    fn tune(&self, init: Init, seed: u64) -> Tune {
         Tune {
             backbone: Ref::default(),
             data: Refs::default(),
             init,
             length: self.length,
-            seed: self.seed,
+            seed,
+            origin: None,
             training: self.training.clone(),
             keep_at: Vec::new(),
             mixing: Mixing::default(),
@@ -377,14 +481,14 @@ impl Transfer {
         }
     }
 
+    /// A tuning on the target's examples that begins from `prompts`, if from any.
     fn tuning(
         &self,
         cx: &Cx<'_>,
         name: String,
-        init: Init,
+        tune: Tune,
         prompts: Vec<(&'static str, Artifact)>,
     ) -> anyhow::Result<Spec> {
-        let tune = self.tune(init);
         let mut inputs: Vec<(String, Given)> = vec![
             ("backbone".to_owned(), cx.one("backbone")?.clone().into()),
             ("data".to_owned(), cx.one("data")?.clone().into()),

@@ -6,11 +6,12 @@ use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::data::Dataset;
 use crate::engine::context::Cx;
+use crate::engine::digest::Digest;
 use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
 use crate::ml;
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt::{self, Prompt};
-use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::prompt_file::{self, ORIGIN, PromptFile};
 use crate::ml::random::Stream;
 use crate::ml::tasks::Split;
 use crate::ml::train::{Settings, Step, Tuner};
@@ -36,9 +37,14 @@ pub struct Tune {
     /// P, number of rows of the prompt.
     #[serde(default = "hundred")]
     pub length: usize,
-    /// Seed of the initial prompt, the order of examples, and dropout.
+    /// Seed of the initial prompt, the order of examples, and dropout; runs of one seed on different training data share none
+    /// of them.
     #[serde(default)]
     pub seed: u64,
+    /// Seed of an initial prompt that is the same for all runs that name it, whatever they learn. The embedding of such a run is
+    /// what it learned: its prompt minus this origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<u64>,
     /// Steps, batches, optimiser, evaluation.
     #[serde(default)]
     pub training: Settings,
@@ -145,6 +151,15 @@ impl Init {
     pub fn sampled(top: usize) -> Self {
         Self::SampledVocabulary(Top { top })
     }
+
+    /// From what a run begins that cannot be the beginning of every other one.
+    fn own_beginning(&self) -> Option<&'static str> {
+        match self {
+            Self::SampledVocabulary(_) | Self::Text(_) | Self::Uniform(_) => None,
+            Self::ClassLabels(_) => Some("the labels of its own task"),
+            Self::Prompt(_) | Self::Average(_) => Some("tuned prompts"),
+        }
+    }
 }
 
 impl Default for Init {
@@ -158,7 +173,7 @@ const LONGEST: usize = 4096;
 
 impl Stage for Tune {
     const KIND: &'static str = "tune";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "prompt", of: PROMPT },
         Output { name: "checkpoints", of: CHECKPOINTS },
@@ -188,6 +203,12 @@ impl Stage for Tune {
             let steps = self.training.steps;
             return Err(Issue::new("keep_at", format!("asks for step {step}, but tuning ends after {steps}")));
         }
+        if let (Some(_), Some(begins)) = (self.origin, self.init.own_beginning()) {
+            let message = format!(
+                "stands beside an `init` that begins from {begins}; runs of one origin begin from the same prompt"
+            );
+            return Err(Issue::new("origin", message));
+        }
         match &self.init {
             Init::Uniform(range) if !(range.low < range.high && range.low.is_finite() && range.high.is_finite()) => {
                 Err(Issue::new("init.uniform", "expected `low` below `high`"))
@@ -212,10 +233,14 @@ impl Stage for Tune {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
-        let (prompt, source) = self.initial(cx, &model, &tasks)?;
+        let seed = tasks.run_seed(self.seed);
+        let Beginning { prompt, said } = self.beginning(cx, &model, &tasks, seed)?;
+        let origin = self.origin.map(|_| prompt.clone());
+        let origin_digest =
+            origin.clone().map(|prompt| Digest::of(&PromptFile::of(prompt, BTreeMap::new()).to_bytes()));
         let width = prompt.width;
         let client = model.client(cx, &backbone)?;
-        let tuner = Tuner::mixed(client, tasks.train(), self.mixing, self.training.clone(), prompt, self.seed)?;
+        let tuner = Tuner::mixed(client, tasks.train(), self.mixing, self.training.clone(), prompt, seed)?;
         let mut run = Run::new(Tuning { stage: self, task: tasks.name(), tuner });
         run.go(cx, &Course { model: &model, tasks: &tasks, settings: &self.training, keep_at: &self.keep_at })?;
         let companions = run.learner.tuner.model().companions();
@@ -223,16 +248,19 @@ impl Stage for Tune {
             cx.note("companions", companions.join(" "));
         }
         let Kept { parameters, step, score, .. } = run.chosen(self.checkpoint);
+        let steps = run.learner.steps_done();
         let described = |step, score| {
             let mut metadata = self.metadata(&tasks.name(), step, score);
             metadata.insert("backbone".to_owned(), backbone.digest.to_string());
-            metadata.extend(source.clone());
+            metadata.insert("steps".to_owned(), steps.to_string());
+            metadata.extend(origin_digest.map(|digest| (ORIGIN.to_owned(), digest.to_string())));
+            metadata.extend(said.clone());
             metadata
         };
         let prompt = Prompt { values: parameters, width };
         cx.write("prompt", &PromptFile::of(prompt, described(step, score)).to_bytes())?;
-        let kept = run.kept.into_iter();
-        let prompts = kept.map(|(step, values)| (format!("step_{step}"), Prompt { values, width })).collect();
+        let kept = run.kept.into_iter().map(|(step, values)| (format!("step_{step}"), Prompt { values, width }));
+        let prompts = kept.chain(origin.map(|origin| (ORIGIN.to_owned(), origin))).collect();
         let metadata = described(self.training.steps, None);
         cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
         cx.write("curve", &run.curve.table(&self.training).to_parquet()?)?;
@@ -252,11 +280,14 @@ impl Tune {
         metadata
     }
 
-    /// The prompt to begin with, and what to say of the one that it comes from, if it is another's.
-    fn initial(&self, cx: &Cx<'_>, model: &Model, tasks: &Tasks) -> anyhow::Result<(Prompt, BTreeMap<String, String>)> {
+    /// Where the run begins; what is random about it is drawn by `seed`, or by the origin that it shares with others.
+    fn beginning(&self, cx: &Cx<'_>, model: &Model, tasks: &Tasks, seed: u64) -> anyhow::Result<Beginning> {
         let weights = &model.weights;
         let width = weights.dims.width;
-        let mut stream = Stream::new(self.seed, "initial prompt");
+        let mut stream = match self.origin {
+            Some(origin) => Stream::new(origin, "origin"),
+            None => Stream::new(seed, "initial prompt"),
+        };
         let sampled = |top: usize, stream: &mut Stream| {
             // Ids beyond the tokenizer's are rows of padding that were never trained.
             prompt::sampled_vocabulary(weights, self.length, top.min(model.tokens.size()), stream)
@@ -286,14 +317,15 @@ impl Tune {
                 let (file, prompt) = self.fitting(&cx.one("init.prompt")?.bytes()?, width)?;
                 let said = [("source", file.get("task")), ("source_seed", file.get("seed"))];
                 let said = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
-                return Ok((prompt, said.collect()));
+                let steps = file.steps_in_all().map(|steps| ("source_steps".to_owned(), steps.to_string()));
+                return Ok(Beginning { prompt, said: said.chain(steps).collect() });
             }
             Init::Average(average) => {
-                let source = BTreeMap::from([("source".to_owned(), "average".to_owned())]);
-                return Ok((self.average(cx, average, width)?, source));
+                let said = BTreeMap::from([("source".to_owned(), "average".to_owned())]);
+                return Ok(Beginning { prompt: self.average(cx, average, width)?, said });
             }
         };
-        Ok((prompt, BTreeMap::new()))
+        Ok(Beginning { prompt, said: BTreeMap::new() })
     }
 
     fn average(&self, cx: &Cx<'_>, average: &Average, width: usize) -> anyhow::Result<Prompt> {
@@ -327,6 +359,13 @@ impl Tune {
         );
         Ok((file, prompt))
     }
+}
+
+/// Where a run begins.
+struct Beginning {
+    prompt: Prompt,
+    /// What the tuned prompt says of the one that it comes from, if that is another's.
+    said: BTreeMap<String, String>,
 }
 
 /// A prompt that learns.

@@ -32,7 +32,7 @@ fn a_misspelt_key_is_underlined_with_the_nearest_known() {
 
 #[test]
 fn more_sources_than_there_are_cannot_be_asked_for() {
-    let message = "`strategy` asks for the first 9, but `prompts` are 2";
+    let message = "`strategy` asks for 9 sources, but `prompts` are 2";
     refused("{best_of_top_k: \"${k}\"}", "{best_of_top_k: 9}", message);
 }
 

@@ -21,5 +21,6 @@ mod page;
 mod prompts;
 mod run;
 mod shell;
+mod study;
 mod submission;
 mod tidy;

@@ -196,7 +196,10 @@ fn results() -> Results {
             "change": change.map(spread),
             "change_interval": change.map(|change| [change - 1.0, change + 1.0]),
             "relative_error_reduction": change.map(|change| spread(4.0 * change)),
-            "tunings": 3, "candidates": 9, "oracle_share": change.map(|_| 64.0), "search_skipped": 66.7,
+            "role": if change.is_some() { "method" } else { "baseline" },
+            "p": change.map(|_| 0.25), "p_holm": change.map(|_| 0.5),
+            "tunings": 3, "candidates": 9, "target_steps": 300.0, "source_steps": 1800.0,
+            "oracle_share": change.map(|_| 64.0), "maximum_share": change.map(|_| 48.0), "search_skipped": 66.7,
         })
     };
     let scores = json!({
@@ -220,8 +223,10 @@ fn results() -> Results {
             "relative_error_reduction": gain, "from": [digest("scores")]})
     });
     let results = json!({
-        "version": 2,
+        "version": 3,
         "split": "test",
+        "seeds": 3,
+        "controls": [{"method": "best of top 3", "control": "average", "difference": 6.0, "interval": [2.0, 10.0], "p": 0.5, "p_holm": 0.5}],
         "methods": [method("prompt tuning", None), method("best of top 3", Some(5.0)), method("average", Some(-1.0))],
         "targets": [
             {"task": "rte", "majority": 52.7, "cells": [cell(60.0, None), cell(66.0, Some(15.0)), odd]},
@@ -235,8 +240,20 @@ fn results() -> Results {
             "from": [[digest("embedding")], [digest("embedding")], ["00"]],
         },
         "points": points,
-        "correlation": {"rte": {"pearson": 0.9, "pearson_p": 0.01, "spearman": 1.0, "spearman_p": 0.0}},
-        "retrieval": [{"target": "rte", "regret": {"1": 0.5, "3": 0.0}, "ndcg": 0.98}],
+        "separation": {
+            "same_task": 0.3, "same_seed": 0.02, "neither": 0.01, "told_apart": 0.97,
+            "own_seed_first": 1, "rankings": 3, "own_seed_by_chance": 1.0,
+        },
+        "prediction": {
+            "reliability": {"rte": {"reliability": 0.64, "ceiling": 0.8}},
+            "correlation": {"rte": {
+                "pearson": 0.9, "pearson_p": 0.01, "spearman": 1.0, "spearman_p": 0.0, "sources": 3, "prompts": 3,
+            }},
+            "retrieval": [{
+                "target": "rte", "ndcg": 0.98, "ndcg_by_chance": 0.7, "regret_elsewhere": 2.5,
+                "regret": {"1": {"of_best": 0.5, "of_best_by_chance": 6.5, "of_span": 8.0, "of_span_by_chance": 100.0}},
+            }],
+        },
         "warnings": ["selected and reported on one split"],
     });
     serde_json::from_value(results).unwrap()

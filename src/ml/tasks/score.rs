@@ -83,8 +83,8 @@ impl Task {
         let filled: Vec<f64> = numbers.iter().map(|number| number.unwrap_or(-1.0)).collect();
         let illegal = numbers.iter().filter(|number| number.is_none()).count();
         self.scores(known.len(), illegal, |metric| match metric {
-            Metric::Pearson => Some(100.0 * statistics::pearson(&targets, &filled).r),
-            Metric::Spearman => Some(100.0 * statistics::spearman(&targets, &filled).r),
+            Metric::Pearson => Some(100.0 * statistics::pearson(&targets, &filled)),
+            Metric::Spearman => Some(100.0 * statistics::spearman(&targets, &filled)),
             Metric::Accuracy => Some(
                 100.0
                     * statistics::mean(
@@ -227,7 +227,7 @@ mod tests {
             ["0.0", "2.0", "4.0"].iter().enumerate().map(|(i, t)| example(i, t, None)).collect();
         let scores = score("glue/stsb", &["nan", " 2.0 ", "5"], &examples);
         assert_eq!(scores.illegal, 1);
-        near(scores.metrics[0].1, 100.0 * statistics::pearson(&[0.0, 2.0, 4.0], &[-1.0, 2.0, 5.0]).r, 1e-12);
+        near(scores.metrics[0].1, 100.0 * statistics::pearson(&[0.0, 2.0, 4.0], &[-1.0, 2.0, 5.0]), 1e-12);
         assert_eq!(scores.metrics[1], (Metric::Spearman, 100.0));
         let constant = score("glue/stsb", &["1.0", "1.0", "1.0"], &examples);
         assert_eq!(constant.score, Some(0.0));
