@@ -68,7 +68,7 @@ impl Analyse {
         match self.format {
             Form::Text => self.output.text(&findings.to_text(&scores))?,
             Form::Markdown => self.output.text(&findings.to_markdown(&scores))?,
-            Form::Json => self.output.text(&findings.to_json())?,
+            Form::Json => self.output.json(&findings.to_json())?,
             Form::Parquet => self.output.bytes(&to_parquet(&scores, similarities.as_deref())?, "Parquet")?,
             Form::Html => {
                 let digest = similarity.as_ref().map(|sheet| sheet.digest.to_string()).unwrap_or_default();
