@@ -4,11 +4,12 @@
 //! one (another strategy, a larger k, a brute-force matrix) shares it.
 
 use super::backbone;
+use super::names::{check_apart, learned};
 use super::tune::{Average, Init, Tune, WhichCheckpoint};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table, read_size};
 use crate::engine::context::{Artifact, Cx};
-use crate::engine::stage::{Given, Input, Issue, Output, Ref, Refs, Spec, Stage};
+use crate::engine::stage::{Given, Input, Issue, Known, Output, Ref, Refs, Spec, Stage, Subject};
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt_file::PromptFile;
 use crate::ml::random::Stream;
@@ -172,6 +173,17 @@ impl Stage for Transfer {
             return Err(Issue::new("strategy", format!("asks for the first {k}, but `prompts` are {prompts}")));
         }
         Ok(())
+    }
+
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        learned(inputs("data"), self.seed.to_string(), None)
+    }
+
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        check_apart(&["prompts"], inputs)?;
+        // The target's own data are mixed with those of the sources.
+        let mixes = matches!(self.strategy, Strategy::MixtureOfTopK(_));
+        check_apart(if mixes { &["data", "source_data"] } else { &["source_data"] }, inputs)
     }
 
     fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize {
