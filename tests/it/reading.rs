@@ -350,7 +350,7 @@ fn what_a_json_table_may_not_hold_is_named_with_its_place() {
         "line 2: column 20: `y`: `NaN`, which Python writes, is no JSON; write `null`",
     );
     fails("[]", "line 1: no rows; expected one at least");
-    fails("{\"text\": {\"0\": \"a\"}, \"y\": {\"0\": 1}}", "line 1: `text` is an object, expected a text");
+    fails("{\"text\": {\"0\": \"a\"}, \"y\": {\"0\": 1}}", "line 1: `y` is an object, expected a text");
     fails(&row.replace('\n', "\r").repeat(2), "line 1: lines end in carriage returns alone");
     fails(&format!("{row}\u{1f}"), "line 2: column 1: expected value");
 }
