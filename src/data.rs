@@ -6,11 +6,13 @@
 mod csv;
 mod dataset;
 mod events;
+mod packed;
 mod sheet;
 mod table;
 
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, write_dataset};
 pub use events::{Series, events};
+pub use packed::{unpacked, without_packing};
 pub use sheet::read_sheet;
 pub use table::{Column, Table};
 
@@ -30,6 +32,9 @@ pub enum DataError {
         /// Bytes of the file.
         size: usize,
     },
+    /// A compressed file that is not read.
+    #[error("{0}")]
+    Packed(String),
     /// A column that is not there.
     #[error("no column `{expected}`; the file has {found}")]
     Missing {

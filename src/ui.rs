@@ -1,8 +1,12 @@
 //! What people see of a run: a progress line on a terminal, plain lines elsewhere, events for programs.
 
+mod printable;
+
 use crate::engine::run::{Ending, Outcome, Watch};
 use crate::engine::state::Reason;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub(crate) use printable::printable;
+use printable::printable_json;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -13,11 +17,31 @@ use std::time::Duration;
 /// Reasons shown of one job; the rest are counted.
 const MOST_REASONS: usize = 4;
 
-/// Writes results to standard output.
+/// Writes a text for people to standard output; what it quotes of others cannot steer the terminal.
 ///
 /// # Errors
 /// If it cannot be written, for one because the reader has closed the pipe.
 pub fn print(text: &str) -> io::Result<()> {
+    write_out(&printable(text))
+}
+
+/// Writes a value in JSON to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json_text(json: &str) -> io::Result<()> {
+    write_out(&printable_json(json))
+}
+
+/// Writes data to standard output: every character as it is, but on a terminal, which some would steer.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_data(data: &str) -> io::Result<()> {
+    if io::stdout().is_terminal() { print(data) } else { write_out(data) }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     if !text.is_empty() && !text.ends_with('\n') {
@@ -31,7 +55,18 @@ pub fn print(text: &str) -> io::Result<()> {
 /// # Errors
 /// As [`print`].
 pub fn print_json(value: &impl Serialize) -> io::Result<()> {
-    print(&serde_json::to_string(value)?)
+    print_json_text(&serde_json::to_string(value)?)
+}
+
+/// Writes a line to standard error: a word in front, with its colour, and what there is to say. Nobody is left to be told if
+/// it cannot be written.
+pub fn tell(word: &str, colour: Colour, text: &str) {
+    let _ = writeln!(io::stderr(), "{} {}", paint(word, colour), printable(text));
+}
+
+/// Writes a line without a word in front to standard error.
+pub fn remark(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 /// Reasons in one line; jobs upstream by their stages.
@@ -123,13 +158,14 @@ impl Lines {
         self.bar.finish_and_clear();
     }
 
-    /// A line of its own, above the progress line.
-    fn line(&self, text: &str) {
+    /// A line of its own, above the progress line; `word` in front of it may be painted.
+    fn line(&self, word: &str, text: &str) {
+        let line = format!("{word}{}", printable(text));
         if self.bar.is_hidden() {
             // Nobody is left to be told if standard error is closed.
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{line}");
         } else {
-            self.bar.println(text);
+            self.bar.println(line);
         }
     }
 
@@ -138,7 +174,7 @@ impl Lines {
         change(&mut running);
         if !self.bar.is_hidden() {
             let texts: Vec<_> = running.iter().map(|(job, progress)| format!("{job} {progress}")).collect();
-            self.bar.set_message(texts.join(" · "));
+            self.bar.set_message(printable(&texts.join(" · ")).into_owned());
         }
     }
 }
@@ -157,7 +193,7 @@ impl Watch for Lines {
     }
 
     fn warn(&self, job: &str, message: &str) {
-        self.line(&format!("{} {job}: {message}", paint("warning:", Colour::Yellow)));
+        self.line(&paint("warning:", Colour::Yellow), &format!(" {job}: {message}"));
     }
 
     fn ended(&self, outcome: &Outcome) {
@@ -167,16 +203,16 @@ impl Watch for Lines {
         match outcome.ending {
             // The summary counts them; a line each would bury the error that blocks them.
             Ending::Cached | Ending::Blocked if !self.verbose => {}
-            Ending::Cached => self.line(&format!("cached    {job}: {why}")),
+            Ending::Cached => self.line("cached", &format!("    {job}: {why}")),
             Ending::Executed => {
-                let done = paint("executed", Colour::Green);
-                self.line(&format!("{done}  {job} in {}: {why}", seconds(outcome.seconds)));
+                let took = seconds(outcome.seconds);
+                self.line(&paint("executed", Colour::Green), &format!("  {job} in {took}: {why}"));
             }
-            Ending::Blocked => self.line(&format!("{}   {job}: {why}", paint("blocked", Colour::Yellow))),
-            Ending::Interrupted(step) => self.line(&format!("interrupted  {job} at step {step}")),
+            Ending::Blocked => self.line(&paint("blocked", Colour::Yellow), &format!("   {job}: {why}")),
+            Ending::Interrupted(step) => self.line("interrupted", &format!("  {job} at step {step}")),
             Ending::Failed => {
                 let error = outcome.error.as_deref().unwrap_or("failed");
-                self.line(&format!("{} job `{job}` failed: {error}", paint("error:", Colour::Red)));
+                self.line(&paint("error:", Colour::Red), &format!(" job `{job}` failed: {error}"));
             }
         }
     }

@@ -84,7 +84,7 @@ impl Analyse {
         match self.format {
             Form::Text => self.output.text(&analysis.to_text())?,
             Form::Markdown => self.output.text(&analysis.to_markdown())?,
-            Form::Json => self.output.text(&analysis.to_json())?,
+            Form::Json => self.output.json(&analysis.to_json())?,
             Form::Parquet => self.output.bytes(&analysis.to_parquet()?, "Parquet")?,
             Form::Html => {
                 let page = analysis.page(&name(&self.matrix), self.linkage.into(), records, &provenance::program())?;

@@ -23,8 +23,9 @@ mod status;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::Exit;
-use crate::ui::{Colour, paint};
+use crate::ui::{Colour, printable, remark, tell};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -104,15 +105,36 @@ impl Cache {
 
 /// Runs the command line with a table of kinds.
 pub fn main(kinds: &[Kind]) -> ExitCode {
-    let command = Cli::parse().command;
+    mend_panics();
+    let command = Cli::try_parse().unwrap_or_else(|error| refuse(&error)).command;
     let exit = dispatch(&command, kinds).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::Ok {
-            eprintln!("{} {error:#}", paint("error:", Colour::Red));
+            tell("error:", Colour::Red, &format!("{error:#}"));
         }
         exit
     });
     ExitCode::from(exit.code())
+}
+
+/// Panics may quote anything.
+fn mend_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match printable(&panic.to_string()) {
+        Cow::Borrowed(_) => usual(panic),
+        Cow::Owned(shown) => remark(&shown),
+    }));
+}
+
+/// Ends the program with what is wrong with the command line, or with its help. Arguments are quoted in it, which may be names
+/// of files that somebody else chose.
+fn refuse(error: &clap::Error) -> ! {
+    let plain = error.render().to_string();
+    if matches!(printable(&plain), Cow::Borrowed(_)) {
+        error.exit();
+    }
+    remark(plain.trim_end());
+    std::process::exit(error.exit_code());
 }
 
 fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {

@@ -16,10 +16,19 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Writes a text for people, or a page.
     pub(super) fn text(&self, text: &str) -> anyhow::Result<()> {
         match &self.output {
             Some(path) => Ok(write(path, text.as_bytes())?),
             None => Ok(ui::print(text)?),
+        }
+    }
+
+    /// Writes a value in JSON.
+    pub(super) fn json(&self, json: &str) -> anyhow::Result<()> {
+        match &self.output {
+            Some(path) => Ok(write(path, json.as_bytes())?),
+            None => Ok(ui::print_json_text(json)?),
         }
     }
 

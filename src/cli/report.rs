@@ -67,7 +67,10 @@ impl Report {
             Form::Html => html(&plan, &store, &jobs, &found, self.linkage)?,
             _ => found.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
         };
-        self.output.text(&text)?;
+        match self.format {
+            Form::Json => self.output.json(&text)?,
+            Form::Markdown | Form::Text | Form::Html => self.output.text(&text)?,
+        }
         Ok(Exit::Ok)
     }
 }

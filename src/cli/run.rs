@@ -191,7 +191,7 @@ impl Run {
         for text in reports(store, &summary)? {
             ui::print(&text)?;
         }
-        eprintln!("{}", in_words(&summary));
+        ui::remark(&in_words(&summary));
         Ok(exit(&summary))
     }
 }

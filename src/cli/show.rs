@@ -84,10 +84,10 @@ impl Show {
         let table = Table::from_parquet(&store.read(&artifact.digest, &name)?).with_context(|| name.clone())?;
         let (csv, left_out) = table.to_csv().with_context(|| name.clone())?;
         if !left_out.is_empty() {
-            let warning = ui::paint("warning:", ui::Colour::Yellow);
-            eprintln!("{warning} {name}: left out, since CSV has no lists: `{}`", left_out.join("`, `"));
+            let left_out = format!("{name}: left out, since CSV has no lists: `{}`", left_out.join("`, `"));
+            ui::tell("warning:", ui::Colour::Yellow, &left_out);
         }
-        ui::print(&String::from_utf8(csv).context("CSV of a table of texts")?)?;
+        ui::print_data(&String::from_utf8(csv).context("CSV of a table of texts")?)?;
         Ok(Exit::Ok)
     }
 }

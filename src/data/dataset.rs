@@ -48,6 +48,11 @@ impl Dataset {
         self.part(split).map_or(&[], |part| &part.examples)
     }
 
+    /// Whether answers to a split are known, so that it can be scored; a test split may lack some or all.
+    pub fn has_answers(&self, split: Split) -> bool {
+        self.examples(split).iter().any(|example| self.task.knows(example))
+    }
+
     /// Ids of inputs and targets of a split.
     pub fn pairs(&self, split: Split) -> impl Iterator<Item = Pair<'_>> {
         let part = self.part(split).into_iter();

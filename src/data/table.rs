@@ -394,10 +394,27 @@ fn decode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Table, DataErro
         .filter(|pair| pair.key != "ARROW:schema")
         .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
         .collect();
+    let mut columns: Vec<(String, Column)> = Vec::new();
+    for field in reader.schema().fields().iter().filter(|field| wanted(field.name())) {
+        columns.push((field.name().clone(), empty(field)?));
+    }
+    unpack(bytes, reader, wanted, |at, array, row| {
+        let (name, column) = &mut columns[at];
+        append(column, name, array, row)
+    })?;
+    Ok(Table { columns, metadata })
+}
+
+/// Unpacks columns piece by piece: `take` gets the place of a column among those that are wanted, some of its rows, and the number
+/// of the first of them.
+fn unpack(
+    bytes: &[u8],
+    reader: ParquetRecordBatchReaderBuilder<Bytes>,
+    wanted: impl Fn(&str) -> bool,
+    mut take: impl FnMut(usize, &ArrayRef, usize) -> Result<(), DataError>,
+) -> Result<(), DataError> {
     let all = reader.schema().fields();
     let kept: Vec<usize> = (0..all.len()).filter(|at| wanted(all[*at].name())).collect();
-    let fields: Vec<Arc<Field>> = kept.iter().map(|at| all[*at].clone()).collect();
-    let mut columns: Vec<Column> = fields.iter().map(|field| empty(field)).collect::<Result<_, _>>()?;
     let limit = bytes.len().saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
     let expected = reader.metadata().file_metadata().num_rows();
     let bomb = DataError::Bomb { limit, size: bytes.len() };
@@ -413,16 +430,29 @@ fn decode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Table, DataErro
         if unpacked > limit {
             return Err(bomb);
         }
-        for ((column, field), array) in columns.iter_mut().zip(&fields).zip(batch.columns()) {
-            append(column, field.name(), array, row)?;
+        for (at, array) in batch.columns().iter().enumerate() {
+            take(at, array, row)?;
         }
         row += batch.num_rows();
     }
     if i64::try_from(row) != Ok(expected) {
         return Err(DataError::Parquet(format!("the footer says {expected} rows, but {row} are there")));
     }
-    let columns = fields.iter().map(|field| field.name().clone()).zip(columns).collect();
-    Ok(Table { columns, metadata })
+    Ok(())
+}
+
+/// The columns of a Parquet file that are wanted, piece by piece as [`unpack`] gives them: `take` also gets the column's name.
+pub(super) fn each_array(
+    bytes: &[u8],
+    wanted: impl Fn(&str) -> bool,
+    mut take: impl FnMut(&str, &ArrayRef, usize) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    guarded(|| {
+        let reader = open(bytes)?;
+        let fields = reader.schema().fields();
+        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).filter(|name| wanted(name)).collect();
+        unpack(bytes, reader, wanted, |at, array, row| take(&names[at], array, row))
+    })
 }
 
 /// A column without rows for a field of a file.

@@ -8,7 +8,7 @@ use super::shared::{Hold, Shared};
 use super::stage::Promise;
 use super::store::{Damage, Store};
 use anyhow::{Context as _, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,8 +70,18 @@ pub struct Cx<'a> {
     progress: &'a dyn Progress,
     scratch: Option<PathBuf>,
     outputs: Vec<Promise>,
+    readers: &'a Readers,
     written: Vec<Written>,
     notes: BTreeMap<String, String>,
+}
+
+/// The outputs of a job that other jobs of the plan read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readers {
+    /// Of the job.
+    pub(super) of_job: BTreeSet<Arc<str>>,
+    /// Of any job of its stage.
+    pub(super) of_stage: BTreeSet<Arc<str>>,
 }
 
 /// What a job has written of one output so far.
@@ -198,7 +208,7 @@ impl<'a> Cx<'a> {
     /// A context to run in. Without a `scratch` folder there is none (while expanding).
     pub(super) fn new(
         job: &'a str,
-        outputs: Vec<Promise>,
+        (outputs, readers): (Vec<Promise>, &'a Readers),
         inputs: &'a [Read],
         expanded: &'a [Expanded],
         bench: &'a Bench<'a>,
@@ -207,7 +217,7 @@ impl<'a> Cx<'a> {
     ) -> Self {
         let hold = bench.shared.hold();
         let (written, notes) = (Vec::new(), BTreeMap::new());
-        Self { job, inputs, expanded, bench, hold, progress, scratch, outputs, written, notes }
+        Self { job, inputs, expanded, bench, hold, progress, scratch, outputs, readers, written, notes }
     }
 
     /// What was written and noted, once the job is done.
@@ -307,6 +317,17 @@ impl<'a> Cx<'a> {
             }
         };
         Ok(&mut self.written[at])
+    }
+
+    /// Whether another job of the plan reads this output. A job may refuse by it to make what nobody can use; what it makes must
+    /// not depend on it.
+    pub fn is_read(&self, output: &str) -> bool {
+        self.readers.of_job.contains(output)
+    }
+
+    /// As [`is_read`](Self::is_read), of this output of any job of the stage.
+    pub fn is_read_of_stage(&self, output: &str) -> bool {
+        self.readers.of_stage.contains(output)
     }
 
     /// Records something about how the job ran (driver, precision) with its entry. Not part of the result.

@@ -19,6 +19,11 @@ pub(super) fn read(
     found: &mut Vec<Problem>,
 ) -> Option<Box<dyn Job>> {
     let mut rest = params.clone();
+    for path in kind.words {
+        if let Some(words) = at_mut(&mut rest, path) {
+            words.spell_words();
+        }
+    }
     let mut good = missing.is_empty();
     for _ in 0..MOST {
         let issue = match (kind.parse)(rest.to_yaml()) {

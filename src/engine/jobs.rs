@@ -1,15 +1,15 @@
 //! The jobs of a plan and those that they ask for while they run, and what each of them reads.
 
-use super::context::{Artifact, Cx, Expanded, Read};
+use super::context::{Artifact, Cx, Expanded, Read, Readers};
 use super::digest::Digest;
 use super::files;
 use super::plan::{Plan, PlannedInput, Source};
 use super::provenance::Origin;
 use super::recipe::Recipe;
-use super::stage::{Given, Job, Kind, Spec};
+use super::stage::{Given, Job, Kind, Promise, Spec};
 use super::store::{self, Store};
 use anyhow::Context as _;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +33,7 @@ pub(super) struct Known {
     pub(super) children: Option<Vec<(String, Id)>>,
     /// What it made, once it is done.
     pub(super) outputs: Option<Vec<(Arc<str>, Artifact)>>,
+    readers: Arc<Readers>,
 }
 
 enum Feeds {
@@ -56,6 +57,7 @@ pub(super) struct Order {
     feeds: Vec<Feed>,
     /// The finished jobs it asked for; `None` until it has been asked. Jobs of kinds that never ask have asked for none.
     pub(super) expanded: Option<Vec<Expanded>>,
+    readers: Arc<Readers>,
 }
 
 enum Feed {
@@ -76,7 +78,20 @@ pub(super) struct UnreadableInput {
 
 impl Jobs {
     pub(super) fn new(plan: &Plan) -> Self {
-        let known = |job: &super::plan::Planned| Known {
+        let mut read: Vec<BTreeSet<Arc<str>>> = vec![BTreeSet::new(); plan.graph.node_count()];
+        let mut of_stages: BTreeMap<&str, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for input in plan.graph.node_weights().flat_map(|job| &job.inputs) {
+            let made = match &input.source {
+                Source::Output(from, output) => &[(*from, output.clone())][..],
+                Source::Outputs(many) => many,
+                Source::File(_) | Source::Folder(..) => &[],
+            };
+            for (from, output) in made {
+                read[from.index()].insert(output.clone());
+                of_stages.entry(&plan.graph[*from].stage).or_default().insert(output.clone());
+            }
+        }
+        let known = |(job, of_job): (&super::plan::Planned, BTreeSet<Arc<str>>)| Known {
             name: job.name.clone(),
             stage: job.stage.clone(),
             kind: job.kind,
@@ -84,8 +99,12 @@ impl Jobs {
             feeds: Feeds::Planned(job.inputs.clone()),
             children: None,
             outputs: None,
+            readers: Arc::new(Readers {
+                of_job,
+                of_stage: of_stages.get(job.stage.as_str()).cloned().unwrap_or_default(),
+            }),
         };
-        Self { list: plan.graph.node_weights().map(known).collect() }
+        Self { list: plan.graph.node_weights().zip(read).map(known).collect() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -157,6 +176,9 @@ impl Jobs {
                 }
             };
             let due = spec.inputs.into_iter().map(due).collect::<anyhow::Result<_>>()?;
+            // The job that asked for it gets all that it makes.
+            let made: BTreeSet<Arc<str>> = job.outputs().into_iter().map(|output| output.name).collect();
+            let readers = Arc::new(Readers { of_job: made.clone(), of_stage: made });
             children.push((spec.name, self.list.len()));
             self.list.push(Known {
                 name,
@@ -166,6 +188,7 @@ impl Jobs {
                 feeds: Feeds::Given(due),
                 children: None,
                 outputs: None,
+                readers,
             });
         }
         let ids = children.iter().map(|(_, id)| *id).collect();
@@ -194,7 +217,9 @@ impl Jobs {
             None => (!known.kind.expands).then(Vec::new),
             Some(children) => Some(children.iter().map(|child| self.expanded(child)).collect::<Option<_>>()?),
         };
-        Some(Order { id, name: known.name.clone(), kind: known.kind, job: known.job.clone(), feeds, expanded })
+        let readers = known.readers.clone();
+        let (name, job) = (known.name.clone(), known.job.clone());
+        Some(Order { id, name, kind: known.kind, job, feeds, expanded, readers })
     }
 
     /// The model that a job shares with others; `None` if it shares none, or if the model is not known yet.
@@ -308,6 +333,11 @@ impl Order {
         let expanded = self.expanded.iter().flatten().flat_map(|job| &job.outputs);
         let inputs = reads.iter().map(|read| origin(&read.role, &read.artifact));
         inputs.chain(expanded.map(|(_, artifact)| origin("expanded", artifact))).collect()
+    }
+
+    /// What the job writes, and what of it others read.
+    pub(super) fn promises(&self) -> (Vec<Promise>, &Readers) {
+        (self.job.outputs(), &self.readers)
     }
 
     /// Asks the job for more jobs.

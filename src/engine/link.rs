@@ -1,10 +1,10 @@
 //! References become edges: which output of which job is meant, and that nothing waits for itself.
 
 use super::draft::{Draft, Drafts, Stage, Want, Wanted};
-use super::plan::{Planned, PlannedInput, Source, count};
+use super::plan::{Planned, PlannedInput, Source, count, order};
 use super::problem::{Place, Problem, clipped, suggestion};
 use super::reference;
-use super::stage::{Issue, Promise, Type};
+use super::stage::{Issue, Known, Promise, Subject, Type};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -40,8 +40,44 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
         let message = format!("jobs wait for each other in a cycle: {} -> {}", names.join(" -> "), names[0]);
         linker.problems.insert(Problem::new(place, message));
     }
+    // Only a graph that is whole has an order.
+    if linker.problems.is_empty() && found.is_empty() {
+        check_subjects(drafts, &graph, &mut linker.problems);
+    }
     found.extend(linker.problems);
     graph
+}
+
+/// Carries what jobs are about from job to job, and asks each whether what it reads can be told apart.
+fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut BTreeSet<Problem>) {
+    let mut subjects: Vec<Option<Subject>> = vec![None; graph.node_count()];
+    for index in order(graph) {
+        let (planned, draft) = (&graph[index], &drafts.jobs[index.index()]);
+        let known = |role: &str| -> Vec<Known> {
+            let inputs = planned.inputs.iter().filter(|input| input.role == role);
+            let jobs = inputs.flat_map(|input| match &input.source {
+                Source::Output(from, _) => vec![*from],
+                Source::Outputs(many) => many.iter().map(|(from, _)| *from).collect(),
+                Source::File(_) | Source::Folder(..) => Vec::new(),
+            });
+            let known = |job: NodeIndex| {
+                let subject = subjects[job.index()].clone()?;
+                Some(Known { job: graph[job].name.clone(), subject })
+            };
+            jobs.filter_map(known).collect()
+        };
+        if let Err(Issue { field, message }) = planned.job.check_subjects(&known) {
+            let stage = &drafts.stages[draft.stage];
+            let refs = draft.wants.iter().find(|want| want.role == field).and_then(|want| match &want.what {
+                Wanted::Artifacts { refs, .. } => refs.first(),
+                Wanted::File(_) | Wanted::Folder(..) => None,
+            });
+            let place = refs.map_or(stage.place, |(_, place)| *place);
+            problems.insert(Problem::new(place, format!("`{field}` {message}")).in_stage(&stage.name));
+        }
+        let subject = planned.job.subject(&known);
+        subjects[index.index()] = subject;
+    }
 }
 
 /// A job, and the name of an output that it makes.

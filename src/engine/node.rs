@@ -4,6 +4,7 @@ use super::problem::{Place, Problem, clipped};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 /// A value of a manifest and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Node {
     pub place: Place,
     /// Whether a variable of the manifest or the environment supplied (part of) it.
     pub from_variable: bool,
+    /// How a truth value is written, if not as `true` or `false`, and a whole number of more than 64 bits: as a word it is that.
+    written: Option<Arc<str>>,
 }
 
 /// What can stand in a manifest.
@@ -54,7 +57,13 @@ const MOST_KEYS: usize = 10_000;
 impl Node {
     /// A value at a place.
     pub fn new(value: Value, place: Place) -> Self {
-        Self { value, place, from_variable: false }
+        Self { value, place, from_variable: false, written: None }
+    }
+
+    /// The same place with another value, which variables may have supplied.
+    pub(super) fn with(&self, value: Value, from_variable: bool) -> Self {
+        let written = self.written.clone().filter(|_| value == self.value);
+        Self { value, place: self.place, from_variable, written }
     }
 
     /// The value of `key`, if this is a mapping that has it.
@@ -98,8 +107,10 @@ impl Node {
     pub fn describe(&self) -> String {
         match &self.value {
             Value::Null => "nothing".to_owned(),
-            Value::Bool(x) => format!("`{x}`"),
+            Value::Bool(x) => format!("`{}`", self.written.as_deref().unwrap_or(if *x { "true" } else { "false" })),
             Value::Int(x) => format!("the number {x}"),
+            // A whole number that small was written with a point or an exponent, without which it would do.
+            Value::Float(x) if x.fract() == 0.0 && x.abs() < i64::MAX as f64 => format!("the number {x:.1}"),
             Value::Float(x) => format!("the number {x}"),
             Value::Text(x) => format!("the text `{}`", clipped(x)),
             Value::List(_) => "a list".to_owned(),
@@ -140,6 +151,18 @@ impl Node {
         match &mut self.value {
             Value::Map(entries) => entries.iter_mut().find(|(name, _)| name.text == key).map(|(_, node)| node),
             _ => None,
+        }
+    }
+
+    /// Makes words of the values here whose words would be others: `True` is `True` where a word is asked for.
+    pub(super) fn spell_words(&mut self) {
+        if let Some(word) = self.written.take() {
+            self.value = Value::Text(word.to_string());
+        }
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(Node::spell_words),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.spell_words()),
+            _ => {}
         }
     }
 
@@ -290,6 +313,7 @@ impl<'i> Reader<'i> {
         if depth > DEEPEST {
             return Err(too_deep());
         }
+        let mut written = None;
         let (value, anchor) = match event {
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
@@ -304,7 +328,10 @@ impl<'i> Reader<'i> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), at);
-                (if style == ScalarStyle::Plain { plain(&text) } else { Value::Text(text.into_owned()) }, anchor)
+                let is_plain = style == ScalarStyle::Plain;
+                let value = if is_plain { plain(&text) } else { Value::Text(text.to_string()) };
+                written = is_written_otherwise(&text, &value).then(|| text.into());
+                (value, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), at);
@@ -316,7 +343,7 @@ impl<'i> Reader<'i> {
             }
             other => return Err(Problem::new(at, format!("not YAML: unexpected {other:?}"))),
         };
-        let node = Node::new(value, at);
+        let node = Node { written, ..Node::new(value, at) };
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -397,7 +424,17 @@ impl<'i> Reader<'i> {
     }
 }
 
-/// A plain scalar by the core schema of YAML 1.2 (`no` and `on` are text), where digits may be grouped: `30_000`.
+/// Whether the word of a value would be another than what is written.
+fn is_written_otherwise(text: &str, value: &Value) -> bool {
+    match value {
+        Value::Bool(_) => !matches!(text, "true" | "false"),
+        Value::Float(_) => text.trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+/// A plain scalar by the core schema of YAML 1.2 (`no` and `on` are text), where digits may be grouped: `30_000`. Digits with zeros
+/// in front are text: other programs read `010` as 8.
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -406,6 +443,10 @@ fn plain(text: &str) -> Value {
         _ => {}
     }
     let numeric = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+    let unsigned = text.trim_start_matches(['-', '+']);
+    if unsigned.starts_with('0') && unsigned.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) {
+        return Value::Text(text.to_owned());
+    }
     let digits = if grouped(text) { text.replace('_', "") } else { text.to_owned() };
     if digits.chars().all(numeric) && !digits.starts_with(['e', 'E']) && digits.contains(|c: char| c.is_ascii_digit()) {
         if let Ok(number) = digits.parse() {
@@ -460,6 +501,20 @@ mod tests {
             text("2024-01-01"),
         ];
         assert_eq!(values, expected);
+        let node = parse("[010, -007, 0, 0.5, 00]").unwrap();
+        let Value::List(items) = &node.value else { panic!() };
+        let values: Vec<_> = items.iter().map(|item| item.value.clone()).collect();
+        assert_eq!(values, [text("010"), text("-007"), Value::Int(0), Value::Float(0.5), text("00")]);
+    }
+
+    #[test]
+    fn values_are_described_as_they_are_written() {
+        let node = parse("[2.0, 1e3, 5, True, 'True', true, FALSE]").unwrap();
+        let Value::List(items) = &node.value else { panic!() };
+        let described: Vec<_> = items.iter().map(Node::describe).collect();
+        let expected =
+            ["the number 2.0", "the number 1000.0", "the number 5", "`True`", "the text `True`", "`true`", "`FALSE`"];
+        assert_eq!(described, expected);
     }
 
     #[test]

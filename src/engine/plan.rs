@@ -69,27 +69,29 @@ pub(super) fn count(inputs: &[PlannedInput], role: &str) -> usize {
     inputs.iter().filter(|input| input.role == role).map(of).sum()
 }
 
+/// The jobs of a graph without cycles, each after those whose outputs it reads; otherwise in the order of the manifest.
+pub(super) fn order(graph: &DiGraph<Planned, ()>) -> Vec<NodeIndex> {
+    let incoming = |job| graph.neighbors_directed(job, Direction::Incoming).count();
+    let mut waits: Vec<usize> = graph.node_indices().map(incoming).collect();
+    let ready = graph.node_indices().filter(|job| waits[job.index()] == 0).map(Reverse);
+    let mut ready: BinaryHeap<Reverse<NodeIndex>> = ready.collect();
+    let mut order = Vec::with_capacity(waits.len());
+    while let Some(Reverse(job)) = ready.pop() {
+        order.push(job);
+        for reader in graph.neighbors(job) {
+            waits[reader.index()] -= 1;
+            if waits[reader.index()] == 0 {
+                ready.push(Reverse(reader));
+            }
+        }
+    }
+    order
+}
+
 impl Plan {
     /// The jobs, each after those whose outputs it reads; otherwise in the order of the manifest.
     pub fn order(&self) -> Vec<NodeIndex> {
-        let mut waits: Vec<usize> = self
-            .graph
-            .node_indices()
-            .map(|job| self.graph.neighbors_directed(job, Direction::Incoming).count())
-            .collect();
-        let ready = self.graph.node_indices().filter(|job| waits[job.index()] == 0).map(Reverse);
-        let mut ready: BinaryHeap<Reverse<NodeIndex>> = ready.collect();
-        let mut order = Vec::with_capacity(waits.len());
-        while let Some(Reverse(job)) = ready.pop() {
-            order.push(job);
-            for reader in self.graph.neighbors(job) {
-                waits[reader.index()] -= 1;
-                if waits[reader.index()] == 0 {
-                    ready.push(Reverse(reader));
-                }
-            }
-        }
-        order
+        order(&self.graph)
     }
 
     /// All jobs that read what these make, directly or not, in the order of the manifest; without the jobs themselves.

@@ -745,7 +745,7 @@ impl Crew<'_> {
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
         let progress = Reporter { job: &order.name, watch: self.watch };
-        let cx = Cx::new(&order.name, order.job.outputs(), reads, &[], &self.bench, &progress, None);
+        let cx = Cx::new(&order.name, order.promises(), reads, &[], &self.bench, &progress, None);
         catch(|| order.expand(&cx)).map(Verdict::Expanded)
     }
 
@@ -803,7 +803,7 @@ impl Crew<'_> {
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
-        let mut cx = Cx::new(&order.name, order.job.outputs(), ticket.reads, expanded, &bench, &progress, scratch);
+        let mut cx = Cx::new(&order.name, order.promises(), ticket.reads, expanded, &bench, &progress, scratch);
         let threads = if order.job.needs().shared_model.is_some() {
             catch(|| order.job.run(&mut cx))?;
             self.settings.threads

@@ -230,6 +230,29 @@ impl From<Artifact> for Given {
     }
 }
 
+/// What the outputs of a job are about, as far as the manifest tells: later jobs find them by name, so that two of one name that
+/// are not the same must not meet. The engine carries it from job to job and does not look inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// What people and later jobs call it: a task.
+    pub name: String,
+    /// Which repetition it is: a seed.
+    pub run: Option<String>,
+    /// What it is, whatever it is called: where the data are from. `None` if only running tells, so that it is like any other.
+    pub origin: Option<String>,
+    /// What it began from.
+    pub source: Option<Box<Subject>>,
+}
+
+/// Something that a job reads, and what it is about.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The job that makes it: `source[mnli,0]`.
+    pub job: String,
+    /// What it is about.
+    pub subject: Subject,
+}
+
 /// What a job needs of the machine; never part of a recipe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -254,6 +277,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const OUTPUTS: &'static [Output];
     /// Whether jobs of this kind [`expand`](Self::expand).
     const EXPANDS: bool = false;
+    /// YAML paths of fields that hold words: a truth value in them is the word as it is written, `True` or `true`, and so is a whole
+    /// number of any size.
+    const WORDS: &'static [&'static str] = &[];
 
     /// What the job reads, in the order in which it is hashed.
     fn inputs(&self) -> Vec<Input>;
@@ -271,6 +297,16 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What only the number of inputs tells: `inputs` gives the number of artifacts that the job will read in a role. Checked
     /// before anything runs.
     fn check_inputs(&self, _inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
+        Ok(())
+    }
+
+    /// What the outputs are about; `inputs` gives what is known of the inputs with a role.
+    fn subject(&self, _inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        None
+    }
+
+    /// What only the names of things tell that are read together. Checked before anything runs.
+    fn check_subjects(&self, _inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
         Ok(())
     }
 
@@ -309,6 +345,10 @@ pub trait Job: Send + Sync {
     fn check(&self) -> Result<(), Issue>;
     /// See [`Stage::check_inputs`].
     fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue>;
+    /// See [`Stage::subject`].
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject>;
+    /// See [`Stage::check_subjects`].
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue>;
     /// See [`Stage::needs`].
     fn needs(&self) -> Needs;
     /// See [`Stage::expand`].
@@ -344,6 +384,14 @@ impl<S: Stage> Job for S {
         Stage::check_inputs(self, inputs)
     }
 
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        Stage::subject(self, inputs)
+    }
+
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        Stage::check_subjects(self, inputs)
+    }
+
     fn needs(&self) -> Needs {
         Stage::needs(self)
     }
@@ -370,6 +418,8 @@ pub struct Kind {
     pub version: u32,
     /// [`Stage::EXPANDS`].
     pub expands: bool,
+    /// [`Stage::WORDS`].
+    pub words: &'static [&'static str],
     /// Reads the parameters of a stage, without `kind` and `matrix`.
     pub parse: fn(serde_yaml::Value) -> Result<Box<dyn Job>, Issue>,
     /// The schema of the parameters.
@@ -383,6 +433,7 @@ impl Kind {
             name: S::KIND,
             version: S::VERSION,
             expands: S::EXPANDS,
+            words: S::WORDS,
             parse: |value| {
                 let mut track = serde_path_to_error::Track::new();
                 let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);

@@ -314,7 +314,7 @@ impl Survey<'_> {
     fn expand(&mut self, id: Id, order: &Order, reads: &[super::context::Read]) -> anyhow::Result<JobState> {
         let (stop, shared) = (AtomicBool::new(false), Shared::default());
         let bench = Bench { store: self.store, device: "cpu", threads: 1, memory: 0, stop: &stop, shared: &shared };
-        let cx = Cx::new(&order.name, order.job.outputs(), reads, &[], &bench, &Silent, None);
+        let cx = Cx::new(&order.name, order.promises(), reads, &[], &bench, &Silent, None);
         let specs = order.expand(&cx).and_then(|specs| self.jobs.expand(id, specs));
         let children = match specs {
             Ok(children) => children,

@@ -62,7 +62,7 @@ impl Scope<'_> {
             other => other.clone(),
         };
         trail.depth -= 1;
-        Ok(Node { value, place: node.place, from_variable: node.from_variable })
+        Ok(node.with(value, node.from_variable))
     }
 
     fn list(&self, items: &[Node], trail: &mut Trail) -> Result<Value, Problem> {
@@ -86,7 +86,7 @@ impl Scope<'_> {
         }
         let mut from_variable = node.from_variable;
         let text = self.interpolated(text, node.place, trail, &mut from_variable)?;
-        Ok(Node { value: Value::Text(text), place: node.place, from_variable })
+        Ok(node.with(Value::Text(text), from_variable))
     }
 
     fn interpolated(

@@ -98,6 +98,7 @@ impl Stage for Command {
     const KIND: &'static str = "command";
     const VERSION: u32 = 1;
     const OUTPUTS: &'static [Output] = &[];
+    const WORDS: &'static [&'static str] = &["run", "environment"];
 
     fn inputs(&self) -> Vec<Input> {
         let inputs = self.inputs.iter().map(|(name, input)| input.input(role("inputs", name), Type::ANY));

@@ -1,32 +1,22 @@
-//! Text files as people have them: plain or as JSON lines, possibly compressed.
+//! Text files as people have them: plain or as JSON, possibly packed.
 
+use crate::data::{unpacked, without_packing};
 use crate::engine::context::Artifact;
+use crate::ml::tasks::documents::{self, is_document};
 use anyhow::{Context, ensure};
-use serde::Deserialize;
 use std::borrow::Cow;
-use std::io::Read;
 
-/// Decompressed text of one file; more is a mistake or an attack.
-const LONGEST: u64 = 1 << 30;
+/// Bytes of the text of one file; more is a mistake or an attack.
+const LONGEST: usize = 1 << 30;
 
-/// The text of a file, UTF-8. A file whose name ends in `.zst` is decompressed.
-pub(super) fn text(file: &Artifact, path: &str) -> anyhow::Result<String> {
-    let bytes = file.bytes()?;
-    let mut text = String::new();
-    if path.ends_with(".zst") {
-        let decoder = zstd::stream::read::Decoder::new(&bytes[..]).with_context(|| format!("`{path}`"))?;
-        decoder.take(LONGEST + 1).read_to_string(&mut text).with_context(|| format!("`{path}`"))?;
-        ensure!(text.len() as u64 <= LONGEST, "`{path}` unpacks to more than {LONGEST} bytes; split it");
-    } else {
-        text = String::from_utf8(bytes).with_context(|| format!("`{path}`"))?;
-    }
-    Ok(text)
-}
-
-/// Lines that are not blank, without white space around them.
-pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty())
-}
+/// Endings of files that hold no prose, and what to do with them.
+const NO_PROSE: [(&str, &str); 5] = [
+    ("csv", "`from: {table: …}` reads it"),
+    ("tsv", "`from: {table: …}` reads it"),
+    ("parquet", "`from: {table: …}` reads it"),
+    ("arrow", "write it as JSON lines"),
+    ("html", "take the text out of it"),
+];
 
 /// How a file holds texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -34,36 +24,68 @@ pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
 pub(super) enum Form {
     /// Plain text; blank lines between documents.
     Plain,
-    /// A JSON object on each line, its `text` a document.
+    /// JSON objects, the `text` of each a document: on lines, in an array, or over several lines.
     JsonLines,
 }
+
+/// What is wrong with the name of a file of text.
+pub(super) fn check_name(path: &str) -> Result<(), String> {
+    let ending = ending(path);
+    match NO_PROSE.into_iter().find(|(known, _)| *known == ending) {
+        Some((_, what)) => Err(format!(
+            "is `{path}`, but a `.{ending}` file is no prose; {what}, and text is plain, or in `.jsonl` or `.json` files"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The ending of a file's name, behind which that of its packing may stand; in small letters.
+fn ending(path: &str) -> String {
+    let name = without_packing(path.rsplit(['/', '\\']).next().unwrap_or(path));
+    name.rsplit_once('.').map_or_else(String::new, |(_, ending)| ending.to_ascii_lowercase())
+}
+
+/// The text of a file, UTF-8, unpacked if it is packed. Errors name the file.
+pub(super) fn text(file: &Artifact, path: &str) -> anyhow::Result<String> {
+    let bytes = file.bytes()?;
+    let read = || -> anyhow::Result<String> {
+        let bytes = unpacked(&bytes, path)?;
+        ensure!(bytes.len() <= LONGEST, "holds more than {LONGEST} bytes; split it");
+        Ok(documents::text(&bytes)?.to_owned())
+    };
+    read().with_context(|| format!("`{path}`"))
+}
+
+/// Lines that are not blank, without white space around them.
+pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Documents one after the other, or what is wrong with one.
+type Documents<'t> = Box<dyn Iterator<Item = anyhow::Result<Cow<'t, str>>> + 't>;
 
 impl Form {
     /// The form that a file's name stands for.
     pub(super) fn of(path: &str) -> Self {
-        let name = path.strip_suffix(".zst").unwrap_or(path);
-        if name.ends_with(".jsonl") || name.ends_with(".ndjson") { Self::JsonLines } else { Self::Plain }
+        match ending(path).as_str() {
+            "jsonl" | "ndjson" | "json" => Self::JsonLines,
+            _ => Self::Plain,
+        }
     }
 
     /// The documents of a text in this form. Errors name the line.
-    pub(super) fn documents(self, text: &str) -> Box<dyn Iterator<Item = anyhow::Result<Cow<'_, str>>> + '_> {
-        match self {
-            Self::Plain => Box::new(Blocks { rest: text }.map(|block| Ok(Cow::Borrowed(block)))),
-            Self::JsonLines => {
-                let lines = text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
-                Box::new(lines.map(|(number, line)| {
-                    let line: Line = serde_json::from_str(line)
-                        .with_context(|| format!("line {}: expected an object with a text `text`", number + 1))?;
-                    Ok(Cow::Owned(line.text))
-                }))
-            }
+    pub(super) fn documents(self, text: &str) -> anyhow::Result<Documents<'_>> {
+        if self == Self::JsonLines {
+            return Ok(Box::new(documents::documents(text)?.map(|document| Ok(Cow::Owned(document?)))));
         }
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        ensure!(
+            !is_document(first),
+            "begins with a JSON object that has a `text`, but its name ends in neither `.jsonl` nor `.json`, so that it would be read \
+             as prose; rename it, or put a line of text in front"
+        );
+        Ok(Box::new(Blocks { rest: text }.map(|block| Ok(Cow::Borrowed(block)))))
     }
-}
-
-#[derive(Deserialize)]
-struct Line {
-    text: String,
 }
 
 /// Runs of lines between blank ones.
@@ -94,7 +116,7 @@ mod tests {
     use super::*;
 
     fn documents(form: Form, text: &str) -> Vec<String> {
-        form.documents(text).map(|document| document.unwrap().trim_end().to_owned()).collect()
+        form.documents(text).unwrap().map(|document| document.unwrap().trim_end().to_owned()).collect()
     }
 
     #[test]
@@ -104,18 +126,28 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_hold_a_document_each() {
-        assert_eq!(Form::of("x/c4.jsonl.zst"), Form::JsonLines);
-        assert_eq!(Form::of("x/c4.txt"), Form::Plain);
+    fn the_ending_says_what_is_inside_whatever_its_case_and_packing() {
+        for name in ["x/c4.jsonl.zst", "c4.JSONL", "c4-train.00000-of-01024.json", "c4.json.gz", "C4.NDJSON.GZ"] {
+            assert_eq!(Form::of(name), Form::JsonLines, "{name}");
+        }
+        for name in ["x/c4.txt", "json", "c4.json.d/text", "c4.txt.gz"] {
+            assert_eq!(Form::of(name), Form::Plain, "{name}");
+        }
+        for name in ["a.csv", "b.TSV.gz", "c.parquet"] {
+            assert!(check_name(name).unwrap_err().contains("is no prose"), "{name}");
+        }
+        assert!(check_name("a.md").is_ok() && check_name("a.json").is_ok());
+    }
+
+    #[test]
+    fn json_is_never_read_as_prose() {
         assert_eq!(
             documents(Form::JsonLines, "{\"text\": \"a\\n\\nb\", \"url\": 1}\n\n{\"text\": \"\"}"),
             ["a\n\nb", ""]
         );
-        let error = Form::JsonLines.documents("{\"text\": \"a\"}\n{\"txt\": 1}").last().unwrap().unwrap_err();
-        assert_eq!(
-            format!("{error:#}"),
-            "line 2: expected an object with a text `text`: missing field `text` at line 1 column 10"
-        );
+        let error = Form::Plain.documents("\n{\"text\": \"The old\", \"url\": 1}\n").err().unwrap().to_string();
+        assert!(error.starts_with("begins with a JSON object that has a `text`"), "{error}");
+        assert_eq!(documents(Form::Plain, "{curly} braces\n"), ["{curly} braces"]);
     }
 
     #[test]

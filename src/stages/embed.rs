@@ -4,7 +4,7 @@
 use super::{CHECKPOINTS, EMBEDDING, PROMPT};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, ORIGIN, PromptFile};
 use crate::ml::similarity::Similarity;
@@ -31,6 +31,10 @@ impl Stage for Embed {
     fn inputs(&self) -> Vec<Input> {
         let of = if self.at_step.is_some() { CHECKPOINTS } else { PROMPT };
         vec![Input::one("prompt", &self.prompt, of)]
+    }
+
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        inputs("prompt").pop().map(|known| known.subject)
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

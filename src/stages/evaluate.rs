@@ -6,7 +6,7 @@ use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
 use crate::data::{Column, Dataset, Table, read_dataset};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
-use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::ml::batcher::Client;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt_file::{self, PromptFile};
@@ -19,7 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Answers to a split under a prompt, and the task's metrics.
+/// Answers to a split under a prompt, and the task's metrics. A split without known answers has no metrics: it is for `predictions`,
+/// which a `submission` or a `command` reads, and is refused where none does.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
@@ -120,6 +121,17 @@ impl Stage for Evaluate {
         checked.map_err(|error| Issue::new("decoding", error.to_string()))
     }
 
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        // As the scores say it: one prompt tells seed and source, several have none in common.
+        let prompt = match &mut inputs("prompt")[..] {
+            [one] => std::mem::take(&mut one.subject),
+            _ => Subject::default(),
+        };
+        let run = self.seed.map(|seed| seed.to_string()).or(prompt.run);
+        let data = inputs("data").pop()?.subject;
+        Some(Subject { run, source: prompt.source, ..data })
+    }
+
     fn needs(&self) -> Needs {
         Needs { shared_model: Some("backbone"), ..Needs::default() }
     }
@@ -136,6 +148,9 @@ impl Stage for Evaluate {
         let files = prompts(cx, &model, &backbone.digest.to_string())?;
         let examples = dataset.examples(self.split);
         ensure!(!examples.is_empty(), "the data set of `{}` has no {} split", dataset.task.name, self.split.name());
+        if !dataset.has_answers(self.split) {
+            self.check_hidden(cx, &dataset)?;
+        }
         let answers = self.answers(cx, &model, &files, &dataset)?;
         let scores = dataset.task.score(&answers, examples);
 
@@ -154,10 +169,15 @@ impl Stage for Evaluate {
         if let ([(label, _)], true, 0) = (said.as_slice(), scores.predicted.len() > 1, scores.illegal) {
             cx.progress().warn(&format!("every answer is `{label}`: nothing was learned but one label"));
         }
+        let known = examples.iter().filter(|example| dataset.task.knows(example)).count();
+        if (1..examples.len()).contains(&known) {
+            let (hidden, all) = (examples.len() - known, examples.len());
+            cx.progress().warn(&format!("{hidden} of {all} examples hide their answers and are not scored"));
+        }
         let mut table = Table::new(vec![("metric", Column::Text(names)), ("value", Column::Float(values))])
             .with("task", &dataset.task.name)
             .with("split", self.split.name())
-            .with("examples", examples.len().to_string())
+            .with("examples", if known > 0 { known } else { examples.len() }.to_string())
             .with("answered", answered)
             .with("illegal", scores.illegal.to_string())
             .with("predicted", serde_json::to_string(&scores.predicted)?)
@@ -184,13 +204,33 @@ impl Stage for Evaluate {
             ("target", text(|example| example.target.clone())),
             ("prediction", Column::Text(answers)),
         ])
-        .with("task", &dataset.task.name)
+        // The published task, by which a leaderboard knows it.
+        .with("task", dataset.task.format.as_ref().unwrap_or(&dataset.task.name))
         .with("split", self.split.name());
         cx.write("predictions", &predictions.to_parquet()?)
     }
 }
 
 impl Evaluate {
+    /// Nothing can be scored where answers are hidden, and what was predicted must be for somebody.
+    fn check_hidden(&self, cx: &Cx<'_>, dataset: &Dataset) -> anyhow::Result<()> {
+        let (split, task) = (self.split.name(), &dataset.task.name);
+        let hidden = format!("the answers to the {split} split of `{task}` are hidden, so there is nothing to score");
+        ensure!(
+            cx.is_read_of_stage("predictions"),
+            "{hidden}; name `{}.predictions` in a `submission`, or evaluate a split with answers (`split: validation`, or \
+             `hold_out` of the data set)",
+            cx.job()
+        );
+        ensure!(
+            !cx.is_read("scores"),
+            "{hidden}, but another stage reads `{}.scores`; its `predictions` are for a `submission`, and scores are of a split with \
+             answers",
+            cx.job()
+        );
+        Ok(())
+    }
+
     /// The answers of the one prompt; of several, the most common to each example, and of equally common ones that of the
     /// prompt whose name comes first. All prompts ask the model at once, which computes them in common batches.
     fn answers(
@@ -326,9 +366,29 @@ pub fn answers(
         return likeliest(client, model, prompt, dataset, &inputs, rank);
     }
     let generation = decoding.generation().unwrap_or_default();
-    let longest = dataset.pairs(split).map(|(_, target)| target.len()).max().unwrap_or(1) + OVERRUN;
+    let longest = longest(dataset, split, model)? + OVERRUN;
     let decoded = predict(client, prompt, &inputs, longest, generation)?;
     decoded.iter().map(|ids| Ok(model.tokens.decode(ids)?)).collect()
+}
+
+/// Ids of the longest answer that a split may have: of its targets or, where they are hidden, of those of the splits that have
+/// answers and of the labels.
+fn longest(dataset: &Dataset, split: Split, model: &Model) -> anyhow::Result<usize> {
+    let of = |split| dataset.pairs(split).map(|(_, target)| target.len());
+    if dataset.has_answers(split) {
+        return Ok(of(split).max().unwrap_or(1));
+    }
+    let mut lengths: Vec<usize> =
+        Split::ALL.into_iter().filter(|split| dataset.has_answers(*split)).flat_map(of).collect();
+    for label in &dataset.task.labels {
+        lengths.push(model.tokens.encode(label, usize::MAX)?.len());
+    }
+    lengths.into_iter().max().with_context(|| {
+        format!(
+            "no split of `{}` has answers, which would say how long those that are hidden may be",
+            dataset.task.name
+        )
+    })
 }
 
 /// For each input the likeliest label of the task; of equally likely ones the first.

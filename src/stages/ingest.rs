@@ -6,13 +6,13 @@ mod text;
 
 use super::DATASET;
 use super::backbone;
-use crate::data::{Dataset, Part, Tokenized, write_dataset};
+use crate::data::{Dataset, Part, Tokenized, unpacked, without_packing, write_dataset};
 use crate::engine::context::Cx;
 use crate::engine::file_input::FileInput;
 use crate::engine::problem::suggestion;
-use crate::engine::stage::{Input, Issue, Output, Ref, Stage, Type};
+use crate::engine::stage::{Input, Issue, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task};
+use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task, sample};
 use crate::ml::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, ensure};
@@ -34,7 +34,9 @@ pub struct Ingest {
     /// splits are hidden. A test split without labels makes way. Comes before `rows`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold_out: Option<HoldOut>,
-    /// At most how many rows of each split; a random sample in the original order. All of them by default.
+    /// At most how many rows of each split; a random sample in the original order. All of them by default. Rows of a group (the answers
+    /// to a question of MultiRC, those with one value in `group` of a table) are drawn together, as many whole groups as fit, but one
+    /// at least, so that scores of groups mean what they mean on all rows.
     #[serde(default)]
     rows: Rows,
     /// Put the task's name in front of every input, as T5 does.
@@ -91,15 +93,19 @@ enum HoldOut {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Files {
-    /// Task and layout: `glue/mnli`, `superglue/cb`, `squad`.
+    /// Task and layout: `glue/mnli`, `superglue/cb`, `squad`. Files may be packed with gzip or zstd.
     format: String,
+    /// Name of the task in mixtures, rankings and reports; by default that of the format. Inputs, labels and metrics stay those of
+    /// the format, the word in front of the inputs too. Two data sets of one study need two names: RTE is in GLUE and in SuperGLUE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     /// Training examples.
     #[serde(skip_serializing)]
     train: FileInput,
     /// Examples on which checkpoints are chosen.
     #[serde(default, skip_serializing)]
     validation: Option<FileInput>,
-    /// Held-out examples.
+    /// Held-out examples; they may hide their answers.
     #[serde(default, skip_serializing)]
     test: Option<FileInput>,
 }
@@ -134,8 +140,9 @@ impl Rows {
 
 impl Stage for Ingest {
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }];
+    const WORDS: &'static [&'static str] = &["from.table.labels"];
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone)];
@@ -165,12 +172,26 @@ impl Stage for Ingest {
                 let known = suggestion(&files.format, known.iter().copied());
                 Err(Issue::new("from.files.format", format!("no data set format `{}`{known}", files.format)))
             }
+            From::Files(Files { name: Some(name), .. }) if tasks::check_name(name).is_err() => {
+                Err(Issue::new("from.files.name", tasks::check_name(name).err().unwrap_or_default()))
+            }
             _ if self.input_length < 2 => Err(Issue::new("input_length", "expected at least 2")),
             _ if self.target_length < 2 => Err(Issue::new("target_length", "expected at least 2")),
             From::Table(table) => table.check(),
             From::Text(text) => text.check(self.input_length, self.target_length),
             From::Builtin(_) | From::Files(_) => Ok(()),
         }
+    }
+
+    fn subject(&self, _: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        let name = match &self.from {
+            From::Builtin(name) => name.clone(),
+            From::Files(files) => files.task()?.name,
+            From::Table(table) => table.name(),
+            From::Text(text) => text.name(),
+        };
+        // Samples and held-out parts of one source are of one data set.
+        Some(Subject { name, run: None, origin: Some(format!("{:?}", self.from)), source: None })
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
@@ -182,11 +203,23 @@ impl Stage for Ingest {
                 if let From::Table(_) = &self.from {
                     self.check_labels(&task, &tokens)?;
                 }
+                for (split, examples) in &splits {
+                    let (hidden, all) = (examples.iter().filter(|e| !task.knows(e)).count(), examples.len());
+                    if (1..all).contains(&hidden) {
+                        let split = split.name();
+                        cx.progress().warn(&format!(
+                            "{hidden} of {all} rows of the {split} split hide their answers; they are predicted and not scored"
+                        ));
+                    }
+                }
                 if let Some(amount) = self.hold_out {
                     splits = self.held_out(cx, &task, splits, amount)?;
                 }
-                let part = |(split, examples)| self.part(split, self.sample(split, examples), &tokens);
-                (task, splits.into_iter().map(part).collect::<anyhow::Result<Vec<Part>>>()?)
+                let mut parts = Vec::new();
+                for (split, examples) in splits {
+                    parts.push(self.part(split, self.sample(cx, split, examples), &tokens)?);
+                }
+                (task, parts)
             }
         };
         let dataset = Dataset { task, template: self.template(), tokenizer: Some(digest.to_string()), parts };
@@ -214,14 +247,21 @@ impl Ingest {
                 Ok((builtin.task(), splits.into()))
             }
             From::Files(files) => {
-                let task = tasks::task(&files.format).with_context(|| format!("no format `{}`", files.format))?;
+                let task = files.task().with_context(|| format!("no format `{}`", files.format))?;
                 let paths = [Some(&files.train), files.validation.as_ref(), files.test.as_ref()];
                 let mut splits = Vec::new();
                 for (split, path) in Split::ALL.into_iter().zip(paths) {
                     let Some(path) = path else { continue };
                     let bytes = cx.one(&format!("from.files.{}", split.name()))?.bytes()?;
-                    let examples = tasks::read(&files.format, &bytes, split, &self.reading())
-                        .with_context(|| format!("`{path}`"))?;
+                    let read = files.read(&bytes, path.name(), split, &self.reading());
+                    let (examples, undecided) = read.with_context(|| format!("`{path}`"))?;
+                    if undecided > 0 {
+                        let all = examples.len() + undecided;
+                        cx.progress().warn(&format!(
+                            "`{path}`: {undecided} of {all} rows are left out; their gold label is `-`, since their annotators did not \
+                             agree"
+                        ));
+                    }
                     splits.push((split, examples));
                 }
                 Ok((task, splits))
@@ -311,13 +351,18 @@ impl Ingest {
         Reading { prefix: self.prefix, ..Reading::default() }
     }
 
-    fn sample(&self, split: Split, examples: Vec<Example>) -> Vec<Example> {
+    fn sample(&self, cx: &Cx<'_>, split: Split, examples: Vec<Example>) -> Vec<Example> {
         match self.rows.of(split) {
             Some(rows) if rows < examples.len() => {
                 let mut stream = Stream::new(self.seed, &format!("rows of {}", split.name()));
-                let mut taken = stream.sample(examples.len(), rows);
-                taken.sort_unstable();
-                taken.into_iter().map(|i| examples[i].clone()).collect()
+                let taken = sample(examples, rows, &mut stream);
+                if taken.len() > rows {
+                    let (split, count) = (split.name(), taken.len());
+                    cx.progress().warn(&format!(
+                        "`rows.{split}` is {rows}, but the group that was drawn has {count} rows; groups are not split"
+                    ));
+                }
+                taken
             }
             _ => examples,
         }
@@ -337,10 +382,34 @@ impl Ingest {
     }
 }
 
-/// The name of a file or an output without its folder, its last ending and `.zst`.
+impl Files {
+    /// The task of the format, by the name that it has here.
+    fn task(&self) -> Option<Task> {
+        let task = tasks::task(&self.format)?;
+        Some(match &self.name {
+            Some(name) if *name != task.name => Task { name: name.clone(), format: Some(task.name.clone()), ..task },
+            _ => task,
+        })
+    }
+
+    /// The examples of a split, and the number of rows that were left out.
+    fn read(&self, bytes: &[u8], name: &str, split: Split, reading: &Reading) -> anyhow::Result<(Vec<Example>, usize)> {
+        let bytes = unpacked(bytes, name)?;
+        ensure!(
+            !bytes.starts_with(PARQUET),
+            "a Parquet file; `{}` is read from its original files, or as JSON lines. `from: {{table: …}}` reads Parquet",
+            self.format
+        );
+        Ok(tasks::read_decided(&self.format, &bytes, split, reading)?)
+    }
+}
+
+/// The first bytes of a Parquet file.
+const PARQUET: &[u8] = b"PAR1";
+
+/// The name of a file or an output without its folder, its last ending and that of its packing.
 fn stem(path: &str) -> &str {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
-    let name = name.strip_suffix(".zst").unwrap_or(name);
+    let name = without_packing(path.rsplit(['/', '\\']).next().unwrap_or(path));
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
@@ -387,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_task_is_called_as_its_file() {
-        let names = ["a/b.c/novels.txt.zst", "mood.csv", "x", "s.jsonl"].map(stem);
-        assert_eq!(names, ["novels", "mood", "x", "s"]);
+        let names = ["a/b.c/novels.txt.zst", "mood.csv", "x", "s.jsonl", "c4.json.gz"].map(stem);
+        assert_eq!(names, ["novels", "mood", "x", "s", "c4"]);
     }
 }

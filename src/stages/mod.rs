@@ -8,6 +8,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod ingest;
 mod learning;
+mod names;
 mod pace;
 pub mod pretrain;
 pub mod prompt;

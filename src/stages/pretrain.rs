@@ -2,7 +2,7 @@
 
 use super::backbone::Parts;
 use super::checkpoint::{Checkpoint, keep};
-use super::corpus::{self, paragraphs};
+use super::corpus::{self, Form, paragraphs};
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
 use crate::engine::context::{Cx, Interrupted};
@@ -15,8 +15,10 @@ use crate::ml::random::Stream;
 use crate::ml::t5::{Dims, Generation, Precision, Weights};
 use crate::ml::tokens::{self, Tokens};
 use crate::ml::{train, world};
+use anyhow::Context as _;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How well a pretrained model does each skill of the built-in world.
@@ -26,8 +28,9 @@ const SKILLS: Type = Type("skills");
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
-    /// Text files, UTF-8, a paragraph a line; `.zst` files are decompressed.
-    #[serde(default, skip_serializing)]
+    /// Text files, UTF-8, a paragraph a line; or JSON (`.jsonl`, `.ndjson`, `.json`) of objects with a document as `text`. Files packed
+    /// with gzip or zstd are unpacked.
+    #[serde(default, serialize_with = "forms", skip_serializing_if = "is_plain")]
     corpus: Vec<FileInput>,
     /// Sizes of the tokenizer.
     #[serde(default)]
@@ -41,6 +44,15 @@ pub struct Pretrain {
     /// Seed of weights and batches.
     #[serde(default)]
     seed: u64,
+}
+
+/// How the files of a corpus hold their texts, which is what a recipe has of them besides their content.
+fn forms<S: Serializer>(corpus: &[FileInput], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(corpus.iter().map(|file| Form::of(file.name())))
+}
+
+fn is_plain(corpus: &[FileInput]) -> bool {
+    corpus.iter().all(|file| Form::of(file.name()) == Form::Plain)
 }
 
 /// Sizes of a tokenizer.
@@ -116,6 +128,9 @@ impl Stage for Pretrain {
 
     fn check(&self) -> Result<(), Issue> {
         self.training.check().map_err(|error| Issue::new("training", error.to_string()))?;
+        for (i, file) in self.corpus.iter().enumerate() {
+            corpus::check_name(file.name()).map_err(|message| Issue::new(format!("corpus[{i}]"), message))?;
+        }
         let config = self.model.dims(self.tokenizer.size).to_json();
         Dims::from_json(config.as_bytes()).map(drop).map_err(|error| Issue::new("model", error.to_string()))
     }
@@ -145,7 +160,16 @@ impl Stage for Pretrain {
 
 impl Pretrain {
     fn texts(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<String>> {
-        let read = |(i, file): (usize, &FileInput)| corpus::text(cx.one(&format!("corpus[{i}]"))?, file.name());
+        let read = |(i, file): (usize, &FileInput)| -> anyhow::Result<String> {
+            let (text, form) = (corpus::text(cx.one(&format!("corpus[{i}]"))?, file.name())?, Form::of(file.name()));
+            let documents = form.documents(&text).with_context(|| format!("`{file}`"))?;
+            if form == Form::Plain {
+                drop(documents);
+                return Ok(text);
+            }
+            let documents: anyhow::Result<Vec<Cow<'_, str>>> = documents.collect();
+            Ok(documents.with_context(|| format!("`{file}`"))?.join("\n"))
+        };
         self.corpus.iter().enumerate().map(read).collect()
     }
 

@@ -3,7 +3,7 @@
 use super::{PROMPT, backbone};
 use crate::engine::context::Cx;
 use crate::engine::file_input::FileInput;
-use crate::engine::stage::{Input, Output, Ref, Stage, Type};
+use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::prompt_file::{self, PromptFile};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
@@ -34,6 +34,11 @@ impl Stage for Given {
 
     fn inputs(&self) -> Vec<Input> {
         vec![backbone::input(&self.backbone), self.file.input("file", Type::FILE)]
+    }
+
+    fn subject(&self, _: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        let run = self.seed.unwrap_or(0).to_string();
+        Some(Subject { name: self.task.clone()?, run: Some(run), origin: None, source: None })
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

@@ -1,10 +1,11 @@
 //! `rank`: sources by the similarity of their embeddings to a target's (SPoT, section 3).
 
 use super::embed::Embedding;
+use super::names::check_apart;
 use super::{EMBEDDING, RANKING};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Output, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
 use crate::ml::similarity::Similarity;
 use crate::ml::statistics::mean;
 use anyhow::Context;
@@ -31,6 +32,10 @@ impl Stage for Rank {
 
     fn inputs(&self) -> Vec<Input> {
         vec![Input::many("target", &self.target, EMBEDDING), Input::many("sources", &self.sources, EMBEDDING)]
+    }
+
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        check_apart(&["target", "sources"], inputs)
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {

@@ -1,10 +1,11 @@
 //! `report`: what a study found out, as tables and for the page.
 
 use super::embed::Embedding;
+use super::names::check_apart;
 use super::{EMBEDDING, REPORT, SCORES, TRIALS};
 use crate::data::Table;
 use crate::engine::context::{Artifact, Cx};
-use crate::engine::stage::{Input, Issue, Output, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
 use crate::ml::similarity::Similarity;
 use crate::ml::statistics::mean;
 use crate::report::compare::{self, Cost, Evaluation, Evidence};
@@ -119,6 +120,15 @@ impl Stage for Report {
         }
     }
 
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        check_apart(&["baseline"], inputs)?;
+        for i in 0..self.strategies.len() {
+            check_apart(&[&format!("strategies[{i}].scores")], inputs)?;
+        }
+        check_apart(&["pairs"], inputs)?;
+        check_apart(&["embeddings.sources", "embeddings.targets"], inputs)
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let results = self.evidence(cx)?.results()?;
         cx.write("text", results.to_text().as_bytes())?;
@@ -161,8 +171,10 @@ fn evaluation(artifact: &Artifact) -> anyhow::Result<Evaluation> {
     let (names, values) = (table.take_text("metric")?, table.take_float("value")?);
     let said = Said(&table);
     let score = names.iter().position(|name| name == "score");
-    let score =
-        score.with_context(|| format!("the task `{}` has no score, only text to learn from", said.text("task")))?;
+    let score = score.with_context(|| {
+        let task = said.text("task");
+        format!("the task `{task}` has no score: it is text to learn from, or its answers are hidden")
+    })?;
     let answered = said.number::<u64>("examples")?.unwrap_or(0).max(1) as f64;
     Ok(Evaluation {
         task: said.text("task"),

@@ -8,11 +8,12 @@ mod strategy;
 
 use self::strategy::{Choice, Strategy, Use};
 use super::backbone;
+use super::names::{check_apart, learned};
 use super::tune::{Average, Init, Tune, WhichCheckpoint};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table, read_size};
 use crate::engine::context::{Artifact, Cx, Expanded};
-use crate::engine::stage::{Given, Input, Issue, Output, Ref, Refs, Spec, Stage};
+use crate::engine::stage::{Given, Input, Issue, Known, Output, Ref, Refs, Spec, Stage, Subject};
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt_file::PromptFile;
 use crate::ml::random::{Stream, seed_about};
@@ -163,6 +164,17 @@ impl Stage for Transfer {
             return Err(Issue::new("strategy", format!("asks for {taken} sources, but `prompts` are {prompts}")));
         }
         Ok(())
+    }
+
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        learned(inputs("data"), self.seed.to_string(), None)
+    }
+
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        check_apart(&["prompts"], inputs)?;
+        // The target's own data are mixed with those of the sources.
+        let mixes = self.strategy.makes() == Use::Mixture;
+        check_apart(if mixes { &["data", "source_data"] } else { &["source_data"] }, inputs)
     }
 
     fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize {

@@ -3,11 +3,12 @@
 use super::backbone::{self, Model};
 use super::evaluate::{Decoding, answers};
 use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
+use super::names::{check_apart, check_mixture, learned};
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::data::Dataset;
 use crate::engine::context::Cx;
 use crate::engine::digest::Digest;
-use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::ml;
 use crate::ml::mixture::Mixing;
 use crate::ml::prompt::{self, Prompt};
@@ -223,6 +224,16 @@ impl Stage for Tune {
 
     fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
         check_mixing(self.mixing, inputs("data"))
+    }
+
+    fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
+        let source = inputs("init.prompt").pop().map(|known| known.subject);
+        learned(inputs("data"), self.seed.to_string(), source)
+    }
+
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        check_mixture("data", inputs)?;
+        check_apart(&["init.average.prompts"], inputs)
     }
 
     fn needs(&self) -> Needs {

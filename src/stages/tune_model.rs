@@ -3,13 +3,14 @@
 use super::backbone::{self, Model, Parts};
 use super::evaluate::{Decoding, answers};
 use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
+use super::names::check_mixture;
 use super::tune::WhichCheckpoint;
 use super::{BACKBONE, CURVE, DATASET, EVENTS, OPTIMIZER};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Issue, Needs, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage};
 use crate::ml;
 use crate::ml::batcher::{self, Batcher};
 use crate::ml::device_learning::DeviceLearner;
@@ -77,6 +78,10 @@ impl Stage for TuneModel {
 
     fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
         check_mixing(self.mixing, inputs("data"))
+    }
+
+    fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
+        check_mixture("data", inputs)
     }
 
     fn needs(&self) -> Needs {

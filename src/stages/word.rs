@@ -1,4 +1,4 @@
-//! A scalar of YAML as the text that somebody wrote: `1`, `true`, `"yes"`. Not a fraction: of `0.10` only the number is left, and
+//! A scalar of YAML as the text that somebody wrote: `1`, `True`, `"yes"`. Not a fraction: of `0.10` only the number is left, and
 //! its text may be another.
 
 use schemars::JsonSchema;
@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A text; a whole number or a truth value stands for its text.
+/// A text; a whole number or a truth value stands for its text. The path of a field of words belongs in the kind's
+/// [`WORDS`](crate::engine::stage::Stage::WORDS), since `True` would be `true` otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct Word(pub(super) String);

@@ -19,6 +19,7 @@ mod models;
 mod own_tasks;
 mod page;
 mod prompts;
+mod reading;
 mod run;
 mod shell;
 mod study;

@@ -21,6 +21,12 @@ pub enum ReadError {
         /// Offset of the first bad byte in the file, from 0.
         byte: usize,
     },
+    /// Bytes in another encoding, as their first ones say.
+    #[error("UTF-16 text; convert the file to UTF-8, for one by `iconv -f UTF-16 -t UTF-8`")]
+    Utf16,
+    /// Lines that end in carriage returns alone.
+    #[error("line 1: lines end in carriage returns alone, as on old Macs; convert them, for one by `tr '\\r' '\\n'`")]
+    Returns,
     /// A file without a single row.
     #[error("no rows; expected {expected}")]
     Empty {
@@ -61,6 +67,14 @@ pub enum ReadError {
         /// What the parser says.
         message: String,
     },
+    /// A value that is no document.
+    #[error("line {line}: expected an object with a text `text`: {message}")]
+    Document {
+        /// Line, from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
     /// A value that its column cannot have.
     #[error("line {line}: column `{column}` is {found}, expected {expected}")]
     Value {
@@ -72,6 +86,18 @@ pub enum ReadError {
         found: String,
         /// What it may be.
         expected: String,
+    },
+    /// A row that hides its answer where none may.
+    #[error(
+        "line {line}: column `{column}` is {found}, which hides the answer; only a test split may hide it: leave the row out"
+    )]
+    Hidden {
+        /// Line, from 1.
+        line: usize,
+        /// Name of the column.
+        column: &'static str,
+        /// What is there, cut if long.
+        found: String,
     },
     /// A label outside the task's set.
     #[error("line {line}: column `{column}` is {found}, which is no label of `{task}`{}; labels are {known}", nearest(.near))]
@@ -91,6 +117,23 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The line that is meant; the first if it is the file as a whole.
+    pub(super) fn line(&self) -> usize {
+        match self {
+            Self::Encoding { line, .. }
+            | Self::Column { line, .. }
+            | Self::Fields { line, .. }
+            | Self::Json { line, .. }
+            | Self::Document { line, .. }
+            | Self::Value { line, .. }
+            | Self::Hidden { line, .. }
+            | Self::Label { line, .. } => *line,
+            Self::Format { .. } | Self::Utf16 | Self::Returns | Self::Empty { .. } => 1,
+        }
+    }
+}
+
 fn nearest(near: &Option<String>) -> String {
     near.as_ref().map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
 }
@@ -105,9 +148,17 @@ pub(super) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name.to_owned())
 }
 
-/// Names in backticks, with commas.
+/// Names that a message lists.
+const LISTED: usize = 40;
+
+/// Names in backticks, with commas; of very many the first.
 pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(|name| format!("`{}`", shortened(name))).collect::<Vec<_>>().join(", ")
+    let mut names = names.into_iter().map(|name| format!("`{}`", shortened(name)));
+    let shown: Vec<String> = names.by_ref().take(LISTED).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// A text that may be long, cut for a message.

@@ -3,8 +3,10 @@
 //! A format is a row of a suite's table. Most are a [`Layout`]: named columns, put into a sentence of the form
 //! `mnli hypothesis: … premise: …`. The others bring a reader of their own.
 
+use super::cell::Cell;
 use super::error::{ReadError, closest, listed};
-use super::rows::{Cell, Header, Row, Rows, Window};
+use super::rows::{Header, Row, Rows, Window};
+use super::value::Value;
 use super::{Answer, Example, Metric, Split, Task, glue, squad, superglue};
 use std::collections::BTreeSet;
 
@@ -61,6 +63,17 @@ pub fn template(format: &str, reading: &Reading) -> Option<String> {
 
 /// The examples of a file in the given format. Test splits may hide their labels; others must not.
 pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+    Ok(read_decided(format, bytes, split, reading)?.0)
+}
+
+/// As [`read`], and the number of rows that were left out because their annotators could not decide: SNLI and MNLI give them
+/// the label `-`, and nobody trains or evaluates on them (Bowman et al. 2015).
+pub fn read_decided(
+    format: &str,
+    bytes: &[u8],
+    split: Split,
+    reading: &Reading,
+) -> Result<(Vec<Example>, usize), ReadError> {
     let Some(known) = find(format) else {
         return Err(ReadError::Format {
             found: format.to_owned(),
@@ -68,10 +81,14 @@ pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Resu
             known: listed(formats()),
         });
     };
-    match &known.source {
-        Source::Rows(layout) => read_rows(known, layout, bytes, split, reading),
-        Source::Whole { read, .. } => read(bytes, split, reading),
+    let (examples, undecided) = match &known.source {
+        Source::Rows(layout) => read_rows(known, layout, bytes, split, reading)?,
+        Source::Whole { read, .. } => (read(bytes, split, reading)?, 0),
+    };
+    if examples.is_empty() {
+        return Err(ReadError::Empty { expected: "one at least".to_owned() });
     }
+    Ok((examples, undecided))
 }
 
 /// A row of a suite's table.
@@ -130,6 +147,7 @@ impl Format {
     fn task(&self) -> Task {
         Task {
             name: self.task.to_owned(),
+            format: None,
             labels: self.labels.iter().map(|label| (*label).to_owned()).collect(),
             answer: self.answer,
             metrics: self.metrics.to_vec(),
@@ -143,12 +161,19 @@ fn read_rows(
     bytes: &[u8],
     split: Split,
     reading: &Reading,
-) -> Result<Vec<Example>, ReadError> {
+) -> Result<(Vec<Example>, usize), ReadError> {
     let rows = Rows::read(bytes, layout.header, reading.window(), reading.skip_malformed_rows)?;
-    let mut examples = Vec::new();
+    let (mut examples, mut undecided) = (Vec::new(), 0);
     for (at, row) in rows.iter().enumerate() {
+        let answer = row.cell(layout.answer);
+        if format.labels == glue::NLI && matches!(&answer, Some((_, Cell::Text(text))) if text.trim() == "-") {
+            undecided += 1;
+            continue;
+        }
         let values: Result<Vec<_>, _> =
             layout.fields.iter().map(|field| Ok((field.name, row.text(field.columns)?))).collect();
+        let values = values?;
+        let values: Vec<(&str, &str)> = values.iter().map(|(name, text)| (*name, text.as_ref())).collect();
         let (target, label) = match format.answer {
             Answer::Number => (number(row, layout.answer, split)?, None),
             _ => {
@@ -156,9 +181,10 @@ fn read_rows(
                 (label.map_or(HIDDEN, |label| format.labels[label as usize]).to_owned(), label)
             }
         };
+        let id = row.cell(IDS).and_then(|(_, cell)| cell.plain()).filter(|id| !id.is_empty());
         examples.push(Example {
-            id: row.cell(IDS).map_or_else(|| (reading.skip + at).to_string(), |(_, cell)| plain(cell)),
-            input: join(format.word, reading.prefix, &values?),
+            id: id.unwrap_or_else(|| (reading.skip + at).to_string()),
+            input: join(format.word, reading.prefix, &values),
             target,
             label,
             group: None,
@@ -166,14 +192,7 @@ fn read_rows(
         });
     }
     number_if_repeated(&mut examples, reading.skip);
-    Ok(examples)
-}
-
-fn plain(cell: Cell<'_>) -> String {
-    match cell {
-        Cell::Text(text) => text.to_owned(),
-        other => other.to_string(),
-    }
+    Ok((examples, undecided))
 }
 
 /// Files joined from several others repeat identifiers; their rows are numbered instead.
@@ -186,34 +205,24 @@ fn number_if_repeated(examples: &mut [Example], first: usize) {
     }
 }
 
-/// The id of a row's label: a word of the set, its number, or a boolean; -1 and, in a test split, nothing is hidden.
-pub(super) fn label(
-    row: Row<'_>,
-    columns: &[&'static str],
-    format: &Format,
-    split: Split,
-) -> Result<Option<u32>, ReadError> {
-    let Some((column, cell)) = row.cell(columns) else {
-        return if split == Split::Test { Ok(None) } else { Err(row.missing(columns)) };
-    };
-    let id = match cell {
-        Cell::Text(text) => match format.labels.iter().position(|label| *label == text) {
-            Some(id) => Some(id as i64),
-            None => text.parse().ok(),
-        },
-        Cell::Bool(value) if format.labels.len() == 2 => Some(i64::from(value)),
-        Cell::Int(id) => Some(id),
+/// The id of a row's label: a word of the set by its [`Value`], or a whole number, which is its place. In a test split nothing,
+/// null, NaN and -1 hide it.
+fn label(row: Row<'_>, columns: &[&'static str], format: &Format, split: Split) -> Result<Option<u32>, ReadError> {
+    let Some((column, cell)) = answer(row, columns, split)? else { return Ok(None) };
+    let value = cell.value();
+    let word = format.labels.iter().position(|label| value.as_ref() == Some(&Value::of(label)));
+    let place = match &value {
+        Some(Value::Number(number)) => number.place().filter(|place| *place < format.labels.len()),
         _ => None,
     };
-    match id {
-        Some(-1) => Ok(None),
-        Some(id) if (0..format.labels.len() as i64).contains(&id) => Ok(Some(id as u32)),
-        _ => Err(ReadError::Label {
+    match word.or(place) {
+        Some(id) => Ok(Some(id as u32)),
+        None => Err(ReadError::Label {
             line: row.line(),
             column,
             found: cell.to_string(),
             task: format.task,
-            near: closest(&plain(cell), format.labels.iter().copied()),
+            near: closest(&cell.plain().unwrap_or_default(), format.labels.iter().copied()),
             known: format
                 .labels
                 .iter()
@@ -225,21 +234,24 @@ pub(super) fn label(
     }
 }
 
+/// A row's answer and its column; `None` if a test split hides it.
+fn answer(row: Row<'_>, columns: &[&'static str], split: Split) -> Result<Option<(&'static str, Cell)>, ReadError> {
+    let may_hide = split == Split::Test;
+    let Some((column, cell)) = row.cell(columns) else {
+        return if may_hide { Ok(None) } else { Err(row.missing(columns)) };
+    };
+    if !(cell.is_blank() || cell.says_nothing() || cell.is_minus_one()) {
+        return Ok(Some((column, cell)));
+    }
+    if may_hide { Ok(None) } else { Err(ReadError::Hidden { line: row.line(), column, found: cell.to_string() }) }
+}
+
 /// A row's number as T5 writes it.
 fn number(row: Row<'_>, columns: &[&'static str], split: Split) -> Result<String, ReadError> {
-    let Some((column, cell)) = row.cell(columns) else {
-        return if split == Split::Test { Ok(HIDDEN.to_owned()) } else { Err(row.missing(columns)) };
-    };
-    let number = match cell {
-        Cell::Text(text) => text.trim().parse().ok(),
-        Cell::Int(number) => Some(number as f32),
-        Cell::Float(number) => Some(number as f32),
-        _ => None,
-    };
-    match number {
-        Some(-1.0) => Ok(HIDDEN.to_owned()),
-        Some(number) if (0.0..=5.0).contains(&number) => Ok(glue::rounded(number)),
-        _ => Err(row.unexpected(column, cell, "a number from 0 to 5")),
+    let Some((column, cell)) = answer(row, columns, split)? else { return Ok(HIDDEN.to_owned()) };
+    match cell.value() {
+        Some(Value::Number(number)) if (0.0..=5.0).contains(&number.to_f32()) => Ok(glue::rounded(number.to_f32())),
+        _ => Err(row.unexpected(column, &cell, "a number from 0 to 5")),
     }
 }
 

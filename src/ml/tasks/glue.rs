@@ -11,7 +11,7 @@ pub(super) const HYPOTHESIS: Field = Field { name: "hypothesis", columns: &["hyp
 pub(super) const PREMISE: Field = Field { name: "premise", columns: &["premise", "sentence1"] };
 
 const LABEL: &[&str] = &["label", "gold_label"];
-const NLI: &[&str] = &["entailment", "neutral", "contradiction"];
+pub(super) const NLI: &[&str] = &["entailment", "neutral", "contradiction"];
 pub(super) const ENTAILMENT: &[&str] = &["entailment", "not_entailment"];
 
 const fn row(
@@ -92,7 +92,7 @@ pub(super) fn rounded(number: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::error::ReadError;
-    use super::super::format::{Reading, read};
+    use super::super::format::{Reading, read, read_decided};
     use super::super::{Example, Split};
     use super::*;
 
@@ -167,8 +167,73 @@ mod tests {
         let mnli = |label: &str| format!("{{\"premise\": \"P\", \"hypothesis\": \"H\", \"label\": {label}}}\n");
         check("glue/mnli", &mnli("\"neutral\""), "mnli hypothesis: H premise: P", "neutral", Some(1));
         check("glue/mnli", &mnli("1"), "mnli hypothesis: H premise: P", "neutral", Some(1));
-        check("glue/mnli", &mnli("-1"), "mnli hypothesis: H premise: P", "<unk>", None);
+        check("glue/mnli", &mnli("1.0"), "mnli hypothesis: H premise: P", "neutral", Some(1));
         check("glue/rte", &mnli("0"), "rte sentence1: P sentence2: H", "entailment", Some(0));
+        check("glue/sst2", "sentence\tlabel\nfine\t1.0\n", "sst2 sentence: fine", "positive", Some(1));
+        let array = format!("[{}, {}]", mnli("0").trim(), mnli("2").trim());
+        assert_eq!(train("glue/mnli", &array).unwrap().iter().map(|e| e.label).collect::<Vec<_>>(), [Some(0), Some(2)]);
+        let big = "{\"premise\": \"P\", \"hypothesis\": \"H\", \"label\": 1, \"idx\": 18446744073709551615}";
+        assert_eq!(train("glue/mnli", big).unwrap()[0].id, "18446744073709551615");
+    }
+
+    #[test]
+    fn truth_values_are_no_places() {
+        let row = |label: &str| format!("{{\"premise\": \"P\", \"hypothesis\": \"H\", \"label\": {label}}}\n");
+        for label in ["true", "\"True\""] {
+            assert!(matches!(train("glue/rte", &row(label)), Err(ReadError::Label { .. })), "{label}");
+        }
+    }
+
+    #[test]
+    fn only_test_splits_hide_labels() {
+        let row = |label: &str| format!("{{\"premise\": \"P\", \"hypothesis\": \"H\"{label}}}\n");
+        let read = |text: &str, split| read("glue/mnli", text.as_bytes(), split, &Reading::default());
+        for hiding in [
+            ", \"label\": -1",
+            ", \"label\": -1.0",
+            ", \"label\": null",
+            ", \"label\": \"\"",
+            ", \"label\": \"NaN\"",
+            "",
+        ] {
+            let hidden = read(&row(hiding).repeat(2), Split::Test).unwrap();
+            assert!(hidden.iter().all(|e| e.target == "<unk>" && e.label.is_none()), "{hiding}");
+            let some = row(", \"label\": 0") + &row(hiding);
+            for split in [Split::Train, Split::Validation] {
+                assert!(read(&some, split).is_err(), "{hiding}");
+            }
+            let labels: Vec<_> = read(&some, Split::Test).unwrap().iter().map(|example| example.label).collect();
+            assert_eq!(labels, [Some(0), None], "{hiding}");
+        }
+        let error = |label: &str| read(&row(label), Split::Train).unwrap_err().to_string();
+        assert_eq!(
+            error(", \"label\": -1"),
+            "line 1: column `label` is -1, which hides the answer; only a test split may hide it: leave the row out"
+        );
+        assert!(error(", \"label\": null").starts_with("line 1: column `label` is missing, which hides the answer"));
+        let stsb = train("glue/stsb", "sentence1\tsentence2\tscore\nA\tB\t-1.0\n").unwrap_err().to_string();
+        assert!(stsb.starts_with("line 2: column `score` is `-1.0`, which hides the answer"), "{stsb}");
+    }
+
+    #[test]
+    fn rows_that_nobody_could_decide_are_left_out_and_counted() {
+        let text = "gold_label\tsentence1\tsentence2\n-\tP\tH\nneutral\tQ\tI\n-\tR\tJ\n";
+        for split in Split::ALL {
+            let (examples, undecided) = read_decided("glue/mnli", text.as_bytes(), split, &Reading::default()).unwrap();
+            assert_eq!((examples.len(), undecided, &*examples[0].target), (1, 2, "neutral"));
+        }
+        assert!(matches!(train("glue/rte", "label\tsentence1\tsentence2\n-\tP\tH\n"), Err(ReadError::Label { .. })));
+        assert!(matches!(
+            train("glue/mnli", "gold_label\tsentence1\tsentence2\n-\tP\tH\n"),
+            Err(ReadError::Empty { .. })
+        ));
+    }
+
+    #[test]
+    fn a_file_without_rows_is_refused() {
+        for text in ["sentence\tlabel\n", "[]", "sentence\tlabel"] {
+            assert_eq!(train("glue/sst2", text).unwrap_err().to_string(), "no rows; expected one at least", "{text}");
+        }
     }
 
     #[test]
@@ -221,7 +286,7 @@ mod tests {
              labels are 0 `entailment`, 1 `not_entailment`"
         );
         assert!(matches!(train("glue/sst2", "sentence\tlabel\nx\t2\n"), Err(ReadError::Label { line: 2, .. })));
-        assert!(matches!(train("glue/sst2", "sentence\tlabel\nx\t\n"), Err(ReadError::Label { line: 2, .. })));
+        assert!(matches!(train("glue/sst2", "sentence\tlabel\nx\t\n"), Err(ReadError::Hidden { line: 2, .. })));
         let stsb = train("glue/stsb", "sentence1\tsentence2\tscore\nA\tB\t5.5\n").unwrap_err();
         assert_eq!(stsb.to_string(), "line 2: column `score` is `5.5`, expected a number from 0 to 5");
     }

@@ -1,4 +1,4 @@
-//! A part of a split that is held out: drawn at random, with groups in one piece and labels in proportion.
+//! A part of a split, drawn at random with groups in one piece: one that is held out, with labels in proportion, or a sample.
 
 use super::Example;
 use crate::ml::random::Stream;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// How many examples are held out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
-    /// A share of them, rounded to whole examples.
+    /// A share of them, rounded to whole examples, but one at least.
     Share(f64),
     /// So many.
     Rows(usize),
@@ -27,7 +27,7 @@ pub fn hold_out(
 ) -> Result<(Vec<Example>, Vec<Example>), String> {
     let count = examples.len();
     let wanted = match amount {
-        Amount::Share(share) => (share * count as f64).round() as usize,
+        Amount::Share(share) => ((share * count as f64).round() as usize).max(usize::from(count > 1)),
         Amount::Rows(rows) => rows,
     };
     let mut units = units(&examples);
@@ -52,6 +52,29 @@ pub fn hold_out(
         return Err(format!("{count} examples would become {stay} and {out} held out; expected some on both sides"));
     }
     Ok((stay, out))
+}
+
+/// A random sample of at most `count` examples, in their order. Examples of a group stay together: groups are drawn until the next
+/// one would be too much, but one at least.
+pub fn sample(examples: Vec<Example>, count: usize, stream: &mut Stream) -> Vec<Example> {
+    let units = units(&examples);
+    let mut taken = vec![false; examples.len()];
+    if units.len() == examples.len() {
+        stream.sample(examples.len(), count.min(examples.len())).into_iter().for_each(|at| taken[at] = true);
+    } else {
+        let mut units = units;
+        stream.shuffle(&mut units);
+        let mut left = count;
+        for (drawn, unit) in units.iter().enumerate() {
+            if unit.len() > left && (drawn > 0 || count == 0) {
+                break;
+            }
+            unit.iter().for_each(|at| taken[*at] = true);
+            left = left.saturating_sub(unit.len());
+        }
+    }
+    let mut taken = taken.into_iter();
+    examples.into_iter().filter(|_| taken.next().unwrap_or_default()).collect()
 }
 
 /// The positions of examples that stay together, by first appearance.
@@ -159,6 +182,48 @@ mod tests {
         assert!((20..36).contains(&out.len()), "{}", out.len());
     }
 
+    fn drawn(count: usize, groups: &[usize], seed: u64) -> Vec<usize> {
+        let all = examples(&vec![0; groups.len()], |at| Some(groups[at].to_string()));
+        ids(&sample(all, count, &mut Stream::new(seed, "test")))
+    }
+
+    #[test]
+    fn a_sample_has_whole_groups_as_many_as_fit() {
+        let groups: Vec<usize> = (0..60).map(|at| at * at % 11).collect();
+        let size = |group: usize| groups.iter().filter(|other| **other == group).count();
+        for (count, seed) in (1..60).zip(0..) {
+            let sample = drawn(count, &groups, seed);
+            assert!(sample.is_sorted());
+            let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
+            sample.iter().for_each(|at| *seen.entry(groups[*at]).or_default() += 1);
+            assert!(seen.iter().all(|(group, rows)| *rows == size(*group)), "{count}");
+            assert!(sample.len() <= count || seen.len() == 1, "{count}");
+            // The next group did not fit.
+            assert!(sample.len() + 12 > count, "{count}: {}", sample.len());
+        }
+        assert_eq!((drawn(0, &groups, 0).len(), drawn(99, &groups, 0).len()), (0, 60));
+        assert_eq!(drawn(2, &[0, 0, 0, 1, 1, 1], 0).len(), 3);
+        assert_ne!(drawn(20, &groups, 0), drawn(20, &groups, 1));
+    }
+
+    #[test]
+    fn a_sample_without_groups_has_exactly_as_many_as_are_asked_for() {
+        let all = |count: usize| examples(&vec![0; count], |_| None);
+        for count in 0..20 {
+            let sample = ids(&sample(all(20), count, &mut Stream::new(1, "test")));
+            assert!(sample.len() == count && sample.is_sorted());
+        }
+        let mut expected = Stream::new(1, "test").sample(20, 7);
+        expected.sort_unstable();
+        assert_eq!(ids(&sample(all(20), 7, &mut Stream::new(1, "test"))), expected);
+    }
+
+    #[test]
+    fn groups_of_one_are_no_groups() {
+        let single: Vec<usize> = (0..20).collect();
+        assert_eq!(drawn(7, &single, 3).len(), 7);
+    }
+
     #[test]
     fn an_empty_side_is_an_error() {
         let draw = |count, amount| hold_out(examples(&vec![0; count], |_| None), amount, &mut Stream::new(0, "test"));
@@ -167,7 +232,7 @@ mod tests {
             "2 examples would become 0 and 2 held out; expected some on both sides"
         );
         assert!(draw(1, Amount::Share(0.5)).is_err());
-        assert!(draw(4, Amount::Share(0.1)).is_err());
+        assert_eq!(draw(4, Amount::Share(0.1)).unwrap().1.len(), 1);
         assert!(draw(0, Amount::Rows(1)).is_err());
         assert!(draw(5, Amount::Rows(9)).is_err());
         let one = |_| Some("all".to_owned());

@@ -1,10 +1,14 @@
 //! Tasks: how the rows of a published data set or of a user's own table become text-to-text examples, and how answers in
 //! text become scores.
 
+mod cell;
+pub mod documents;
 mod error;
 mod format;
 mod glue;
 mod held_out;
+mod json;
+mod labels;
 mod multirc;
 mod own;
 mod record;
@@ -14,18 +18,22 @@ mod sheet;
 mod squad;
 mod superglue;
 mod template;
+mod value;
 mod wsc;
 
 #[cfg(test)]
 pub(crate) mod shared;
 
+pub use cell::Cell;
 pub use error::ReadError;
-pub use format::{HIDDEN, Reading, formats, read, task, template};
-pub use held_out::{Amount, hold_out};
-pub use own::{Labels, Mistake, Own};
+pub use format::{HIDDEN, Reading, formats, read, read_decided, task, template};
+pub use held_out::{Amount, hold_out, sample};
+pub use labels::Labels;
+pub use own::{Mistake, Own, check_name};
 pub use score::Scores;
-pub use sheet::{Cell, Place, Sheet, SheetError, Wanted};
+pub use sheet::{Place, Quotes, Sheet, SheetError, Wanted};
 pub use template::Template;
+pub use value::{Decimal, Value};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +44,9 @@ use serde::{Deserialize, Serialize};
 pub struct Task {
     /// Short name, as in the first word of T5's inputs: `mnli`.
     pub name: String,
+    /// The name of the published task that this is, where it goes by another one here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
     /// Label words in the order of the data set's label ids; empty if answers are free text or numbers.
     pub labels: Vec<String>,
     /// What an answer in text stands for.

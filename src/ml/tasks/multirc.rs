@@ -2,7 +2,8 @@
 
 use super::error::ReadError;
 use super::format::{HIDDEN, Reading, join};
-use super::rows::{json, json_lines, utf8};
+use super::json::records;
+use super::rows::utf8;
 use super::{Example, Split};
 use serde::Deserialize;
 
@@ -37,17 +38,16 @@ struct Candidate {
 /// One example for each answer, in groups by question.
 pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
-    for (number, text) in reading.window().of(json_lines(utf8(bytes)?)) {
-        let line: Line = json(text, number)?;
+    for record in reading.window().of(records(utf8(bytes)?)?.into_iter()) {
+        let line: Line = record.read()?;
         for question in &line.passage.questions {
             for answer in &question.answers {
                 let label = match answer.label {
                     Some(label @ 0..=1) => Some(label as u32),
-                    Some(-1) => None,
-                    None if split == Split::Test => None,
+                    Some(-1) | None if split == Split::Test => None,
                     other => {
                         return Err(ReadError::Value {
-                            line: number,
+                            line: record.line,
                             column: "label",
                             found: other.map_or_else(|| "missing".to_owned(), |label| label.to_string()),
                             expected: "0 (wrong) or 1 (right) for every answer".to_owned(),
@@ -103,5 +103,9 @@ mod tests {
         let error = read(unlabelled.as_bytes(), Split::Train, &Reading::default()).unwrap_err().to_string();
         assert_eq!(error, "line 1: column `label` is missing, expected 0 (wrong) or 1 (right) for every answer");
         assert_eq!(read(unlabelled.as_bytes(), Split::Test, &Reading::default()).unwrap()[1].target, "<unk>");
+        let hidden = LINE.replace('\n', "").replace(r#""label": 0"#, r#""label": -1"#);
+        let error = read(hidden.as_bytes(), Split::Validation, &Reading::default()).unwrap_err().to_string();
+        assert_eq!(error, "line 1: column `label` is -1, expected 0 (wrong) or 1 (right) for every answer");
+        assert_eq!(read(hidden.as_bytes(), Split::Test, &Reading::default()).unwrap()[1].label, None);
     }
 }

@@ -1,9 +1,12 @@
 //! Tasks of a user's own: rows of a table become examples by a template, and a column holds the answers.
 
-use super::error::{closest, listed, shortened};
+use super::cell::Cell;
+use super::error::{listed, shortened};
 use super::format::HIDDEN;
-use super::sheet::{Cell, Place, Sheet, SheetError, Wanted};
+use super::labels::Labels;
+use super::sheet::{Place, Sheet, SheetError, Wanted};
 use super::template::Template;
+use super::value::Value;
 use super::{Answer, Example, Metric, Split, Task};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,68 +32,6 @@ pub struct Own {
     pub id: Option<String>,
 }
 
-/// Label words, and which value of the column stands for which.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Labels {
-    /// A value is one of the words or, if no word is a whole number, its place among them from 0.
-    Words(Vec<String>),
-    /// Values with their words, in the order of the labels; several values may stand for one word.
-    Values(Vec<(String, String)>),
-}
-
-impl Labels {
-    /// The different words, in their order.
-    pub fn words(&self) -> Vec<&str> {
-        let mut words: Vec<&str> = Vec::new();
-        match self {
-            Self::Words(all) => words.extend(all.iter().map(String::as_str)),
-            Self::Values(values) => {
-                for (_, word) in values {
-                    if !words.contains(&word.as_str()) {
-                        words.push(word);
-                    }
-                }
-            }
-        }
-        words
-    }
-
-    /// The label that a value stands for.
-    fn of(&self, value: &str) -> Option<usize> {
-        match self {
-            Self::Words(words) => {
-                let word = words.iter().position(|word| word == value);
-                // If words are numbers, a number that is no word is a mistake and not a place.
-                let places = words.iter().all(|word| word.parse::<i64>().is_err());
-                word.or_else(|| value.parse().ok().filter(|place| places && *place < words.len()))
-            }
-            Self::Values(values) => {
-                let (_, word) = values.iter().find(|(known, _)| known == value)?;
-                self.words().iter().position(|known| known == word)
-            }
-        }
-    }
-
-    /// For messages: what a value may be.
-    fn known(&self) -> String {
-        match self {
-            Self::Words(words) => {
-                let numbered =
-                    words.iter().enumerate().take(20).map(|(id, word)| format!("{id} `{}`", shortened(word)));
-                numbered.collect::<Vec<_>>().join(", ")
-            }
-            Self::Values(values) => listed(values.iter().take(20).map(|(value, _)| value.as_str())),
-        }
-    }
-
-    fn nearest(&self, value: &str) -> Option<String> {
-        match self {
-            Self::Words(words) => closest(value, words.iter().map(String::as_str)),
-            Self::Values(values) => closest(value, values.iter().map(|(value, _)| value.as_str())),
-        }
-    }
-}
-
 /// A mistake in the definition of a task: the field, and what is wrong with it.
 pub type Mistake = (&'static str, String);
 
@@ -106,9 +47,7 @@ impl Own {
 
     /// Looks for contradictions.
     pub fn check(&self) -> Result<(), Mistake> {
-        if self.name.trim().is_empty() || self.name.chars().any(char::is_control) {
-            return Err(("name", format!("is `{}`, expected a word or two", shortened(&self.name).escape_debug())));
-        }
+        check_name(&self.name).map_err(|message| ("name", message))?;
         if self.template.columns().contains(&self.label.as_str()) {
             let label = shortened(&self.label);
             return Err((
@@ -117,7 +56,7 @@ impl Own {
             ));
         }
         if let Some(labels) = &self.labels {
-            check_labels(labels)?;
+            labels.check().map_err(|message| ("labels", message))?;
         }
         self.check_metrics()
     }
@@ -161,6 +100,7 @@ impl Own {
         let words = self.labels.as_ref().map_or_else(Vec::new, |labels| labels.words());
         Task {
             name: self.name.clone(),
+            format: None,
             labels: words.into_iter().map(str::to_owned).collect(),
             answer: self.answer,
             metrics: self.metrics.clone(),
@@ -180,11 +120,13 @@ impl Own {
     /// The examples of a split. `prefix` puts the task's name in front of their inputs.
     pub fn examples(&self, sheet: Sheet, split: Split, prefix: bool) -> Result<Vec<Example>, SheetError> {
         let names = self.template.columns();
+        let column: Vec<(Place, &Cell)> =
+            sheet.rows.iter().map(|(place, cells)| (*place, cells.first().unwrap_or(&Cell::Missing))).collect();
+        let answers = self.answers(&column, split)?;
         let mut ids: BTreeMap<String, Place> = BTreeMap::new();
         let mut examples = Vec::with_capacity(sheet.rows.len());
-        for (row, (place, cells)) in sheet.rows.into_iter().enumerate() {
-            let mut cells = cells.into_iter();
-            let answer = cells.next().unwrap_or(Cell::Missing);
+        for (row, ((place, cells), (target, label, answers))) in sheet.rows.into_iter().zip(answers).enumerate() {
+            let mut cells = cells.into_iter().skip(1);
             let values = names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, plain(name, cell, place)?)));
             let values = values.collect::<Result<BTreeMap<&str, String>, _>>()?;
             let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
@@ -203,7 +145,6 @@ impl Own {
                 let (name, id) = (shortened(name), shortened(id));
                 return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}; expected different values")));
             }
-            let (target, label, answers) = self.answer(answer, split, place)?;
             examples.push(Example {
                 id: id.unwrap_or_else(|| row.to_string()),
                 input: if prefix { format!("{} {input}", self.name) } else { input },
@@ -216,117 +157,111 @@ impl Own {
         Ok(examples)
     }
 
-    /// What an answer is as target, label and accepted answers.
-    fn answer(&self, cell: Cell, split: Split, place: Place) -> Result<(String, Option<u32>, Vec<String>), SheetError> {
-        let name = shortened(&self.label);
-        let hidden = match &cell {
-            Cell::Missing => true,
-            Cell::Text(text) => text.trim().is_empty(),
-            Cell::Texts(texts) => texts.is_empty(),
-            _ => false,
-        };
-        if hidden {
-            let missing =
-                || place.wrong(format!("`{name}` is empty, expected an answer; only a test split may hide it"));
-            return if split == Split::Test { Ok((HIDDEN.to_owned(), None, Vec::new())) } else { Err(missing()) };
+    /// The answers of a column. Only a test split may hide some.
+    fn answers(&self, column: &[(Place, &Cell)], split: Split) -> Result<Vec<Known>, SheetError> {
+        let is_hidden_split = split == Split::Test && column.iter().all(|(_, cell)| self.may_hide(cell));
+        let hides = |cell: &Cell| is_hidden_split || self.hides(cell);
+        let given: Vec<(Place, &Cell)> = column.iter().copied().filter(|(_, cell)| !hides(cell)).collect();
+        if let Some((place, cell)) = column.iter().find(|(_, cell)| split != Split::Test && hides(cell)) {
+            return Err(self.hidden(*place, cell));
         }
-        match (&self.labels, self.answer) {
+        let known: Vec<Known> = match (&self.labels, self.answer) {
             (Some(labels), _) => {
-                let value = value(&cell);
-                let two = labels.words().len() == 2;
-                let truth = matches!(cell, Cell::Bool(_)).then(|| usize::from(cell == Cell::Bool(true)));
-                let id = labels.of(&value).or_else(|| truth.filter(|_| two)).ok_or_else(|| {
-                    let near = labels.nearest(&value);
-                    let near = near.map_or_else(String::new, |near| format!(" (did you mean `{}`?)", shortened(&near)));
-                    let known = labels.known();
-                    place.wrong(format!("`{name}` is {cell}, which is no label{near}; labels are {known}"))
-                })?;
-                Ok((labels.words()[id].to_owned(), Some(id as u32), Vec::new()))
+                let (words, found) = (labels.words(), labels.of(&self.label, &given)?);
+                found.into_iter().map(|id| (words[id as usize].to_owned(), Some(id), Vec::new())).collect()
             }
             (None, Answer::Number) => {
-                let text = value(&cell);
-                match text.parse::<f64>() {
-                    Ok(number) if number.is_finite() => Ok((text, None, Vec::new())),
-                    _ => Err(place.wrong(format!("`{name}` is {cell}, expected a number"))),
-                }
+                given.iter().map(|(place, cell)| self.number(*place, cell)).collect::<Result<_, _>>()?
             }
-            (None, _) => match cell {
-                Cell::Texts(answers) => Ok((answers[0].clone(), None, answers)),
-                cell => {
-                    let text = plain(&self.label, cell, place)?;
-                    Ok((text.clone(), None, vec![text]))
-                }
-            },
+            (None, _) => given.iter().map(|(place, cell)| self.text(*place, cell)).collect::<Result<_, _>>()?,
+        };
+        let mut known = known.into_iter();
+        let answer = |(_, cell): &(Place, &Cell)| {
+            let shown = if hides(cell) { None } else { known.next() };
+            shown.unwrap_or_else(|| (HIDDEN.to_owned(), None, Vec::new()))
+        };
+        Ok(column.iter().map(answer).collect())
+    }
+
+    /// Whether a cell has no answer: there is nothing, or something that programs write for nothing. What is a label is none of
+    /// that, and -1 may be a number or a text like any other.
+    fn hides(&self, cell: &Cell) -> bool {
+        match (&self.labels, self.answer) {
+            (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
+            (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
+            (None, _) => cell.is_blank(),
         }
+    }
+
+    /// Whether a cell has no answer if none of its column has one. A test split that holds nothing but -1 is one of Hugging
+    /// Face's, and hides its answers.
+    fn may_hide(&self, cell: &Cell) -> bool {
+        let is_label = || self.labels.as_ref().is_some_and(|labels| labels.has(cell));
+        cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !is_label()
+    }
+
+    fn hidden(&self, place: Place, cell: &Cell) -> SheetError {
+        let name = shortened(&self.label);
+        let found = if cell.is_blank() { "empty".to_owned() } else { cell.to_string() };
+        let label = if self.labels.is_some() && !cell.is_blank() { ", or name it in `labels`" } else { "" };
+        place.wrong(format!(
+            "`{name}` is {found}, expected an answer; only a test split may hide it; leave the row out{label}"
+        ))
+    }
+
+    fn number(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
+        match cell.value() {
+            Some(Value::Number(number)) => Ok((number.to_string(), None, Vec::new())),
+            _ => Err(place.wrong(format!("`{}` is {cell}, expected a number", shortened(&self.label)))),
+        }
+    }
+
+    fn text(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
+        let name = shortened(&self.label);
+        if cell.says_nothing() {
+            return Err(place.wrong(format!(
+                "`{name}` is {cell}, which can be read in two ways: as that text, or as no answer; leave the row out, or write the text \
+                 as a list of one, in JSON lines or Parquet"
+            )));
+        }
+        let answers = match cell {
+            Cell::Texts(answers) => answers.clone(),
+            Cell::Bool(value) => {
+                return Err(place.wrong(format!(
+                    "`{name}` is {value}, a truth value, expected a text; say what it stands for: `labels: {{true: …, false: …}}`"
+                )));
+            }
+            cell => vec![plain(&self.label, (*cell).clone(), place)?],
+        };
+        if answers.iter().any(|answer| answer.trim().is_empty()) {
+            return Err(place.wrong(format!("`{name}` has an empty text among its answers; leave it out")));
+        }
+        Ok((answers[0].clone(), None, answers))
     }
 }
 
-fn check_labels(labels: &Labels) -> Result<(), Mistake> {
-    let wrong = |message: String| Err(("labels", message));
-    let words = labels.words();
-    if words.len() < 2 {
-        let count = words.len();
-        return wrong(format!(
-            "has {count} different words, expected two at least; leave it out if answers are free text"
-        ));
-    }
-    for (at, word) in words.iter().enumerate() {
-        let shown = shortened(word);
-        if words[..at].contains(word) {
-            return wrong(format!("has `{shown}` twice"));
-        }
-        if word.is_empty() || word.trim() != *word || word.chars().any(char::is_control) {
-            let shown = shown.escape_debug();
-            return wrong(format!(
-                "has `{shown}`, which a model cannot write; expected words without white space around them"
-            ));
-        }
-        if *word == HIDDEN {
-            return wrong(format!("has `{shown}`, which stands for a hidden answer"));
-        }
-    }
-    if let Labels::Values(values) = labels {
-        for (at, (value, _)) in values.iter().enumerate() {
-            if values[..at].iter().any(|(other, _)| other == value) {
-                return wrong(format!("has the value `{}` twice", shortened(value)));
-            }
-        }
+/// Checks the name of a task.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        return Err(format!("is `{}`, expected a word or two", shortened(name).escape_debug()));
     }
     Ok(())
 }
 
-/// A value as label words and keys are written: tables that once had gaps keep whole numbers as `1.0`.
-fn value(cell: &Cell) -> String {
-    let number = |number: f64| {
-        let whole = number.fract() == 0.0 && number.abs() < 1e15;
-        if whole { (number as i64).to_string() } else { number.to_string() }
-    };
-    match cell {
-        Cell::Text(text) => {
-            let text = text.trim();
-            match text.strip_suffix(".0").map(str::parse::<i64>) {
-                Some(Ok(whole)) => whole.to_string(),
-                _ => text.to_owned(),
-            }
-        }
-        Cell::Float(float) => number(*float),
-        Cell::Int(whole) => whole.to_string(),
-        Cell::Bool(truth) => truth.to_string(),
-        Cell::Missing | Cell::Texts(_) => String::new(),
-    }
-}
+/// An answer as target, label and accepted answers.
+type Known = (String, Option<u32>, Vec<String>);
 
-/// A cell as text; a missing one is empty.
+/// A cell as a text; a missing one is empty.
 fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
-    Ok(match cell {
-        Cell::Missing => String::new(),
-        Cell::Text(text) => text,
-        Cell::Bool(value) => value.to_string(),
-        Cell::Int(number) => number.to_string(),
-        Cell::Float(number) if number.is_nan() => String::new(),
-        Cell::Float(number) => number.to_string(),
-        Cell::Texts(_) => return Err(place.wrong(format!("`{}` is a list, expected a text", shortened(name)))),
-    })
+    match cell {
+        Cell::Texts(_) | Cell::Other(_) => {
+            Err(place.wrong(format!("`{}` is {cell}, expected a text or a number", shortened(name))))
+        }
+        cell => Ok(cell.plain().unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]
@@ -347,7 +282,7 @@ mod tests {
     }
 
     fn read(own: &Own, split: Split, text: &str) -> Result<Vec<Example>, SheetError> {
-        let sheet = Sheet::from_delimited(text.as_bytes(), ',', &own.wanted(split))?;
+        let sheet = Sheet::from_csv(text.as_bytes(), &own.wanted(split))?;
         own.examples(sheet, split, true)
     }
 
@@ -359,7 +294,8 @@ mod tests {
 
     #[test]
     fn rows_become_examples() {
-        let examples = read(&own(), Split::Train, "text,title,label,more\nfine,A {title},good,1\n,B, 0 ,2\n").unwrap();
+        let examples =
+            read(&own(), Split::Train, "text,title,label,more\nfine,A {title},good,1\n,B, bad ,2\n").unwrap();
         let found: Vec<_> = examples.iter().map(|e| (&*e.id, &*e.input, &*e.target, e.label)).collect();
         assert_eq!(
             found,
@@ -373,7 +309,8 @@ mod tests {
 
     #[test]
     fn labels_are_words_or_places_or_mapped_values() {
-        assert_eq!(labels(&own(), &["bad", "1", "0.0", "good"]).unwrap(), [0, 1, 0, 1]);
+        assert_eq!(labels(&own(), &["bad", " good"]).unwrap(), [0, 1]);
+        assert_eq!(labels(&own(), &["0.0", "1"]).unwrap(), [0, 1]);
         let stars = |pairs: &[(&str, &str)]| {
             let values = pairs.iter().map(|(value, word)| ((*value).to_owned(), (*word).to_owned())).collect();
             Own { labels: Some(Labels::Values(values)), ..own() }
@@ -394,7 +331,8 @@ mod tests {
         assert_eq!(labels(&stars, &["1", "3"]).unwrap(), [0, 2]);
         assert_eq!(
             labels(&stars, &["1", "0"]).unwrap_err().to_string(),
-            "line 3: `label` is `0`, which is no label; labels are 0 `1`, 1 `2`, 2 `3`"
+            "line 3: `label` is `0`, which is no label; labels are `1`, `2`, `3`, by value, since words are numbers; its place would \
+             be `1`"
         );
     }
 
@@ -409,16 +347,32 @@ mod tests {
         }
     }
 
+    fn json(own: &Own, split: Split, answers: &[&str]) -> Result<Vec<Example>, SheetError> {
+        let rows: String = answers
+            .iter()
+            .map(|answer| {
+                format!(
+                    "{{\"title\": \"t\", \"text\": \"x\"{}{answer}}}\n",
+                    if answer.is_empty() { "" } else { ", \"label\": " }
+                )
+            })
+            .collect();
+        own.examples(Sheet::from_json(rows.as_bytes(), &own.wanted(split))?, split, false)
+    }
+
     #[test]
-    fn booleans_are_the_places_of_two_labels() {
-        let sheet = |text: &str, own: &Own| {
-            let sheet = Sheet::from_json_lines(text.as_bytes(), &own.wanted(Split::Train)).unwrap();
-            own.examples(sheet, Split::Train, false).map(|examples| examples[0].label)
-        };
-        let text = r#"{"title": "t", "text": "x", "label": true}"#;
-        assert_eq!(sheet(text, &own()).unwrap(), Some(1));
-        let three = Own { labels: Some(Labels::Words(["a", "b", "c"].map(str::to_owned).to_vec())), ..own() };
-        assert!(sheet(text, &three).is_err());
+    fn a_truth_value_is_no_place() {
+        let error = json(&own(), Split::Train, &["true"]).unwrap_err().to_string();
+        assert!(error.starts_with("line 1: `label` is true, which is none of the words of `labels`"), "{error}");
+        let truths = Own { labels: Some(Labels::Words(["True", "False"].map(str::to_owned).to_vec())), ..own() };
+        assert_eq!(
+            json(&truths, Split::Train, &["true", "false", "\"True\""])
+                .unwrap()
+                .iter()
+                .map(|e| &*e.target)
+                .collect::<Vec<_>>(),
+            ["True", "False", "True"]
+        );
     }
 
     #[test]
@@ -429,7 +383,11 @@ mod tests {
         }
         assert_eq!(
             read(&own(), Split::Validation, "title,text,label\nA,b,\n").unwrap_err().to_string(),
-            "line 2: `label` is empty, expected an answer; only a test split may hide it"
+            "line 2: `label` is empty, expected an answer; only a test split may hide it; leave the row out"
+        );
+        assert_eq!(
+            read(&own(), Split::Train, "title,text,label\nA,b,good\nA,b,-1\n").unwrap_err().to_string(),
+            "line 3: `label` is `-1`, expected an answer; only a test split may hide it; leave the row out, or name it in `labels`"
         );
         assert_eq!(
             read(&own(), Split::Train, "title,text,lable\nA,b,\n").unwrap_err().to_string(),
@@ -437,12 +395,75 @@ mod tests {
         );
     }
 
+    /// Everything by which a cell can say that there is no answer, in JSON.
+    const HIDING: [&str; 10] = ["", "null", "\"\"", "\" \"", "[]", "-1", "-1.0", "\"-1\"", "\"NA\"", "\"NaN\""];
+
+    #[test]
+    fn a_test_split_hides_its_answers_in_any_way() {
+        let number = Own { labels: None, answer: Answer::Number, metrics: vec![Metric::Pearson], ..own() };
+        let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..own() };
+        for own in [own(), number, text] {
+            for hiding in HIDING {
+                let hidden = json(&own, Split::Test, &[hiding, "null", hiding]).unwrap();
+                assert!(
+                    hidden.iter().all(|e| e.target == HIDDEN && e.label.is_none() && e.answers.is_empty()),
+                    "{hiding}"
+                );
+                assert!(hidden.iter().all(|example| !own.task().knows(example)), "{hiding}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_test_split_may_hide_some_of_its_answers() {
+        for hiding in HIDING {
+            let examples = json(&own(), Split::Test, &["\"good\"", hiding, "\"bad\""]).unwrap();
+            assert_eq!(examples.iter().map(|e| e.label).collect::<Vec<_>>(), [Some(1), None, Some(0)], "{hiding}");
+            assert!(json(&own(), Split::Train, &["\"good\"", hiding]).is_err(), "{hiding}");
+            assert!(json(&own(), Split::Validation, &[hiding, hiding]).is_err(), "{hiding}");
+        }
+        // Beside other numbers and texts, -1 is one of them.
+        let number = Own { labels: None, answer: Answer::Number, metrics: vec![Metric::Pearson], ..own() };
+        let targets = json(&number, Split::Test, &["-1", "null", "2.5"]).unwrap();
+        assert_eq!(targets.iter().map(|e| &*e.target).collect::<Vec<_>>(), ["-1", HIDDEN, "2.5"]);
+    }
+
+    #[test]
+    fn what_is_a_label_hides_nothing() {
+        let values = [("-1", "bad"), ("NA", "good")].map(|(value, word)| (value.to_owned(), word.to_owned())).to_vec();
+        let own = Own { labels: Some(Labels::Values(values)), ..own() };
+        for split in Split::ALL {
+            let examples = json(&own, split, &["-1", "\"NA\"", "\"-1.0\""]).unwrap();
+            assert_eq!(examples.iter().map(|e| &*e.target).collect::<Vec<_>>(), ["bad", "good", "bad"]);
+        }
+        let number = Own { labels: None, answer: Answer::Number, metrics: vec![Metric::Pearson], ..own };
+        for split in Split::ALL {
+            assert_eq!(json(&number, split, &["-1", "2.50"]).unwrap()[0].target, "-1");
+        }
+    }
+
+    #[test]
+    fn a_text_that_may_stand_for_nothing_is_refused_unless_it_is_a_list() {
+        let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..own() };
+        let error = json(&text, Split::Train, &["\"fine\"", "\"None\""]).unwrap_err().to_string();
+        assert!(
+            error
+                .starts_with("line 2: `label` is `None`, which can be read in two ways: as that text, or as no answer"),
+            "{error}"
+        );
+        assert_eq!(json(&text, Split::Train, &["[\"None\"]", "-1"]).unwrap()[0].target, "None");
+        let error = json(&text, Split::Train, &["true"]).unwrap_err().to_string();
+        assert!(error.starts_with("line 1: `label` is true, a truth value, expected a text"), "{error}");
+        let error = json(&text, Split::Train, &["[\"a\", \" \"]"]).unwrap_err().to_string();
+        assert_eq!(error, "line 1: `label` has an empty text among its answers; leave it out");
+    }
+
     #[test]
     fn free_text_may_have_several_answers() {
         let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..own() };
         text.check().unwrap();
         let lines = "{\"title\": null, \"text\": 1.5, \"label\": [\"a\", \"b c\"]}\n{\"title\": \"\", \"text\": \"\", \"label\": 7}\n";
-        let sheet = Sheet::from_json_lines(lines.as_bytes(), &text.wanted(Split::Train)).unwrap();
+        let sheet = Sheet::from_json(lines.as_bytes(), &text.wanted(Split::Train)).unwrap();
         let examples = text.examples(sheet, Split::Train, false).unwrap();
         assert_eq!((examples[0].input.as_str(), examples[0].target.as_str()), ("title:  review: 1.5", "a"));
         assert_eq!(
@@ -456,8 +477,13 @@ mod tests {
         let number = Own { labels: None, answer: Answer::Number, metrics: vec![Metric::Pearson], ..own() };
         number.check().unwrap();
         let read = |value: &str| read(&number, Split::Train, &format!("title,text,label\nA,b,{value}\n"));
-        assert_eq!(read(" 2.50 ").unwrap()[0].target, "2.50");
-        for value in ["many", "nan", "inf", "1 2"] {
+        for (value, target) in
+            [(" 2.50 ", "2.5"), ("3.0", "3"), ("1e-2", "0.01"), ("12345678901234567890", "12345678901234567890")]
+        {
+            assert_eq!(read(value).unwrap()[0].target, target);
+        }
+        assert!(read("nan").unwrap_err().to_string().starts_with("line 2: `label` is `nan`, expected an answer"));
+        for value in ["many", "inf", "1 2", "true"] {
             let error = read(value).unwrap_err().to_string();
             assert_eq!(error, format!("line 2: `label` is `{value}`, expected a number"));
         }

@@ -2,7 +2,8 @@
 
 use super::error::ReadError;
 use super::format::{HIDDEN, Reading, join};
-use super::rows::{json, json_lines, utf8};
+use super::json::records;
+use super::rows::utf8;
 use super::{Example, Split};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -46,8 +47,8 @@ struct Mention {
 /// entities are those that differ, sorted, as in TFDS.
 pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
-    for (number, text) in reading.window().of(json_lines(utf8(bytes)?)) {
-        let line: Line = json(text, number)?;
+    for record in reading.window().of(records(utf8(bytes)?)?.into_iter()) {
+        let (number, line): (usize, Line) = (record.line, record.read()?);
         let entities = entities(&line.passage, number)?.join(", ");
         let passage = without_highlights(&line.passage.text);
         for query in &line.qas {

@@ -4,8 +4,10 @@
 //! split at tabs; polars fills short rows with nulls, drops a carriage return at the end of any field and skips empty
 //! cells in tables of one column.
 
-use super::error::{ReadError, closest, listed, shortened};
-use serde_json::{Map, Value};
+use super::cell::Cell;
+use super::error::{ReadError, closest, listed};
+use super::json::{Object, records};
+use std::borrow::Cow;
 
 /// Which rows of a file are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +28,7 @@ impl Window {
 /// The rows of a file.
 pub(super) enum Rows<'t> {
     Table(Table<'t>),
-    Objects(Vec<(usize, Map<String, Value>)>),
+    Objects(Vec<(usize, Object<'t>)>),
 }
 
 /// A table: names of columns, and for each row its line from 1 and its cells.
@@ -39,18 +41,7 @@ pub(super) struct Table<'t> {
 #[derive(Clone, Copy)]
 pub(super) enum Row<'r> {
     Table(&'r [&'r str], usize, &'r [&'r str]),
-    Object(usize, &'r Map<String, Value>),
-}
-
-/// A cell of a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cell<'r> {
-    Text(&'r str),
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    /// JSON that no column of a row can be: a list, an object.
-    Other(&'static str),
+    Object(usize, &'r Object<'r>),
 }
 
 /// How a format's tables are headed.
@@ -63,7 +54,7 @@ pub(super) enum Header {
 }
 
 impl<'t> Rows<'t> {
-    /// Reads JSON lines if the first character is an opening brace, and a table otherwise.
+    /// Reads JSON if the first character is a brace or a bracket, and a table otherwise.
     pub(super) fn read(
         bytes: &'t [u8],
         header: Header,
@@ -71,10 +62,10 @@ impl<'t> Rows<'t> {
         skip_malformed: bool,
     ) -> Result<Self, ReadError> {
         let text = utf8(bytes)?;
-        if text.trim_start().starts_with('{') {
-            let objects: Result<Vec<_>, _> =
-                window.of(json_lines(text)).map(|(line, text)| Ok((line, json(text, line)?))).collect();
-            Ok(Self::Objects(objects?))
+        if text.trim_start().starts_with(['{', '[']) {
+            let rows = records(text)?;
+            let objects = window.of(rows.iter()).map(|row| Ok((row.line, row.object()?)));
+            Ok(Self::Objects(objects.collect::<Result<_, _>>()?))
         } else {
             Table::read(text, header, window, skip_malformed).map(Self::Table)
         }
@@ -92,33 +83,19 @@ impl<'t> Rows<'t> {
 
 /// The text of a file, without a byte order mark.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ReadError> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(ReadError::Utf16);
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let byte = error.valid_up_to();
         ReadError::Encoding { line: 1 + bytes[..byte].iter().filter(|b| **b == b'\n').count(), byte }
     })?;
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
-}
-
-/// Lines of a file with their numbers from 1, without those that are blank.
-pub(super) fn json_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    // Not `str::lines` on anything but LF: U+2028 and the like may stand inside JSON strings.
-    text.split('\n').enumerate().map(|(i, line)| (i + 1, line)).filter(|(_, line)| !line.trim_ascii().is_empty())
-}
-
-/// A value of JSON that starts on line `first` of its file.
-pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str, first: usize) -> Result<T, ReadError> {
-    let mut parser = serde_json::Deserializer::from_str(text);
-    let failed = |path: String, error: &serde_json::Error| {
-        // The parser appends its own position, which counts lines from this value's start.
-        let full = error.to_string();
-        let what = full.split(" at line ").next().unwrap_or(&full);
-        let message = if path == "." { what.to_owned() } else { format!("`{path}`: {what}") };
-        ReadError::Json { line: first + error.line().saturating_sub(1), column: error.column(), message }
-    };
-    let value = serde_path_to_error::deserialize(&mut parser)
-        .map_err(|error| failed(error.path().to_string(), error.inner()))?;
-    parser.end().map_err(|error| failed(".".to_owned(), &error))?;
-    Ok(value)
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_one_line = !text.contains('\n');
+    if is_one_line && text.trim_end().contains('\r') {
+        return Err(ReadError::Returns);
+    }
+    Ok(text)
 }
 
 impl<'t> Table<'t> {
@@ -130,7 +107,7 @@ impl<'t> Table<'t> {
             .map(|(i, line)| (i + 1, line.strip_suffix('\r').unwrap_or(line)))
             .peekable();
         let Some((_, first)) = lines.peek().filter(|(_, first)| !first.is_empty()) else {
-            return Err(ReadError::Empty { expected: "a table with tab-separated columns, or JSON lines".to_owned() });
+            return Err(ReadError::Empty { expected: "a table with tab-separated columns, or JSON".to_owned() });
         };
         let mut names: Vec<&str> = first.split('\t').collect();
         match header {
@@ -160,35 +137,28 @@ impl<'r> Row<'r> {
     }
 
     /// The cell of the first of `columns` that the row has, and that column's name.
-    pub(super) fn cell(self, columns: &[&'static str]) -> Option<(&'static str, Cell<'r>)> {
+    pub(super) fn cell(self, columns: &[&'static str]) -> Option<(&'static str, Cell)> {
         columns.iter().find_map(|name| Some((*name, self.named(name)?)))
     }
 
-    fn named(self, name: &str) -> Option<Cell<'r>> {
+    fn named(self, name: &str) -> Option<Cell> {
         match self {
             Self::Table(names, _, cells) => {
-                names.iter().position(|n| *n == name).map(|column| Cell::Text(cells[column]))
+                names.iter().position(|n| *n == name).map(|column| Cell::Text(cells[column].to_owned()))
             }
-            Self::Object(_, object) => match object.get(name)? {
-                Value::String(text) => Some(Cell::Text(text)),
-                Value::Bool(value) => Some(Cell::Bool(*value)),
-                Value::Number(number) => match number.as_i64() {
-                    Some(number) => Some(Cell::Int(number)),
-                    None => number.as_f64().map(Cell::Float),
-                },
-                // Exports of tables write a missing label as null.
-                Value::Null => None,
-                Value::Array(_) => Some(Cell::Other("a list")),
-                Value::Object(_) => Some(Cell::Other("an object")),
-            },
+            Self::Object(_, object) => object.cell(name),
         }
     }
 
     /// A text that must be there.
-    pub(super) fn text(self, columns: &[&'static str]) -> Result<&'r str, ReadError> {
+    pub(super) fn text(self, columns: &[&'static str]) -> Result<Cow<'r, str>, ReadError> {
+        if let Self::Table(names, _, cells) = self {
+            let column = columns.iter().find_map(|name| names.iter().position(|known| known == name));
+            return column.map(|column| Cow::Borrowed(cells[column])).ok_or_else(|| self.missing(columns));
+        }
         match self.cell(columns) {
-            Some((_, Cell::Text(text))) => Ok(text),
-            Some((column, cell)) => Err(self.unexpected(column, cell, "a text")),
+            Some((_, Cell::Text(text))) => Ok(Cow::Owned(text)),
+            Some((column, cell)) => Err(self.unexpected(column, &cell, "a text")),
             None => Err(self.missing(columns)),
         }
     }
@@ -196,7 +166,7 @@ impl<'r> Row<'r> {
     pub(super) fn missing(self, columns: &[&'static str]) -> ReadError {
         let found: Vec<&str> = match self {
             Self::Table(names, ..) => names.to_vec(),
-            Self::Object(_, object) => object.keys().map(String::as_str).collect(),
+            Self::Object(_, object) => object.names().collect(),
         };
         let line = match self {
             // The header is to blame, not the row.
@@ -208,20 +178,8 @@ impl<'r> Row<'r> {
         ReadError::Column { line, expected, near, found: listed(found) }
     }
 
-    pub(super) fn unexpected(self, column: &'static str, cell: Cell<'_>, expected: &str) -> ReadError {
+    pub(super) fn unexpected(self, column: &'static str, cell: &Cell, expected: &str) -> ReadError {
         ReadError::Value { line: self.line(), column, found: cell.to_string(), expected: expected.to_owned() }
-    }
-}
-
-impl std::fmt::Display for Cell<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "`{}`", shortened(text)),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(number) => write!(f, "{number}"),
-            Self::Float(number) => write!(f, "{number}"),
-            Self::Other(what) => f.write_str(what),
-        }
     }
 }
 
@@ -291,11 +249,23 @@ mod tests {
     }
 
     #[test]
-    fn bad_json_is_named_with_line_column_and_path() {
-        let error = |text: &str| json::<Map<String, Value>>(text, 7).unwrap_err().to_string();
-        assert_eq!(error("{\"a\": }"), "line 7, column 7: `a`: expected value");
-        assert_eq!(error("{} {}"), "line 7, column 4: trailing characters");
-        assert!(error(&"[".repeat(100_000)).starts_with("line 7, column"));
+    fn other_encodings_and_line_ends_are_named() {
+        assert_eq!(utf8(b"\xff\xfea\0"), Err(ReadError::Utf16));
+        assert_eq!(utf8(b"a\tb\r1\t2\r"), Err(ReadError::Returns));
+        assert!(utf8(b"a\tb\r").is_ok() && utf8(b"a\rb\n").is_ok());
+    }
+
+    #[test]
+    fn objects_may_stand_in_an_array() {
+        let rows =
+            Rows::read(b"[{\"a\": \"x\"},\n {\"a\": \"y\", \"b\": null}]", Header::First, Window::default(), false);
+        let rows = rows.unwrap();
+        let rows: Vec<Row<'_>> = rows.iter().collect();
+        assert_eq!(
+            rows.iter().map(|row| (row.line(), row.text(&["a"]).unwrap())).collect::<Vec<_>>(),
+            [(1, "x".into()), (2, "y".into())]
+        );
+        assert_eq!((rows[0].cell(&["b"]), rows[1].cell(&["b"])), (None, Some(("b", Cell::Missing))));
     }
 
     #[test]

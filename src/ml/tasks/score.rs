@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
-    /// The task's metrics, in its order.
+    /// The task's metrics, in its order; none if nothing was scored.
     pub metrics: Vec<(Metric, f64)>,
-    /// Their arithmetic mean, by which checkpoints are chosen; `None` if the task has no metrics. Never NaN.
+    /// Their arithmetic mean, by which checkpoints are chosen; `None` if the task has no metrics or nothing was scored. Never NaN.
     pub score: Option<f64>,
     /// Examples that were scored: those whose answer is known.
     pub scored: usize,
@@ -120,8 +120,8 @@ impl Task {
     /// # Panics
     /// If the task asks for a metric that its answers cannot have; [`Answer::metrics`] says which they can.
     fn scores(&self, scored: usize, illegal: usize, measure: impl Fn(Metric) -> Option<f64>) -> Scores {
-        let metrics: Vec<(Metric, f64)> = self
-            .metrics
+        let asked: &[Metric] = if scored == 0 { &[] } else { &self.metrics };
+        let metrics: Vec<(Metric, f64)> = asked
             .iter()
             .map(|metric| {
                 let answer = self.answer;
@@ -218,7 +218,7 @@ mod tests {
         let scores = score("glue/rte", &["entailment", "entailment", "entailment"], &examples);
         assert_eq!((scores.score, scores.scored), (Some(50.0), 2));
         let nothing = score("glue/cola", &["acceptable"], &[example(0, "<unk>", None)]);
-        assert_eq!((nothing.score, nothing.scored), (Some(0.0), 0));
+        assert_eq!((nothing.score, nothing.scored, nothing.metrics.len()), (None, 0, 0));
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn rouge_takes_the_best_answer_of_the_first_copy() {
         let metrics = vec![Metric::Rouge1, Metric::Rouge2, Metric::RougeLsum];
-        let summary = Task { name: "sum".to_owned(), labels: Vec::new(), answer: Answer::Text, metrics };
+        let summary = Task { name: "sum".to_owned(), format: None, labels: Vec::new(), answer: Answer::Text, metrics };
         let mut examples = vec![example(0, "a b c", None), example(1, "x . y z", None)];
         examples[0].answers = vec!["a b c".to_owned(), "d e".to_owned()];
         let scores = summary.score(&["d e".to_owned(), "y z . x".to_owned()], &examples);
@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_task_without_metrics_has_no_score() {
-        let text = Task { name: "c4".to_owned(), labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() };
+        let text =
+            Task { name: "c4".to_owned(), format: None, labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() };
         let scores = text.score(&["b".to_owned()], &[example(0, "a", None)]);
         assert_eq!((scores.score, scores.scored, scores.metrics.len()), (None, 1, 0));
     }

@@ -1,6 +1,7 @@
 //! Checks on the real files of the benchmarks, by counts and digests; skipped where they are not at hand.
 
-use super::{Answer, Example, Reading, Split, read, task};
+use super::{Answer, Example, Metric, Reading, Split, read, sample, task};
+use crate::ml::random::Stream;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -135,6 +136,23 @@ fn queries_of_record_ask_for_an_entity() {
         assert!(!example.input.contains("@highlight"));
     }
     check_form(&train, "record query: ", "ReCoRD/train32.jsonl");
+}
+
+/// Answers to a question are right or wrong together: of some of them a group would be right more often than of all.
+#[test]
+fn a_sample_of_multirc_scores_what_the_whole_scores() {
+    let Some(all) = examples("superglue", "MultiRC/val.jsonl", "superglue/multirc", Validation) else { return };
+    let task = task("superglue/multirc").unwrap();
+    let always_false = |examples: &[Example]| {
+        let metrics = task.score(&vec!["False".to_owned(); examples.len()], examples).metrics;
+        metrics.into_iter().find(|(metric, _)| *metric == Metric::GroupExactMatch).unwrap().1
+    };
+    assert!((always_false(&all) - 0.3).abs() < 0.05, "{}", always_false(&all));
+    for seed in 0..5 {
+        let drawn = sample(all.clone(), 300, &mut Stream::new(seed, "rows of validation"));
+        assert!((280..=300).contains(&drawn.len()), "{}", drawn.len());
+        assert!(always_false(&drawn) < 5.0, "{}", always_false(&drawn));
+    }
 }
 
 #[test]

@@ -1,12 +1,19 @@
-//! Tables that people have: CSV and TSV with quotes, JSON lines, or columns from elsewhere, as rows of the wanted cells.
+//! Tables that people have: CSV and TSV, JSON, or columns from elsewhere, as rows of the wanted cells.
 //!
 //! CSV is split here, strictly by RFC 4180: the csv crate takes a quote that is never closed as the rest of the file, and
 //! so would make one example of thousands without a word. The columns that nobody asks for are not kept.
+//!
+//! TSV has two traditions: that of GLUE, in which a quote is a letter like any other, and that of spreadsheets and pandas, in
+//! which a field may stand in quotes as in CSV. Where both would read a file, and not alike, somebody has to say which is meant.
 
-use super::error::{closest, listed, shortened};
-use super::rows::{json, json_lines, utf8};
-use serde_json::{Map, Value};
+use super::cell::Cell;
+use super::error::{ReadError, closest, listed, shortened};
+use super::json::records;
+use super::rows::utf8;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 /// Something in a table that a task cannot be made of. The caller adds the file's name.
@@ -52,34 +59,14 @@ pub struct Wanted<'n> {
     pub required: bool,
 }
 
-/// A cell.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
-    /// Nothing: null, or a column that is not there.
-    Missing,
-    /// A text.
-    Text(String),
-    /// Yes or no.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// A number.
-    Float(f64),
-    /// Several texts.
-    Texts(Vec<String>),
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("missing"),
-            Self::Text(text) => write!(f, "`{}`", shortened(text)),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(number) => write!(f, "{number}"),
-            Self::Float(number) => write!(f, "{number}"),
-            Self::Texts(_) => f.write_str("a list"),
-        }
-    }
+/// What a quote at the beginning of a field of a TSV file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Quotes {
+    /// A letter like any other, as in the files of GLUE: a line is a row.
+    Text,
+    /// The beginning of a field in quotes, as in CSV, which may hold tabs, newlines and doubled quotes.
+    Fields,
 }
 
 /// The wanted cells of every row, in the order in which they were asked for.
@@ -88,48 +75,73 @@ pub struct Sheet {
     pub(super) rows: Vec<(Place, Vec<Cell>)>,
 }
 
+/// A line from 1, and the fields of the row that begins on it.
+type Fields<'t> = (usize, Vec<Cow<'t, str>>);
+
 impl Sheet {
-    /// A table with fields between `delimiter`s, its first line naming the columns. Fields may stand in quotes, and then
-    /// hold delimiters, newlines and doubled quotes. Blank lines are no rows.
-    pub fn from_delimited(bytes: &[u8], delimiter: char, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
-        let mut records = Records { rest: text(bytes)?, delimiter, line: 1 };
-        let Some((line, names)) = records.next().transpose()? else {
-            return Err(Place::Line(1).wrong("the file is empty; expected a line with the names of columns"));
-        };
-        let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
-        let line = Place::Line(line);
-        let columns = Wanted::locate(wanted, &names, line)?;
-        let mut rows = Vec::new();
-        for record in records {
-            let (line, fields) = record?;
-            if fields.len() != names.len() {
-                let (found, expected) = (fields.len(), names.len());
-                let fields = if found == 1 { "field" } else { "fields" };
-                return Err(Place::Line(line).wrong(format!(
-                    "{found} {fields}, expected {expected} ({}); mend the row, or put quotes around a field that holds the \
-                     delimiter or a newline",
-                    listed(names.iter().copied())
-                )));
-            }
-            let cell = |at: &Option<usize>| at.map_or(Cell::Missing, |at| Cell::Text(fields[at].clone().into_owned()));
-            rows.push((Place::Line(line), columns.iter().map(cell).collect()));
-        }
-        Self { rows }.not_empty(line)
+    /// A table of CSV, its first line naming the columns. Fields may stand in quotes, and then hold commas, newlines and doubled
+    /// quotes. Blank lines are no rows.
+    pub fn from_csv(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+        sheet(Records::new(text(bytes)?, ','), wanted)
     }
 
-    /// A table with a JSON object on each line.
-    pub fn from_json_lines(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+    /// A table with tabs between fields, its first line naming the columns. Blank lines are no rows.
+    ///
+    /// Without `quotes` the file decides. A quote is a letter if every line by itself is a row and quotes around fields would not
+    /// make rows of the file, or would run over the ends of lines that are rows by themselves. Quotes stand around fields if
+    /// they make rows of the file, and lines by themselves do not.
+    ///
+    /// # Errors
+    /// Also if both ways to read the file make rows of it, as many, with different cells among those that are wanted.
+    pub fn from_tsv(bytes: &[u8], quotes: Option<Quotes>, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+        let text = text(bytes)?;
+        let plain = || sheet(lines(text), wanted);
+        let quoted = || sheet(Records::new(text, '\t'), wanted);
+        let may_be_quoted = text.starts_with('"') || text.contains("\t\"") || text.contains("\n\"");
+        match quotes {
+            Some(Quotes::Text) => plain(),
+            Some(Quotes::Fields) => quoted(),
+            None if !may_be_quoted => plain(),
+            None => match (plain(), quoted()) {
+                (Ok(plain), Ok(quoted)) if plain.rows.len() == quoted.rows.len() => plain.agrees(&quoted, wanted),
+                (Ok(plain), _) => Ok(plain),
+                (Err(_), Ok(quoted)) => Ok(quoted),
+                (Err(plain), Err(quoted)) => {
+                    let SheetError { place, message } = plain;
+                    Err(place.wrong(format!("{message} (with quotes around fields as in CSV: {quoted})")))
+                }
+            },
+        }
+    }
+
+    /// The table, if another way to read the same file gives the same.
+    fn agrees(self, quoted: &Self, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+        for ((place, plain), (_, quoted)) in self.rows.iter().zip(&quoted.rows) {
+            for ((plain, quoted), column) in plain.iter().zip(quoted).zip(wanted) {
+                if plain != quoted {
+                    let column = shortened(column.name);
+                    return Err(place.wrong(format!(
+                        "`{column}` can be read in two ways: with the quote as a letter, as in GLUE's files, it is {plain}, with quotes \
+                         around fields, as in CSV, {quoted}; say which is meant: `quotes: text` or `quotes: fields`"
+                    )));
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// A table of JSON: an object on each line, an array of objects, or objects over several lines.
+    pub fn from_json(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let mut rows = Vec::new();
-        for (number, line) in json_lines(text(bytes)?) {
-            let place = Place::Line(number);
-            let object: Map<String, Value> = json(line, number).map_err(|error| SheetError {
-                place,
-                // The error names the line itself.
-                message: error.to_string().trim_start_matches(&format!("{place}, ")).to_owned(),
-            })?;
-            let names: Vec<&str> = object.keys().map(String::as_str).collect();
-            positions(place, &names, wanted)?;
-            let cells = wanted.iter().map(|column| cell(object.get(column.name), column.name, place));
+        for record in records(text(bytes)?).map_err(|error| wrong(&error))? {
+            let place = Place::Line(record.line);
+            let object = record.object().map_err(|error| wrong(&error))?;
+            let cells: Vec<Option<Cell>> = wanted.iter().map(|column| object.cell(column.name)).collect();
+            if cells.iter().zip(wanted).any(|(cell, column)| cell.is_none() && column.required) {
+                // Says which, and what there is.
+                positions(place, &object.names().collect::<Vec<_>>(), wanted)?;
+            }
+            let cells = cells.into_iter().zip(wanted).map(|(cell, column)| cell_of_row(cell, column.name, place));
             rows.push((place, cells.collect::<Result<_, _>>()?));
         }
         Self { rows }.not_empty(Place::Line(1))
@@ -150,25 +162,63 @@ impl Sheet {
     }
 }
 
+/// A line is a row, a tab ends a field, and nothing else means anything.
+fn lines(text: &str) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
+    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
+    let filled = lines.filter(|(_, line)| !line.is_empty());
+    filled.map(|(number, line)| Ok((number + 1, line.split('\t').map(Cow::Borrowed).collect())))
+}
+
+/// The wanted cells of all rows; the first names the columns.
+fn sheet<'t>(
+    mut rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
+    wanted: &[Wanted<'_>],
+) -> Result<Sheet, SheetError> {
+    let Some((line, names)) = rows.next().transpose()? else {
+        return Err(Place::Line(1).wrong("the file is empty; expected a line with the names of columns"));
+    };
+    let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
+    let header = Place::Line(line);
+    let columns = Wanted::locate(wanted, &names, header)?;
+    let mut kept = Vec::new();
+    for row in rows {
+        let (line, fields) = row?;
+        let place = Place::Line(line);
+        if fields.len() != names.len() {
+            let (found, expected) = (fields.len(), names.len());
+            let fields = if found == 1 { "field" } else { "fields" };
+            return Err(place.wrong(format!(
+                "{found} {fields}, expected {expected} ({}); mend the row, or put quotes around a field that holds the delimiter \
+                 or a newline",
+                listed(names.iter().copied())
+            )));
+        }
+        let cell = |at: &Option<usize>| at.map_or(Cell::Missing, |at| Cell::Text(fields[at].clone().into_owned()));
+        kept.push((place, columns.iter().map(cell).collect()));
+    }
+    Sheet { rows: kept }.not_empty(header)
+}
+
 fn text(bytes: &[u8]) -> Result<&str, SheetError> {
-    utf8(bytes).map_err(|error| {
-        let place = match error {
-            super::ReadError::Encoding { line, .. } => Place::Line(line),
-            _ => Place::Line(1),
-        };
-        let message = error.to_string();
-        let message = message.trim_start_matches(&format!("{place}: ")).to_owned();
-        SheetError { place, message }
-    })
+    utf8(bytes).map_err(|error| wrong(&error))
+}
+
+/// What is wrong with a file, at its place.
+fn wrong(error: &ReadError) -> SheetError {
+    let (place, full) = (Place::Line(error.line()), error.to_string());
+    let message = full.strip_prefix(&place.to_string()).map_or(&*full, |rest| rest.trim_start_matches([':', ',', ' ']));
+    place.wrong(message)
 }
 
 impl Wanted<'_> {
     /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
     pub fn locate(wanted: &[Wanted<'_>], names: &[&str], place: Place) -> Result<Vec<Option<usize>>, SheetError> {
-        if let Some((at, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(*name)) {
-            let first = names.iter().position(|other| other == name).unwrap_or_default() + 1;
-            let name = shortened(name);
-            return Err(place.wrong(format!("column {} is called `{name}`, and so is column {first}", at + 1)));
+        let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
+        for (at, name) in names.iter().enumerate() {
+            if let Some(first) = seen.insert(name, at) {
+                let (name, first) = (shortened(name), first + 1);
+                return Err(place.wrong(format!("column {} is called `{name}`, and so is column {first}", at + 1)));
+            }
         }
         positions(place, names, wanted)
     }
@@ -189,25 +239,16 @@ fn positions(place: Place, names: &[&str], wanted: &[Wanted<'_>]) -> Result<Vec<
     wanted.iter().map(position).collect()
 }
 
-fn cell(value: Option<&Value>, column: &str, place: Place) -> Result<Cell, SheetError> {
-    let unexpected = |what: &str| {
-        let column = shortened(column);
-        place.wrong(format!("`{column}` is {what}, expected a text, a number, true or false, or a list of texts"))
-    };
-    Ok(match value {
-        None | Some(Value::Null) => Cell::Missing,
-        Some(Value::String(text)) => Cell::Text(text.clone()),
-        Some(Value::Bool(value)) => Cell::Bool(*value),
-        Some(Value::Number(number)) => match number.as_i64() {
-            Some(number) => Cell::Int(number),
-            None => Cell::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Some(Value::Array(items)) => {
-            let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-            Cell::Texts(texts.ok_or_else(|| unexpected("a list with something else than texts"))?)
+/// A cell that a row can have; one that is not there is missing.
+fn cell_of_row(cell: Option<Cell>, column: &str, place: Place) -> Result<Cell, SheetError> {
+    match cell {
+        Some(Cell::Other(what)) => {
+            let column = shortened(column);
+            Err(place
+                .wrong(format!("`{column}` is {what}, expected a text, a number, true or false, or a list of texts")))
         }
-        Some(Value::Object(_)) => return Err(unexpected("an object")),
-    })
+        cell => Ok(cell.unwrap_or(Cell::Missing)),
+    }
 }
 
 /// Records of a delimited text, each with the line it begins on.
@@ -218,6 +259,10 @@ struct Records<'t> {
 }
 
 impl<'t> Records<'t> {
+    fn new(text: &'t str, delimiter: char) -> Self {
+        Self { rest: text, delimiter, line: 1 }
+    }
+
     /// The field at the front, and whether it is the last of its record.
     fn field(&mut self) -> Result<(Cow<'t, str>, bool), SheetError> {
         if !self.rest.starts_with('"') {
@@ -226,6 +271,12 @@ impl<'t> Records<'t> {
             // A carriage return before a newline belongs to the line end.
             let line_ends = !rest.starts_with(self.delimiter);
             let field = if line_ends { field.strip_suffix('\r').unwrap_or(field) } else { field };
+            if field.contains('\r') {
+                return Err(Place::Line(self.line).wrong(
+                    "a carriage return in a field without quotes, which may be a letter or the end of a line; put quotes around the \
+                     field, or convert the line ends",
+                ));
+            }
             return Ok((Cow::Borrowed(field), self.close(end)));
         }
         let opened = self.line;
@@ -268,7 +319,7 @@ impl<'t> Records<'t> {
 }
 
 impl<'t> Iterator for Records<'t> {
-    type Item = Result<(usize, Vec<Cow<'t, str>>), SheetError>;
+    type Item = Result<Fields<'t>, SheetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(rest) = self.rest.strip_prefix('\n').or_else(|| self.rest.strip_prefix("\r\n")) {
@@ -298,12 +349,13 @@ impl<'t> Iterator for Records<'t> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::Decimal;
     use super::*;
 
     const AB: &[Wanted<'_>] = &[Wanted { name: "a", required: true }, Wanted { name: "b", required: false }];
 
     fn cells(text: &str) -> Vec<[String; 2]> {
-        let sheet = Sheet::from_delimited(text.as_bytes(), ',', AB).unwrap();
+        let sheet = Sheet::from_csv(text.as_bytes(), AB).unwrap();
         let text = |cell: &Cell| match cell {
             Cell::Text(text) => text.clone(),
             other => panic!("{other:?}"),
@@ -313,7 +365,7 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &[u8], message: &str) {
-        assert_eq!(Sheet::from_delimited(text, ',', AB).unwrap_err().to_string(), message);
+        assert_eq!(Sheet::from_csv(text, AB).unwrap_err().to_string(), message);
     }
 
     #[test]
@@ -321,7 +373,7 @@ mod tests {
         let text = "\u{feff}a,b\r\n\"one, \"\"two\"\"\r\nthree\",\"\"\r\n\r\n x \"y\" ,z\r\n";
         assert_eq!(cells(text), [["one, \"two\"\r\nthree", ""], [" x \"y\" ", "z"]]);
         // The line of a row is that on which it begins.
-        let sheet = Sheet::from_delimited(text.as_bytes(), ',', AB).unwrap();
+        let sheet = Sheet::from_csv(text.as_bytes(), AB).unwrap();
         assert_eq!(sheet.rows.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [Place::Line(2), Place::Line(5)]);
     }
 
@@ -334,13 +386,84 @@ mod tests {
 
     #[test]
     fn tabs_may_be_the_delimiter() {
-        let sheet = Sheet::from_delimited(b"a\tb\nx, y\t2\n", '\t', AB).unwrap();
+        let sheet = Sheet::from_tsv(b"a\tb\nx, y\t2\n", None, AB).unwrap();
         assert_eq!(sheet.rows, [(Place::Line(2), vec![Cell::Text("x, y".into()), Cell::Text("2".into())])]);
+    }
+
+    /// The cells of a table with tabs, and the lines of its rows.
+    fn tsv(text: &str, quotes: Option<Quotes>) -> Result<Vec<(usize, String, String)>, String> {
+        let sheet = Sheet::from_tsv(text.as_bytes(), quotes, AB).map_err(|error| error.to_string())?;
+        let shown = |cell: &Cell| cell.clone().plain().unwrap();
+        let row = |(place, cells): &(Place, Vec<Cell>)| match place {
+            Place::Line(line) => (*line, shown(&cells[0]), shown(&cells[1])),
+            Place::Row(_) => panic!("no line"),
+        };
+        Ok(sheet.rows.iter().map(row).collect())
+    }
+
+    fn row(line: usize, a: &str, b: &str) -> (usize, String, String) {
+        (line, a.to_owned(), b.to_owned())
+    }
+
+    #[test]
+    fn quotes_in_a_file_with_tabs_are_letters_where_lines_are_rows() {
+        // As CSV these were two rows, of three lines and of one.
+        let glue = "a\tb\n\"He said.\t1\nx\t2\n\"He went.\"\t3\n\"Oh\" my\t4\n";
+        let rows = [row(2, "\"He said.", "1"), row(3, "x", "2"), row(4, "\"He went.\"", "3"), row(5, "\"Oh\" my", "4")];
+        assert_eq!(tsv(glue, None).unwrap(), rows);
+        let merged = "a\tb\n\"one\t1\ntwo\"\t2\n\"three\t3\nfour\"\t4\n";
+        assert_eq!(tsv(merged, None).unwrap().len(), 4);
+        assert_eq!(
+            tsv(merged, Some(Quotes::Fields)).unwrap(),
+            [row(2, "one\t1\ntwo", "2"), row(4, "three\t3\nfour", "4")]
+        );
+    }
+
+    #[test]
+    fn quotes_are_around_fields_where_lines_are_no_rows() {
+        let pandas = "a\tb\n\"one\ttwo\"\t1\n\"x\ny \"\"z\"\"\"\t2\n";
+        assert_eq!(tsv(pandas, None).unwrap(), [row(2, "one\ttwo", "1"), row(3, "x\ny \"z\"", "2")]);
+        let error = tsv(pandas, Some(Quotes::Text)).unwrap_err();
+        assert!(error.starts_with("line 2: 3 fields, expected 2"), "{error}");
+        let neither = tsv("a\tb\n\"x\t1\n2\n", None).unwrap_err();
+        assert!(neither.starts_with("line 3: 1 field, expected 2"), "{neither}");
+        assert!(neither.ends_with("(with quotes around fields as in CSV: line 2: a quote is opened here and never closed; double a quote that is text)"), "{neither}");
+    }
+
+    #[test]
+    fn a_file_with_tabs_that_can_be_read_in_two_ways_is_refused_with_both() {
+        let text = "b\ta\nx\ty\n1\t\"He said \"\"no\"\"\"\n";
+        assert_eq!(
+            tsv(text, None).unwrap_err(),
+            "line 3: `a` can be read in two ways: with the quote as a letter, as in GLUE's files, it is `\"He said \"\"no\"\"\"`, with \
+             quotes around fields, as in CSV, `He said \"no\"`; say which is meant: `quotes: text` or `quotes: fields`"
+        );
+        assert_eq!(tsv(text, Some(Quotes::Text)).unwrap()[1], row(3, "\"He said \"\"no\"\"\"", "1"));
+        assert_eq!(tsv(text, Some(Quotes::Fields)).unwrap()[1], row(3, "He said \"no\"", "1"));
+        // Nobody asks for the column that differs.
+        assert_eq!(tsv("a\tc\n1\t\"x\"\n", None).unwrap(), [row(2, "1", "")]);
+    }
+
+    #[test]
+    fn line_ends_that_are_none_are_refused() {
+        refused(
+            b"a,b\n1,2\r3,4\n",
+            "line 2: a carriage return in a field without quotes, which may be a letter or the end of a line; put quotes around the \
+             field, or convert the line ends",
+        );
+        refused(
+            b"a,b\r1,2\r",
+            "line 1: lines end in carriage returns alone, as on old Macs; convert them, for one by `tr '\\r' '\\n'`",
+        );
+        refused(
+            b"\xff\xfea\0",
+            "line 1: UTF-16 text; convert the file to UTF-8, for one by `iconv -f UTF-16 -t UTF-8`",
+        );
     }
 
     #[test]
     fn optional_columns_may_be_absent() {
-        let sheet = Sheet::from_delimited(b"a\n1\n", ',', AB).unwrap();
+        let sheet = Sheet::from_csv(b"a\n1\n", AB).unwrap();
         assert_eq!(sheet.rows, [(Place::Line(2), vec![Cell::Text("1".into()), Cell::Missing])]);
     }
 
@@ -377,7 +500,7 @@ mod tests {
         for _ in 0..3000 {
             let text: String =
                 (0..stream.below(14)).map(|_| *stream.choose(&['a', ',', '"', '\n', '\r', 'é'])).collect();
-            let sheet = Sheet::from_delimited(format!("a,b\n{text}").as_bytes(), ',', AB);
+            let sheet = Sheet::from_csv(format!("a,b\n{text}").as_bytes(), AB);
             read += usize::from(sheet.is_ok_and(|sheet| sheet.rows.iter().all(|(_, cells)| cells.len() == 2)));
         }
         assert!((50..2900).contains(&read), "{read}");
@@ -400,11 +523,12 @@ mod tests {
 
     #[test]
     fn json_lines_keep_their_types() {
+        let number = |text: &str| Cell::Number(Decimal::parse(text).unwrap());
         let text = "{\"a\": 1, \"b\": [\"x\", \"y\"], \"c\": {}}\n\n{\"b\": null, \"a\": 1.5}\n{\"a\": true}\n{\"a\": \"\u{2028}\"}\n";
-        let sheet = Sheet::from_json_lines(text.as_bytes(), AB).unwrap();
+        let sheet = Sheet::from_json(text.as_bytes(), AB).unwrap();
         let expected = [
-            (1, vec![Cell::Int(1), Cell::Texts(vec!["x".into(), "y".into()])]),
-            (3, vec![Cell::Float(1.5), Cell::Missing]),
+            (1, vec![number("1"), Cell::Texts(vec!["x".into(), "y".into()])]),
+            (3, vec![number("1.5"), Cell::Missing]),
             (4, vec![Cell::Bool(true), Cell::Missing]),
             (5, vec![Cell::Text("\u{2028}".into()), Cell::Missing]),
         ];
@@ -413,7 +537,7 @@ mod tests {
 
     #[test]
     fn json_lines_are_refused_with_their_places() {
-        let error = |text: &str| Sheet::from_json_lines(text.as_bytes(), AB).unwrap_err().to_string();
+        let error = |text: &str| Sheet::from_json(text.as_bytes(), AB).unwrap_err().to_string();
         assert_eq!(error("{\"a\": 1}\n{\"a\": }\n"), "line 2: column 7: `a`: expected value");
         assert_eq!(error("{\"a\": 1}\n{\"A\": 1}\n"), "line 2: no column `a`; found `A`");
         assert_eq!(
@@ -427,9 +551,9 @@ mod tests {
     #[test]
     fn columns_become_rows() {
         let columns =
-            vec![("b".to_owned(), vec![Cell::Int(1), Cell::Int(2)]), ("a".to_owned(), vec![Cell::Missing; 2])];
+            vec![("b".to_owned(), vec![Cell::Bool(true), Cell::Bool(false)]), ("a".to_owned(), vec![Cell::Missing; 2])];
         let sheet = Sheet::from_columns(&columns, AB).unwrap();
-        assert_eq!(sheet.rows[1], (Place::Row(1), vec![Cell::Missing, Cell::Int(2)]));
+        assert_eq!(sheet.rows[1], (Place::Row(1), vec![Cell::Missing, Cell::Bool(false)]));
         let error = Sheet::from_columns(&[("b".to_owned(), vec![])], AB).unwrap_err().to_string();
         assert_eq!(error, "row 0: no column `a`; found `b`");
     }

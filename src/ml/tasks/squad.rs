@@ -1,8 +1,10 @@
-//! SQuAD v1.1 (Rajpurkar et al. 2016) in its nested JSON, with T5's template, which carries no task name.
+//! SQuAD v1.1 (Rajpurkar et al. 2016) in its nested JSON, or with a question a row as Hugging Face has it, with T5's template,
+//! which carries no task name.
 
 use super::error::ReadError;
 use super::format::{Format, HIDDEN, Reading, Source};
-use super::rows::{json, utf8};
+use super::json::{Record, records};
+use super::rows::utf8;
 use super::{Answer, Example, Metric, Split};
 use serde::Deserialize;
 
@@ -45,23 +47,32 @@ struct Span {
     text: String,
 }
 
+/// A question with its paragraph, as Hugging Face exports it.
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    context: String,
+    question: String,
+    #[serde(default)]
+    answers: Texts,
+}
+
+#[derive(Default, Deserialize)]
+struct Texts {
+    text: Vec<String>,
+}
+
 fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
-    let text = utf8(bytes)?;
-    let file: File = json(text, 1)?;
-    let paragraphs = file.data.iter().flat_map(|article| &article.paragraphs);
-    let questions = paragraphs.flat_map(|p| p.qas.iter().map(|question| (p.context.as_str(), question)));
-    let examples = reading.window().of(questions).map(|(context, question)| {
-        let answers: Vec<String> = question.answers.iter().map(|answer| padded(&answer.text)).collect();
+    let rows = rows(utf8(bytes)?)?;
+    let examples = reading.window().of(rows.into_iter()).map(|(line, row)| {
+        let answers: Vec<String> = row.answers.text.iter().map(|answer| padded(answer)).collect();
         if answers.is_empty() && split != Split::Test {
-            return Err(ReadError::Json {
-                line: 1,
-                column: 0,
-                message: format!("question `{}` has no answers, expected one at least", question.id),
-            });
+            let message = format!("question `{}` has no answers, expected one at least", row.id);
+            return Err(ReadError::Json { line, column: 0, message });
         }
         Ok(Example {
-            id: question.id.clone(),
-            input: collapsed(&format!("question: {} context: {}", padded(&question.question), padded(context))),
+            input: collapsed(&format!("question: {} context: {}", padded(&row.question), padded(&row.context))),
+            id: row.id,
             target: answers.first().map_or_else(|| HIDDEN.to_owned(), Clone::clone),
             label: None,
             group: None,
@@ -69,6 +80,28 @@ fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, R
         })
     });
     examples.collect()
+}
+
+/// All questions, each with the line that it is read from.
+fn rows(text: &str) -> Result<Vec<(usize, Row)>, ReadError> {
+    let records = records(text)?;
+    let is_nested = |record: &Record<'_>| Ok(record.object()?.names().any(|name| name == "data"));
+    match &records[..] {
+        [file] if is_nested(file)? => Ok(file.read::<File>()?.rows().map(|row| (file.line, row)).collect()),
+        rows => rows.iter().map(|row| Ok((row.line, row.read()?))).collect(),
+    }
+}
+
+impl File {
+    fn rows(self) -> impl Iterator<Item = Row> {
+        let paragraphs = self.data.into_iter().flat_map(|article| article.paragraphs);
+        paragraphs.flat_map(|Paragraph { context, qas }| {
+            qas.into_iter().map(move |Question { id, question, answers }| {
+                let text = answers.into_iter().map(|answer| answer.text).collect();
+                Row { id, context: context.clone(), question, answers: Texts { text } }
+            })
+        })
+    }
 }
 
 /// Spaces around every ASCII punctuation mark, and one space for any run of white space, also at the ends.
@@ -112,6 +145,22 @@ mod tests {
         assert_eq!(examples[0].answers, [" $ 12", "12"]);
         assert_eq!(examples[0].target, " $ 12");
         assert_eq!(examples[1].id, "b");
+    }
+
+    #[test]
+    fn questions_may_stand_in_rows() {
+        let row = |id: &str, answers: &str| {
+            format!("{{\"id\": \"{id}\", \"title\": \"T\", \"context\": \"Yes.\", \"question\": \"Why?\"{answers}}}\n")
+        };
+        let known = row("a", ", \"answers\": {\"text\": [\"Yes\"], \"answer_start\": [0]}");
+        let examples = read(known.as_bytes(), Split::Train, &Reading::default()).unwrap();
+        assert_eq!((&*examples[0].input, &*examples[0].target), ("question: Why ? context: Yes . ", "Yes"));
+        let hidden = known + &row("b", ", \"answers\": {\"text\": [], \"answer_start\": []}") + &row("c", "");
+        assert_eq!(read(hidden.as_bytes(), Split::Test, &Reading::default()).unwrap()[2].target, "<unk>");
+        let error = read(hidden.as_bytes(), Split::Train, &Reading::default()).unwrap_err().to_string();
+        assert_eq!(error, "line 2, column 0: question `b` has no answers, expected one at least");
+        let error = read(b"{\"id\": \"a\"}", Split::Train, &Reading::default()).unwrap_err().to_string();
+        assert!(error.contains("missing field `context`"), "{error}");
     }
 
     #[test]

@@ -165,7 +165,7 @@ mod tests {
         let hidden = read("superglue/cb", line, Split::Test, &Reading::default()).unwrap();
         assert_eq!((hidden[0].target.as_str(), hidden[0].label), ("<unk>", None));
         let error = read("superglue/cb", line, Split::Validation, &Reading::default()).unwrap_err();
-        assert_eq!(error.to_string(), "line 1: no column `label`; found `hypothesis`, `idx`, `premise`");
+        assert_eq!(error.to_string(), "line 1: no column `label`; found `premise`, `hypothesis`, `idx`");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use super::error::ReadError;
 use super::format::{HIDDEN, Reading};
-use super::rows::{json, json_lines, utf8};
+use super::json::{Record, records};
+use super::rows::utf8;
 use super::{Example, Split};
 use serde::Deserialize;
 
@@ -66,8 +67,8 @@ pub(super) fn read_classifying(bytes: &[u8], split: Split, reading: &Reading) ->
 }
 
 fn lines(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<(usize, Line)>, ReadError> {
-    let read = |(number, text): (usize, &str)| {
-        let mut line: Line = json(text, number)?;
+    let read = |record: Record<'_>| {
+        let (number, mut line): (usize, Line) = (record.line, record.read()?);
         if line.label.is_none() && split != Split::Test {
             return Err(ReadError::Value {
                 line: number,
@@ -79,7 +80,7 @@ fn lines(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<(usize, Li
         settle(&mut line, number)?;
         Ok((number, line))
     };
-    reading.window().of(json_lines(utf8(bytes)?)).map(read).collect()
+    reading.window().of(records(utf8(bytes)?)?.into_iter()).map(read).collect()
 }
 
 /// Makes spans parts of the text, where they differ from it in the case of their first letter, a closing full stop or a

@@ -348,6 +348,7 @@ impl Builtin {
     pub fn task(&self) -> Task {
         Task {
             name: self.name.to_owned(),
+            format: None,
             labels: self.labels.iter().map(|&label| label.to_owned()).collect(),
             answer: self.answer,
             metrics: self.metrics.to_vec(),

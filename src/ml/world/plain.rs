@@ -23,7 +23,13 @@ impl Text {
 
     /// What a data set of it says of itself.
     pub fn task() -> Task {
-        Task { name: Self::NAME.to_owned(), labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() }
+        Task {
+            name: Self::NAME.to_owned(),
+            format: None,
+            labels: Vec::new(),
+            answer: Answer::Text,
+            metrics: Vec::new(),
+        }
     }
 
     /// The first `count` paragraphs, each cut in two between any two words with equal probability, as in T5's `prefix_lm`:

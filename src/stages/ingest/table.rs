@@ -1,12 +1,12 @@
 //! Tasks of a user's own, from tables that people have: `from: {table: …}`.
 
 use super::{Splits, stem};
-use crate::data::read_sheet;
+use crate::data::{read_sheet, unpacked, without_packing};
 use crate::engine::context::Cx;
 use crate::engine::file_input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Sheet, Split, Task, Template, hold_out};
+use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Quotes, Sheet, Split, Task, Template, hold_out};
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
@@ -15,9 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Tables of your own, as `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` files: paths, or outputs of a `command` as
-/// `{output: stage.name.csv}`. A table has a header, or names in its
-/// objects.
+/// Tables of your own, as `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.json` or `.parquet` files: paths, or outputs of a `command` as
+/// `{output: stage.name.csv}`. A table has a header, or names in its objects. JSON may be an object on each line, an array, or
+/// objects over several lines. Files packed with gzip or zstd (`.csv.gz`, `.jsonl.zst`) are unpacked.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
@@ -27,15 +27,18 @@ pub(super) struct Table {
     /// groups in one piece and labels in proportion.
     #[serde(default)]
     validation: Option<FileInput>,
-    /// Held-out rows; they may hide their answers.
+    /// Held-out rows. They may hide their answers: by empty cells, null, NaN, `NA` and the like, by -1, or without the column. Rows
+    /// without an answer are predicted and not scored.
     #[serde(default)]
     test: Option<FileInput>,
     /// How an input is put together, with names of columns in braces: `"title: {title} review: {text}"`. `{{` is a brace.
     template: String,
     /// The column with the answer.
     label: String,
-    /// The words that the model answers with. A list: values of the column are its words, or places in it from 0. A
-    /// mapping: values of the column and their words. Without it answers are free text, or numbers.
+    /// The words that the model answers with. A mapping: values of the column and their words, looked up by value alone. A list: the
+    /// column holds its words or, if it holds whole numbers and no word is a number, their places from 0. `1` and `1.0` are one
+    /// value, and so are `true` and `True`; `true` and 1 are not. What could be read in two ways is refused. Without `labels`
+    /// answers are free text, or numbers.
     #[serde(default)]
     labels: Option<LabelWords>,
     /// What answers are, if they are not labels: `text` (the default) or `number`. Free text may be a list of accepted
@@ -59,6 +62,9 @@ pub(super) struct Table {
     /// The part of the training rows that is split off where there is no validation file; 0.1 by default.
     #[serde(default)]
     validation_share: Option<f64>,
+    /// What a quote at the beginning of a field of a `.tsv` file is. Say it where a file can be read in both ways.
+    #[serde(default)]
+    quotes: Option<Quotes>,
 }
 
 /// What answers are, if they are not labels.
@@ -88,6 +94,8 @@ struct Recipe<'t> {
     group: Option<&'t str>,
     id: Option<&'t str>,
     validation_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quotes: Option<Quotes>,
 }
 
 /// How a file is laid out.
@@ -96,6 +104,7 @@ struct Recipe<'t> {
 enum Layout {
     Csv,
     Tsv,
+    /// Or JSON of another form: the content says.
     JsonLines,
     Parquet,
 }
@@ -104,14 +113,15 @@ enum Layout {
 const VALIDATION_SHARE: f64 = 0.1;
 
 impl Layout {
-    const ENDINGS: &'static str = "`.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`";
+    const ENDINGS: &'static str =
+        "`.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`, or in `.json`; `.gz` or `.zst` may follow";
 
     fn of(path: &str) -> Option<Self> {
-        let name = path.rsplit(['/', '\\']).next()?;
+        let name = without_packing(path.rsplit(['/', '\\']).next()?);
         Some(match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
             "csv" => Self::Csv,
             "tsv" => Self::Tsv,
-            "jsonl" | "ndjson" => Self::JsonLines,
+            "jsonl" | "ndjson" | "json" => Self::JsonLines,
             "parquet" => Self::Parquet,
             _ => return None,
         })
@@ -131,6 +141,7 @@ impl Serialize for Table {
             group: self.group.as_deref(),
             id: self.id.as_deref(),
             validation_share: self.validation.is_none().then(|| self.share()),
+            quotes: self.quotes,
         };
         recipe.serialize(serializer)
     }
@@ -162,6 +173,13 @@ impl Table {
                 return wrong(split.name(), format!("is `{file}`, expected a file whose name ends in {endings}"));
             }
         }
+        let is_tsv = |file: &FileInput| Layout::of(file.name()) == Some(Layout::Tsv);
+        if self.quotes.is_some() && !self.files().into_iter().any(|(_, file)| file.is_some_and(is_tsv)) {
+            return wrong(
+                "quotes",
+                "is there, but no file is a `.tsv`, the only one in which quotes can mean two things".to_owned(),
+            );
+        }
         if self.labels.is_some() && self.answer.is_some() {
             return wrong(
                 "answer",
@@ -188,7 +206,7 @@ impl Table {
         for (split, file) in self.files() {
             let Some(file) = file else { continue };
             let bytes = cx.one(&role(split))?.bytes()?;
-            let read = examples(&own, file.name(), &bytes, split, prefix);
+            let read = self.examples(&own, file.name(), &bytes, split, prefix);
             splits.push((split, read.with_context(|| format!("`{file}`"))?));
         }
         if self.validation.is_none() {
@@ -199,6 +217,24 @@ impl Table {
             splits.splice(0..0, [(Split::Train, train), (Split::Validation, validation)]);
         }
         Ok((own.task(), splits))
+    }
+
+    fn examples(
+        &self,
+        own: &Own,
+        path: &str,
+        bytes: &[u8],
+        split: Split,
+        prefix: bool,
+    ) -> anyhow::Result<Vec<Example>> {
+        let (wanted, bytes) = (own.wanted(split), unpacked(bytes, path)?);
+        let sheet = match Layout::of(path).with_context(|| format!("expected {}", Layout::ENDINGS))? {
+            Layout::Csv => Sheet::from_csv(&bytes, &wanted)?,
+            Layout::Tsv => Sheet::from_tsv(&bytes, self.quotes, &wanted)?,
+            Layout::JsonLines => Sheet::from_json(&bytes, &wanted)?,
+            Layout::Parquet => read_sheet(&bytes, &wanted)?,
+        };
+        Ok(own.examples(sheet, split, prefix)?)
     }
 
     /// The template with the task's name in front, if inputs have it.
@@ -227,7 +263,7 @@ impl Table {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| stem(self.train.name()).to_owned())
     }
 
@@ -250,17 +286,6 @@ impl Table {
 
 fn role(split: Split) -> String {
     format!("from.table.{}", split.name())
-}
-
-fn examples(own: &Own, path: &str, bytes: &[u8], split: Split, prefix: bool) -> anyhow::Result<Vec<Example>> {
-    let wanted = own.wanted(split);
-    let sheet = match Layout::of(path).with_context(|| format!("expected {}", Layout::ENDINGS))? {
-        Layout::Csv => Sheet::from_delimited(bytes, ',', &wanted)?,
-        Layout::Tsv => Sheet::from_delimited(bytes, '\t', &wanted)?,
-        Layout::JsonLines => Sheet::from_json_lines(bytes, &wanted)?,
-        Layout::Parquet => read_sheet(bytes, &wanted)?,
-    };
-    Ok(own.examples(sheet, split, prefix)?)
 }
 
 impl<'de> Deserialize<'de> for LabelWords {

@@ -8,7 +8,7 @@ use crate::engine::file_input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::pretrain::{SHORTEST, prefix_length};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Answer, Example, Split, Task};
+use crate::ml::tasks::{Answer, Example, Split, Task, check_name};
 use crate::ml::tokens::Tokens;
 use crate::stages::corpus::{self, Form, paragraphs};
 use anyhow::{Context, ensure};
@@ -22,8 +22,9 @@ pub(super) const TEMPLATE: &str = "{the start of a text}";
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Text {
-    /// Text, UTF-8, blank lines between documents; or `.jsonl` files with a document as `text` on each line. `.zst` files are
-    /// decompressed. `rows.train` says how many windows are drawn from all of them; all by default.
+    /// Text, UTF-8, blank lines between documents; or JSON (`.jsonl`, `.ndjson`, `.json`) of objects with a document as `text`, as C4
+    /// has it. Files packed with gzip or zstd (`.json.gz`, `.txt.zst`) are unpacked. `rows.train` says how many windows are drawn
+    /// from all of them; all by default.
     files: Vec<FileInput>,
     /// Ids of a window. A document is cut into windows one after the other; each is split in two anywhere with equal
     /// probability.
@@ -36,14 +37,14 @@ pub(super) struct Text {
 /// What decides the data set: everything but the paths.
 #[derive(Serialize)]
 struct Recipe {
-    forms: Vec<(Form, bool)>,
+    forms: Vec<Form>,
     window: usize,
     name: String,
 }
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let form = |file: &FileInput| (Form::of(file.name()), file.name().ends_with(".zst"));
+        let form = |file: &FileInput| Form::of(file.name());
         Recipe { forms: self.files.iter().map(form).collect(), window: self.window, name: self.name() }
             .serialize(serializer)
     }
@@ -63,6 +64,12 @@ impl Text {
                 format!("is `{file}`, which names no output; its ending says how text is held: `{file}.name.jsonl`");
             return Err(Issue::new(role(i), message));
         }
+        for (i, file) in self.files.iter().enumerate() {
+            corpus::check_name(file.name()).map_err(|message| Issue::new(role(i), message))?;
+        }
+        if let Some(Err(message)) = self.name.as_deref().map(check_name) {
+            return Err(Issue::new("from.text.name", message));
+        }
         let window = self.window;
         if !(SHORTEST..=1 << 16).contains(&window) {
             return Err(Issue::new("from.text.window", format!("is {window}, expected {SHORTEST} to {}", 1 << 16)));
@@ -77,7 +84,7 @@ impl Text {
     }
 
     pub(super) fn task(&self) -> Task {
-        Task { name: self.name(), labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() }
+        Task { name: self.name(), format: None, labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() }
     }
 
     /// The training split: `rows` windows, or all.
@@ -85,7 +92,7 @@ impl Text {
         let mut sample = Sample::new(rows.unwrap_or(usize::MAX), Stream::new(seed, "windows of text"));
         for (i, file) in self.files.iter().enumerate() {
             let text = corpus::text(cx.one(&role(i))?, file.name())?;
-            for document in Form::of(file.name()).documents(&text) {
+            for document in Form::of(file.name()).documents(&text).with_context(|| format!("`{file}`"))? {
                 let document = document.with_context(|| format!("`{file}`"))?;
                 let mut ids = Vec::new();
                 for paragraph in paragraphs(&document) {
@@ -116,7 +123,7 @@ impl Text {
         Ok(part)
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let first = self.files.first().map(|file| stem(file.name()));
         self.name.clone().or_else(|| first.map(str::to_owned)).unwrap_or_default()
     }

@@ -1,0 +1,160 @@
+//! Compressed files. What a file is packed with shows in its first bytes; its name must not say otherwise.
+
+use super::DataError;
+use flate2::bufread::MultiGzDecoder;
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+/// Bytes that a file may unpack to; more is a mistake or an attack.
+const LONGEST: u64 = 1 << 30;
+
+/// Packers that are known by the first bytes of their files and not read, with what unpacks them.
+const OTHERS: [(&[u8], &str, &str); 5] = [
+    (b"BZh", "bzip2", "bunzip2"),
+    (b"\xfd7zXZ\0", "xz", "unxz"),
+    (b"PK\x03\x04", "zip", "unzip"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
+    (b"\x04\x22\x4d\x18", "LZ4", "unlz4"),
+];
+
+/// A packer whose files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packer {
+    Gzip,
+    Zstd,
+}
+
+impl Packer {
+    const ALL: [(Self, &'static str, &'static [u8]); 2] =
+        [(Self::Gzip, ".gz", b"\x1f\x8b"), (Self::Zstd, ".zst", b"\x28\xb5\x2f\xfd")];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// The packer that the name of a file ends in, and the name without that ending.
+    fn named(name: &str) -> Option<(Self, &'static str, &str)> {
+        Self::ALL.into_iter().find_map(|(packer, ending, _)| {
+            let at = name.len().checked_sub(ending.len())?;
+            let matches = name.get(at..)?.eq_ignore_ascii_case(ending);
+            matches.then(|| (packer, ending, &name[..at]))
+        })
+    }
+}
+
+/// The name of a file without `.gz` or `.zst`, whose ending says what is in it.
+pub fn without_packing(name: &str) -> &str {
+    Packer::named(name).map_or(name, |(_, _, inner)| inner)
+}
+
+/// The content of a file called `name`, unpacked if it is packed with gzip or zstd.
+///
+/// # Errors
+/// If it is packed with something else, cut off or damaged, unpacks to more than a gibibyte, or is not packed as its name says.
+pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataError> {
+    let packed = |what: String| Err(DataError::Packed(what));
+    if let Some((_, packer, program)) =
+        OTHERS.into_iter().find(|(magic, ..)| bytes.starts_with(magic) && !is_text(bytes))
+    {
+        return packed(format!("is packed with {packer}, which is not read; unpack it, for one by `{program}`"));
+    }
+    let found = Packer::ALL.into_iter().find(|(.., magic)| bytes.starts_with(magic)).map(|(packer, ..)| packer);
+    match (found, Packer::named(name)) {
+        (None, None) => Ok(Cow::Borrowed(bytes)),
+        (Some(found), Some((named, ending, _))) if found != named => {
+            packed(format!("ends in `{ending}`, but is packed with {}; rename it", found.name()))
+        }
+        (None, Some((packer, ending, _))) => {
+            packed(format!("ends in `{ending}`, but is not packed with {}", packer.name()))
+        }
+        (Some(Packer::Gzip), _) => limited(MultiGzDecoder::new(bytes), LONGEST, bytes.len()),
+        (Some(Packer::Zstd), _) => match zstd::stream::read::Decoder::with_buffer(bytes) {
+            Ok(decoder) => limited(decoder, LONGEST, bytes.len()),
+            Err(error) => packed(error.to_string()),
+        },
+    }
+}
+
+/// Whether the first bytes are a text, which may begin as some packed files do (`BZh`).
+fn is_text(bytes: &[u8]) -> bool {
+    !bytes[..bytes.len().min(64)].iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
+        && std::str::from_utf8(bytes).is_ok()
+}
+
+/// All that a decoder gives, up to `limit` bytes from a file of `size`.
+fn limited<'b>(decoder: impl Read, limit: u64, size: usize) -> Result<Cow<'b, [u8]>, DataError> {
+    let mut content = Vec::new();
+    decoder.take(limit + 1).read_to_end(&mut content).map_err(|error| {
+        let what =
+            if error.kind() == io::ErrorKind::UnexpectedEof { "is cut off".to_owned() } else { error.to_string() };
+        DataError::Packed(format!("cannot be unpacked: {what}"))
+    })?;
+    match usize::try_from(limit) {
+        Ok(limit) if content.len() > limit => Err(DataError::Bomb { limit, size }),
+        _ => Ok(Cow::Owned(content)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        zstd::encode_all(content, 1).unwrap()
+    }
+
+    #[test]
+    fn gzip_and_zstd_are_unpacked_whatever_their_files_are_called() {
+        for packed in
+            [gzip(b"text"), zstd(b"text"), [gzip(b"te"), gzip(b"xt")].concat(), [zstd(b"te"), zstd(b"xt")].concat()]
+        {
+            assert_eq!(&*unpacked(&packed, "a.csv").unwrap(), b"text");
+        }
+        assert_eq!(&*unpacked(&gzip(b""), "a.csv.GZ").unwrap(), b"");
+        assert!(matches!(unpacked(b"text", "a.csv").unwrap(), Cow::Borrowed(b"text")));
+    }
+
+    #[test]
+    fn names_say_what_is_inside() {
+        let names = ["a/b.csv.gz", "b.jsonl.ZST", "c.txt", ".gz", "é.gz", "gz"];
+        assert_eq!(names.map(without_packing), ["a/b.csv", "b.jsonl", "c.txt", "", "é", "gz"]);
+    }
+
+    #[test]
+    fn what_cannot_be_unpacked_is_named() {
+        let error = |bytes: &[u8], name: &str| unpacked(bytes, name).unwrap_err().to_string();
+        assert_eq!(error(b"text", "a.gz"), "ends in `.gz`, but is not packed with gzip");
+        assert_eq!(error(&gzip(b"text"), "a.zst"), "ends in `.zst`, but is packed with gzip; rename it");
+        assert_eq!(
+            error(b"BZh91AY&SY\0", "a.bz2"),
+            "is packed with bzip2, which is not read; unpack it, for one by `bunzip2`"
+        );
+        assert_eq!(&*unpacked(b"BZh,b\n1,2\n", "a.csv").unwrap(), b"BZh,b\n1,2\n");
+        assert!(error(b"PK\x03\x04...", "a.csv").starts_with("is packed with zip"));
+        let long = gzip(&(0..60_000u32).flat_map(|i| (i * i).to_le_bytes()).collect::<Vec<u8>>());
+        assert_eq!(error(&long[..long.len() / 2], "a.gz"), "cannot be unpacked: is cut off");
+        let mut damaged = long.clone();
+        damaged[long.len() / 2] ^= 0x10;
+        assert!(error(&damaged, "a.gz").starts_with("cannot be unpacked: "));
+        assert!(error(&zstd(&vec![7; 1 << 20])[..20], "a").starts_with("cannot be unpacked: "));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_is_unpacked() {
+        let bomb = gzip(&vec![0; 1 << 20]);
+        let error = limited(MultiGzDecoder::new(&bomb[..]), 1 << 16, bomb.len()).unwrap_err();
+        assert!(matches!(error, DataError::Bomb { limit: 65536, .. }));
+    }
+}

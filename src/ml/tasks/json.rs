@@ -1,0 +1,233 @@
+//! JSON as people have it: an object on each line, an array of objects, or objects over several lines. What a file is shows in
+//! its first characters, not in its name.
+
+use super::cell::Cell;
+use super::error::{ReadError, shortened};
+use super::value::Decimal;
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::collections::HashSet;
+use std::fmt;
+
+/// One value of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'t> {
+    /// The line on which it begins, from 1.
+    pub(super) line: usize,
+    /// Bytes of that line in front of it.
+    column: usize,
+    text: &'t str,
+}
+
+/// The values of a file, of which each is a row or a passage:
+///
+/// - in an array, its items;
+/// - if the first line is a value of its own, one on each line, and blank lines are none;
+/// - otherwise one after the other, each over as many lines as it takes.
+pub(super) fn records(text: &str) -> Result<Vec<Record<'_>>, ReadError> {
+    let Some(first) = lines(text).next() else { return Ok(Vec::new()) };
+    if first.text.trim_ascii_start().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| broken(text, 1, 0, ".", &error))?;
+        return Ok(placed(text, items.into_iter().map(RawValue::get)));
+    }
+    match serde_json::from_str::<IgnoredAny>(first.text) {
+        Err(error) if error.is_eof() => {
+            let values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+            let values: Result<Vec<&RawValue>, _> = values.collect();
+            let values = values.map_err(|error| broken(text, 1, 0, ".", &error))?;
+            Ok(placed(text, values.into_iter().map(RawValue::get)))
+        }
+        _ => Ok(lines(text).collect()),
+    }
+}
+
+/// Lines that are not blank.
+fn lines(text: &str) -> impl Iterator<Item = Record<'_>> {
+    // Not `str::lines` on anything but LF: U+2028 and the like may stand inside JSON strings.
+    let lines = text.split('\n').enumerate().map(|(i, text)| Record { line: i + 1, column: 0, text });
+    lines.filter(|record| !record.text.trim_ascii().is_empty())
+}
+
+/// Where parts of a text begin that stand in it one after the other.
+fn placed<'t>(text: &'t str, parts: impl Iterator<Item = &'t str>) -> Vec<Record<'t>> {
+    let (mut line, mut line_start, mut at) = (1, 0, 0);
+    let mut placed = Vec::new();
+    for part in parts {
+        let start = part.as_ptr() as usize - text.as_ptr() as usize;
+        for (end, _) in text[at..start].match_indices('\n') {
+            line += 1;
+            line_start = at + end + 1;
+        }
+        at = start;
+        placed.push(Record { line, column: start - line_start, text: part });
+    }
+    placed
+}
+
+impl<'t> Record<'t> {
+    /// The value as a type of its format.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
+        self.parse()
+    }
+
+    /// The value as a row.
+    pub(super) fn object(&self) -> Result<Object<'t>, ReadError> {
+        self.parse()
+    }
+
+    fn parse<T: Deserialize<'t>>(&self) -> Result<T, ReadError> {
+        let mut parser = serde_json::Deserializer::from_str(self.text);
+        let failed = |path: &str, error: &serde_json::Error| broken(self.text, self.line, self.column, path, error);
+        let value = serde_path_to_error::deserialize(&mut parser)
+            .map_err(|error| failed(&error.path().to_string(), error.inner()))?;
+        parser.end().map_err(|error| failed(".", &error))?;
+        Ok(value)
+    }
+}
+
+/// What the parser says of a text that begins on `line` behind `column` bytes.
+fn broken(text: &str, line: usize, column: usize, path: &str, error: &serde_json::Error) -> ReadError {
+    let (down, along) = (error.line().saturating_sub(1), error.column());
+    // The parser appends its own position, which counts from this text's start.
+    let full = error.to_string();
+    let what = full.split(" at line ").next().unwrap_or(&full);
+    let what = what.replace("invalid type: sequence", "a list").replace("invalid type: ", "");
+    let found = text.split('\n').nth(down).and_then(|line| line.get(along.saturating_sub(1)..)).unwrap_or_default();
+    let constant = ["NaN", "Infinity", "-Infinity"].into_iter().find(|constant| found.starts_with(constant));
+    let what = match constant {
+        Some(constant) => format!("`{constant}`, which Python writes, is no JSON; write `null`"),
+        None => what,
+    };
+    let message = if matches!(path, "." | "?") { what } else { format!("`{path}`: {what}") };
+    ReadError::Json { line: line + down, column: if down == 0 { column + along } else { along }, message }
+}
+
+/// An object: names and values in their order. A name twice is an error, since nobody can tell which value counts.
+pub(super) struct Object<'t>(Vec<(String, &'t RawValue)>);
+
+impl Object<'_> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The value of a name; `None` if it is not there.
+    pub(super) fn cell(&self, name: &str) -> Option<Cell> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(cell(value.get()))
+    }
+}
+
+/// A value as a cell. The text is known to be JSON.
+fn cell(json: &str) -> Cell {
+    match json.as_bytes().first() {
+        Some(b'n') => Cell::Missing,
+        Some(b't') => Cell::Bool(true),
+        Some(b'f') => Cell::Bool(false),
+        // What is no text after all has half of a pair of surrogates.
+        Some(b'"') => serde_json::from_str(json).map_or(Cell::Other("a text with half a character"), Cell::Text),
+        Some(b'[') => {
+            serde_json::from_str(json).map_or(Cell::Other("a list with something else than texts"), Cell::Texts)
+        }
+        Some(b'{') => Cell::Other("an object"),
+        _ => Decimal::parse(json).map_or(Cell::Other("a number beyond all bounds"), Cell::Number),
+    }
+}
+
+impl<'de: 't, 't> Deserialize<'de> for Object<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with names and values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Object<'de>, A::Error> {
+                let (mut fields, mut seen) = (Vec::new(), HashSet::new());
+                while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
+                    if !seen.insert(name.clone()) {
+                        let name = shortened(&name);
+                        return Err(A::Error::custom(format!("the name `{name}` stands in the object a second time")));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line of an object, its names, and the cell `a`.
+    type Seen = (usize, Vec<String>, Option<Cell>);
+
+    fn objects(text: &str) -> Result<Vec<Seen>, ReadError> {
+        let object = |record: &Record<'_>| {
+            let object = record.object()?;
+            Ok((record.line, object.names().map(str::to_owned).collect(), object.cell("a")))
+        };
+        records(text)?.iter().map(object).collect()
+    }
+
+    fn lines_and_cells(text: &str) -> Vec<(usize, String)> {
+        objects(text).unwrap().into_iter().map(|(line, _, cell)| (line, cell.unwrap().to_string())).collect()
+    }
+
+    #[test]
+    fn lines_arrays_and_objects_over_several_lines_are_one() {
+        let expected = |lines: [usize; 2]| vec![(lines[0], "1".to_owned()), (lines[1], "`x`".to_owned())];
+        assert_eq!(lines_and_cells("{\"a\": 1}\n\n{\"a\": \"x\"}"), expected([1, 3]));
+        assert_eq!(lines_and_cells("{\"a\": 1}\r\n{\"a\": \"x\"}\r\n"), expected([1, 2]));
+        assert_eq!(lines_and_cells(" [{\"a\": 1}, {\"a\": \"x\"}]\n"), expected([1, 1]));
+        assert_eq!(lines_and_cells("\n[\n {\"a\": 1},\n {\n  \"a\": \"x\"\n }\n]\n"), expected([3, 4]));
+        assert_eq!(lines_and_cells("{\n  \"a\": 1\n}\n{\n  \"a\": \"x\"\n}\n"), expected([1, 4]));
+        assert_eq!(lines_and_cells("{\"a\":\n1}{\"a\": \"x\"}"), expected([1, 2]));
+        assert_eq!(objects("{\"a\": 1, \"é\": [[{}]]}").unwrap()[0].1, ["a", "é"]);
+        for empty in ["", "\n \r\n", "[]"] {
+            assert!(records(empty).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn values_keep_what_they_are() {
+        let cell = |value: &str| objects(&format!("{{\"a\": {value}}}")).unwrap().remove(0).2.unwrap();
+        let number = |text: &str| Cell::Number(Decimal::parse(text).unwrap());
+        assert_eq!(cell("18446744073709551615"), number("18446744073709551615"));
+        assert_ne!(cell("18446744073709551615"), cell("18446744073709551614"));
+        assert_eq!(cell("-1.50e2"), number("-150"));
+        assert_eq!((cell("true"), cell("false"), cell("null")), (Cell::Bool(true), Cell::Bool(false), Cell::Missing));
+        assert_eq!(cell(r#""\u00e9\n \u2028""#), Cell::Text("é\n \u{2028}".to_owned()));
+        assert_eq!(cell(r#"["x", "y"]"#), Cell::Texts(vec!["x".to_owned(), "y".to_owned()]));
+        assert_eq!(cell("[1]"), Cell::Other("a list with something else than texts"));
+        assert_eq!(cell("{\"b\": 1}"), Cell::Other("an object"));
+        assert_eq!(cell(r#""\ud800""#), Cell::Other("a text with half a character"));
+        assert_eq!(cell("1e9999999999"), Cell::Other("a number beyond all bounds"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        #[track_caller]
+        fn refused(text: &str, expected: &str) {
+            assert_eq!(objects(text).unwrap_err().to_string(), expected);
+        }
+        refused("{\"a\": 1}\n{\"a\": }\n", "line 2, column 7: `a`: expected value");
+        refused("{\"a\": 1} {\"a\": 2}\n", "line 1, column 10: trailing characters");
+        refused("{\"a\": 1,\n \"b\": }", "line 2, column 7: expected value");
+        refused("[{\"a\": 1},\n {\"a\": 1]", "line 2, column 9: expected `,` or `}`");
+        refused("[{\"a\": 1}]\n[2]", "line 2, column 1: trailing characters");
+        refused("[[1], {}]", "line 1, column 1: a list, expected an object with names and values");
+        refused("\"a\"", "line 1, column 3: string \"a\", expected an object with names and values");
+        refused("{\"b\": 0, \"a\": 1, \"b\": 2}", "line 1, column 24: the name `b` stands in the object a second time");
+        refused(
+            "{\"a\": 0}\n{\"a\": NaN}",
+            "line 2, column 7: `a`: `NaN`, which Python writes, is no JSON; write `null`",
+        );
+        assert!(objects(&format!("{{\"a\": {}", "[".repeat(100_000))).is_err());
+    }
+}
