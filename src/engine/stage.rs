@@ -310,6 +310,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Ok(())
     }
 
+    /// Why the job cannot run whatever its inputs are, if that is so; [`run`](Self::run) has to fail then.
+    fn blocked(&self) -> Option<String> {
+        None
+    }
+
     /// What the job needs of the machine.
     fn needs(&self) -> Needs {
         Needs::default()
@@ -349,6 +354,8 @@ pub trait Job: Send + Sync {
     fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject>;
     /// See [`Stage::check_subjects`].
     fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue>;
+    /// See [`Stage::blocked`].
+    fn blocked(&self) -> Option<String>;
     /// See [`Stage::needs`].
     fn needs(&self) -> Needs;
     /// See [`Stage::expand`].
@@ -390,6 +397,10 @@ impl<S: Stage> Job for S {
 
     fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
         Stage::check_subjects(self, inputs)
+    }
+
+    fn blocked(&self) -> Option<String> {
+        Stage::blocked(self)
     }
 
     fn needs(&self) -> Needs {

@@ -214,6 +214,9 @@ impl Survey<'_> {
 
     /// The state of a job whose inputs are not all known; `None` if they are.
     fn open_upstream(&mut self, id: Id) -> Option<JobState> {
+        if let Some(why) = self.jobs.get(id).job.blocked() {
+            return Some(self.blank(id, State::Blocked, vec![Reason::Cannot(why)]));
+        }
         let upstream = self.jobs.upstream(id).into_iter().filter_map(|id| self.states[id].as_ref());
         let open: Vec<_> = upstream.filter(|state| state.state != State::Cached).collect();
         if open.is_empty() {

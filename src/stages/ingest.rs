@@ -15,7 +15,7 @@ use crate::ml::random::Stream;
 use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task, sample};
 use crate::ml::tokens::Tokens;
 use crate::ml::world;
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use table::Table;
@@ -77,6 +77,26 @@ enum From {
     Table(Box<Table>),
     /// Text to be continued.
     Text(Text),
+    /// Files that no reader understands yet: the stage is blocked, and says why.
+    Later(Later),
+}
+
+/// Files that no reader understands yet.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Later {
+    /// Name of the task.
+    name: String,
+    /// Their names, as they are published.
+    files: Vec<String>,
+    /// What keeps them from being read.
+    because: String,
+}
+
+impl Later {
+    fn why(&self) -> String {
+        format!("`{}` cannot be read yet ({}): {}", self.name, self.files.join(", "), self.because)
+    }
 }
 
 /// How much of the validation split is held out.
@@ -155,6 +175,7 @@ impl Stage for Ingest {
             }
             From::Table(table) => inputs.extend(table.inputs()),
             From::Text(text) => inputs.extend(text.inputs()),
+            From::Later(_) => {}
         }
         inputs
     }
@@ -179,8 +200,12 @@ impl Stage for Ingest {
             _ if self.target_length < 2 => Err(Issue::new("target_length", "expected at least 2")),
             From::Table(table) => table.check(),
             From::Text(text) => text.check(self.input_length, self.target_length),
-            From::Builtin(_) | From::Files(_) => Ok(()),
+            From::Builtin(_) | From::Files(_) | From::Later(_) => Ok(()),
         }
+    }
+
+    fn blocked(&self) -> Option<String> {
+        if let From::Later(later) = &self.from { Some(later.why()) } else { None }
     }
 
     fn subject(&self, _: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
@@ -189,6 +214,7 @@ impl Stage for Ingest {
             From::Files(files) => files.task()?.name,
             From::Table(table) => table.name(),
             From::Text(text) => text.name(),
+            From::Later(later) => later.name.clone(),
         };
         // Samples and held-out parts of one source are of one data set.
         Some(Subject { name, run: None, origin: Some(format!("{:?}", self.from)), source: None })
@@ -198,6 +224,7 @@ impl Stage for Ingest {
         let (tokens, digest) = backbone::tokenizer(cx.one("backbone")?)?;
         let (task, parts) = match &self.from {
             From::Text(text) => (text.task(), vec![text.read(cx, &tokens, self.rows.train, self.seed)?]),
+            From::Later(later) => bail!("{}", later.why()),
             From::Builtin(_) | From::Files(_) | From::Table(_) => {
                 let (task, mut splits) = self.examples(cx)?;
                 if let From::Table(_) = &self.from {
@@ -268,6 +295,7 @@ impl Ingest {
             }
             From::Table(table) => table.read(cx, self.prefix, self.seed),
             From::Text(text) => Ok((text.task(), Vec::new())),
+            From::Later(later) => bail!("{}", later.why()),
         }
     }
 
@@ -287,7 +315,7 @@ impl Ingest {
             (From::Files(Files { validation: None, .. }), _) => {
                 refused("needs a validation split to draw from; name its file as `from.files.validation`")
             }
-            (From::Files(_) | From::Table(_), _) => Ok(()),
+            (From::Files(_) | From::Table(_) | From::Later(_), _) => Ok(()),
         }
     }
 
@@ -344,6 +372,7 @@ impl Ingest {
             From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
             From::Table(table) => table.template(self.prefix),
             From::Text(_) => text::TEMPLATE.to_owned(),
+            From::Later(_) => String::new(),
         }
     }
 
