@@ -98,7 +98,7 @@ fn validation() -> Split {
 
 impl Stage for Evaluate {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] =
         &[Output { name: "scores", of: SCORES }, Output { name: "predictions", of: PREDICTIONS }];
 

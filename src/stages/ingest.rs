@@ -134,7 +134,7 @@ impl Rows {
 
 impl Stage for Ingest {
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }];
 
     fn inputs(&self) -> Vec<Input> {
