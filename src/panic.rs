@@ -1,6 +1,30 @@
-//! What a caught panic has to say.
+//! Panics of others that are errors here: caught without a word on standard error, and what they have to say.
 
 use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs code that panics on some input; gives its message then, of which nothing is printed.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                previous(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(before);
+    done.map_err(|panic| message(&*panic).to_owned())
+}
 
 /// The message of a panic, from what `catch_unwind` gives.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
@@ -11,7 +35,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::panic::{catch_unwind, panic_any};
+    use std::panic::panic_any;
 
     #[test]
     fn literal_and_formatted_messages_are_found() {
@@ -20,5 +44,13 @@ mod tests {
         assert_eq!(said(|| panic!("literal")), "literal");
         assert_eq!(message(&*catch_unwind(move || panic!("formatted {number}")).unwrap_err()), "formatted 1");
         assert_eq!(said(|| panic_any(7)), "without a message");
+    }
+
+    #[test]
+    fn a_caught_panic_is_an_error_and_later_ones_are_heard_again() {
+        assert_eq!(caught(|| 3), Ok(3));
+        assert_eq!(caught(|| panic!("first")), Err::<(), _>("first".to_owned()));
+        assert!(!QUIET.get());
+        assert_eq!(caught(|| caught(|| panic!("inner")).is_err() && QUIET.get()), Ok(true));
     }
 }

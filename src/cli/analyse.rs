@@ -140,7 +140,8 @@ impl Analyse {
 
     /// Similarities of the prompts in a folder.
     fn compare(&self, folder: &Path, brought: &mut Brought, records: &mut Vec<Record>) -> anyhow::Result<()> {
-        let prompts: BTreeMap<String, Prompt> = rank::prompts(folder)?.into_iter().collect();
+        let prompts: BTreeMap<String, Prompt> =
+            rank::prompts(folder)?.into_iter().map(|known| (known.name, known.prompt)).collect();
         let metric = Similarity::from(self.metric);
         let find = |name: &String| {
             prompts.get(name).ok_or_else(|| {

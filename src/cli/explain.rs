@@ -64,7 +64,7 @@ fn json(job: &JobState) -> Value {
         "key": job.key,
         "reasons": job.reasons,
         "changes": differences(job).collect::<Vec<_>>(),
-        "compared_with": job.nearest,
+        "compared_with": job.compared,
         "recipe": job.recipe,
         "inputs": job.origins,
     })
@@ -73,8 +73,8 @@ fn json(job: &JobState) -> Value {
 fn text(job: &JobState) -> String {
     let key = job.key.map_or_else(|| "not known yet".to_owned(), |key| key.to_string());
     let mut text = format!("{} ({}): {}\n  key  {key}\n", job.job, job.kind, job.state);
-    if let Some(nearest) = &job.nearest {
-        text += &format!("  compared with the entry {}\n", nearest.short());
+    if let Some(compared) = &job.compared {
+        text += &format!("  compared with the entry {}\n", compared.short());
     }
     let changes: Vec<_> = differences(job).collect();
     let width = changes.iter().map(|change| change.field().chars().count()).max().unwrap_or(0);

@@ -54,6 +54,25 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(&path, &temp, |file| file.write_all(bytes))
 }
 
+/// As [`write`], for files of which none is there already, unless it is to be `overwritten`, or has these bytes anyway. Whether
+/// anything was written.
+///
+/// # Errors
+/// If one of them is there with other content; then none is written.
+pub(super) fn write_new(files: &[(&Path, &[u8])], overwrite: bool) -> anyhow::Result<bool> {
+    let has = |path: &Path, bytes: &[u8]| path.is_file() && fs_err::read(path).is_ok_and(|own| own == bytes);
+    let new: Vec<_> = files.iter().filter(|(path, bytes)| overwrite || !has(path, bytes)).collect();
+    let taken = |path: &Path| path.is_file() || path.is_symlink();
+    if let Some((path, _)) = new.iter().find(|(path, _)| !overwrite && taken(path)) {
+        let message = format!("`{}` is there already, with other content; `--overwrite` replaces it", path.display());
+        return Err(Usage(message).into());
+    }
+    for (path, bytes) in &new {
+        write(path, bytes)?;
+    }
+    Ok(!new.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +87,22 @@ mod tests {
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write(&folder.path().join("none/x.html"), b"").is_err());
         assert!(write(folder.path(), b"").is_err(), "a folder is no file");
+    }
+
+    #[test]
+    fn new_files_take_no_other_s_place() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let [path, other, link] = ["x.npy", "y.npy", "link"].map(|name| folder.path().join(name));
+        assert!(write_new(&[(&path, b"first")], false).unwrap());
+        assert!(!write_new(&[(&path, b"first")], false).unwrap(), "it has these bytes");
+        let error = write_new(&[(&other, b"new"), (&path, b"second")], false).unwrap_err().to_string();
+        assert!(error.contains("x.npy` is there already") && error.contains("--overwrite"), "{error}");
+        assert!(fs_err::read(&path).unwrap() == b"first" && !other.exists(), "all or none");
+        assert!(write_new(&[(&other, b"new"), (&path, b"second")], true).unwrap());
+        assert_eq!(fs_err::read(&path).unwrap(), b"second");
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+        assert!(write_new(&[(&link, b"x")], false).is_err(), "a link that leads nowhere is something");
+        assert!(write_new(&[(Path::new("/dev/null"), b"x")], false).unwrap());
     }
 
     #[test]

@@ -10,12 +10,13 @@ use crate::report::similarities;
 use crate::ui;
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `spot rank`.
 #[derive(Args)]
 pub(super) struct Rank {
-    /// Folder of prompts: `NAME.safetensors`, `NAME.npy`, and folders `NAME` that PEFT saved
+    /// Folder of prompts of one model: `NAME.safetensors`, `NAME.npy`, and folders `NAME` that PEFT saved
     folder: PathBuf,
     /// Rank the others by their similarity to this one
     #[arg(long, value_name = "NAME")]
@@ -55,25 +56,26 @@ impl Rank {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let prompts = prompts(&self.folder)?;
         let metric = Similarity::from(self.metric);
-        let names: Vec<&str> = prompts.iter().map(|(name, _)| name.as_str()).collect();
-        let similarity = |(a_name, a): &(String, Prompt), (b_name, b): &(String, Prompt)| {
-            metric.of(a, b).map_err(|error| Usage(format!("`{a_name}` and `{b_name}`: {error}")))
+        let names: Vec<&str> = prompts.iter().map(|known| known.name.as_str()).collect();
+        let similarity = |a: &Known, b: &Known| {
+            metric.of(&a.prompt, &b.prompt).map_err(|error| Usage(format!("`{}` and `{}`: {error}", a.name, b.name)))
         };
         let Some(target) = &self.target else {
             // If all compare with the first, they compare with each other.
             prompts.iter().try_for_each(|other| similarity(&prompts[0], other).map(drop))?;
-            let all: Vec<&Prompt> = prompts.iter().map(|(_, prompt)| prompt).collect();
+            let all: Vec<&Prompt> = prompts.iter().map(|known| &known.prompt).collect();
             let matrix = metric.matrix(&all, &all)?;
             let json = json!({"version": JSON_VERSION, "metric": metric, "prompts": names, "similarity": matrix});
             return self.print(&similarities::matrix(&names, &matrix), &json);
         };
-        let known = prompts.iter().find(|(name, _)| name == target);
+        let known = prompts.iter().find(|known| known.name == *target);
         let known = known.ok_or_else(|| {
             Usage(format!("no prompt `{target}` in `{}`; there are {}", self.folder.display(), names.join(", ")))
         })?;
-        let others = prompts.iter().filter(|(name, _)| name != target);
-        let mut ranking =
-            others.map(|other| Ok((other.0.as_str(), similarity(known, other)?))).collect::<Result<Vec<_>, Usage>>()?;
+        let others = prompts.iter().filter(|other| other.name != *target);
+        let mut ranking = others
+            .map(|other| Ok((other.name.as_str(), similarity(known, other)?)))
+            .collect::<Result<Vec<_>, Usage>>()?;
         ranking.sort_by(|a, b| b.1.total_cmp(&a.1));
         let json = ranking.iter().map(|(name, similarity)| json!({"source": name, "similarity": similarity}));
         let json =
@@ -91,38 +93,78 @@ impl Rank {
     }
 }
 
-/// The prompts of a folder by name, in the order of their names.
-pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<(String, Prompt)>> {
+/// A prompt of the folder, and the model that it says it was tuned on.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) prompt: Prompt,
+    /// Its digest, where spot tuned the prompt.
+    backbone: Option<String>,
+    /// Its name, where PEFT did.
+    base_model: Option<String>,
+}
+
+impl Known {
+    fn new(name: String, prompt: Prompt, file: &BTreeMap<String, String>) -> Self {
+        let said = |key: &str| file.get(key).cloned();
+        Self { name, prompt, backbone: said("backbone"), base_model: said(given::BASE_MODEL) }
+    }
+}
+
+/// Checks that no two prompts say that they were tuned on different models. A model of PEFT's may be known by a path or by
+/// the name of its repository, so that only the last part counts.
+fn check_backbones(prompts: &[Known]) -> Result<(), Usage> {
+    let last = |model: &str| model.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let digests = prompts.iter().filter_map(|known| Some((&known.name, known.backbone.clone()?)));
+    let models = prompts.iter().filter_map(|known| Some((&known.name, last(known.base_model.as_deref()?))));
+    for said in [digests.collect::<Vec<_>>(), models.collect()] {
+        if let Some(pair) = said.windows(2).find(|pair| pair[0].1 != pair[1].1) {
+            let [(a, on_a), (b, on_b)] = [&pair[0], &pair[1]];
+            return Err(Usage(format!(
+                "`{a}` was tuned on the model {on_a:.40} and `{b}` on {on_b:.40}; only prompts of one backbone can be compared"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The prompts of a folder, in the order of their names; all of one backbone, as far as they say of which.
+pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<Known>> {
+    if given::is_adapter(folder) {
+        let message = format!("`{}` is a single adapter, expected a folder with several prompts", folder.display());
+        return Err(Usage(message).into());
+    }
     let items = fs_err::read_dir(folder).map_err(|error| Usage(error.to_string()))?;
     let mut paths = items.map(|item| Ok(item?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
     paths.sort();
-    let mut prompts: Vec<(String, Prompt)> = Vec::new();
+    let mut prompts: Vec<Known> = Vec::new();
     for path in paths {
         // A folder has no extension, even if there is a point in its name.
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
-        let found = match path.extension().and_then(|extension| extension.to_str()) {
-            _ if given::is_adapter(&path) => vec![(name, given::adapter(&path)?)],
-            Some("npy" | "safetensors") => named(&name, given::file(&path)?),
-            _ => continue,
+        let file = match given::is_adapter(&path) {
+            true => given::adapter(&path)?,
+            false if path.is_file() && given::is_prompt(&path) => given::file(&path)?,
+            false => continue,
         };
-        for (name, prompt) in found {
-            if prompts.iter().any(|(known, _)| *known == name) {
-                return Err(Usage(format!("{}: a second prompt called `{name}`", path.display())).into());
+        for known in named(&name, file) {
+            if prompts.iter().any(|other| other.name == known.name) {
+                return Err(Usage(format!("{}: a second prompt called `{}`", path.display(), known.name)).into());
             }
-            prompts.push((name, prompt));
+            prompts.push(known);
         }
     }
     if prompts.is_empty() {
         let expected = "expected `NAME.safetensors`, `NAME.npy` or folders with `adapter_model.safetensors`";
         return Err(Usage(format!("no prompt in `{}`; {expected}", folder.display())).into());
     }
+    check_backbones(&prompts)?;
     Ok(prompts)
 }
 
 /// The only prompt of a file has the name of the file; several have their own after it.
-fn named(name: &str, file: PromptFile) -> Vec<(String, Prompt)> {
+fn named(name: &str, file: PromptFile) -> Vec<Known> {
     let single = file.prompts.len() == 1;
     let name = |tensor: String| if single { name.to_owned() } else { format!("{name}:{tensor}") };
-    file.prompts.into_iter().map(|(tensor, prompt)| (name(tensor), prompt)).collect()
+    let known = |(tensor, prompt): (String, Prompt)| Known::new(name(tensor), prompt, &file.metadata);
+    file.prompts.into_iter().map(known).collect()
 }

@@ -52,11 +52,11 @@ impl Serialize for State {
 /// Why a job is in its state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
-    /// No job of its kind ran before.
+    /// Nothing of its name and kind ran in this pipeline before.
     NeverSeen,
-    /// It differs from the nearest earlier entry.
+    /// It differs from its own last entry.
     Changed(Difference),
-    /// Nothing differs from the nearest earlier entry, which is gone or unusable for another reason.
+    /// Its own last entry is gone or unusable, though nothing is known to differ from it.
     Gone,
     /// Something in the store is damaged.
     Damaged(String),
@@ -117,8 +117,8 @@ pub struct JobState {
     pub recipe: Option<Recipe>,
     /// Its entry, if it is cached.
     pub entry: Option<Entry>,
-    /// The entry that `reasons` compare it with.
-    pub nearest: Option<Key>,
+    /// Its own last entry, with which `reasons` compare it.
+    pub compared: Option<Key>,
     /// Where every input comes from, if all of them are known.
     pub origins: Vec<Origin>,
     /// At most how many jobs it will ask for; `None` if that is known already.
@@ -205,7 +205,7 @@ impl Survey<'_> {
             reasons,
             recipe: None,
             entry: None,
-            nearest: None,
+            compared: None,
             origins: Vec::new(),
             expands_to_at_most: (known.kind.expands && known.children.is_none())
                 .then(|| known.job.expands_to_at_most(&|role| self.jobs.count(id, role))),
@@ -297,14 +297,14 @@ impl Survey<'_> {
             Found::Hit(_) | Found::Nothing => Vec::new(),
             Found::Damaged(damage) => damage.iter().map(|damage| Reason::Damaged(damage.to_string())).collect(),
         };
-        let (mut reasons, nearest) = self.history.reasons(&name, recipe);
+        let (mut reasons, compared) = self.history.reasons(&name, recipe);
         if forced {
             reasons = vec![Reason::Forced];
         } else if !damage.is_empty() {
             reasons = damage;
         }
         let state = self.store.interrupted_at(&key).map_or(State::Stale, State::Interrupted);
-        Ok(JobState { nearest, ..self.blank(id, state, reasons) })
+        Ok(JobState { compared, ..self.blank(id, state, reasons) })
     }
 
     fn hit(&mut self, id: Id, outputs: Vec<(Arc<str>, Artifact)>, entry: Entry) -> JobState {

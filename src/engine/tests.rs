@@ -555,6 +555,29 @@ fn a_plan_is_looked_at_without_a_trace() {
 }
 
 #[test]
+fn a_job_is_compared_with_itself_alone() {
+    let yard = Yard::new();
+    yard.run(&triangle(&yard, "a"));
+    // Jobs of the same kind: in another pipeline under the same name, and under another name in the same pipeline.
+    let other = Plan { name: "other".to_owned(), ..triangle(&yard, "A") };
+    assert_eq!(state(&yard, &other, "a"), ("stale".to_owned(), vec!["never seen".to_owned()]));
+    let mut sketch = Sketch::new();
+    sketch.job("d", logged(&yard, "d"), vec![]);
+    let more = sketch.plan();
+    assert_eq!(state(&yard, &more, "d").1, ["never seen"]);
+    yard.run(&other);
+    assert_eq!(yard.reasons("a"), ["never seen"]);
+    assert_eq!(yard.ended(Ending::Executed), ["a", "c"]);
+    yard.run(&more);
+    assert_eq!(yard.reasons("d"), ["never seen"]);
+    // From then on with its own last entry.
+    let other = Plan { name: "other".to_owned(), ..triangle(&yard, "B") };
+    assert_eq!(state(&yard, &other, "a").1, [r#"text: "A" -> "B""#]);
+    fs_err::remove_file(yard.store.entry_path(&yard.outcome("d").key.unwrap())).unwrap();
+    assert_eq!(state(&yard, &more, "d").1, ["its entry is gone"]);
+}
+
+#[test]
 fn the_cache_marks_itself() {
     let yard = Yard::new();
     yard.run(&triangle(&yard, "a"));

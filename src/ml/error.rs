@@ -1,5 +1,7 @@
 //! What can go wrong in models and learning, in the words of someone who can act on it.
 
+use safetensors::SafeTensorError;
+
 /// An error of the mathematics half of the program; the stage that meets it adds the file or job.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,7 +30,18 @@ pub enum Error {
     },
     /// A safetensors file that cannot be read.
     #[error("safetensors: {0}")]
-    Safetensors(#[from] safetensors::SafeTensorError),
+    Safetensors(String),
+    /// Something wrong with one file of several.
+    #[error("{file}: {message}")]
+    File {
+        /// Which, in backticks.
+        file: String,
+        /// What.
+        message: String,
+    },
+    /// A Git LFS pointer; how long the file itself is, in words.
+    #[error("a Git LFS pointer in place of the file{0}; `git lfs pull` in its folder fetches it")]
+    Pointer(String),
     /// A tokenizer that cannot be read or trained.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -73,6 +86,37 @@ pub enum Error {
     /// An error of the place where progress is kept.
     #[error("{0}")]
     Checkpoint(String),
+}
+
+impl Error {
+    /// That the safetensors file of this name cannot be read.
+    pub(super) fn damaged(file: &str, error: &SafeTensorError) -> Self {
+        Self::Safetensors(format!("`{file}`: {}", in_words(error)))
+    }
+}
+
+impl From<SafeTensorError> for Error {
+    fn from(error: SafeTensorError) -> Self {
+        Self::Safetensors(in_words(&error))
+    }
+}
+
+fn in_words(error: &SafeTensorError) -> String {
+    use SafeTensorError::{
+        HeaderTooLarge, HeaderTooSmall, InvalidHeader, InvalidHeaderDeserialization, InvalidHeaderLength,
+        MetadataIncompleteBuffer,
+    };
+    match error {
+        HeaderTooLarge
+        | HeaderTooSmall
+        | InvalidHeader(_)
+        | InvalidHeaderDeserialization(_)
+        | InvalidHeaderLength
+        | MetadataIncompleteBuffer => {
+            format!("the file is cut off, or of another kind ({error}); copy or download it again")
+        }
+        error => error.to_string(),
+    }
 }
 
 /// Result with [`Error`].

@@ -12,6 +12,7 @@ pub mod mixture;
 pub mod model_tuning;
 pub mod optim;
 pub mod peft;
+pub mod pointer;
 pub mod pretrain;
 pub mod prompt;
 pub mod prompt_file;

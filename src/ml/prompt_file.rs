@@ -1,9 +1,12 @@
 //! The bytes of prompt files: safetensors with metadata, which we write, and NPY, which others publish.
 //!
-//! Both are read strictly. Nothing in a file is executed, and no allocation is larger than the file.
+//! Both are read strictly, in any precision that f32 holds without loss. Nothing in a file is executed, and no allocation is
+//! larger than twice the file.
 
 use super::error::{Error, Result};
 use super::prompt::Prompt;
+use super::{peft, pointer};
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -93,6 +96,7 @@ impl PromptFile {
     /// # Errors
     /// If the header is damaged or too long.
     pub fn metadata_of(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
+        pointer::refuse(bytes)?;
         let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
         if claimed > LONGEST_HEADER {
             return Err(Error::Prompt(format!(
@@ -122,12 +126,19 @@ impl PromptFile {
         let mut prompts = BTreeMap::new();
         for (name, view) in tensors.iter() {
             let [length, width] = view.shape() else { return Err(unlike(name, view.shape(), view.dtype())) };
-            if view.dtype() != Dtype::F32 || *length == 0 || *width == 0 {
+            let number = match view.dtype() {
+                Dtype::F32 => Number::F32,
+                Dtype::F16 => Number::F16,
+                Dtype::BF16 => Number::Bf16,
+                Dtype::F64 => Number::F64,
+                _ => return Err(unlike(name, view.shape(), view.dtype())),
+            };
+            if *length == 0 || *width == 0 {
                 return Err(unlike(name, view.shape(), view.dtype()));
             }
-            let prompt = Prompt { values: floats(view.data()), width: *width };
-            finite(&prompt, name)?;
-            prompts.insert(name.to_owned(), prompt);
+            let values = number.read(view.data(), false);
+            let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
+            prompts.insert(name.to_owned(), Prompt { values, width: *width });
         }
         Ok(Self { prompts, metadata })
     }
@@ -178,24 +189,73 @@ pub fn write(
 }
 
 fn unlike(name: &str, shape: &[usize], dtype: Dtype) -> Error {
-    Error::Prompt(format!("tensor `{name}` is {dtype:?} {shape:?}, expected F32 [length, width], neither being 0"))
+    Error::Prompt(format!(
+        "tensor `{name}` is {dtype:?} {shape:?}, expected F32, BF16, F16 or F64 [length, width], neither being 0"
+    ))
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+/// How a file keeps a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    F16,
+    Bf16,
+    F32,
+    F64,
 }
 
-fn finite(prompt: &Prompt, name: &str) -> Result<()> {
-    match prompt.values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(at) => {
-            let (row, column, value) = (at / prompt.width, at % prompt.width, prompt.values[at]);
-            Err(Error::Prompt(format!("`{name}` is {value} at row {row}, column {column}, expected a finite number")))
+impl Number {
+    fn bytes(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    /// The numbers of a whole array, `turned` ones with their first byte first; or the place of the first that no f32 is, and
+    /// that number.
+    fn read(self, bytes: &[u8], turned: bool) -> std::result::Result<Vec<f32>, (usize, f64)> {
+        fn each<const N: usize, T>(bytes: &[u8], turned: bool, number: impl Fn([u8; N]) -> T) -> Vec<T> {
+            let in_order = |mut bytes: [u8; N]| {
+                if turned {
+                    bytes.reverse();
+                }
+                number(bytes)
+            };
+            bytes.as_chunks().0.iter().map(|bytes| in_order(*bytes)).collect()
+        }
+        let numbers = match self {
+            Self::F16 => each(bytes, turned, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Self::Bf16 => each(bytes, turned, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            Self::F32 => each(bytes, turned, f32::from_le_bytes),
+            Self::F64 => {
+                let wide = each(bytes, turned, f64::from_le_bytes);
+                let odd = |value: &f64| value.is_finite() && f64::from(*value as f32) != *value;
+                if let Some(at) = wide.iter().position(odd) {
+                    return Err((at, wide[at]));
+                }
+                wide.into_iter().map(|value| value as f32).collect()
+            }
+        };
+        match numbers.iter().position(|value| !value.is_finite()) {
+            None => Ok(numbers),
+            Some(at) => Err((at, numbers[at].into())),
         }
     }
 }
 
-/// Reads a prompt from NPY version 1.0: little-endian f32 of two dimensions in C order, and nothing else.
+/// That a number of a prompt is not finite, or none of single precision.
+fn odd(name: &str, row: usize, column: usize, value: f64) -> Error {
+    let expected = match value.is_finite() {
+        false => "expected a finite number",
+        true => {
+            "which is no number of single precision; round the array before it is saved: `array.astype(\"float32\")`"
+        }
+    };
+    Error::Prompt(format!("`{name}` is {value} at row {row}, column {column}, {expected}"))
+}
+
+/// Reads a prompt from NPY version 1.0: floats of 2, 4 or 8 bytes, of two dimensions in any order.
 pub fn read_npy(bytes: &[u8]) -> Result<Prompt> {
     let refused = |found: String| Error::Prompt(format!("NPY: {found}"));
     let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
@@ -212,14 +272,21 @@ pub fn read_npy(bytes: &[u8]) -> Result<Prompt> {
         return Err(refused(format!("header of {length} bytes, but only {} follow", rest.len())));
     };
     let header = std::str::from_utf8(header).map_err(|_| refused("the header is not ASCII".to_owned()))?;
-    let [length, width] = shape(header).map_err(refused)?;
-    let expected = length.checked_mul(width).and_then(|n| n.checked_mul(4));
+    let Header { number, turned, by_columns, shape: [length, width] } = Header::read(header).map_err(refused)?;
+    let expected = length.checked_mul(width).and_then(|n| n.checked_mul(number.bytes()));
     if length == 0 || width == 0 || expected != Some(data.len()) {
-        return Err(refused(format!("shape ({length}, {width}) of f32, but {} bytes of data", data.len())));
+        return Err(refused(format!("shape ({length}, {width}) of {number:?}, but {} bytes of data", data.len())));
     }
-    let prompt = Prompt { values: floats(data), width };
-    finite(&prompt, "NPY array")?;
-    Ok(prompt)
+    let place = |at: usize| if by_columns { (at % length, at / length) } else { (at / width, at % width) };
+    let values = number.read(data, turned).map_err(|(at, value)| {
+        let (row, column) = place(at);
+        odd("NPY array", row, column, value)
+    })?;
+    let values = match by_columns {
+        true => (0..length * width).map(|at| values[at % width * length + at / width]).collect(),
+        false => values,
+    };
+    Ok(Prompt { values, width })
 }
 
 /// A prompt as NPY version 1.0, as `numpy.save` writes it.
@@ -238,43 +305,89 @@ pub fn to_npy(prompt: &Prompt) -> Vec<u8> {
 }
 
 /// A prompt file of either form, told apart by how it begins.
+///
+/// # Errors
+/// If it is damaged, or a part of a PEFT adapter, whose rows are not all of the prompt.
 pub fn read(bytes: &[u8]) -> Result<PromptFile> {
     if bytes.starts_with(b"\x93NUMPY") {
         return Ok(PromptFile::of(read_npy(bytes)?, BTreeMap::new()));
     }
-    PromptFile::from_bytes(bytes)
+    let file = PromptFile::from_bytes(bytes)?;
+    match file.prompts.get(peft::TENSOR) {
+        None => Ok(file),
+        Some(prompt) => Err(Error::Prompt(format!(
+            "the tensor `{}` has shape [{}, {}]; it is of a PEFT adapter, which keeps a prompt once or twice: name the adapter's \
+             folder, whose `{}` says which (`spot prompt import FOLDER` makes a file of it)",
+            peft::TENSOR,
+            prompt.length(),
+            prompt.width,
+            peft::CONFIG
+        ))),
+    }
 }
 
-/// The shape in a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (100, 768), }`.
-fn shape(header: &str) -> std::result::Result<[usize; 2], String> {
-    let inner = header
-        .trim_end()
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .ok_or_else(|| "the header is not a dictionary".to_owned())?;
-    let (dictionary, shape) = inner
-        .split_once("'shape':")
-        .and_then(|(before, rest)| {
-            let (shape, after) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
-            Some((format!("{before}{after}"), shape))
-        })
-        .ok_or_else(|| "the header has no `shape`".to_owned())?;
-    let mut entries: Vec<&str> = dictionary.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
-    entries.sort_unstable();
-    if entries != ["'descr': '<f4'", "'fortran_order': False"] {
-        return Err(format!(
-            "the header says {}, expected `'descr': '<f4'` and `'fortran_order': False`",
-            entries.join(", ")
-        ));
-    }
-    let sizes: Vec<&str> = shape.split(',').map(str::trim).collect();
-    match sizes[..] {
-        [length, width] => [length.parse().ok(), width.parse().ok()]
-            .into_iter()
-            .collect::<Option<Vec<usize>>>()
-            .and_then(|sizes| sizes.try_into().ok())
-            .ok_or_else(|| format!("shape ({shape}), expected two sizes")),
-        _ => Err(format!("shape ({shape}), expected two sizes")),
+/// What the header of an NPY file says.
+struct Header {
+    number: Number,
+    /// Big-endian.
+    turned: bool,
+    /// Column by column, as Fortran has it.
+    by_columns: bool,
+    shape: [usize; 2],
+}
+
+impl Header {
+    /// Reads a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (100, 768), }`.
+    fn read(header: &str) -> std::result::Result<Self, String> {
+        let inner = header
+            .trim_end()
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .ok_or_else(|| "the header is not a dictionary".to_owned())?;
+        let (dictionary, shape) = inner
+            .split_once("'shape':")
+            .and_then(|(before, rest)| {
+                let (shape, after) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
+                Some((format!("{before}{after}"), shape))
+            })
+            .ok_or_else(|| "the header has no `shape`".to_owned())?;
+        let mut entries: Vec<&str> = dictionary.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
+        entries.sort_unstable();
+        let value = |entry: &str, key: &str| Some(entry.strip_prefix(key)?.trim().trim_matches('\'').to_owned());
+        let (descr, order) = match entries[..] {
+            [descr, order] => (value(descr, "'descr':"), value(order, "'fortran_order':")),
+            _ => (None, None),
+        };
+        let (Some(descr), Some(order)) = (descr, order) else {
+            let found = entries.join(", ");
+            return Err(format!("the header says {found}, expected `'descr'` and `'fortran_order'` beside `'shape'`"));
+        };
+        let (turned, number) = match descr.as_str() {
+            "<f2" => (false, Number::F16),
+            "<f4" => (false, Number::F32),
+            "<f8" => (false, Number::F64),
+            ">f2" => (true, Number::F16),
+            ">f4" => (true, Number::F32),
+            ">f8" => (true, Number::F64),
+            other => {
+                return Err(format!(
+                    "an array of the type '{other}', expected floats of 2, 4 or 8 bytes; save `array.astype(\"float32\")`"
+                ));
+            }
+        };
+        let by_columns = match order.as_str() {
+            "True" => true,
+            "False" => false,
+            other => return Err(format!("`fortran_order` is {other}, expected True or False")),
+        };
+        let sizes: Vec<&str> = shape.split(',').map(str::trim).filter(|size| !size.is_empty()).collect();
+        let shape = match sizes[..] {
+            [length, width] => length.parse().ok().zip(width.parse().ok()).map(|(length, width)| [length, width]),
+            _ => None,
+        };
+        let wrong =
+            || format!("shape ({}), expected two sizes, the length of the prompt and its width", sizes.join(", "));
+        Ok(Self { number, turned, by_columns, shape: shape.ok_or_else(wrong)? })
     }
 }
 
@@ -337,7 +450,7 @@ mod tests {
             (r#"{"prompt":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,16]}}"#, 16),
             (r#"{"prompt":{"dtype":"F32","shape":[0,4],"data_offsets":[0,0]}}"#, 0),
             (r#"{"prompt":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 16),
-            (r#"{"prompt":{"dtype":"F64","shape":[1,2],"data_offsets":[0,16]}}"#, 16),
+            (r#"{"prompt":{"dtype":"I64","shape":[1,2],"data_offsets":[0,16]}}"#, 16),
             (r#"{"prompt":{"dtype":"F32","shape":[1,2],"data_offsets":[8,0]}}"#, 8),
             (r#"{"__metadata__":{"a":"b"}}"#, 0),
             ("not json", 0),
@@ -378,6 +491,66 @@ mod tests {
     }
 
     #[test]
+    fn npy_is_read_in_any_precision_and_order() {
+        // As `numpy.array([[1, -2.5, 3], [4, 0, 6]])` is kept.
+        let rows: [f64; 6] = [1.0, -2.5, 3.0, 4.0, 0.0, 6.0];
+        let columns: [f64; 6] = [1.0, 4.0, -2.5, 0.0, 3.0, 6.0];
+        let expected = Prompt { values: rows.map(|x| x as f32).to_vec(), width: 3 };
+        for (order, values) in [("False", rows), ("True", columns)] {
+            let forms: [(&str, Vec<u8>); 6] = [
+                ("<f2", values.iter().flat_map(|x| f16::from_f64(*x).to_le_bytes()).collect()),
+                (">f2", values.iter().flat_map(|x| f16::from_f64(*x).to_be_bytes()).collect()),
+                ("<f4", values.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect()),
+                (">f4", values.iter().flat_map(|x| (*x as f32).to_be_bytes()).collect()),
+                ("<f8", values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                (">f8", values.iter().flat_map(|x| x.to_be_bytes()).collect()),
+            ];
+            for (descr, data) in forms {
+                let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (2, 3), }}");
+                assert_eq!(read_npy(&npy(&header, &data)).unwrap(), expected, "{descr} {order}");
+            }
+        }
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }";
+        let inexact: Vec<u8> = [1.0, 0.1].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
+        let error = read_npy(&npy(header, &inexact)).unwrap_err().to_string();
+        assert!(error.contains("is 0.1 at row 0, column 1, which is no number of single precision"), "{error}");
+    }
+
+    #[test]
+    fn tensors_of_other_precision_are_widened() {
+        let data = |dtype: &str, data: &[u8]| {
+            let header =
+                format!(r#"{{"prompt":{{"dtype":"{dtype}","shape":[1,2],"data_offsets":[0,{}]}}}}"#, data.len());
+            PromptFile::from_bytes(&safetensors(&header, data))
+        };
+        let values = [1.5, -0.25];
+        for (dtype, bytes) in [
+            ("F16", values.iter().flat_map(|x| f16::from_f64(*x).to_le_bytes()).collect::<Vec<u8>>()),
+            ("BF16", values.iter().flat_map(|x| bf16::from_f64(*x).to_le_bytes()).collect()),
+            ("F64", values.iter().flat_map(|x: &f64| x.to_le_bytes()).collect()),
+        ] {
+            assert_eq!(data(dtype, &bytes).unwrap().prompt(PROMPT).unwrap().values, [1.5, -0.25], "{dtype}");
+        }
+        let inexact: Vec<u8> = [0.1, 1e300].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
+        assert!(data("F64", &inexact).unwrap_err().to_string().contains("`prompt` is 0.1 at row 0, column 0"));
+        let overflown = data("F16", &f16::INFINITY.to_le_bytes().repeat(2)).unwrap_err().to_string();
+        assert!(overflown.contains("`prompt` is inf at row 0, column 0, expected a finite number"), "{overflown}");
+    }
+
+    #[test]
+    fn a_part_of_an_adapter_and_a_pointer_are_no_prompts() {
+        let prompt = Prompt { values: vec![1.0; 6], width: 3 };
+        let bytes =
+            PromptFile { prompts: [(peft::TENSOR.to_owned(), prompt)].into(), ..PromptFile::default() }.to_bytes();
+        let error = read(&bytes).unwrap_err().to_string();
+        assert!(error.contains("`prompt_embeddings` has shape [2, 3]; it is of a PEFT adapter"), "{error}");
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 70\n";
+        assert!(
+            read(pointer).unwrap_err().to_string().starts_with("a Git LFS pointer in place of the file of 70 bytes")
+        );
+    }
+
+    #[test]
     fn npy_is_written_as_numpy_does() {
         let prompt = Prompt { values: vec![1.0, -2.5, 3.0, 4.0, 0.0, 6.0], width: 3 };
         let bytes = to_npy(&prompt);
@@ -390,8 +563,15 @@ mod tests {
     #[test]
     fn hostile_npy_is_refused() {
         let cases = [
-            ("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 1), }", 8, "'<f8'"),
-            ("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1), }", 4, "True"),
+            ("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 1), }", 8, "type '<i8', expected floats"),
+            ("{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 1), }", 4, "`fortran_order` is 1"),
+            ("{'fortran_order': True, 'shape': (1, 1), }", 4, "the header says 'fortran_order': True, expected"),
+            ("{'descr': [('a', '<f4')], 'fortran_order': True, 'shape': (1, 1), }", 4, "the header says"),
+            (
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2), }",
+                16,
+                "shape (1, 2, 2), expected two sizes",
+            ),
             ("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }", 4, "'|O'"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", 16, "two sizes"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", 8, "two sizes"),

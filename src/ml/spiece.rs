@@ -1,11 +1,12 @@
 //! SentencePiece's own file of a Unigram tokenizer, `spiece.model`, as the `tokenizer.json` that everything here reads.
 //!
 //! The file is a Protocol Buffers message (`sentencepiece_model.proto`). Of it are read the pieces, what says how text is
-//! normalised, and what would make ids other than they come out here: that is refused. Ids are those of SentencePiece but for
-//! one kind of text, where they are those of Hugging Face's tokenizers: of a letter with several combining marks, of which the
-//! map of characters knows only the first, the others are lost.
+//! normalised, and what would make ids other than they come out here: that is refused. Ids are those of SentencePiece
+//! ([`super::tokens`]), also where Hugging Face's own tokenizers would read the `tokenizer.json` in another way.
 
 use super::error::{Error, Result};
+use super::pointer;
+use super::tokens::charsmap::Charsmap;
 use std::collections::BTreeSet;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -30,6 +31,7 @@ const SPACE: char = '▁';
 /// If the file is damaged, or says something of which the ids would not be SentencePiece's.
 pub fn to_tokenizer_json(model: &[u8], rows: usize) -> Result<Vec<u8>> {
     let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
+    pointer::refuse(model)?;
     let model = Model::read(model)?;
     let unknown = model.check()?;
     let mut tokenizer = Tokenizer::new(
@@ -258,7 +260,7 @@ impl<'a> Model<'a> {
         };
         let mut all = Vec::new();
         if !self.charsmap.is_empty() {
-            check_charsmap(self.charsmap)?;
+            Charsmap::read(self.charsmap)?;
             let map = Precompiled::from(self.charsmap).map_err(|error| wrong(error.to_string()))?;
             all.push(map.into());
         }
@@ -324,49 +326,6 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Checks that no text leads out of a compiled map of characters, whose reader trusts it: a double array (Aoe 1989) of 4-byte
-/// units, and the texts that its leaves point to, each ended by NUL.
-fn check_charsmap(bytes: &[u8]) -> Result<()> {
-    let broken = |what: &str| Err(wrong(format!("the normaliser's map of characters is damaged ({what})")));
-    let Some((size, rest)) = bytes.split_first_chunk::<4>() else { return broken("it has no size") };
-    let size = u32::from_le_bytes(*size) as usize;
-    if size == 0 || !size.is_multiple_of(4) || size > rest.len() {
-        return broken("the size of its index is wrong");
-    }
-    let (index, texts) = rest.split_at(size);
-    let Ok(texts) = std::str::from_utf8(texts) else { return broken("its texts are no UTF-8") };
-    let units: Vec<usize> = index
-        .chunks_exact(4)
-        .map(|unit| u32::from_le_bytes(unit.try_into().expect("chunks have 4 bytes")) as usize)
-        .collect();
-    let offset = |unit: usize| (unit >> 10) << ((unit & (1 << 9)) >> 6);
-    let mut seen = vec![false; units.len()];
-    let mut open = vec![offset(units[0])];
-    while let Some(node) = open.pop() {
-        // Whatever byte follows, its place is one of the 256 around the node.
-        if (node | 0xff) >= units.len() {
-            return broken("a branch leads out of it");
-        }
-        if std::mem::replace(&mut seen[node], true) {
-            continue;
-        }
-        for byte in 1..=0xff {
-            let unit = units[node ^ byte];
-            if unit & ((1 << 31) | 0xff) != byte {
-                continue;
-            }
-            let next = (node ^ byte) ^ offset(unit);
-            let has_leaf = (unit >> 8) & 1 == 1;
-            let value = units.get(next).map(|leaf| leaf & ((1 << 31) - 1));
-            if has_leaf && !value.is_some_and(|at| texts.is_char_boundary(at)) {
-                return broken("a leaf points to no text");
-            }
-            open.push(next);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,7 +389,14 @@ mod tests {
     #[derive(Deserialize)]
     struct Edge {
         text: String,
+        hf_ids: Vec<u32>,
         sp_ids: Vec<u32>,
+    }
+
+    #[derive(Deserialize)]
+    struct Marks {
+        /// A text, its ids by a small model, and those by T5's.
+        lines: Vec<(String, Vec<u32>, Vec<u32>)>,
     }
 
     #[test]
@@ -449,10 +415,17 @@ mod tests {
         for (text, ids, _) in &books {
             assert_eq!(&ours.encode(text, 10_000).unwrap(), ids, "{text:?}");
         }
+        let marks: Marks = serde_json::from_slice(&golden("marks.json")).unwrap();
+        for (text, _, ids) in &marks.lines {
+            assert_eq!(&ours.pieces(text).unwrap(), ids, "{text:?}");
+        }
         let edges = String::from_utf8(shared("t5-tokenizer/vectors-edge.jsonl").unwrap()).unwrap();
         for line in edges.lines() {
-            let Edge { text, sp_ids } = serde_json::from_str(line).unwrap();
-            assert_eq!(ours.pieces(&text).unwrap(), sp_ids, "{text:?}");
+            let Edge { text, hf_ids, sp_ids } = serde_json::from_str(line).unwrap();
+            match text.contains("<extra_id_") {
+                true => assert_eq!(ours.encode(&text, 100).unwrap(), hf_ids, "{text:?}"),
+                false => assert_eq!(ours.pieces(&text).unwrap(), sp_ids, "{text:?}"),
+            }
         }
     }
 
@@ -483,7 +456,8 @@ mod tests {
         assert_eq!(tokens(&model, size + 128).sentinels().len(), 100);
         let few = tokens(&model, size + 3);
         assert_eq!(few.sentinels(), [size as u32 + 2, size as u32 + 1, size as u32]);
-        assert!(!few.pieces("<extra_id_0> </s>").unwrap().iter().any(|id| *id >= size as u32 || *id == EOS));
+        let ids = few.pieces("<extra_id_0> </s> <extra_id_3>").unwrap();
+        assert_eq!((ids[0], ids.iter().filter(|id| **id >= size as u32 || **id == EOS).count()), (size as u32 + 2, 1));
     }
 
     #[track_caller]
@@ -541,36 +515,10 @@ mod tests {
         assert!(bits.all(|bit| {
             let mut damaged = model.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            match to_tokenizer_json(&damaged, 0) {
-                Ok(json) => Tokens::from_json(&json, EOS).unwrap().pieces("Ｆｕｌｌ ﬁ Å é 日本 ①").is_ok(),
+            match to_tokenizer_json(&damaged, 0).and_then(|json| Tokens::from_json(&json, EOS)) {
+                Ok(tokens) => tokens.pieces("Ｆｕｌｌ ﬁ Å é 日本 ①").is_ok(),
                 Err(error) => error.to_string().starts_with("tokenizer: "),
             }
         }));
-    }
-
-    #[test]
-    fn maps_that_lead_out_of_themselves_are_refused() {
-        let map = |units: &[u32], texts: &[u8]| {
-            let index: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
-            [&u32::try_from(index.len()).unwrap().to_le_bytes()[..], &index, texts].concat()
-        };
-        // The root's children are at their own bytes; `a` has a leaf, which points to a text.
-        let mut units = vec![0x8000_0000_u32; 256];
-        units[0] = 0;
-        units[usize::from(b'a')] = u32::from(b'a') | 1 << 8 | (1 << 10);
-        let leaf = usize::from(b'a') ^ 1;
-        units[leaf] = 0x8000_0000 | 2;
-        assert!(check_charsmap(&map(&units, b"x\0b\0")).is_ok());
-        let refused = |units: &[u32], texts: &[u8], what: &str| {
-            let error = check_charsmap(&map(units, texts)).unwrap_err().to_string();
-            assert!(error.contains(what), "{error}");
-        };
-        refused(&units, b"x", "a leaf points to no text");
-        refused(&units[..255], b"x\0b\0", "a branch leads out of it");
-        refused(&units, b"\xff", "no UTF-8");
-        refused(&[], b"", "size of its index");
-        units[usize::from(b'a')] = u32::from(b'a') | (1000 << 10);
-        refused(&units, b"x\0b\0", "a branch leads out of it");
-        assert!(check_charsmap(&[]).is_err() && check_charsmap(&[255; 8]).is_err());
     }
 }

@@ -1,38 +1,46 @@
 //! Text to token ids and back, with Hugging Face's tokenizers.
 
+pub(super) mod charsmap;
+mod file;
+mod normalizer;
+mod trie;
+mod unigram;
+
 use super::error::{Error, Result};
+use file::File;
+use normalizer::Normalizer;
 use std::collections::BTreeMap;
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::normalizers::{NFKC, Replace, Sequence, Strip};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
-    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    AddedToken, NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
     Tokenizer,
 };
 
 /// A tokenizer, and the ids that T5 gives a meaning.
 pub struct Tokens {
-    inner: Tokenizer,
-    size: usize,
+    file: File,
     eos: u32,
 }
 
 impl Tokens {
     /// Reads a `tokenizer.json`. `eos` is the id that ends a text, by the model's configuration.
     ///
-    /// Text of a data set that looks like a special token (`</s>`) is treated as text, as SentencePiece does.
+    /// Text of a data set that looks like a control token (`</s>`, `<pad>`, `<unk>`) is treated as text, as SentencePiece does;
+    /// other special tokens, such as the sentinel `<extra_id_0>`, are read as their ids, as T5 and Hugging Face do. Where the
+    /// file is a SentencePiece model in other clothes, ids are SentencePiece's.
+    ///
+    /// # Errors
+    /// If the file is damaged, or puts something else around a text than `eos` behind it.
     pub fn from_json(json: &[u8], eos: u32) -> Result<Self> {
-        let mut inner = Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        let size = inner.get_vocab_size(true);
-        inner.set_encode_special_tokens(true);
-        hide_special_pieces(&mut inner)?;
-        Ok(Self { inner, size, eos })
+        Ok(Self { file: File::read(json, eos)?, eos })
     }
 
     /// Number of ids, which a model's embedding must have as rows.
     pub fn size(&self) -> usize {
-        self.size
+        self.file.size
     }
 
     /// The id that ends a text.
@@ -42,8 +50,24 @@ impl Tokens {
 
     /// The pieces of a text, without a closing eos.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let tokenizer = &self.file.tokenizer;
+        let Some(unigram) = &self.file.unigram else {
+            let encoding = tokenizer.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+            return Ok(encoding.get_ids().to_vec());
+        };
+        let mut ids = Vec::new();
+        if !text.bytes().any(|byte| self.file.starts.contains(&byte)) {
+            unigram.encode(text, true, &mut ids);
+            return Ok(ids);
+        }
+        let parts = tokenizer.get_added_vocabulary().extract_and_normalize(None::<&Normalizer>, text);
+        for (part, (start, _), found) in parts.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            match found {
+                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                None => unigram.encode(part, start == 0, &mut ids),
+            }
+        }
+        Ok(ids)
     }
 
     /// The pieces of a text, cut so that with the closing eos there are at most `longest` ids (seqio's
@@ -57,45 +81,25 @@ impl Tokens {
 
     /// The text of ids up to the first eos, without special tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let end = ids.iter().position(|id| *id == self.eos).unwrap_or(ids.len());
-        self.inner.decode(&ids[..end], true).map_err(|error| Error::Tokenizer(error.to_string()))
+        let text = ids.iter().copied().take_while(|id| *id != self.eos).filter(|id| !self.file.special.contains(id));
+        let text: Vec<u32> = text.collect();
+        self.file.tokenizer.decode(&text, true).map_err(|error| Error::Tokenizer(error.to_string()))
     }
 
     /// The piece with this id.
     pub fn piece(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.file.tokenizer.id_to_token(id)
     }
 
     /// The id of a piece.
     pub fn id(&self, piece: &str) -> Option<u32> {
-        self.inner.token_to_id(piece)
+        self.file.tokenizer.token_to_id(piece)
     }
 
     /// Ids of `<extra_id_0>`, `<extra_id_1>` and so on, as many as there are.
     pub fn sentinels(&self) -> Vec<u32> {
         (0..).map_while(|i| self.id(&format!("<extra_id_{i}>"))).collect()
     }
-}
-
-/// Makes the special tokens unreachable for text.
-///
-/// They are pieces of the model too, with the best score of all, so `</s>` in a data set would end the text even though
-/// it is not split off as a special token. A name with a space, which text never has once spaces are `▁`, hides them; ids
-/// keep their meaning, as special tokens have a table of their own.
-fn hide_special_pieces(inner: &mut Tokenizer) -> Result<()> {
-    let failed = |error: serde_json::Error| Error::Tokenizer(error.to_string());
-    let mut model = serde_json::to_value(inner.get_model()).map_err(failed)?;
-    if model.get("type").is_none_or(|name| name != "Unigram") {
-        return Ok(());
-    }
-    for (id, _) in inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special) {
-        if let Some(name) = model.pointer_mut(&format!("/vocab/{id}/0")) {
-            *name = format!("special piece {id}").into();
-        }
-    }
-    let model: tokenizers::ModelWrapper = serde_json::from_value(model).map_err(failed)?;
-    inner.with_model(model);
-    Ok(())
 }
 
 /// What a Unigram tokenizer is trained for.
@@ -227,7 +231,9 @@ fn settle(model: &Unigram, specials: usize) -> tokenizers::Result<Unigram> {
 mod tests {
     use super::*;
     use crate::ml::random::Stream;
+    use crate::ml::spiece;
     use serde::Deserialize;
+    use serde_json::{Value, json};
     use std::path::PathBuf;
 
     const EOS: u32 = 1;
@@ -260,17 +266,22 @@ mod tests {
     #[derive(Deserialize)]
     struct Edge {
         text: String,
-        /// Without eos.
+        /// Of SentencePiece, without eos.
         sp_ids: Vec<u32>,
+        /// Of Hugging Face's tokenizers, with eos.
+        hf_ids: Vec<u32>,
     }
 
     #[test]
-    fn odd_text_has_the_ids_of_sentencepiece() {
+    fn odd_text_has_the_ids_of_sentencepiece_and_sentinels_those_of_hugging_face() {
         let (Some(tokens), Some(vectors)) = (t5(), shared("vectors-edge.jsonl")) else { return };
         let vectors: Vec<Edge> = vectors.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(vectors.len(), 255);
-        for Edge { text, sp_ids } in &vectors {
-            assert_eq!(&tokens.pieces(text).unwrap(), sp_ids, "{text:?}");
+        for Edge { text, sp_ids, hf_ids } in &vectors {
+            match text.contains("<extra_id_") {
+                true => assert_eq!(&tokens.encode(text, 100).unwrap(), hf_ids, "{text:?}"),
+                false => assert_eq!(&tokens.pieces(text).unwrap(), sp_ids, "{text:?}"),
+            }
         }
     }
 
@@ -347,13 +358,208 @@ mod tests {
         assert!(error.contains("no words"), "{error}");
     }
 
+    /// The trained tokenizer as JSON, edited.
+    fn edited(edit: impl FnOnce(&mut Value)) -> Result<Tokens> {
+        let mut json = serde_json::from_slice(&trained()).unwrap();
+        edit(&mut json);
+        Tokens::from_json(&serde_json::to_vec(&json).unwrap(), EOS)
+    }
+
+    #[track_caller]
+    fn refused(tokens: Result<Tokens>, message: &str) {
+        let error = tokens.err().unwrap_or_else(|| panic!("not refused: {message}")).to_string();
+        assert!(error.contains(message) && error.lines().count() == 1, "{error}");
+    }
+
+    const TEXT: &str = "bato ristax lu quing bato ristax lu quing";
+
     #[test]
-    fn text_that_looks_special_is_text() {
-        let tokens = Tokens::from_json(&trained(), EOS).unwrap();
-        for text in ["ba</s>to", "<pad>", "bato <extra_id_0> lu", "<unk>"] {
-            let ids = tokens.pieces(text).unwrap();
-            let special = |id: &u32| [0, EOS, 116, 117, 118, 119].contains(id);
-            assert!(!ids.iter().any(special), "{text}: {ids:?}");
+    fn truncation_and_padding_of_a_file_are_left_out() {
+        let plain = edited(|_| ()).unwrap().encode(TEXT, 100).unwrap();
+        let truncation = json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+        let padding = json!({"strategy": {"Fixed": 1_000_000_000}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+                             "pad_type_id": 0, "pad_token": "<pad>"});
+        for (field, value) in [("truncation", truncation), ("padding", padding)] {
+            for value in [value, json!({"strategy": "unheard of"})] {
+                let tokens = edited(|json| json[field] = value).unwrap();
+                assert_eq!(tokens.encode(TEXT, 100).unwrap(), plain, "{field}");
+            }
         }
+    }
+
+    #[test]
+    fn sentinels_are_read_and_control_tokens_are_text() {
+        let tokens = Tokens::from_json(&trained(), EOS).unwrap();
+        let [a, b] = ["bato", "ri"].map(|text| tokens.pieces(text).unwrap());
+        assert_eq!(tokens.pieces("bato <extra_id_0> ri<extra_id_3>").unwrap(), [&a[..], &[119], &b, &[116]].concat());
+        for text in ["</s>", "<pad>", "<unk>", "ba</s>to <pad>", "<extra_id_4>"] {
+            let ids = tokens.pieces(text).unwrap();
+            assert!(!ids.iter().any(|id| [0, 1].contains(id) || *id >= 116), "{text}: {ids:?}");
+        }
+        assert_eq!(tokens.decode(&[&a[..], &[119, 0], &b].concat()).unwrap(), "bato ri");
+        // Eos and the unknown token need no mark for that.
+        let unmarked = edited(|json| {
+            for at in [1, 2] {
+                json["added_tokens"][at]["special"] = false.into();
+            }
+        });
+        assert_eq!(unmarked.unwrap().pieces("ba</s>to <unk>").unwrap(), tokens.pieces("ba</s>to <unk>").unwrap());
+    }
+
+    #[test]
+    fn what_a_post_processor_adds_beside_the_closing_eos_is_refused() {
+        let template = |single: &[&str]| {
+            let item = |token: &&str| match *token {
+                "$A" => json!({"Sequence": {"id": "A", "type_id": 0}}),
+                token => json!({"SpecialToken": {"id": token, "type_id": 0}}),
+            };
+            let token = |name: &str, id: u32| json!({"id": name, "ids": [id], "tokens": [name]});
+            let single: Vec<Value> = single.iter().map(item).collect();
+            let tokens = json!({"</s>": token("</s>", 1), "<unk>": token("<unk>", 2), "<pad>": token("<pad>", 0)});
+            json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": tokens})
+        };
+        let with = |post_processor: Value| edited(|json| json["post_processor"] = post_processor);
+        for ends in [&["$A", "</s>"][..], &["$A"]] {
+            assert_eq!(
+                with(template(ends)).unwrap().encode("bato", 9).unwrap(),
+                edited(|_| ()).unwrap().encode("bato", 9).unwrap()
+            );
+        }
+        assert!(with(Value::Null).is_ok() && with(json!({"type": "Sequence", "processors": []})).is_ok());
+        for ends in [&["<unk>", "$A", "</s>"][..], &["$A", "<pad>"], &["</s>", "$A"], &["$A", "</s>", "</s>"]] {
+            let error =
+                with(template(ends)).err().map_or_else(|| format!("{ends:?} is taken"), |error| error.to_string());
+            assert!(error.contains("`post_processor` makes `"), "{error}");
+        }
+        refused(
+            with(template(&["<unk>", "$A", "</s>"])),
+            "makes `<unk> ▁ a </s>` of the text `a`, expected `▁ a </s>` or",
+        );
+        let bert = json!({"type": "BertProcessing", "sep": ["</s>", 1], "cls": ["<unk>", 2]});
+        refused(with(bert), "`post_processor` makes `<unk> ");
+        // A template that names a token which it does not describe.
+        let mut broken = template(&["$A", "</s>"]);
+        broken["special_tokens"] = json!({});
+        refused(with(broken), "tokenizer: ");
+    }
+
+    #[test]
+    fn an_added_token_must_have_the_id_that_it_says() {
+        let tokens = edited(|json| json["added_tokens"][3]["id"] = 40.into());
+        refused(tokens, "says it has the id 40, but by its place it has 116");
+    }
+
+    #[test]
+    fn files_that_are_cut_off_or_damaged_are_refused_in_one_line() {
+        let whole = trained();
+        for end in (0..whole.len()).step_by(23) {
+            refused(Tokens::from_json(&whole[..end], EOS), "the file is cut off at line ");
+        }
+        refused(Tokens::from_json(b"[]", EOS), "no JSON object");
+        refused(Tokens::from_json(b"{]", EOS), "the file is damaged, or no JSON");
+        refused(Tokens::from_json(b"version https://git-lfs.github.com/spec/v1\n", EOS), "Git LFS pointer");
+        for part in ["decoder", "normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens"] {
+            for wrong in [
+                json!(5),
+                json!([]),
+                json!({"type": "Unheard"}),
+                json!({"type": "Sequence"}),
+                json!("text"),
+                json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+            ] {
+                let tokens = edited(|json| json[part] = wrong.clone());
+                if let Err(error) = tokens {
+                    let error = error.to_string();
+                    assert!(error.starts_with("tokenizer: ") && error.lines().count() == 1, "{part} {wrong}: {error}");
+                }
+            }
+        }
+        assert!(edited(|json| json["model"]["vocab"][9][0] = "a".repeat(4096).into()).is_ok());
+        let long = "a".repeat(1_000_000);
+        refused(edited(|json| json["model"]["vocab"][9][0] = long.into()), "has 1000000 bytes, expected at most 4096");
+    }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        lines: Vec<(String, Vec<u32>, Vec<u32>)>,
+    }
+
+    fn golden(name: &str) -> Vec<u8> {
+        fs_err::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spiece").join(name)).unwrap()
+    }
+
+    /// Ways to write a SentencePiece model as `tokenizer.json`, of several versions of Hugging Face's converter.
+    fn clothes(json: &Value) -> Vec<Value> {
+        let map = json["normalizer"]["normalizers"][0].clone();
+        let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+        let older = json!({"type": "Metaspace", "replacement": "▁", "str_rep": "▁", "add_prefix_space": true});
+        let split =
+            |metaspace: &Value| json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]});
+        let join = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"});
+        let strip = json!({"type": "Strip", "strip_left": false, "strip_right": true});
+        let several = json!({"type": "Sequence", "normalizers": [map, strip, join]});
+        let mut all = vec![json.clone()];
+        for (normalizer, pre_tokenizer) in [(&map, split(&metaspace)), (&map, split(&older)), (&several, metaspace)] {
+            let mut other = json.clone();
+            (other["normalizer"], other["pre_tokenizer"]) = (normalizer.clone(), pre_tokenizer);
+            all.push(other);
+        }
+        all
+    }
+
+    #[test]
+    fn combining_marks_control_characters_and_ties_have_the_ids_of_sentencepiece() {
+        let lines = serde_json::from_slice::<Golden>(&golden("marks.json")).unwrap().lines;
+        assert!(lines.len() > 1000);
+        let json = spiece::to_tokenizer_json(&golden("marks.model"), 0).unwrap();
+        for json in clothes(&serde_json::from_slice(&json).unwrap()) {
+            let tokens = Tokens::from_json(&serde_json::to_vec(&json).unwrap(), EOS).unwrap();
+            for (text, ids, _) in &lines {
+                assert_eq!(&tokens.pieces(text).unwrap(), ids, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn combining_marks_control_characters_and_ties_have_the_ids_of_t5() {
+        let lines = serde_json::from_slice::<Golden>(&golden("marks.json")).unwrap().lines;
+        let Some(tokens) = t5() else { return };
+        for (text, _, ids) in &lines {
+            assert_eq!(&tokens.pieces(text).unwrap(), ids, "{text:?}");
+        }
+    }
+
+    /// Beside another normaliser a map is read by the crate's machinery, which must lose no marks either.
+    #[test]
+    fn a_map_among_other_normalisers_loses_no_marks() {
+        let json = spiece::to_tokenizer_json(&golden("marks.model"), 0).unwrap();
+        let mut json: Value = serde_json::from_slice(&json).unwrap();
+        let parts = json["normalizer"]["normalizers"].as_array_mut().unwrap();
+        parts.push(json!({"type": "Prepend", "prepend": ""}));
+        let tokens = Tokens::from_json(&serde_json::to_vec(&json).unwrap(), EOS).unwrap();
+        assert!(tokens.file.unigram.is_none());
+        let lines = serde_json::from_slice::<Golden>(&golden("marks.json")).unwrap().lines;
+        // Of the others the crate breaks ties in another way.
+        let marked = lines.iter().filter(|(text, ..)| text.chars().any(|c| ('\u{300}'..'\u{1200}').contains(&c)));
+        let mut texts = 0;
+        for (text, ids, _) in marked {
+            assert_eq!(&tokens.pieces(text).unwrap(), ids, "{text:?}");
+            texts += 1;
+        }
+        assert!(texts > 700, "{texts}");
+    }
+
+    #[test]
+    fn a_sentinel_opens_no_word_where_only_the_first_part_has_a_space() {
+        let model = golden("marks.model");
+        let mut json: Value = serde_json::from_slice(&spiece::to_tokenizer_json(&model, 10_000).unwrap()).unwrap();
+        json["pre_tokenizer"]["prepend_scheme"] = "first".into();
+        let first = Tokens::from_json(&serde_json::to_vec(&json).unwrap(), EOS).unwrap();
+        let every = Tokens::from_json(&spiece::to_tokenizer_json(&model, 10_000).unwrap(), EOS).unwrap();
+        let pieces = |tokens: &Tokens, text| -> Vec<String> {
+            tokens.pieces(text).unwrap().into_iter().map(|id| tokens.piece(id).unwrap()).collect()
+        };
+        assert_eq!(pieces(&first, "m<extra_id_0>m"), ["▁m", "<extra_id_0>", "m"]);
+        assert_eq!(pieces(&every, "m<extra_id_0>m"), ["▁m", "<extra_id_0>", "▁m"]);
     }
 }

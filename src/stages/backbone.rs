@@ -8,14 +8,14 @@ use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::batcher::{self, Batcher, Client};
-use crate::ml::spiece;
-use crate::ml::t5::{Dims, Precision, Weights};
+use crate::ml::t5::{Dims, Precision, Shard, Weights};
 use crate::ml::tokens::Tokens;
+use crate::ml::{pointer, spiece};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::ops::Deref;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,6 +99,17 @@ impl Parts {
         bytes.push(b'\n');
         bytes
     }
+
+    /// The model of the contents of these parts.
+    ///
+    /// # Errors
+    /// If they are not those that were checked when the artifact was made.
+    pub fn model(&self, config: &[u8], tokenizer: &[u8], weights: &[Content]) -> anyhow::Result<Model> {
+        let names: Vec<String> = self.weights.iter().map(|part| format!("weights {}", part.short())).collect();
+        let shards = names.iter().zip(weights).map(|(name, bytes)| Shard { name, bytes });
+        let tokenizer = Shard { name: TOKENIZER, bytes: tokenizer };
+        Model::new(config, tokenizer, &shards.collect::<Vec<_>>(), self.precision)
+    }
 }
 
 impl Stage for Backbone {
@@ -133,24 +144,18 @@ const FOLDER: &str = "from.path";
 fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Result<Parts> {
     let files: Vec<(String, Artifact)> =
         cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
-    let find = |name: &str| {
-        files.iter().find(|(n, _)| n == name).map(|(_, file)| file.clone()).with_context(|| missing(path, name))
-    };
-    let shown = || format!("model in `{path}`");
-    let config = find("config.json")?.bytes()?;
+    let find = |name: &str| files.iter().find(|(known, _)| known == name).map(|(_, file)| file);
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-    let tokenizer = tokenizer_json(&config, |name| find(name)?.bytes(), &names).with_context(shown)?;
-    let weights: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).cloned().collect();
-    ensure!(!weights.is_empty(), missing(path, "model.safetensors"));
-    let contents =
-        weights.iter().map(|(name, file)| file.map().with_context(|| name.clone())).collect::<Result<Vec<_>, _>>()?;
-    Model::new(&config, &tokenizer, &contents, precision).with_context(shown)?;
-    let config = cx.attach("backbone", "config.json", &config)?;
-    let tokenizer = cx.attach("backbone", "tokenizer.json", &tokenizer)?;
-    let weights = weights
-        .iter()
-        .map(|(name, file)| cx.attach_input("backbone", name, file))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let read = |name: &str| find(name).with_context(|| missing(path, name))?.map().with_context(|| format!("`{name}`"));
+    let source = Source::read(path, &names, read)?;
+    source.model(precision).with_context(|| format!("model in `{path}`"))?;
+    let config = cx.attach("backbone", CONFIG, &source.config)?;
+    let tokenizer = cx.attach("backbone", TOKENIZER, &source.tokenizer)?;
+    let mut weights = Vec::new();
+    for (name, _) in &source.weights {
+        let file = find(name).with_context(|| missing(path, name))?;
+        weights.push(cx.attach_input("backbone", name, file)?);
+    }
     Ok(Parts { config, tokenizer, weights, precision })
 }
 
@@ -161,38 +166,101 @@ fn missing(path: &str, name: &str) -> String {
     )
 }
 
-/// The `tokenizer.json` of a folder's files; made of `spiece.model` where only that is there, as in T5X's and T5's own
-/// checkpoints.
-fn tokenizer_json(
-    config: &[u8],
-    find: impl Fn(&str) -> anyhow::Result<Vec<u8>>,
-    names: &[&str],
-) -> anyhow::Result<Vec<u8>> {
-    if names.contains(&TOKENIZER) || !names.contains(&SPIECE) {
-        return find(TOKENIZER);
-    }
-    let rows = Dims::from_json(config).context("`config.json`")?.vocab;
-    spiece::to_tokenizer_json(&find(SPIECE)?, rows).with_context(|| format!("`{SPIECE}`"))
+/// The files of a folder in Hugging Face's layout.
+struct Source {
+    config: Content,
+    /// `tokenizer.json`, possibly made of `spiece.model`.
+    tokenizer: Vec<u8>,
+    /// Which of the two it is.
+    tokenizer_name: &'static str,
+    /// Safetensors files by name.
+    weights: Vec<(String, Content)>,
 }
 
+impl Source {
+    /// Reads the files `names` of the folder `path`.
+    fn read(path: &str, names: &[&str], read: impl Fn(&str) -> anyhow::Result<Content>) -> anyhow::Result<Self> {
+        let shown = || format!("model in `{path}`");
+        let config = read(CONFIG)?;
+        // T5X's and T5's own checkpoints have SentencePiece's file only.
+        let spiece = names.contains(&SPIECE) && !names.contains(&TOKENIZER);
+        let tokenizer_name = if spiece { SPIECE } else { TOKENIZER };
+        let mut tokenizer = read(tokenizer_name)?.to_vec();
+        if spiece {
+            let rows = Dims::from_json(&config).with_context(|| format!("`{CONFIG}`")).with_context(shown)?.vocab;
+            tokenizer = spiece::to_tokenizer_json(&tokenizer, rows)
+                .with_context(|| format!("`{SPIECE}`"))
+                .with_context(shown)?;
+        }
+        let index = if names.contains(&INDEX) { Some(read(INDEX)?) } else { None };
+        let weights: Vec<&str> = names.iter().copied().filter(|name| name.ends_with(".safetensors")).collect();
+        check_shards(&weights, index.as_deref()).with_context(shown)?;
+        ensure!(!weights.is_empty(), missing(path, SINGLE));
+        let weights = weights.into_iter().map(|name| Ok((name.to_owned(), read(name)?)));
+        Ok(Self { config, tokenizer, tokenizer_name, weights: weights.collect::<anyhow::Result<_>>()? })
+    }
+
+    fn model(&self, precision: Precision) -> anyhow::Result<Model> {
+        let weights: Vec<Shard<'_>> = self.weights.iter().map(|(name, bytes)| Shard { name, bytes }).collect();
+        let tokenizer = Shard { name: self.tokenizer_name, bytes: &self.tokenizer };
+        Model::new(&self.config, tokenizer, &weights, precision)
+    }
+}
+
+/// Checks that every shard of a checkpoint is there, and no other's.
+fn check_shards(names: &[&str], index: Option<&[u8]>) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    if let Some(index) = index {
+        pointer::refuse(index).with_context(|| format!("`{INDEX}`"))?;
+        let index: Index = serde_json::from_slice(index).with_context(|| format!("`{INDEX}`"))?;
+        let named: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
+        if let Some(lacking) = named.iter().find(|name| !names.contains(name)) {
+            let tensors = index.weight_map.values().filter(|name| name == lacking).count();
+            bail!("the shard `{lacking}` is missing, where `{INDEX}` has {tensors} tensors; copy or download it too");
+        }
+        if let Some(other) = names.iter().find(|name| !named.contains(*name)) {
+            bail!("the shard `{other}` is not in `{INDEX}`; is it of another checkpoint? Move it elsewhere");
+        }
+    }
+    for name in names {
+        let Some((_, total)) = place(name) else { continue };
+        let there = |at: usize| names.iter().any(|other| place(other) == Some((at, total)));
+        if let Some(at) = (1..=total).find(|at| !there(*at)) {
+            bail!("the shard {at} of {total} is missing beside `{name}`; copy or download it too");
+        }
+    }
+    Ok(())
+}
+
+/// The place of a shard among how many, from a name such as `model-00001-of-00002.safetensors`.
+fn place(name: &str) -> Option<(usize, usize)> {
+    let (at, total) = name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
+    Some((at.parse().ok()?, total.parse().ok()?))
+}
+
+const CONFIG: &str = "config.json";
 /// Hugging Face's file of a tokenizer.
 const TOKENIZER: &str = "tokenizer.json";
 /// SentencePiece's.
 const SPIECE: &str = "spiece.model";
+/// All weights.
+const SINGLE: &str = "model.safetensors";
+/// Which shard has which tensor.
+const INDEX: &str = "model.safetensors.index.json";
 
 /// The files that matter: configuration, tokenizer, and the weights. Of `model.safetensors` and shards beside it, the
 /// single file is taken, and of `tokenizer.json` and `spiece.model` the former.
 fn pick(names: &[String]) -> Vec<String> {
     let tokenizer = [TOKENIZER, SPIECE].into_iter().find(|known| names.iter().any(|name| name == known));
-    let single = names.iter().any(|name| name == "model.safetensors");
-    let weights = |name: &str| {
-        if single { name == "model.safetensors" } else { name.starts_with("model-") && name.ends_with(".safetensors") }
+    let single = names.iter().any(|name| name == SINGLE);
+    let weights = |name: &str| match single {
+        true => name == SINGLE,
+        false => name == INDEX || name.starts_with("model-") && name.ends_with(".safetensors"),
     };
-    names
-        .iter()
-        .filter(|name| *name == "config.json" || Some(name.as_str()) == tokenizer || weights(name))
-        .cloned()
-        .collect()
+    names.iter().filter(|name| *name == CONFIG || Some(name.as_str()) == tokenizer || weights(name)).cloned().collect()
 }
 
 /// A backbone in memory.
@@ -207,14 +275,17 @@ pub struct Model {
 
 impl Model {
     /// Reads and checks configuration, tokenizer and weights.
+    ///
+    /// # Errors
+    /// If one of them is damaged, or they do not fit together; names the file.
     pub fn new(
         config: &[u8],
-        tokenizer: &[u8],
-        weights: &[impl Deref<Target = [u8]>],
+        tokenizer: Shard<'_>,
+        weights: &[Shard<'_>],
         precision: Precision,
     ) -> anyhow::Result<Self> {
-        let dims = Dims::from_json(config).context("`config.json`")?;
-        let tokens = Tokens::from_json(tokenizer, dims.eos).context("`tokenizer.json`")?;
+        let dims = Dims::from_json(config).with_context(|| format!("`{CONFIG}`"))?;
+        let tokens = Tokens::from_json(tokenizer.bytes, dims.eos).with_context(|| format!("`{}`", tokenizer.name))?;
         if tokens.size() > dims.vocab {
             bail!(
                 "the tokenizer has {} ids, but the model's embedding has {} rows (`vocab_size` of `config.json`)",
@@ -222,9 +293,8 @@ impl Model {
                 dims.vocab
             );
         }
-        let files: Vec<&[u8]> = weights.iter().map(|file| &**file).collect();
-        let weights = Arc::new(Weights::from_safetensors(dims, &files, precision)?);
-        Ok(Self { weights, tokens, tokenizer: Digest::of(tokenizer) })
+        let weights = Arc::new(Weights::read(dims, weights, precision)?);
+        Ok(Self { weights, tokens, tokenizer: Digest::of(tokenizer.bytes) })
     }
 
     /// Whether a data set's ids are those of this model's tokenizer.
@@ -258,7 +328,7 @@ impl Model {
         cx.shared(&artifact.digest, || {
             let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
             let weights = parts.weights.iter().map(|part| artifact.part(part)).collect::<anyhow::Result<Vec<_>>>()?;
-            Self::new(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights, parts.precision)
+            parts.model(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights)
         })
     }
 }
@@ -276,15 +346,10 @@ impl Model {
         let shown = folder.display().to_string();
         let read = |name: &str| {
             ensure!(names.iter().any(|known| known == name), missing(&shown, name));
-            Ok(fs_err::read(folder.join(name))?)
+            Ok(Content::of(&folder.join(name))?)
         };
-        let config = read("config.json")?;
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        let tokenizer = tokenizer_json(&config, read, &known).with_context(|| format!("model in `{shown}`"))?;
-        let weights = names.iter().filter(|name| name.ends_with(".safetensors"));
-        let weights = weights.map(|name| Content::of(&folder.join(name))).collect::<std::io::Result<Vec<_>>>()?;
-        ensure!(!weights.is_empty(), missing(&shown, "model.safetensors"));
-        Self::new(&config, &tokenizer, &weights, Precision::F32).with_context(|| format!("model in `{shown}`"))
+        Source::read(&shown, &known, read)?.model(Precision::F32).with_context(|| format!("model in `{shown}`"))
     }
 
     /// The model that is part of the program.
@@ -292,7 +357,8 @@ impl Model {
     /// # Errors
     /// Never, or the program was built wrong.
     pub fn nano() -> anyhow::Result<Self> {
-        Self::new(Nano::CONFIG, Nano::TOKENIZER, &[Nano::WEIGHTS], Precision::F32)
+        let tokenizer = Shard { name: TOKENIZER, bytes: Nano::TOKENIZER };
+        Self::new(Nano::CONFIG, tokenizer, &[Shard { name: SINGLE, bytes: Nano::WEIGHTS }], Precision::F32)
     }
 }
 

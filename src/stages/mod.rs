@@ -2,6 +2,7 @@
 
 pub mod backbone;
 mod checkpoint;
+mod class_labels;
 pub mod command;
 mod corpus;
 pub mod embed;

@@ -1,6 +1,7 @@
 //! `tune`: a soft prompt learns a task, or a mixture of tasks, through the frozen backbone (Lester et al. 2021).
 
 use super::backbone::{self, Model};
+use super::class_labels;
 use super::evaluate::{Decoding, answers};
 use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
 use super::names::{check_apart, check_mixture, learned};
@@ -19,7 +20,7 @@ use crate::ml::train::{Settings, Step, Tuner};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// One prompt, tuned on one task or on a mixture.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +96,8 @@ fn hundred() -> usize {
 pub enum Init {
     /// Embeddings drawn from the most common pieces of the vocabulary.
     SampledVocabulary(Top),
-    /// The mean embedding of each label's pieces, then sampled vocabulary.
+    /// The mean embedding of each label's pieces, then sampled vocabulary. Of a mixture the labels of the tasks that have any;
+    /// without any it is refused.
     ClassLabels(Top),
     /// The embeddings of a text's pieces, then sampled vocabulary.
     Text(String),
@@ -306,10 +308,7 @@ impl Tune {
         let prompt = match &self.init {
             Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
             Init::ClassLabels(Top { top }) => {
-                let labels = tasks.0.iter().flat_map(|dataset| &dataset.task.labels);
-                // Tasks of a mixture may share labels.
-                let mut seen = BTreeSet::new();
-                let labels = labels.filter(|label| seen.insert(*label)).map(|label| model.tokens.pieces(label));
+                let labels = class_labels::labels(cx, tasks)?.into_iter().map(|label| model.tokens.pieces(label));
                 let labels = labels.collect::<Result<Vec<_>, _>>()?;
                 if labels.len() > self.length {
                     cx.progress().warn(&format!(

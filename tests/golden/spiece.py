@@ -2,8 +2,7 @@
 
 Written with Python 3.11, sentencepiece 0.2.1:
     python tests/golden/spiece.py
-The models are those of T5 in small: Unigram, pad 0, eos 1, unknown 2, no bos. Letters with several combining marks are left out:
-Hugging Face's tokenizers, which read the map of characters for us, lose all but the first of them.
+The models are those of T5 in small: Unigram, pad 0, eos 1, unknown 2, no bos. Letters with several combining marks are in marks.py.
 """
 
 import io

@@ -3,8 +3,10 @@
     pip install torch transformers safetensors numpy
     python tests/golden/t5.py
 
-Writes tests/golden/t5_v1_1/ and tests/golden/t5_v1_0/ (config.json, model.safetensors, golden.json) and
-tests/golden/buckets.json. Weights are drawn by NumPy, so that they do not depend on the version of PyTorch.
+Writes tests/golden/t5_v1_1/ and tests/golden/t5_v1_0/ (config.json, model.safetensors, golden.json), the same for the other
+two ways to have a head, t5_tied/ (a v1.1 whose head is the embedding) and t5_scaled/ (a v1.0 with a head of its own), whose
+config.json is as transformers 5 saves it, and tests/golden/buckets.json. Weights are drawn by NumPy, so that they do not depend
+on the version of PyTorch.
 """
 
 import json
@@ -33,8 +35,9 @@ VERSIONS = {
 }
 
 
-def config(v1_1):
-    """As in the published checkpoints."""
+def config(v1_1, newer):
+    """As in the published checkpoints; `newer`: with the fields of transformers 5."""
+    head = {"tie_word_embeddings": True, "scale_decoder_outputs": not v1_1} if newer else {"tie_word_embeddings": not v1_1}
     return {
         "architectures": ["T5ForConditionalGeneration"],
         "model_type": "t5",
@@ -51,7 +54,7 @@ def config(v1_1):
         "layer_norm_epsilon": 1e-6,
         "initializer_factor": 1.0,
         "feed_forward_proj": "gated-gelu" if v1_1 else "relu",
-        "tie_word_embeddings": not v1_1,
+        **head,
         "is_encoder_decoder": True,
         "use_cache": True,
         "pad_token_id": 0,
@@ -60,11 +63,12 @@ def config(v1_1):
     }
 
 
-def model(folder, v1_1, rng):
+def model(folder, v1_1, tied, rng):
     """Writes a checkpoint of random weights and loads it."""
-    copies = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"} | (set() if v1_1 else {"lm_head.weight"})
+    copies = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"} | ({"lm_head.weight"} if tied else set())
     state = {}
-    for name, value in sorted(T5ForConditionalGeneration(T5Config(**config(v1_1))).state_dict().items()):
+    settings = config(v1_1, newer=tied == v1_1)
+    for name, value in sorted(T5ForConditionalGeneration(T5Config(**settings)).state_dict().items()):
         if name in copies:
             continue
         draw = rng.standard_normal(tuple(value.shape))
@@ -76,12 +80,13 @@ def model(folder, v1_1, rng):
         elif "relative_attention_bias" not in name:
             draw = 1.5 * draw * value.shape[-1] ** -0.5
         state[name] = torch.tensor(draw, dtype=torch.float32)
-    (folder / "config.json").write_text(json.dumps(config(v1_1), indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     loaded = T5ForConditionalGeneration.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     for name, value in state.items():
         assert torch.equal(loaded.state_dict()[name], value), name
-    assert torch.equal(loaded.lm_head.weight, loaded.shared.weight) != v1_1
+    assert torch.equal(loaded.lm_head.weight, loaded.shared.weight) == tied
+    assert loaded.config.scale_decoder_outputs != v1_1
     return loaded
 
 
@@ -146,11 +151,11 @@ def ragged(lengths, rng, fill):
     return rows
 
 
-def write(v1_1):
-    rng = np.random.default_rng(11 if v1_1 else 10)
-    folder = HERE / ("t5_v1_1" if v1_1 else "t5_v1_0")
+def write(name, seed, v1_1, tied):
+    rng = np.random.default_rng(seed)
+    folder = HERE / name
     folder.mkdir(exist_ok=True)
-    t5 = model(folder, v1_1, rng)
+    t5 = model(folder, v1_1, tied, rng)
     inputs = ragged(INPUT_LENGTHS, rng, 0)
     targets = ragged(TARGET_LENGTHS, rng, -1)
     mask = (torch.arange(inputs.shape[1]) < torch.tensor(INPUT_LENGTHS).unsqueeze(1)).long()
@@ -189,6 +194,8 @@ def write_buckets():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    write(True)
-    write(False)
+    write("t5_v1_1", 11, v1_1=True, tied=False)
+    write("t5_v1_0", 10, v1_1=False, tied=True)
+    write("t5_tied", 12, v1_1=True, tied=True)
+    write("t5_scaled", 13, v1_1=False, tied=False)
     write_buckets()

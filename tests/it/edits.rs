@@ -84,6 +84,25 @@ fn a_larger_k_tunes_once_more_for_each_target_and_seed() {
 }
 
 #[test]
+fn a_first_run_is_compared_with_nothing() {
+    let shell = Shell::finished();
+    let one = "version: 1\nname: one\nstages:\n  backbone: {kind: backbone, from: {builtin: nano}}\n  data: {kind: ingest, \
+               backbone: backbone, from: {builtin: w_mood}, rows: {train: 6, validation: 4, test: 4}}\n";
+    let shell = shell.write("pipelines/one.yaml", one);
+    let status = shell.spot("status one").ok();
+    status.prints("data: stale: never seen");
+    let explained = shell.spot("explain one data").ok();
+    explained.prints("never seen");
+    assert!(!explained.out.contains("compared with"), "{}", explained.out);
+    shell.spot("run one").ok();
+    // Another task in the same pipeline is seen for the first time too.
+    shell.edit(MANIFEST, "[w_sum, w_topic]", "[w_sum, w_topic, w_qa]");
+    shell.spot("explain smoke data[w_qa]").ok().prints("never seen");
+    shell.edit("pipelines/one.yaml", "train: 6", "train: 5");
+    shell.spot("explain one data").ok().prints("rows.train").prints("6 -> 5").prints("compared with the entry");
+}
+
+#[test]
 fn a_parameter_changed_and_changed_back_executes_nothing() {
     let shell = Shell::finished();
     shell.edit(MANIFEST, "length: 2\n", "length: 3\n");

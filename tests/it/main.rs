@@ -4,6 +4,7 @@
 mod analyse;
 mod bad_input;
 mod browser;
+mod checkpoints;
 mod commands;
 mod completions;
 mod diff;

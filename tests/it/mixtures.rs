@@ -86,3 +86,48 @@ fn what_would_change_a_key_and_no_result_is_refused() {
     let of_a_mixture = "`mixture.training.patience` is 3, but the last checkpoint of a mixture counts; leave it out";
     refused("mixture: {training: \"${training}\"", "mixture: {training: {patience: 3}", of_a_mixture);
 }
+
+/// Tunings that begin with class labels, on `data` and on a mixture with a task that has some.
+fn class_labels(data: &str) -> Shell {
+    let manifest = format!(
+        r#"
+version: 1
+name: labels
+stages:
+  backbone: {{kind: backbone, from: {{builtin: nano}}}}
+  data: {{kind: ingest, backbone: backbone, {data}}}
+  other: {{kind: ingest, backbone: backbone, from: {{builtin: w_mood}}, rows: {{train: 8, validation: 4, test: 4}}}}
+  alone: {{kind: tune, backbone: backbone, data: data, init: {{class_labels: {{}}}}, length: 4, training: {{steps: 1, batch_size: 1}}}}
+  both: {{kind: tune, backbone: backbone, data: [data, other], init: {{class_labels: {{}}}}, length: 4, training: {{steps: 1, batch_size: 1}}}}
+"#
+    );
+    let wsc = "{\"idx\": 0, \"label\": true, \"target\": {\"span1_index\": 0, \"span1_text\": \"Ann\", \"span2_index\": 3, \
+               \"span2_text\": \"she\"}, \"text\": \"Ann left when she could.\"}\n";
+    let record = "{\"source\": \"x\", \"passage\": {\"text\": \"Ann met Bob.\", \"entities\": [{\"start\": 0, \"end\": 2}, \
+                  {\"start\": 8, \"end\": 10}]}, \"qas\": [{\"query\": \"Bob met @placeholder\", \"answers\": [{\"start\": 0, \"end\": \
+                  2, \"text\": \"Ann\"}], \"idx\": 0}], \"idx\": 0}\n";
+    Shell::new()
+        .write("pipelines/labels.yaml", manifest)
+        .write("wsc.jsonl", wsc)
+        .write("record.jsonl", record)
+        .write("own.csv", "text,answer\na b,c d\n")
+}
+
+#[test]
+fn class_labels_of_tasks_without_labels_are_refused_with_other_words() {
+    let files = |format: &str| format!("from: {{files: {{format: superglue/{format}, train: {format}.jsonl}}}}");
+    let own = "from: {table: {train: own.csv, validation: own.csv, template: \"{text}\", label: answer}}";
+    for (data, name, words) in [
+        (files("record"), "record", "`init: {text: \"commonsense reasoning reading comprehension\"}`"),
+        (files("wsc"), "wsc", "`init: {text: \"commonsense pronoun resolution\"}`"),
+        (own.to_owned(), "own", "`init: {text: \"words that describe the task\"}`"),
+    ] {
+        let shell = class_labels(&data);
+        let done = shell.spot("run labels --only alone").exits_with(1);
+        done.complains("job `alone` failed: `init: class_labels` finds no labels")
+            .complains(&format!("`{name}`"))
+            .complains(words);
+        let mixed = shell.spot("run labels --only both").ok();
+        mixed.complains(&format!("begins with the labels of the other tasks, as `{name}` have none"));
+    }
+}

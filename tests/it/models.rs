@@ -109,7 +109,7 @@ fn prompts_of_a_folder_are_ranked_without_a_manifest() {
             "prompts/north/adapter_model.safetensors",
             file("prompt_embeddings", &[0.0, 1.0, 0.0, 1.0, 9.0, 0.0, 9.0, 0.0]),
         )
-        .write("prompts/north/adapter_config.json", r#"{"num_virtual_tokens": 2}"#)
+        .write("prompts/north/adapter_config.json", r#"{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 2}"#)
         .write("prompts/README.md", "no prompt");
     let found = shell.spot("rank prompts --target north --format json").ok().json();
     assert_eq!([&found["ranking"][0]["source"], &found["ranking"][1]["source"]], ["northeast", "east"]);
@@ -131,16 +131,51 @@ fn prompts_of_a_folder_are_ranked_without_a_manifest() {
     let shell = shell.write("prompts/wide.safetensors", "junk");
     shell.spot("rank prompts").exits_with(2).complains("wide.safetensors: ");
 
+    let one = r#"{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 1}"#;
     let shell = Shell::new()
         .write("prompts/lr0.3/adapter_model.safetensors", file("prompt_embeddings", &[0.0, 1.0]))
-        .write("prompts/lr0.1/adapter_model.safetensors", file("prompt_embeddings", &[1.0, 0.0]));
+        .write("prompts/lr0.3/adapter_config.json", one)
+        .write("prompts/lr0.1/adapter_model.safetensors", file("prompt_embeddings", &[1.0, 0.0]))
+        .write("prompts/lr0.1/adapter_config.json", one);
     shell.spot("rank prompts").ok().prints("lr0.1").prints("lr0.3");
     let shell = shell.write("prompts/lr0.1/adapter_config.json", "{");
     shell.spot("rank prompts").exits_with(2).complains("`adapter_config.json`: ");
+    std::fs::remove_file(shell.path("prompts/lr0.1/adapter_config.json")).unwrap();
+    shell.spot("rank prompts").exits_with(2).complains("prompts/lr0.1: no `adapter_config.json`");
+    shell.spot("rank prompts/lr0.3").exits_with(2).complains("a single adapter");
     let shell = Shell::new()
         .write("prompts/a.npy", npy(&[1.0, 0.0, 1.0, 0.0]))
         .write("prompts/a.safetensors", file("prompt", &[1.0, 0.0]));
     shell.spot("rank prompts").exits_with(2).complains("a second prompt called `a`");
+}
+
+#[test]
+fn prompts_of_different_backbones_are_not_ranked() {
+    let file = |said: &[(&str, &str)]| {
+        let metadata = said.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        PromptFile::of(Prompt { values: vec![1.0, 0.0], width: 2 }, metadata).to_bytes()
+    };
+    let shell = Shell::new()
+        .write("prompts/a.safetensors", file(&[("backbone", "aaaa")]))
+        .write("prompts/b.safetensors", file(&[]))
+        .write("prompts/c.safetensors", file(&[("backbone", "aaaa"), ("base_model", "google/t5-base-lm-adapt")]))
+        .write("prompts/d.safetensors", file(&[("base_model", "/models/t5-base-lm-adapt/")]));
+    shell.spot("rank prompts").ok();
+    let shell = shell.write("prompts/e.safetensors", file(&[("backbone", "bbbb")]));
+    let different = "`c` was tuned on the model aaaa and `e` on bbbb; only prompts of one backbone can be compared";
+    shell.spot("rank prompts").exits_with(2).complains(different);
+    shell.spot("rank prompts --target a").exits_with(2).complains(different);
+    std::fs::remove_file(shell.path("prompts/e.safetensors")).unwrap();
+    let shell = shell.write("prompts/e.safetensors", file(&[("base_model", "google/t5-xl-lm-adapt")]));
+    shell
+        .spot("rank prompts")
+        .exits_with(2)
+        .complains("`d` was tuned on the model t5-base-lm-adapt and `e` on t5-xl-lm-adapt");
+    let shell = shell.write("prompts/e.bin", "no prompt of ours").write("prompts/f/adapter_model.bin", "PK");
+    std::fs::remove_file(shell.path("prompts/e.safetensors")).unwrap();
+    shell.spot("rank prompts").exits_with(2).complains("e.bin: a pickle");
+    std::fs::remove_file(shell.path("prompts/e.bin")).unwrap();
+    shell.spot("rank prompts").exits_with(2).complains("prompts/f: the prompt is in `adapter_model.bin`, a pickle");
 }
 
 /// Model tuning with `precision`, then a prompt on the tuned model, by the data set of the first one.

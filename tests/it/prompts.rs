@@ -43,7 +43,7 @@ fn a_prompt_comes_back_from_every_form() {
     let tuned = tensors(&bytes)[0].clone();
     for to in ["a.npy", "a.safetensors", "adapter"] {
         shell.spot(&format!("prompt export source[w_sum,0] --to {to}")).ok().prints("2 rows of ");
-        shell.spot(&format!("prompt import {to} --to back.safetensors --task x --seed 3")).ok();
+        shell.spot(&format!("prompt import {to} --to back.safetensors --task x --seed 3 --overwrite")).ok();
         let back = std::fs::read(shell.path("back.safetensors")).unwrap();
         assert_eq!(tensors(&back)[0], tuned, "{to}");
     }
@@ -118,7 +118,7 @@ fn a_prompt_of_another_backbone_or_without_a_task_is_refused() {
         .exits_with(1)
         .complains("has shape [3, 8], but the backbone's embedding width is");
     std::fs::copy(shell.path("saved/adapter_model.safetensors"), shell.path("there/w_sum.safetensors")).unwrap();
-    shell.spot("run given --only given").exits_with(1).complains("has shape [6, 8]");
+    shell.spot("run given --only given").exits_with(1).complains("has shape [6, 8]; it is of a PEFT adapter");
     let shell = Shell::finished().write("pipelines/given.yaml", GIVEN);
     std::fs::create_dir(shell.path("there")).unwrap();
     shell.spot("prompt export source[w_sum,0] --to there/w_sum.npy").ok();
@@ -168,6 +168,99 @@ fn files_that_run_code_or_are_no_prompts_are_refused() {
     std::fs::copy(several, shell.path("steps.safetensors")).unwrap();
     shell.spot("prompt show steps.safetensors --tensor step_2").ok();
     refused("prompt show steps.safetensors --tensor step_9", "no tensor `step_9`");
+}
+
+#[test]
+fn adapters_in_half_precision_are_widened_and_their_first_half_is_the_prompt() {
+    for name in ["adapter_bf16", "adapter_f16"] {
+        let golden = |file: &str| std::fs::read(Path::new(PROJECT).join("tests/golden").join(name).join(file)).unwrap();
+        let shell = ["adapter_config.json", "adapter_model.safetensors", "rows.npy"]
+            .iter()
+            .fold(Shell::new(), |shell, file| shell.write(&format!("saved/{file}"), golden(file)));
+        shell.spot("prompt export saved --to rows.npy").ok().prints("3 rows of 8");
+        assert_eq!(std::fs::read(shell.path("rows.npy")).unwrap(), golden("rows.npy"), "{name}");
+        // The file alone is the adapter too, where its settings are beside it.
+        shell.spot("prompt export saved/adapter_model.safetensors --to rows.npy").ok().prints("unchanged: `rows.npy`");
+    }
+}
+
+#[test]
+fn an_adapter_whose_files_do_not_fit_together_is_refused() {
+    let refused = |shell: &Shell, parts: &[&str]| {
+        let done = shell.spot("prompt export saved --to x.npy").exits_with(2);
+        for part in parts {
+            done.complains(part);
+        }
+        assert!(!shell.path("x.npy").exists());
+    };
+    let edited = |from: &str, to: &str| {
+        let shell = adapter();
+        shell.edit("saved/adapter_config.json", from, to);
+        shell
+    };
+    let rows = "\"num_virtual_tokens\": 3";
+    for (to, message) in [
+        ("\"num_virtual_tokens\": 2", "is 2 and `num_transformer_submodules` 2, but `prompt_embeddings` has 6 rows"),
+        ("\"num_virtual_tokens\": 0", "is 0, expected a whole number from 1"),
+        ("\"num_virtual_tokens\": \"3\"", "is \"3\", expected a whole number"),
+        ("\"num_virtual_tokens\": 4611686018427387904", "is 4611686018427387904"),
+        ("\"other\": 3", "`num_virtual_tokens` is null, expected"),
+    ] {
+        refused(&edited(rows, to), &["saved: ", "`adapter_config.json`", message]);
+    }
+    refused(
+        &edited("\"token_dim\": 8", "\"token_dim\": 16"),
+        &["says `token_dim` is 16, but `prompt_embeddings` is 8 wide"],
+    );
+    refused(&edited("\"SEQ_2_SEQ_LM\"", "\"CAUSAL_LM\""), &["`CAUSAL_LM`, expected `SEQ_2_SEQ_LM`"]);
+    refused(&edited("\"PROMPT_TUNING\"", "\"MULTITASK_PROMPT_TUNING\""), &["says `MULTITASK_PROMPT_TUNING`, expected"]);
+    let shell = adapter();
+    std::fs::remove_file(shell.path("saved/adapter_config.json")).unwrap();
+    refused(&shell, &["saved: no `adapter_config.json` beside `adapter_model.safetensors`"]);
+    shell
+        .spot("prompt show saved/adapter_model.safetensors")
+        .exits_with(2)
+        .complains("saved: no `adapter_config.json`");
+    let shell = adapter().write("saved/adapter_model.bin", "PK");
+    std::fs::remove_file(shell.path("saved/adapter_model.safetensors")).unwrap();
+    refused(&shell, &["the prompt is in `adapter_model.bin`, a pickle", "save_pretrained", "safe_serialization=True"]);
+}
+
+#[test]
+fn import_and_export_overwrite_only_when_they_are_told_to() {
+    let shell = adapter();
+    for (command, to) in
+        [("export", "x.npy"), ("export", "x.safetensors"), ("export", "x"), ("import", "y.safetensors")]
+    {
+        let line = format!("prompt {command} saved --to {to}");
+        shell.spot(&line).ok().prints(&format!("wrote `{to}`"));
+        shell.spot(&line).ok().prints(&format!("unchanged: `{to}`"));
+    }
+    let other = shell.write("other.npy", to_npy(&[2.0; 8]));
+    for (command, to, file) in [
+        ("export", "x.npy", "x.npy"),
+        ("export", "x.safetensors", "x.safetensors"),
+        ("export", "x", "x/adapter_model.safetensors"),
+        ("import", "y.safetensors", "y.safetensors"),
+    ] {
+        let before = std::fs::read(other.path(file)).unwrap();
+        let line = format!("prompt {command} other.npy --to {to}");
+        other.spot(&line).exits_with(2).complains(&format!("`{file}` is there already")).complains("--overwrite");
+        assert_eq!(std::fs::read(other.path(file)).unwrap(), before);
+        other.spot(&format!("{line} --overwrite")).ok().prints("wrote");
+        assert_ne!(std::fs::read(other.path(file)).unwrap(), before);
+    }
+}
+
+/// One row as numpy saves it.
+fn to_npy(row: &[f32]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': (1, {}), }}", row.len());
+    let values = row.iter().flat_map(|x| x.to_le_bytes());
+    [b"\x93NUMPY\x01\x00v\x00".as_slice(), format!("{header:117}\n").as_bytes()]
+        .concat()
+        .into_iter()
+        .chain(values)
+        .collect()
 }
 
 /// Lengths of rows that the folder's README states, computed with numpy.

@@ -7,7 +7,7 @@ use crate::ml::peft;
 use crate::ml::prompt_file::{self, PromptFile};
 use crate::ui;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `spot prompt export`.
 #[derive(Args)]
@@ -20,6 +20,9 @@ pub(in crate::cli) struct Export {
     /// In which form [default: by the ending of `--to`]
     #[arg(long, value_enum)]
     format: Option<Form>,
+    /// Replace what is there
+    #[arg(long)]
+    overwrite: bool,
     /// The name or folder of the model, for PEFT to find it by itself
     #[arg(long, value_name = "MODEL")]
     base_model: Option<String>,
@@ -41,18 +44,20 @@ impl Export {
             _ => Form::Peft,
         };
         let (length, width) = (prompt.length(), prompt.width);
-        match self.format.unwrap_or_else(by_ending) {
-            Form::Npy => output::write(&self.to, &prompt_file::to_npy(&prompt))?,
-            Form::Safetensors => output::write(&self.to, &PromptFile::of(prompt, metadata).to_bytes())?,
+        let write = |files: &[(&Path, &[u8])]| output::write_new(files, self.overwrite);
+        let written = match self.format.unwrap_or_else(by_ending) {
+            Form::Npy => write(&[(&self.to, &prompt_file::to_npy(&prompt))])?,
+            Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, metadata).to_bytes())])?,
             Form::Peft => {
                 fs_err::create_dir_all(&self.to)?;
-                output::write(&self.to.join(peft::WEIGHTS), &peft::weights(&prompt))?;
-                // Last: a folder without it is no adapter.
                 let config = peft::config(&prompt, self.base_model.as_deref());
-                output::write(&self.to.join(peft::CONFIG), config.as_bytes())?;
+                let [weights, settings] = [peft::WEIGHTS, peft::CONFIG].map(|name| self.to.join(name));
+                // The settings last: a folder without them is no adapter.
+                write(&[(&weights, &peft::weights(&prompt)), (&settings, config.as_bytes())])?
             }
-        }
-        ui::print(&format!("wrote `{}`: `{name}`, {length} rows of {width}\n", self.to.display()))?;
+        };
+        let done = if written { "wrote" } else { "unchanged:" };
+        ui::print(&format!("{done} `{}`: `{name}`, {length} rows of {width}\n", self.to.display()))?;
         Ok(Exit::Ok)
     }
 }

@@ -46,7 +46,7 @@ impl Which {
         let (name, read) = if path.is_file() {
             (path.display().to_string(), file(path)?)
         } else if is_adapter(path) {
-            (path.display().to_string(), PromptFile::of(adapter(path)?, BTreeMap::new()))
+            (path.display().to_string(), adapter(path)?)
         } else {
             self.of_job(&self.cache.open())?
         };
@@ -91,21 +91,48 @@ impl Which {
     }
 }
 
-/// Whether PEFT saved this folder.
+/// Whether PEFT saved this folder, wholly or in part.
 pub(in crate::cli) fn is_adapter(folder: &Path) -> bool {
-    folder.join(peft::WEIGHTS).is_file()
+    [peft::WEIGHTS, peft::CONFIG, peft::PICKLED_WEIGHTS].iter().any(|name| folder.join(name).is_file())
 }
 
 /// The prompt of a folder that PEFT saved.
-pub(in crate::cli) fn adapter(folder: &Path) -> anyhow::Result<Prompt> {
-    let weights = fs_err::read(folder.join(peft::WEIGHTS))?;
-    let config = folder.join(peft::CONFIG);
-    let config = if config.is_file() { Some(fs_err::read(config)?) } else { None };
-    peft::read(&weights, config.as_deref()).map_err(|error| Usage(format!("{}: {error}", folder.display())).into())
+pub(in crate::cli) fn adapter(folder: &Path) -> anyhow::Result<PromptFile> {
+    let shown = folder.display();
+    let (weights, config) = (folder.join(peft::WEIGHTS), folder.join(peft::CONFIG));
+    if !weights.is_file() {
+        let message = match folder.join(peft::PICKLED_WEIGHTS).is_file() {
+            true => format!(
+                "{shown}: the prompt is in `{}`, a pickle, which can run any code when it is read; load the adapter with PEFT and \
+                 save it again: `model.save_pretrained(\"NEW\", safe_serialization=True)`",
+                peft::PICKLED_WEIGHTS
+            ),
+            false => format!("{shown}: no `{}` beside `{}`", peft::WEIGHTS, peft::CONFIG),
+        };
+        return Err(Usage(message).into());
+    }
+    if !config.is_file() {
+        let message = format!(
+            "{shown}: no `{}` beside `{}`; it says how many of the rows are the prompt, and how it was tuned",
+            peft::CONFIG,
+            peft::WEIGHTS
+        );
+        return Err(Usage(message).into());
+    }
+    let read = peft::read(&fs_err::read(weights)?, &fs_err::read(config)?);
+    let adapter = read.map_err(|error| Usage(format!("{shown}: {error}")))?;
+    let metadata = adapter.base_model.map(|model| (BASE_MODEL.to_owned(), model));
+    Ok(PromptFile::of(adapter.prompt, metadata.into_iter().collect()))
 }
+
+/// What the metadata call the model that an adapter says it was tuned on.
+pub(in crate::cli) const BASE_MODEL: &str = "base_model";
 
 /// The prompts of a file.
 pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
+    if path.file_name().is_some_and(|name| name == peft::WEIGHTS) {
+        return adapter(path.parent().unwrap_or(Path::new(".")));
+    }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     if PICKLED.contains(&extension) {
         let message = format!(
@@ -114,5 +141,15 @@ pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
         );
         return Err(Usage(message).into());
     }
+    if extension == "npz" {
+        let message = format!("{}: several arrays in one file; save each with `numpy.save` as `.npy`", path.display());
+        return Err(Usage(message).into());
+    }
     prompt_file::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+}
+
+/// Whether a file is one that people keep prompts in, though it may be one that is refused.
+pub(in crate::cli) fn is_prompt(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    ["npy", "npz", "safetensors"].contains(&extension) || PICKLED.contains(&extension)
 }

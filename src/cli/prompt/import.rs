@@ -16,6 +16,9 @@ pub(in crate::cli) struct Import {
     /// The file to write: `NAME.safetensors`
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    overwrite: bool,
     /// The task that it was tuned on [default: what the file says, or its name]
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
@@ -38,10 +41,11 @@ impl Import {
         metadata.insert("task".to_owned(), task.clone());
         metadata.insert("seed".to_owned(), seed.clone());
         let (length, width) = (given.prompt.length(), given.prompt.width);
-        output::write(&self.to, &PromptFile::of(given.prompt, metadata).to_bytes())?;
+        let bytes = PromptFile::of(given.prompt, metadata).to_bytes();
+        let done = if output::write_new(&[(&self.to, &bytes)], self.overwrite)? { "wrote" } else { "unchanged:" };
         let to = self.to.display();
         ui::print(&format!(
-            "wrote `{to}`: {length} rows of {width}, task `{task}`, seed {seed}\n\nhint: this stage takes it into a manifest, \
+            "{done} `{to}`: {length} rows of {width}, task `{task}`, seed {seed}\n\nhint: this stage takes it into a manifest, \
              where `init: {{prompt: given}}` and `prompt: given` use it:\n\n  \
              given: {{kind: prompt, backbone: backbone, file: {to}}}\n"
         ))?;

@@ -102,7 +102,7 @@ fn of_entry(store: &Store, entry: &Entry, digest: &Digest) -> anyhow::Result<Bac
     let parts: Parts = serde_json::from_slice(&store.read(digest, &name)?).context("a backbone artifact")?;
     let weights = parts.weights.iter().map(|digest| part(store, record, digest)).collect::<anyhow::Result<Vec<_>>>()?;
     let (config, tokenizer) = (part(store, record, &parts.config)?, part(store, record, &parts.tokenizer)?);
-    Ok((name, Model::new(&config, &tokenizer, &weights, parts.precision)?))
+    Ok((name, parts.model(&config, &tokenizer, &weights)?))
 }
 
 /// A part of an artifact, in the store or outside.

@@ -100,7 +100,7 @@ impl Decode for Decoder<'_> {
             self.feed_forward(layer, &mut x);
         }
         let mut out = self.normed(&layout.decoder.norm, &x);
-        if dims.tied {
+        if dims.scaled {
             let scale = (width as f32).powf(-0.5);
             out.iter_mut().for_each(|x| *x *= scale);
         }

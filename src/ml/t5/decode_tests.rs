@@ -3,7 +3,7 @@
 
 use super::fast::{Engine, Loss};
 use super::golden::{Golden, V1_0, V1_1};
-use super::{Beam, Dims, Generation, Hypothesis, LabelScore, Sample, Weights};
+use super::{Beam, Dims, Generation, Head, Hypothesis, LabelScore, Sample, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::error::Error;
 use crate::ml::kernels::CrossEntropy;
@@ -73,7 +73,8 @@ fn close(found: f64, expected: f64, what: &str) {
 
 /// A model so small that all answers can be tried.
 pub(super) fn tiny(vocab: usize, tied: bool) -> Weights {
-    let dims = Dims { vocab, tied, gated: !tied, ..V1_1.weights().dims };
+    let head = if tied { Head::Embedding } else { Head::Own };
+    let dims = Dims { vocab, head, scaled: tied, gated: !tied, ..V1_1.weights().dims };
     let mut stream = Stream::new(9, "tiny");
     let mut weights = Weights::random(dims, &mut stream);
     // As drawn the model is sure of itself.

@@ -336,9 +336,9 @@ impl<'w> Engine<'w> {
         Ok(Passed { encoder, decoder, read, memory, decoded, tapes: [encoder_tape, decoder_tape] })
     }
 
-    /// A tied head reads the decoder's output divided by sqrt(E).
+    /// The head of v1.0 reads the decoder's output divided by sqrt(E).
     fn scaled(&self, x: Tensor) -> Result<Tensor> {
-        Ok(if self.dims.tied { x.affine((self.dims.width as f64).powf(-0.5), 0.0)? } else { x })
+        Ok(if self.dims.scaled { x.affine((self.dims.width as f64).powf(-0.5), 0.0)? } else { x })
     }
 
     /// Losses of all target tokens from the decoder's output, and if something learns the gradient of that; some rows of

@@ -2,6 +2,7 @@
 
 use super::Config;
 use crate::ml::error::{Error, Result};
+use crate::ml::pointer;
 use candle_nn::Activation;
 
 /// Sizes and variants of a T5 that its two engines need.
@@ -29,8 +30,10 @@ pub struct Dims {
     pub epsilon: f32,
     /// GELU(x·W0)·(x·W1) (v1.1) instead of ReLU(x·W) (v1.0).
     pub gated: bool,
-    /// The output head is the embedding, and the decoder's output is scaled by E^-0.5 (v1.0).
-    pub tied: bool,
+    /// Which matrix the output head is.
+    pub head: Head,
+    /// The decoder's output is scaled by E^-0.5 in front of the head (v1.0).
+    pub scaled: bool,
     /// Id of padding.
     pub pad: u32,
     /// Id that ends a target.
@@ -39,25 +42,74 @@ pub struct Dims {
     pub start: u32,
 }
 
-/// Fields that candle's configuration does not have.
+/// Which matrix the output head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The embedding (v1.0).
+    Embedding,
+    /// A matrix of its own, `lm_head.weight` (v1.1).
+    Own,
+    /// The one or the other, which only the weights say: `lm_head.weight` if it is there and is not the embedding again.
+    /// Weights that were read have one of the other two.
+    AsInFile,
+}
+
+/// Fields that candle's configuration does not have, or has with a default.
 #[derive(serde::Deserialize)]
 struct Newer {
+    model_type: Option<String>,
     scale_decoder_outputs: Option<bool>,
+    tie_word_embeddings: Option<bool>,
+    transformers_version: Option<String>,
+}
+
+impl Newer {
+    fn check_type(&self) -> Result<()> {
+        let found = match self.model_type.as_deref() {
+            None | Some("t5" | "mt5") => return Ok(()),
+            Some("umt5") => {
+                "`umt5`, which has a position bias in every layer and not only in the first; that is not built yet"
+                    .to_owned()
+            }
+            Some(other) => format!("`{other}`"),
+        };
+        Err(wrong("model_type", found, "`t5` or `mt5`"))
+    }
+
+    /// Which matrix the head is, and whether the decoder's output is scaled.
+    ///
+    /// Up to version 4 of transformers, `tie_word_embeddings` says both at once; where it is absent, it is true for a T5 and
+    /// false for an mT5. Version 5 writes true for every model and what it meant before as `scale_decoder_outputs`; its mT5
+    /// is never scaled and has no such field.
+    fn head(&self) -> (Head, bool) {
+        let is_mt5 = self.model_type.as_deref() == Some("mt5");
+        let tied = self.tie_word_embeddings.unwrap_or(!is_mt5);
+        let major =
+            self.transformers_version.as_deref().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        match self.scale_decoder_outputs {
+            _ if !tied => (Head::Own, self.scale_decoder_outputs.unwrap_or(false)),
+            Some(scaled) => (Head::AsInFile, scaled),
+            None if is_mt5 && major.is_some_and(|major| major >= 5) => (Head::AsInFile, false),
+            None => (Head::Embedding, true),
+        }
+    }
 }
 
 /// Sizes beyond this are no model but an attack on memory; T5-XXL's largest is 65,536.
 const LARGEST: usize = 1 << 22;
 
 impl Dims {
-    /// Reads a configuration in Hugging Face's layout.
+    /// Reads a configuration in Hugging Face's layout, of transformers before and since version 5.
     ///
-    /// transformers 5 writes `"tie_word_embeddings": true` for every T5, and what the field meant before, whether head
-    /// and embedding are one and the decoder's output is scaled, as `scale_decoder_outputs`.
+    /// # Errors
+    /// If it is no configuration, or one of a model that is no T5.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut config: Config = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
+        pointer::refuse(json)?;
         let newer: Newer = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
-        config.tie_word_embeddings = newer.scale_decoder_outputs.unwrap_or(config.tie_word_embeddings);
-        Self::new(&config)
+        newer.check_type()?;
+        let (head, scaled) = newer.head();
+        let config: Config = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
+        Ok(Self { head, scaled, ..Self::new(&config)? })
     }
 
     /// Checks `config`.
@@ -117,7 +169,8 @@ impl Dims {
             max_distance: config.relative_attention_max_distance,
             epsilon,
             gated,
-            tied: config.tie_word_embeddings,
+            head: if config.tie_word_embeddings { Head::Embedding } else { Head::Own },
+            scaled: config.tie_word_embeddings,
             pad: id("pad_token_id", config.pad_token_id)?,
             eos: id("eos_token_id", config.eos_token_id)?,
             start: id("decoder_start_token_id", config.decoder_start_token_id.unwrap_or(config.pad_token_id))?,
@@ -144,7 +197,8 @@ impl Dims {
             max_distance: 128,
             epsilon: 1e-6,
             gated: true,
-            tied: false,
+            head: Head::Own,
+            scaled: false,
             pad: 0,
             eos: 1,
             start: 0,
@@ -165,7 +219,7 @@ impl Dims {
 
     /// The configuration as `config.json` in Hugging Face's layout, readable by `transformers`.
     pub fn to_json(&self) -> String {
-        let value = serde_json::json!({
+        let mut value = serde_json::json!({
             "architectures": ["T5ForConditionalGeneration"],
             "model_type": "t5",
             "vocab_size": self.vocab,
@@ -183,11 +237,15 @@ impl Dims {
             "feed_forward_proj": if self.gated { "gated-gelu" } else { "relu" },
             "is_encoder_decoder": true,
             "use_cache": true,
-            "tie_word_embeddings": self.tied,
+            "tie_word_embeddings": self.head != Head::Own || self.scaled,
             "pad_token_id": self.pad,
             "eos_token_id": self.eos,
             "decoder_start_token_id": self.start,
         });
+        // The field before says all of the two usual models.
+        if self.head == Head::AsInFile || self.scaled != (self.head == Head::Embedding) {
+            value["scale_decoder_outputs"] = self.scaled.into();
+        }
         serde_json::to_string_pretty(&value).expect("a JSON value has only string keys")
     }
 }
@@ -207,19 +265,54 @@ mod tests {
     fn configurations_survive_writing_and_reading() {
         for (json, tied) in [(V1_1, false), (V1_0, true)] {
             let dims = Dims::from_json(json.as_bytes()).unwrap();
-            assert_eq!((dims.tied, dims.gated, dims.encoder_layers, dims.decoder_layers), (tied, !tied, 2, 3));
+            let head = if tied { Head::Embedding } else { Head::Own };
+            assert_eq!((dims.head, dims.scaled), (head, tied));
+            assert_eq!((dims.gated, dims.encoder_layers, dims.decoder_layers), (!tied, 2, 3));
             assert_eq!(Dims::from_json(dims.to_json().as_bytes()).unwrap(), dims);
         }
     }
 
+    /// As transformers 5.24 and 4 read them.
     #[test]
-    fn v1_1_written_by_transformers_5_is_untied() {
-        let newer = V1_1.replace(
-            r#""tie_word_embeddings": false"#,
-            r#""tie_word_embeddings": true, "scale_decoder_outputs": false"#,
-        );
-        assert_ne!(newer, V1_1);
-        assert_eq!(Dims::from_json(newer.as_bytes()).unwrap(), Dims::from_json(V1_1.as_bytes()).unwrap());
+    fn head_and_scale_are_two_things() {
+        let own = r#""tie_word_embeddings": false"#;
+        for (fields, expected) in [
+            (r#""tie_word_embeddings": false"#, (Head::Own, false)),
+            (r#""tie_word_embeddings": true"#, (Head::Embedding, true)),
+            (r#""use_cache": true"#, (Head::Embedding, true)),
+            (r#""tie_word_embeddings": true, "scale_decoder_outputs": false"#, (Head::AsInFile, false)),
+            (r#""tie_word_embeddings": true, "scale_decoder_outputs": true"#, (Head::AsInFile, true)),
+            (r#""scale_decoder_outputs": false"#, (Head::AsInFile, false)),
+            (r#""tie_word_embeddings": false, "scale_decoder_outputs": true"#, (Head::Own, true)),
+        ] {
+            let json = V1_1.replace(r#""use_cache": true,"#, "").replace(own, fields);
+            let dims = Dims::from_json(json.as_bytes()).unwrap();
+            assert_eq!((dims.head, dims.scaled), expected, "{fields}");
+            let read = Dims::from_json(dims.to_json().as_bytes()).unwrap();
+            let head = if dims.head == Head::Own && dims.scaled { Head::AsInFile } else { dims.head };
+            assert_eq!((read.head, read.scaled), (head, dims.scaled), "{fields}");
+        }
+        let mt5 = |fields: &str| {
+            let json = V1_1.replace(r#""model_type": "t5""#, r#""model_type": "mt5""#).replace(own, fields);
+            let dims = Dims::from_json(json.as_bytes()).unwrap();
+            (dims.head, dims.scaled)
+        };
+        assert_eq!(mt5(r#""is_decoder": false"#), (Head::Own, false));
+        assert_eq!(mt5(r#""tie_word_embeddings": true, "transformers_version": "4.57.1""#), (Head::Embedding, true));
+        assert_eq!(mt5(r#""tie_word_embeddings": true, "transformers_version": "5.24.0""#), (Head::AsInFile, false));
+    }
+
+    #[test]
+    fn models_that_are_no_t5_are_refused_by_name() {
+        for (name, reason) in
+            [("umt5", "position bias in every layer"), ("longt5", "`model_type` is `longt5`, expected `t5` or `mt5`")]
+        {
+            let json = V1_1.replace(r#""model_type": "t5""#, &format!(r#""model_type": "{name}""#));
+            let error = Dims::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 700\n";
+        assert!(Dims::from_json(pointer).unwrap_err().to_string().contains("Git LFS pointer"));
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl<'w> Engine<'w> {
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
         let context = Context { learns, ..side.context(self.weights, dropout, keep) };
         stack::forward(context, y, decoder, decoded, Some(memory), scratch);
-        if dims.tied {
+        if dims.scaled {
             scale(&mut decoded[..y.len()], width);
         }
     }
@@ -286,7 +286,7 @@ impl<'w> Engine<'w> {
         let Space { encoder, decoder, memory, x: d_memory, cross, d_cross, y: d_decoded, scratch, .. } =
             &mut self.space;
         let d_decoded = &mut d_decoded[..batch.targets.ids().len() * width];
-        if dims.tied {
+        if dims.scaled {
             scale(d_decoded, width);
         }
 
@@ -386,7 +386,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// A tied head reads the decoder's output divided by sqrt(E).
+/// The head of v1.0 reads the decoder's output divided by sqrt(E).
 fn scale(x: &mut [f32], width: usize) {
     let factor = (width as f32).powf(-0.5);
     x.iter_mut().for_each(|x| *x *= factor);

@@ -2,7 +2,7 @@
 
 use super::fast::{Engine, Gradients};
 use super::reference::Reference;
-use super::{Config, Dims, Generation, Precision, Weights};
+use super::{Config, Dims, Generation, Head, Precision, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::kernels::CrossEntropy;
 use candle_core::{DType, Device, Tensor};
@@ -13,8 +13,8 @@ use std::collections::HashMap;
 
 /// One checkpoint and what Hugging Face computes with it.
 pub(super) struct Golden {
-    config: &'static [u8],
-    weights: &'static [u8],
+    pub(super) config: &'static [u8],
+    pub(super) weights: &'static [u8],
     golden: &'static [u8],
 }
 
@@ -28,6 +28,20 @@ pub(super) const V1_0: Golden = Golden {
     config: include_bytes!("../../../tests/golden/t5_v1_0/config.json"),
     weights: include_bytes!("../../../tests/golden/t5_v1_0/model.safetensors"),
     golden: include_bytes!("../../../tests/golden/t5_v1_0/golden.json"),
+};
+
+/// A v1.1 whose head is the embedding.
+pub(super) const TIED: Golden = Golden {
+    config: include_bytes!("../../../tests/golden/t5_tied/config.json"),
+    weights: include_bytes!("../../../tests/golden/t5_tied/model.safetensors"),
+    golden: include_bytes!("../../../tests/golden/t5_tied/golden.json"),
+};
+
+/// A v1.0 with a head of its own.
+pub(super) const SCALED: Golden = Golden {
+    config: include_bytes!("../../../tests/golden/t5_scaled/config.json"),
+    weights: include_bytes!("../../../tests/golden/t5_scaled/model.safetensors"),
+    golden: include_bytes!("../../../tests/golden/t5_scaled/golden.json"),
 };
 
 /// `golden.json`.
@@ -143,7 +157,8 @@ fn reference_agrees(golden: &Golden) {
         let logits = reference.logits(&memory, &lengths, &batch.targets, None).unwrap();
         for (example, position, values) in &case.logits {
             let found: Vec<f32> = logits.get(*example).unwrap().get(*position).unwrap().to_vec1().unwrap();
-            close(doubles(&found), values, 1e-5, "logits");
+            // Those of Hugging Face in f32 are up to 5.4e-5 from the same in f64.
+            close(doubles(&found), values, 1e-4, "logits");
         }
         for (z_loss, loss) in [(0.0, case.loss), (expected.z_loss, case.loss_with_z)] {
             let settings = CrossEntropy { z_loss, label_smoothing: 0.0 };
@@ -151,7 +166,8 @@ fn reference_agrees(golden: &Golden) {
             let losses = reference.gradients(&[&case.prompt], &batch, settings, None, &mut d_prompts).unwrap();
             close([losses[0].sum], &[loss], 1e-5, "loss");
             if z_loss > 0.0 {
-                close(doubles(&d_prompts[0]), &case.prompt_gradient, 1e-4, "gradient of the prompt");
+                // Here too, by up to 2.5e-4.
+                close(doubles(&d_prompts[0]), &case.prompt_gradient, 3e-4, "gradient of the prompt");
             }
         }
     }
@@ -159,14 +175,12 @@ fn reference_agrees(golden: &Golden) {
 
 #[test]
 fn fast_engine_agrees_with_hugging_face() {
-    fast_engine_agrees(&V1_1);
-    fast_engine_agrees(&V1_0);
+    [V1_1, V1_0, TIED, SCALED].iter().for_each(fast_engine_agrees);
 }
 
 #[test]
 fn reference_agrees_with_hugging_face() {
-    reference_agrees(&V1_1);
-    reference_agrees(&V1_0);
+    [V1_1, V1_0, TIED, SCALED].iter().for_each(reference_agrees);
 }
 
 /// candle's T5 knows neither prompts nor padding, and its decoder has the right position buckets for 8 tokens only. With
@@ -184,7 +198,7 @@ fn reference_agrees_with_candle_transformers_where_that_is_right() {
         let mut candle =
             T5ForConditionalGeneration::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &config)
                 .unwrap();
-        let scale = if weights.dims.tied { weights.dims.width as f64 } else { 1.0 };
+        let scale = if weights.dims.scaled { weights.dims.width as f64 } else { 1.0 };
         let input = &golden.expected().inputs[1][..37];
         let target: Vec<u32> = golden.expected().targets[0][..8].iter().map(|id| *id as u32).collect();
 
@@ -239,4 +253,28 @@ fn greedy_decoding_gives_the_ids_of_hugging_face_for_v1_1() {
 #[test]
 fn greedy_decoding_gives_the_ids_of_hugging_face_for_v1_0() {
     greedy_decoding_agrees(&V1_0);
+}
+
+#[test]
+fn greedy_decoding_gives_the_ids_of_hugging_face_for_other_heads() {
+    greedy_decoding_agrees(&TIED);
+    greedy_decoding_agrees(&SCALED);
+}
+
+#[test]
+fn the_head_is_what_the_file_has() {
+    for (golden, head, scaled) in [
+        (V1_1, Head::Own, false),
+        (V1_0, Head::Embedding, true),
+        (TIED, Head::Embedding, false),
+        (SCALED, Head::Own, true),
+    ] {
+        let weights = golden.weights();
+        assert_eq!((weights.dims.head, weights.dims.scaled), (head, scaled));
+        // What is written reads back as the same model.
+        let dims = Dims::from_json(weights.dims.to_json().as_bytes()).unwrap();
+        let bytes = weights.to_safetensors(false).unwrap();
+        let read = Weights::from_safetensors(dims, &[&bytes], Precision::F32).unwrap();
+        assert_eq!((&read.dims, read.data()), (&weights.dims, weights.data()));
+    }
 }

@@ -5,7 +5,7 @@
 //! them. Every tensor of the Hugging Face layout is still one contiguous range, listed by [`Layout::slots`].
 //! Gradients and optimiser states of all weights are vectors of the same layout.
 
-use super::Dims;
+use super::{Dims, Head};
 use std::ops::Range;
 
 /// A matrix `[rows, columns]` in the vector, row by row.
@@ -100,7 +100,10 @@ impl Layout {
         let mut build = Builder { slots: Vec::new(), len: 0 };
         let (width, inner) = (dims.width, dims.inner());
         let embedding = build.matrix("shared.weight", dims.vocab, width);
-        let head = if dims.tied { embedding.clone() } else { build.matrix("lm_head.weight", dims.vocab, width) };
+        let head = match dims.head {
+            Head::Own => build.matrix("lm_head.weight", dims.vocab, width),
+            Head::Embedding | Head::AsInFile => embedding.clone(),
+        };
         let cross = build.stacked(
             (0..dims.decoder_layers).flat_map(|layer| {
                 ["k", "v"].map(|part| (format!("decoder.block.{layer}.layer.1.EncDecAttention.{part}.weight"), inner))

@@ -21,6 +21,7 @@ pub mod position;
 mod rank;
 pub mod reference;
 mod sample;
+mod shards;
 mod site;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,12 @@ mod weights;
 
 pub use beam::{Beam, Hypothesis};
 pub use candle_transformers::models::t5::Config;
-pub use dims::Dims;
+pub use dims::{Dims, Head};
 pub use engine::{Engine, devices, open};
 pub use generation::Generation;
 pub use layout::{Layout, Place, Slot};
 pub use memory::{Counts, Rows};
 pub use rank::LabelScore;
 pub use sample::Sample;
+pub use shards::Shard;
 pub use weights::{Precision, Weights};

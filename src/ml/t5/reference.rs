@@ -6,7 +6,7 @@
 use super::fast::Loss;
 use super::position::bucket;
 use super::site::Site;
-use super::{Dims, Weights};
+use super::{Dims, Head, Weights};
 use crate::ml::batch::{Batch, Ragged};
 use crate::ml::error::{Error, Result};
 use crate::ml::kernels::{CrossEntropy, Dropout, Sharing};
@@ -185,10 +185,10 @@ impl Reference {
         let stack = Stack { name: "decoder", layers: self.dims.decoder_layers, decoder: true, lengths, mask, dropout };
         let cross_mask = self.padding(memory_lengths, memory.dim(1)?)?;
         let mut y = self.stack(&stack, y, Some((memory, &cross_mask)))?;
-        if self.dims.tied {
+        if self.dims.scaled {
             y = (y * (self.dims.width as f64).powf(-0.5))?;
         }
-        let head = if self.dims.tied { "shared.weight" } else { "lm_head.weight" };
+        let head = if self.dims.head == Head::Own { "lm_head.weight" } else { "shared.weight" };
         self.linear(&y, head)
     }
 

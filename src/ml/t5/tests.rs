@@ -2,7 +2,7 @@
 
 use super::fast::{Engine, Gradients, Loss};
 use super::reference::Reference;
-use super::{Dims, Weights};
+use super::{Dims, Head, Weights};
 use crate::ml::batch::Batch;
 use crate::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
 use crate::ml::random::Stream;
@@ -26,7 +26,8 @@ pub(super) fn tiny(gated: bool) -> Dims {
         max_distance: 20,
         epsilon: 1e-6,
         gated,
-        tied: !gated,
+        head: if gated { Head::Own } else { Head::Embedding },
+        scaled: !gated,
         pad: 0,
         eos: 1,
         start: 0,

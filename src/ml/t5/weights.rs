@@ -1,12 +1,13 @@
 //! The parameters of a T5 in one vector: read from safetensors, drawn at random, written back.
 
 use super::layout::{Place, Slot};
+use super::shards::{Shard, Tensors};
 use super::{Dims, Layout};
-use crate::ml::error::{Error, Result};
+use crate::ml::error::Result;
 use crate::ml::kernels::Matrix;
 use crate::ml::random::Stream;
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use half::bf16;
+use safetensors::tensor::{Dtype, TensorView};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,30 +55,19 @@ enum Values {
 }
 
 impl Weights {
-    /// Reads the weights of `dims` from the bytes of one or more safetensors files (shards).
+    /// Reads the weights of `dims` from the files of a checkpoint.
     ///
-    /// Every tensor that the configuration asks for must be there once with its shape, as f32, bf16 or f16; others, such
-    /// as the copies of the embedding that some exporters add, are left alone.
+    /// Every tensor that the configuration asks for must be there once with its shape, as f32, bf16 or f16. The embedding may
+    /// be there under its other names, again or only; every other tensor is refused by name.
+    pub fn read(dims: Dims, shards: &[Shard<'_>], precision: Precision) -> Result<Self> {
+        let tensors = Tensors::find(dims, shards)?;
+        Self::fill(tensors.dims.clone(), precision, |slot, out| tensors.read(slot, out))
+    }
+
+    /// Reads the weights of `dims` from the bytes of the files of a checkpoint, as [`read`](Self::read) does.
     pub fn from_safetensors(dims: Dims, files: &[&[u8]], precision: Precision) -> Result<Self> {
-        let files =
-            files.iter().map(|bytes| SafeTensors::deserialize(bytes)).collect::<std::result::Result<Vec<_>, _>>()?;
-        let mut found: BTreeMap<String, TensorView<'_>> = BTreeMap::new();
-        for (name, view) in files.iter().flat_map(SafeTensors::tensors) {
-            if found.insert(name.clone(), view).is_some() {
-                return Err(tensor(&name, "is there twice", "once in all shards"));
-            }
-        }
-        let layout = Layout::new(&dims);
-        for slot in layout.slots() {
-            let view = found
-                .get(&slot.name)
-                .ok_or_else(|| tensor(&slot.name, "is missing", format!("shape {:?}", slot.shape)))?;
-            if view.shape() != slot.shape {
-                let found = format!("has shape {:?}", view.shape());
-                return Err(tensor(&slot.name, found, format!("{:?} by config.json", slot.shape)));
-            }
-        }
-        Self::fill(dims, precision, |slot, out| read(&slot.name, &found[&slot.name], out))
+        let shards: Vec<Shard<'_>> = files.iter().map(|bytes| Shard { name: "model.safetensors", bytes }).collect();
+        Self::read(dims, &shards, precision)
     }
 
     /// Weights whose tensors `fill` writes, one after the other.
@@ -229,35 +219,4 @@ impl Weights {
 /// Scales of norms and position biases, which are added or multiplied in f32.
 fn is_vector(slot: &Slot) -> bool {
     slot.shape.len() == 1 || slot.name.ends_with("relative_attention_bias.weight")
-}
-
-fn read(name: &str, view: &TensorView<'_>, out: &mut [f32]) -> Result<()> {
-    let bytes = view.data();
-    match view.dtype() {
-        Dtype::F32 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *x = f32::from_le_bytes(*b);
-            }
-        }
-        Dtype::BF16 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *x = bf16::from_le_bytes(*b).to_f32();
-            }
-        }
-        Dtype::F16 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *x = f16::from_le_bytes(*b).to_f32();
-            }
-        }
-        other => return Err(tensor(name, format!("has type {other:?}"), "f32, bf16 or f16")),
-    }
-    if out.iter().all(|x| x.is_finite()) {
-        Ok(())
-    } else {
-        Err(tensor(name, "holds a NaN or an infinity", "finite numbers"))
-    }
-}
-
-fn tensor(name: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
-    Error::Tensor { name: name.to_owned(), found: found.into(), expected: expected.into() }
 }

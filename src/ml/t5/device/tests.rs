@@ -1,12 +1,12 @@
 //! The device engine against the fast engine and the reference: on CPU tensors, or on the GPU number `SPOT_GPU`.
 
 use super::super::decode_tests::{self, Examples};
-use super::super::golden::{V1_0, V1_1};
+use super::super::golden::{SCALED, TIED, V1_0, V1_1};
 use super::super::reference::Reference;
 use super::super::tests::{
     PLAIN, SMOOTHED, Z_LOSS, batch, distance, dropout, prompts, slices, tiny, weights, wide, wide_copy, zeros,
 };
-use super::super::{Beam, Dims, Sample, fast};
+use super::super::{Beam, Dims, Head, Sample, fast};
 use super::*;
 use crate::ml::kernels::Sharing;
 use candle_core::DType;
@@ -169,8 +169,10 @@ fn all_weights_learn_as_in_the_fast_engine() {
         }
         weights_learn_alike(tiny(gated), &[5, 0, 3], Z_LOSS, Some(Sharing::Sequence));
         weights_learn_alike(wide(gated), &[0, 0, 0], Z_LOSS, None);
-        // Tied with a gate, and apart without.
-        weights_learn_alike(Dims { tied: gated, ..tiny(gated) }, &[0, 0, 0], PLAIN, None);
+        for (head, scaled) in [(Head::Embedding, false), (Head::Embedding, true), (Head::Own, false), (Head::Own, true)]
+        {
+            weights_learn_alike(Dims { head, scaled, ..tiny(gated) }, &[0, 0, 0], PLAIN, None);
+        }
     }
 }
 
@@ -280,7 +282,7 @@ fn answers_are_those_of_the_fast_engine() {
 #[test]
 fn label_scores_are_those_of_the_fast_engine() {
     let labels: Ragged = [vec![5, 1], vec![4, 3, 2, 6, 1], vec![1]].into_iter().collect();
-    for weights in [V1_1.weights(), V1_0.weights(), decode_tests::tiny(7, true)] {
+    for weights in [V1_1.weights(), TIED.weights(), SCALED.weights(), decode_tests::tiny(7, true)] {
         let examples = Examples::new(&weights);
         let (prompts, run, inputs) = (examples.prompts(), &examples.run, &examples.inputs);
         let found = engine(&weights).label_scores(&prompts, run, inputs, &labels).unwrap();
