@@ -149,6 +149,7 @@ impl Evidence {
         };
         let targets: Vec<Target> = baseline.scores.keys().map(target).collect();
         warnings.extend(hardly_an_error(baseline));
+        warnings.extend(too_few_targets(&columns));
         warnings.extend(optimism(&split));
         warnings.extend(beaten_by_majority(&targets));
         Ok(Results {
@@ -459,6 +460,21 @@ fn hardly_an_error(baseline: &Column) -> Option<String> {
     })
 }
 
+/// With few targets and many methods even the clearest gain has a corrected p above 0.05.
+fn too_few_targets(columns: &[Column]) -> Option<String> {
+    let (targets, methods) =
+        (columns[0].scores.len(), columns.iter().filter(|column| column.role == Role::Method).count());
+    let least = 2.0_f64.powi(1 - targets as i32);
+    let corrected = least * methods as f64;
+    (methods > 0 && corrected > 0.05).then(|| {
+        format!(
+            "With {targets} targets no p is below {least:.3}, and none that is corrected for {methods} methods below \
+             {:.3}: where that is not small, intervals say more.",
+            corrected.min(1.0)
+        )
+    })
+}
+
 /// A row of the paper's Table 3. The relative error reduction is the mean over targets of theirs, which gives the percentages that
 /// are printed there.
 fn method(column: &Column, baseline: &Column, ceilings: [Option<f64>; 2], transfers: Option<&Transfers<'_>>) -> Method {
@@ -716,10 +732,8 @@ mod tests {
         let best = &results.methods[1];
         assert_eq!(best.change.as_ref().unwrap().mean, 5.0);
         near(best.relative_error_reduction.as_ref().unwrap().mean, (20.0 + 0.0) / 2.0, 1e-12);
-        assert_eq!(
-            results.warnings,
-            ["All rows are compared on the seeds that all of them have: `pairs` lacks seed 1."]
-        );
+        let note = "All rows are compared on the seeds that all of them have: `pairs` lacks seed 1.";
+        assert_eq!(results.warnings[0], note);
         // An ensemble is of no single seed.
         let ensemble = ["a", "b"].map(|task| evaluation(task, "", "", 82.0));
         evidence.strategies.push(Strategy {

@@ -168,6 +168,7 @@ pub(super) fn gains(methods: &[Method]) -> Grid {
         "method",
         "points",
         "95 %",
+        "p",
         "p (Holm)",
         "relative %",
         "of oracle",
@@ -186,6 +187,7 @@ pub(super) fn gains(methods: &[Method]) -> Grid {
             method.name.clone(),
             gained(&method.change),
             interval(method.change_interval),
+            super::probability(method.p),
             super::probability(method.p_holm),
             gained(&method.relative_error_reduction),
             share(method.oracle_share),
@@ -200,10 +202,10 @@ pub(super) fn gains(methods: &[Method]) -> Grid {
 }
 
 pub(super) fn controls(controls: &[Comparison]) -> Grid {
-    let header = ["method", "beside", "points", "95 %", "p (Holm)"];
+    let header = ["method", "beside", "points", "95 %", "p", "p (Holm)"];
     let mut grid = Grid::new(header.map(str::to_owned).into());
-    for Comparison { method, control, difference, interval: reach, p_holm, .. } in controls {
-        let numbers = [signed(*difference), interval(*reach), super::probability(*p_holm)];
+    for Comparison { method, control, difference, interval: reach, p, p_holm } in controls {
+        let numbers = [signed(*difference), interval(*reach), super::probability(*p), super::probability(*p_holm)];
         grid.push([method.clone(), control.clone()].into_iter().chain(numbers).collect());
     }
     grid
@@ -253,10 +255,10 @@ mod tests {
     fn columns_that_say_nothing_of_any_method_are_left_out_everywhere() {
         let nothing = results(None);
         let headings = |text: &str| text.lines().find(|line| line.contains("points")).unwrap().to_owned();
-        assert_eq!(headings(&nothing.to_markdown()), "| method | points | p (Holm) | relative % |");
+        assert_eq!(headings(&nothing.to_markdown()), "| method | points | p | p (Holm) | relative % |");
         assert_eq!(
             headings(&nothing.to_text()).split_whitespace().collect::<Vec<_>>().join(" "),
-            "method points p (Holm) relative %"
+            "method points p p (Holm) relative %"
         );
         let steps = Some(3600.0);
         let cost = Cost {
@@ -269,7 +271,7 @@ mod tests {
         };
         let known = results(Some(cost));
         let all =
-            "| method | points | p (Holm) | relative % | tunings | target steps | source steps | search skipped |";
+            "| method | points | p | p (Holm) | relative % | tunings | target steps | source steps | search skipped |";
         assert_eq!(headings(&known.to_markdown()), all);
         assert!(known.to_text().contains("3,600"), "{}", known.to_text());
         let (nothing, known) = (html(nothing), html(known));

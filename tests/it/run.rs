@@ -117,7 +117,11 @@ fn explain_names_the_field_and_its_old_and_new_value() {
 #[test]
 fn graphs_are_drawn_in_four_formats() {
     let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
-    shell.spot("graph smoke").ok().prints("source[w_sum,0]").prints("← backbone, data[w_sum]");
+    shell
+        .spot("graph smoke --set vars.targets=[w_mood]")
+        .ok()
+        .prints("source[w_sum,0]")
+        .prints("← backbone, data[w_sum]");
     shell.spot("graph smoke --format mermaid").ok().prints("flowchart").prints("[\"source[w_sum,0]\"]");
     shell.spot("graph smoke --format dot").ok().prints("digraph").prints("->");
     let graph = shell.spot("graph smoke --format json").ok().json();
