@@ -122,7 +122,11 @@ fn graphs_are_drawn_in_four_formats() {
         .ok()
         .prints("source[w_sum,0]")
         .prints("← backbone, data[w_sum]");
-    shell.spot("graph smoke --set vars.targets=[w_mood] --format mermaid").ok().prints("flowchart").prints("[\"source[w_sum,0]\"]");
+    shell
+        .spot("graph smoke --set vars.targets=[w_mood] --format mermaid")
+        .ok()
+        .prints("flowchart")
+        .prints("[\"source[w_sum,0]\"]");
     shell.spot("graph smoke --set vars.targets=[w_mood] --format dot").ok().prints("digraph").prints("->");
     let graph = shell.spot("graph smoke --set vars.targets=[w_mood] --format json").ok().json();
     let edges = graph["edges"].as_array().unwrap();

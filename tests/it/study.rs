@@ -1,6 +1,6 @@
 //! What a study compares: how prompts begin, controls of the same budget, and what reports make of them.
 
-use super::shell::Shell;
+use super::shell::{PROJECT, Shell};
 use spot::data::Table;
 use spot::ml::prompt_file::PromptFile;
 use std::path::Path;
@@ -224,4 +224,23 @@ fn strategies_say_what_they_need_and_what_is_of_no_use_to_them() {
         shell.edit("pipelines/controls.yaml", from, to);
         shell.spot("status controls").exits_with(2).complains(complaint);
     }
+}
+
+#[test]
+fn the_papers_study_is_a_manifest_and_says_what_it_lacks() {
+    let text = std::fs::read_to_string(Path::new(PROJECT).join("pipelines/spot_paper.yaml")).unwrap();
+    let shell = Shell::new().write("pipelines/spot_paper.yaml", text);
+    let jobs = shell.spot("status spot_paper --format json").ok().json()["jobs"].as_array().unwrap().clone();
+    let count = |stage: &str| jobs.iter().filter(|job| job["stage"] == stage).count();
+    assert_eq!([count("source"), count("target"), count("pair")], [48, 30, 1440]);
+    let later: Vec<&str> = jobs
+        .iter()
+        .filter(|job| job["reasons"].to_string().contains("cannot be read yet"))
+        .filter_map(|job| job["job"].as_str())
+        .collect();
+    let mut expected = ["cxc", "drop", "hellaswag", "race"].map(|task| format!("source_data[{task}]")).to_vec();
+    expected.push("target_data[cr]".to_owned());
+    assert_eq!(later, expected);
+    let said = shell.spot("status spot_paper").ok();
+    said.prints("its endings are a list").prints("there is no file").prints("MNLI/train.tsv");
 }

@@ -50,6 +50,9 @@ impl Scores {
     pub(super) fn of(sheet: &Sheet, baseline: &str, scale: Option<Scale>) -> anyhow::Result<Self> {
         let is_long = NEEDED.iter().all(|name| sheet.column(name).is_some());
         let cells = if is_long { long(sheet)? } else { matrix(sheet)? };
+        if cells.is_empty() {
+            return Err(wrong(&sheet.path, "no score below the header"));
+        }
         let factor = factor(sheet, &cells, scale)?;
         let mut found = Self {
             factor,

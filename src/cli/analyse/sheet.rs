@@ -31,7 +31,14 @@ impl Sheet {
         let header: Vec<String> =
             reader.headers().map_err(|error| wrong(path, error))?.iter().map(str::to_owned).collect();
         if header.len() < 2 {
-            return Err(wrong(path, "one column; expected the names of rows and then a column for each target"));
+            let other = header.first().and_then(|names| names.chars().find(|c| matches!(c, ';' | '\t' | '|')));
+            let hint = other.map_or_else(String::new, |other| {
+                format!("; `{}` does not part columns, a comma does", other.escape_default())
+            });
+            return Err(wrong(
+                path,
+                format!("one column; expected the names of rows and then a column for each target{hint}"),
+            ));
         }
         if header.len() > MOST_COLUMNS {
             return Err(wrong(path, format!("{} columns, expected at most {MOST_COLUMNS}", header.len())));
