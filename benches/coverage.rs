@@ -5,9 +5,10 @@
 
 use spot::ml::random::Stream;
 use spot::ml::statistics::{holm, mean, order_p, pearson, reliability_of_runs, sign_flip_p, t_interval};
-use spot::report::compare::{Evaluation, Evidence};
+use spot::report::columns::Role;
+use spot::report::compare::Evidence;
+use spot::report::evaluation::Evaluation;
 use spot::report::prediction::{Likeness, Prediction};
-use spot::report::results::Role;
 use spot::report::transfers::Transfers;
 use std::collections::BTreeMap;
 

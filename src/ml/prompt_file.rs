@@ -52,7 +52,7 @@ impl PromptFile {
 
     /// Updates of its own tuning and of those that it began from, if it says.
     pub fn steps_in_all(&self) -> Option<u64> {
-        let steps = |key| self.get(key).map(|steps| steps.parse::<u64>());
+        let steps = |key| self.get(key).map(str::parse::<u64>);
         let before = steps("source_steps").unwrap_or(Ok(0)).ok()?;
         // One that begins from another, but does not say how long that took, does not know.
         let known = self.get("source").is_none() || self.get("source_steps").is_some();

@@ -1,12 +1,15 @@
 //! What transfer scores that someone brought along say: as tables, as JSON and as a page.
 
-use super::compare::{self, Column, Evaluation};
+use super::columns::{Column, Role};
 use super::derived;
+use super::evaluation::Evaluation;
 use super::figures;
 use super::grid::Grid;
+use super::methods;
 use super::page::{Block, Cell, Page, Record, ScatterPoint, Section};
 use super::prediction::{Likeness, Prediction, Reliability};
-use super::results::{Method, Role, Spread};
+use super::results::Method;
+use super::spread::Spread;
 use super::tables;
 use super::transfer::{Findings, Scores, matrix, to_parquet};
 use super::transfers::Transfers;
@@ -326,7 +329,7 @@ impl Brought {
             chance.role = Role::Baseline;
             columns.insert(0, chance);
         }
-        compare::methods(&columns, Some(transfers))
+        methods::methods(&columns, Some(transfers))
     }
 }
 

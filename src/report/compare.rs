@@ -1,46 +1,19 @@
 //! From evaluations to what a study found out: every method beside the baseline on the seeds that all of them have, the matrix of
 //! sources and targets, and how well similarity foretold it.
 
+use super::basis::Basis;
+use super::columns::{BySeed, Column, Role, Score, over_targets, spread, values};
 use super::derived;
 use super::embeddings::Embeddings;
-use super::prediction::{Prediction, Reliability};
-use super::results::{Cell, Comparison, Matrix, Method, Point, Results, Role, Spread, Suite, Target, VERSION};
+use super::evaluation::{Cost, Evaluation};
+use super::methods::{comparisons, hardly_an_error, methods, too_few_targets};
+use super::prediction::{Likeness, Prediction, Reliability};
+use super::results::{Cell, Matrix, Point, Results, Suite, Target, VERSION};
 use super::transfer::{Findings, Scores};
-use super::transfers::{Prompt, Transfers};
-use crate::ml::statistics::{holm, mean, relative_error_reduction, sign_flip_p, t_interval};
+use super::transfers::Transfers;
+use crate::ml::statistics::{mean, relative_error_reduction};
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The scores of one prompt on one target.
-#[derive(Clone, Debug, Default)]
-pub struct Evaluation {
-    /// Target task.
-    pub task: String,
-    /// The split that was answered.
-    pub split: String,
-    /// Digest of the examples that were answered; empty if unknown.
-    pub examples: String,
-    /// Seed of the tuning; empty for what is of no single one.
-    pub seed: String,
-    /// The task and the seed of the prompt that the tuning began from; empty if from none.
-    pub source: Prompt,
-    /// Score of always giving the most common answer.
-    pub majority: Option<f64>,
-    /// The score.
-    pub score: f64,
-    /// The score on the split on which checkpoints were chosen.
-    pub validation: Option<f64>,
-    /// Percentage of answers that are none: not a label, not a number.
-    pub illegal: f64,
-    /// The label that every legal answer was, if the task has others.
-    pub only_label: Option<String>,
-    /// Updates of the tuning, if they are known.
-    pub steps: Option<u64>,
-    /// Updates of the tunings that it began from, if they are known.
-    pub source_steps: Option<u64>,
-    /// Digest of the artifact.
-    pub digest: String,
-}
 
 /// A way to learn the targets.
 #[derive(Clone, Debug, Default)]
@@ -53,23 +26,6 @@ pub struct Strategy {
     pub cost: Option<Cost>,
     /// Names of the rows of the same budget that it has to beat.
     pub controls: Vec<String>,
-}
-
-/// What a method spends. Steps are updates of a prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// Target tunings for each target and seed.
-    pub tunings: usize,
-    /// Source prompts among which it chose; 0 where there was nothing to choose.
-    pub candidates: usize,
-    /// Steps for each target and seed, the run behind its embedding included.
-    pub target_steps: Option<f64>,
-    /// Steps of one target tuning.
-    pub tuning_steps: Option<f64>,
-    /// Steps of the sources that it needs, spent once for all targets.
-    pub source_steps: Option<f64>,
-    /// Steps of all candidates.
-    pub library_steps: Option<f64>,
 }
 
 /// All that a study measured.
@@ -89,27 +45,6 @@ pub struct Evidence {
 
 /// Name of the first row.
 const BASELINE: &str = "prompt tuning";
-
-/// A score, and the artifacts behind it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Score {
-    pub(super) value: f64,
-    pub(super) illegal: f64,
-    pub(super) only_label: Option<String>,
-    pub(super) from: Vec<String>,
-}
-
-/// Scores of a method on a target by seed.
-pub(super) type BySeed = BTreeMap<String, Score>;
-
-/// Scores of a method by target and seed.
-pub(super) struct Column {
-    pub(super) name: String,
-    pub(super) role: Role,
-    pub(super) cost: Option<Cost>,
-    pub(super) controls: Vec<String>,
-    pub(super) scores: BTreeMap<String, BySeed>,
-}
 
 impl Evidence {
     /// What it says.
@@ -240,131 +175,6 @@ impl Evidence {
     }
 }
 
-impl Column {
-    /// Scores of which nothing needs checking.
-    pub(super) fn of_runs(name: &str, role: Role, evaluations: &[Evaluation]) -> Self {
-        let mut scores: BTreeMap<String, BySeed> = BTreeMap::new();
-        for e in evaluations {
-            scores.entry(e.task.clone()).or_default().insert(e.seed.clone(), Score::of(e));
-        }
-        Self { name: name.to_owned(), role, cost: None, controls: Vec::new(), scores }
-    }
-}
-
-impl Score {
-    pub(super) fn of(e: &Evaluation) -> Self {
-        Self { value: e.score, illegal: e.illegal, only_label: e.only_label.clone(), from: vec![e.digest.clone()] }
-    }
-}
-
-impl Cost {
-    /// Of evaluations of which nothing else is known: one tuning each, if all of them say how long it took.
-    fn of(evaluations: &[Evaluation]) -> Option<Self> {
-        let steps: Vec<u64> = evaluations.iter().map(|e| e.steps).collect::<Option<_>>()?;
-        let mut sources: BTreeMap<&Prompt, Option<u64>> = BTreeMap::new();
-        for e in evaluations.iter().filter(|e| !e.source.0.is_empty()) {
-            sources.insert(&e.source, e.source_steps);
-        }
-        let seeds: BTreeSet<&String> = evaluations.iter().map(|e| &e.seed).collect();
-        let all = sources.into_values().sum::<Option<u64>>();
-        let tuning_steps = Some(steps.iter().sum::<u64>() as f64 / steps.len().max(1) as f64);
-        Some(Self {
-            tunings: 1,
-            candidates: 0,
-            target_steps: tuning_steps,
-            tuning_steps,
-            // Every seed has sources of its own, which serve all its targets.
-            source_steps: all.map(|all| all as f64 / seeds.len().max(1) as f64),
-            library_steps: None,
-        })
-    }
-
-    /// Steps for so many targets under one seed.
-    pub(super) fn total(&self, targets: usize) -> Option<f64> {
-        Some(self.source_steps? + targets as f64 * self.target_steps?)
-    }
-
-    /// Steps if every candidate were tried on every target.
-    pub(super) fn brute_force(&self, targets: usize) -> Option<f64> {
-        Some(self.library_steps? + targets as f64 * self.candidates as f64 * self.tuning_steps?)
-    }
-}
-
-/// The seeds on which rows are compared: for each target those that all of them have. Rows without seeds, as an ensemble of all,
-/// are compared with all of these.
-struct Basis {
-    seeds: BTreeMap<String, BTreeSet<String>>,
-    notes: Vec<String>,
-}
-
-impl Basis {
-    fn of(columns: &[Column], pairs: &[Evaluation]) -> anyhow::Result<Self> {
-        let mut seeds = BTreeMap::new();
-        let mut lacking: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for task in columns[0].scores.keys() {
-            let of_column = |column: &'_ Column| column.scores[task].keys().cloned().collect::<BTreeSet<String>>();
-            let of_pairs: BTreeSet<String> = pairs.iter().filter(|e| e.task == *task).map(|e| e.seed.clone()).collect();
-            ensure!(pairs.is_empty() || !of_pairs.is_empty(), "`pairs` has no scores for `{task}`");
-            let mut rows: Vec<(&str, BTreeSet<String>)> =
-                columns.iter().map(|column| (column.name.as_str(), of_column(column))).collect();
-            if !pairs.is_empty() {
-                rows.push(("pairs", of_pairs));
-            }
-            let baseline = rows[0].1.clone();
-            // What is of no single seed goes with all of them.
-            rows.retain(|(_, seeds)| *seeds == baseline || *seeds != BTreeSet::from([String::new()]));
-            let common: BTreeSet<String> =
-                baseline.iter().filter(|seed| rows.iter().all(|(_, seeds)| seeds.contains(*seed))).cloned().collect();
-            if common.is_empty() {
-                let listed = rows.iter().map(|(name, seeds)| format!("`{name}` has {}", spelled(seeds)));
-                bail!(
-                    "rows cannot be compared on `{task}`: no seed is in all of them; {}",
-                    listed.collect::<Vec<_>>().join(", ")
-                );
-            }
-            for (name, seeds) in &rows {
-                let lacks = baseline.difference(seeds).cloned();
-                lacking.entry(name).or_default().extend(lacks);
-            }
-            seeds.insert(task.clone(), common);
-        }
-        let lacks = lacking.into_iter().filter(|(_, seeds)| !seeds.is_empty());
-        let lacks: Vec<String> = lacks.map(|(name, seeds)| format!("`{name}` lacks {}", spelled(&seeds))).collect();
-        let note = format!("All rows are compared on the seeds that all of them have: {}.", lacks.join(", "));
-        Ok(Self { seeds, notes: (!lacks.is_empty()).then_some(note).into_iter().collect() })
-    }
-
-    fn has(&self, task: &str, seed: &str) -> bool {
-        self.seeds.get(task).is_some_and(|seeds| seeds.contains(seed))
-    }
-
-    fn restrict(&self, column: &mut Column) {
-        for (task, scores) in &mut column.scores {
-            let alone = scores.len() == 1;
-            scores.retain(|seed, _| self.has(task, seed) || alone && seed.is_empty());
-        }
-    }
-
-    /// How many seeds a target has; the fewest, if targets differ.
-    fn count(&self) -> usize {
-        self.seeds.values().map(BTreeSet::len).min().unwrap_or(0)
-    }
-}
-
-fn spelled(seeds: &BTreeSet<String>) -> String {
-    let seeds: Vec<&str> = seeds.iter().map(|seed| if seed.is_empty() { "none" } else { seed.as_str() }).collect();
-    let word = if seeds.len() == 1 { "seed" } else { "seeds" };
-    format!("{word} {}", seeds.join(", "))
-}
-
-fn values(scores: &BySeed) -> Vec<f64> {
-    scores.values().map(|score| score.value).collect()
-}
-
-fn spread(scores: &BySeed) -> Spread {
-    Spread::of(&values(scores)).from(scores.values().flat_map(|score| score.from.clone()))
-}
-
 fn cell(column: &Column, baseline: &Column, task: &str) -> Cell {
     let scores = &column.scores[task];
     let score = spread(scores);
@@ -400,158 +210,6 @@ fn note(scores: &BySeed) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// The mean over targets for every seed that all of them have, so that the deviation is that of a whole study repeated; if they
-/// have none in common, the mean of the targets' means.
-fn over_targets(column: &Column, of: impl Fn(&String) -> bool) -> Spread {
-    let rows: Vec<&BySeed> = column.scores.iter().filter(|(task, _)| of(task)).map(|(_, row)| row).collect();
-    let from = rows.iter().flat_map(|row| row.values()).flat_map(|score| score.from.clone());
-    let seeds = common_seeds(&rows);
-    if seeds.is_empty() {
-        let means: Vec<f64> = rows.iter().map(|row| mean(&values(row))).collect();
-        return Spread { mean: mean(&means), deviation: None, seeds: 0, from: from.collect() };
-    }
-    let studies: Vec<f64> =
-        seeds.iter().map(|seed| mean(&rows.iter().map(|row| row[*seed].value).collect::<Vec<_>>())).collect();
-    Spread::of(&studies).from(from)
-}
-
-fn common_seeds<'a>(rows: &[&'a BySeed]) -> Vec<&'a String> {
-    let mut seeds: BTreeSet<&String> = rows.iter().flat_map(|row| row.keys()).collect();
-    seeds.retain(|seed| rows.iter().all(|row| row.contains_key(*seed)));
-    seeds.into_iter().collect()
-}
-
-/// What a method gained on each target over another: the difference of their means over seeds.
-fn gains(column: &Column, over: &Column) -> Vec<f64> {
-    column.scores.iter().map(|(task, scores)| mean(&values(scores)) - mean(&values(&over.scores[task]))).collect()
-}
-
-/// A row for each column; of ways to learn, how probable their gain is if nothing were gained, corrected for their number.
-pub(super) fn methods(columns: &[Column], transfers: Option<&Transfers<'_>>) -> Vec<Method> {
-    let baseline = &columns[0];
-    let gain = |role: Role| {
-        let column = columns.iter().find(|column| column.role == role)?;
-        Some(mean(&gains(column, baseline))).filter(|gain| *gain > 0.0)
-    };
-    let ceilings = [gain(Role::Oracle), gain(Role::Maximum)];
-    let mut methods: Vec<Method> = columns.iter().map(|column| method(column, baseline, ceilings, transfers)).collect();
-    let tested: Vec<usize> = (0..methods.len()).filter(|at| methods[*at].p.is_some()).collect();
-    let p: Vec<f64> = tested.iter().filter_map(|at| methods[*at].p).collect();
-    for (at, p) in tested.into_iter().zip(holm(&p)) {
-        methods[at].p_holm = Some(p);
-    }
-    methods
-}
-
-/// The error of a baseline in points from which on shares of it are averaged: of less, one example more or less is a multiple.
-const LEAST_ERROR: f64 = 1.0;
-
-/// Targets on which the baseline errs so little that shares of its error say nothing.
-fn hardly_an_error(baseline: &Column) -> Option<String> {
-    let errs = |scores: &BySeed| 100.0 - mean(&values(scores)) < LEAST_ERROR;
-    let names: Vec<&str> =
-        baseline.scores.iter().filter(|(_, scores)| errs(scores)).map(|(task, _)| task.as_str()).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "On {} the baseline errs by less than {LEAST_ERROR} point; the means of relative error reductions are over the other \
-             targets.",
-            names.join(", ")
-        )
-    })
-}
-
-/// With few targets and many methods even the clearest gain has a corrected p above 0.05.
-fn too_few_targets(columns: &[Column]) -> Option<String> {
-    let (targets, methods) =
-        (columns[0].scores.len(), columns.iter().filter(|column| column.role == Role::Method).count());
-    let least = 2.0_f64.powi(1 - targets as i32);
-    let corrected = least * methods as f64;
-    (methods > 0 && corrected > 0.05).then(|| {
-        format!(
-            "With {targets} targets no p is below {least:.3}, and none that is corrected for {methods} methods below \
-             {:.3}: where that is not small, intervals say more.",
-            corrected.min(1.0)
-        )
-    })
-}
-
-/// A row of the paper's Table 3. The relative error reduction is the mean over targets of theirs, which gives the percentages that
-/// are printed there.
-fn method(column: &Column, baseline: &Column, ceilings: [Option<f64>; 2], transfers: Option<&Transfers<'_>>) -> Method {
-    let score = over_targets(column, |_| true);
-    let mut row = Method { name: column.name.clone(), role: column.role, score, ..Method::default() };
-    if let Some(cost) = &column.cost {
-        row.tunings = Some(cost.tunings);
-        row.candidates = (cost.candidates > 0).then_some(cost.candidates);
-        row.target_steps = cost.target_steps;
-        row.source_steps = cost.source_steps;
-        let targets = column.scores.len();
-        let skipped = || Some(100.0 * (1.0 - cost.total(targets)? / cost.brute_force(targets)?));
-        row.search_skipped = row.candidates.and_then(|_| skipped());
-    }
-    if column.role == Role::Baseline {
-        return row;
-    }
-    let gained = gains(column, baseline);
-    let gain = mean(&gained);
-    let base = |task: &String| mean(&values(&baseline.scores[task]));
-    let reduction = |task: &String, score: f64| {
-        relative_error_reduction(score, base(task)).filter(|_| 100.0 - base(task) >= LEAST_ERROR)
-    };
-    let reductions: Vec<f64> =
-        column.scores.iter().filter_map(|(task, scores)| reduction(task, mean(&values(scores)))).collect();
-    let rows: Vec<&BySeed> = column.scores.values().collect();
-    let seeds = common_seeds(&rows);
-    let repeated = |of: &dyn Fn(&String, f64) -> Option<f64>| -> Vec<f64> {
-        let study = |seed: &&String| {
-            let cells = column.scores.iter().filter_map(|(task, scores)| of(task, scores[*seed].value));
-            mean(&cells.collect::<Vec<f64>>())
-        };
-        seeds.iter().map(study).collect()
-    };
-    let around = |mean: f64, studies: &[f64]| Spread { mean, ..Spread::of(studies) }.from(row.score.from.clone());
-    // The baseline's mean over seeds is taken off every seed's score, so that points and percent have one baseline.
-    row.change = Some(around(gain, &repeated(&|task, score| Some(score - base(task)))));
-    row.relative_error_reduction = (!reductions.is_empty()).then(|| around(mean(&reductions), &repeated(&reduction)));
-    row.change_interval = t_interval(&gained);
-    row.p = if column.role == Role::Method { sign_flip_p(&gained) } else { None };
-    let chose_among_the_same =
-        transfers.is_some_and(|all| column.cost.is_some_and(|cost| cost.candidates == all.candidates()));
-    if chose_among_the_same {
-        let share = |ceiling: Option<f64>| ceiling.map(|ceiling| 100.0 * gain / ceiling);
-        [row.oracle_share, row.maximum_share] = ceilings.map(share);
-    }
-    row
-}
-
-/// Every method beside the rows of the same budget that it names.
-fn comparisons(columns: &[Column]) -> anyhow::Result<Vec<Comparison>> {
-    let mut found = Vec::new();
-    for column in columns {
-        for name in &column.controls {
-            let control = columns.iter().find(|other| other.name == *name);
-            let control = control.with_context(|| {
-                let names: Vec<String> = columns.iter().map(|column| format!("`{}`", column.name)).collect();
-                format!("`{}` names the control `{name}`, which is no row; rows are {}", column.name, names.join(", "))
-            })?;
-            let differences = gains(column, control);
-            found.push(Comparison {
-                method: column.name.clone(),
-                control: name.clone(),
-                difference: mean(&differences),
-                interval: t_interval(&differences),
-                p: sign_flip_p(&differences),
-                p_holm: None,
-            });
-        }
-    }
-    let p: Vec<f64> = found.iter().filter_map(|comparison| comparison.p).collect();
-    for (comparison, p) in found.iter_mut().filter(|comparison| comparison.p.is_some()).zip(holm(&p)) {
-        comparison.p_holm = Some(p);
-    }
-    Ok(found)
-}
-
 fn matrix(transfers: &Transfers<'_>, baseline: &Column) -> Matrix {
     let baselines = transfers.targets.iter().map(|target| spread(&baseline.scores[*target])).collect();
     let scores = Scores::of(transfers, Some(baselines));
@@ -559,7 +217,7 @@ fn matrix(transfers: &Transfers<'_>, baseline: &Column) -> Matrix {
 }
 
 /// What every source prompt gained on every target, and how alike the two are.
-fn points(transfers: &Transfers<'_>, baseline: &Column, likeness: &[super::prediction::Likeness]) -> Vec<Point> {
+fn points(transfers: &Transfers<'_>, baseline: &Column, likeness: &[Likeness]) -> Vec<Point> {
     let mut points = Vec::new();
     for target in &transfers.targets {
         let base = mean(&values(&baseline.scores[*target]));

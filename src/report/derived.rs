@@ -1,9 +1,9 @@
 //! Rows that nobody had to run, read off the matrix of all single transfers: what a choice of sources must beat, and what none can
 //! pass.
 
-use super::compare::{Column, Cost, Evaluation, Score};
+use super::columns::{Column, Role, Score};
+use super::evaluation::{Cost, Evaluation};
 use super::prediction::{Alike, Likeness, SHOWN};
-use super::results::Role;
 use super::transfers::{Run, Transfers};
 use crate::ml::statistics::{expected_best_of, mean};
 use std::collections::{BTreeMap, BTreeSet};

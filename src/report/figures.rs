@@ -2,7 +2,7 @@
 
 use super::page::{Block, Cell, Colours, Dots, Format, Heatmap, Panel, Scatter, ScatterPoint, Section, probability};
 use super::prediction::{Correlations, Prediction};
-use super::results::Spread;
+use super::spread::Spread;
 use super::transfer::{Findings, Scores};
 use crate::ml::clustering::{Linkage, Tree};
 use crate::ml::error::Result;

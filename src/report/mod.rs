@@ -1,15 +1,20 @@
 //! Results as tables and pages.
 
 pub mod analysis;
+mod basis;
+pub mod columns;
 pub mod compare;
 mod derived;
 pub mod embeddings;
+pub mod evaluation;
 mod figures;
 mod grid;
+mod methods;
 pub mod page;
 pub mod prediction;
 pub mod results;
 pub mod similarities;
+pub mod spread;
 pub mod study;
 mod tables;
 pub mod transfer;

@@ -1,7 +1,8 @@
 //! Does similarity foretell transfer? Correlations and the quality of rankings, beside what chance gets and what noise allows.
 
+use super::evaluation::{Evaluation, Prompt};
 use super::grid::{Grid, NOTHING};
-use super::transfers::{Prompt, Transfers};
+use super::transfers::Transfers;
 use crate::ml::statistics::{
     Regret, expected_best_of, expected_ndcg, mean, ndcg, order_p, pearson, ranks, reliability_of_means,
     reliability_of_runs, sign_flip_p, spearman, standard_deviation,
@@ -268,7 +269,7 @@ impl Reliability {
             let runs: Vec<_> = transfers.runs(target).map(|(_, run)| run).collect();
             let prompts = transfers.prompts.iter().filter(|prompt| runs.iter().any(|run| run.contains_key(*prompt)));
             let row = |prompt: &&Prompt| runs.iter().map(|run| Some(run.get(*prompt)?.score)).collect();
-            let rows = prompts.map(|prompt| row(prompt)).collect::<Option<Vec<Vec<f64>>>>()?;
+            let rows = prompts.map(row).collect::<Option<Vec<Vec<f64>>>>()?;
             Some(((*target).to_owned(), Self::from(reliability_of_runs(&rows)?)))
         };
         transfers.targets.iter().filter_map(of).collect()
@@ -316,7 +317,7 @@ impl<'l> Alike<'l> {
     fn rankings<'e>(&self, transfers: &Transfers<'e>, target: &str, averaged: Vec<Tried<'e>>) -> Vec<Vec<Tried<'e>>> {
         let own = transfers.runs(target).map(|(seed, run)| {
             let alike = self.0.get(target)?.get(seed)?;
-            let tried = |(prompt, e): (&&'e Prompt, &&'e super::compare::Evaluation)| {
+            let tried = |(prompt, e): (&&'e Prompt, &&'e Evaluation)| {
                 Some(Tried { prompt, similarity: *alike.get(*prompt)?, score: e.score })
             };
             let tried: Option<Vec<_>> = run.iter().map(tried).collect();

@@ -3,10 +3,11 @@
 //! The same types hold a matrix of scores that someone brings along (`spot analyse`) and our own. Numbers remember the
 //! artifacts that they were computed from, so that a reader can walk from a cell of a table to the jobs behind it.
 
+use super::columns::Role;
 use super::embeddings::{Separation, TaskSimilarity};
 use super::prediction::Prediction;
+use super::spread::Spread;
 use super::transfer::{Findings, Scores};
-use crate::ml::statistics::{mean, standard_deviation};
 use serde::{Deserialize, Serialize};
 
 /// Version of this layout.
@@ -41,32 +42,6 @@ pub struct Results {
     pub prediction: Prediction,
     /// What a reader should know before believing a number.
     pub warnings: Vec<String>,
-}
-
-/// What a row is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Prompt tuning without transfer.
-    Baseline,
-    /// A way to learn the targets.
-    #[default]
-    Method,
-    /// What sources drawn at random can be expected to get.
-    Chance,
-    /// The source that is best on the other targets.
-    Elsewhere,
-    /// The source that is best on the target's other seeds: what of the maximum would come again.
-    Oracle,
-    /// The best source, known only afterwards.
-    Maximum,
-}
-
-impl Role {
-    /// Whether nobody could have learned a target so without knowing its scores beforehand.
-    pub fn is_known_afterwards(self) -> bool {
-        matches!(self, Self::Oracle | Self::Maximum)
-    }
 }
 
 /// A way to learn the targets, over all of them: a row of the paper's Table 3. Steps are updates of a prompt.
@@ -158,20 +133,6 @@ pub struct Suite {
     pub scores: Vec<Spread>,
 }
 
-/// Scores over seeds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Sample standard deviation; `null` for a single seed.
-    pub deviation: Option<f64>,
-    /// Number of seeds.
-    pub seeds: usize,
-    /// Digests of the artifacts that the scores are from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<String>,
-}
-
 /// Every source tried on every target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Matrix {
@@ -196,29 +157,6 @@ pub struct Point {
     pub relative_error_reduction: f64,
     /// Digests of the scores.
     pub from: Vec<String>,
-}
-
-impl Spread {
-    /// Of scores of some seeds.
-    pub fn of(scores: &[f64]) -> Self {
-        Self { mean: mean(scores), deviation: standard_deviation(scores), seeds: scores.len(), from: Vec::new() }
-    }
-
-    /// The same, from these artifacts.
-    pub fn from(mut self, from: impl IntoIterator<Item = String>) -> Self {
-        self.from = from.into_iter().collect();
-        self
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1}", self.mean)?;
-        match self.deviation {
-            Some(deviation) => write!(f, " ± {deviation:.1}"),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Results {

@@ -1,11 +1,13 @@
 //! The page of a whole study, from its results, the records behind them and the state of its pipeline.
 
+use super::columns::Role;
 use super::embeddings::{Separation, TaskSimilarity};
 use super::figures;
 use super::page::{
     Block, Cell, Colours, Curves, Dag, Format, Gain, Heatmap, Page, Record, Row, ScatterPoint, Section, Table, Value,
 };
-use super::results::{Matrix, Results, Role, Spread};
+use super::results::{Matrix, Results};
+use super::spread::Spread;
 use super::tables;
 use crate::ml::clustering::Linkage;
 use crate::ml::error::Result;

@@ -2,8 +2,9 @@
 
 use super::embeddings::Separation;
 use super::grid::{Grid, NOTHING};
-use super::results::{Comparison, Method, Results, Spread};
+use super::results::{Comparison, Method, Results};
 use super::signed;
+use super::spread::Spread;
 use crate::data::{Column, Table};
 
 impl Results {
@@ -222,7 +223,8 @@ fn gained(spread: &Spread) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::compare::{Cost, Evaluation, Evidence, Strategy};
+    use crate::report::compare::{Evidence, Strategy};
+    use crate::report::evaluation::{Cost, Evaluation};
     use crate::report::page::Dag;
     use crate::report::results::Results;
     use crate::report::study::Study;

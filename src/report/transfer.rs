@@ -1,7 +1,7 @@
 //! What a matrix of transfer scores says, whoever made it: the numbers of SPoT's section 2 and 3 and its tables 6 and 7.
 
 use super::grid::{Grid, NOTHING};
-use super::results::Spread;
+use super::spread::Spread;
 use super::transfers::Transfers;
 use crate::data::{Column, DataError, Table};
 use crate::ml::statistics::{mean, relative_error_reduction};
@@ -169,6 +169,9 @@ pub(super) fn matrix(scores: &Scores) -> Grid {
     grid
 }
 
+/// A source, the place of a target, and the score of the one on the other.
+type Pair<'s> = (&'s Source, usize, &'s Spread);
+
 /// A row for each pair of source and target that was tried, as Parquet; `similarity` is that of the pair, if it is known.
 ///
 /// # Errors
@@ -178,10 +181,9 @@ pub fn to_parquet(scores: &Scores, similarity: impl Fn(&str, &str) -> Option<f64
         let cells = source.scores.iter().enumerate();
         cells.filter_map(move |(target, score)| Some((source, target, score.as_ref()?)))
     });
-    let cells: Vec<(&Source, usize, &Spread)> = cells.collect();
-    let text = |of: &dyn Fn(&(&Source, usize, &Spread)) -> String| Column::Text(cells.iter().map(of).collect());
-    let number =
-        |of: &dyn Fn(&(&Source, usize, &Spread)) -> Option<f64>| Column::OptFloat(cells.iter().map(of).collect());
+    let cells: Vec<Pair<'_>> = cells.collect();
+    let text = |of: &dyn Fn(&Pair<'_>) -> String| Column::Text(cells.iter().map(of).collect());
+    let number = |of: &dyn Fn(&Pair<'_>) -> Option<f64>| Column::OptFloat(cells.iter().map(of).collect());
     let mut columns = vec![
         ("source", text(&|(source, ..)| source.name.clone())),
         ("target", text(&|(_, target, _)| scores.targets[*target].clone())),

@@ -1,11 +1,8 @@
 //! Single transfers, every one from a source prompt to a target: what there is of them, and what they say of ways to choose.
 
-use super::compare::Evaluation;
+use super::evaluation::{Evaluation, Prompt};
 use crate::ml::statistics::{mean, standard_deviation};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The task and the seed of a source prompt.
-pub type Prompt = (String, String);
 
 /// The transfers to a target under one seed, by source prompt.
 pub(super) type Run<'e> = BTreeMap<&'e Prompt, &'e Evaluation>;

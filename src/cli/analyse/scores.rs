@@ -3,7 +3,7 @@
 use super::sheet::{Row, Sheet};
 use super::wrong;
 use crate::report::analysis::Brought;
-use crate::report::compare::Evaluation;
+use crate::report::evaluation::Evaluation;
 use crate::report::prediction::Likeness;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
