@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const KERNELS: &str = "src/ml/kernels/cuda/kernels.cu";
+const KERNELS: &str = "src/ml/model/gpu/cuda/kernels.cu";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

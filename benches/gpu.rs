@@ -1,7 +1,7 @@
 //! Does a GPU compute what the CPU computes, and how fast?
 //!
 //! `benches/gpu.sh` runs this on a machine with a GPU and keeps the table. Parity compares losses and prompt gradients of
-//! two runs in one batch, of ragged lengths, and the likelihoods of labels with the fast engine's in f32, and counts equal
+//! two runs in one batch, of ragged lengths, and the likelihoods of labels with the CPU engine's in f32, and counts equal
 //! answers, greedy and of a beam search; then the gradients of all weights, tensor by tensor, and the weights after some steps
 //! of model tuning. A difference above the tolerance ends the program with 1. A step of the throughput is losses and prompt
 //! gradients of whole batches, without the optimiser; its gain is against the same runs one after the other. A step of model
@@ -9,17 +9,18 @@
 //!
 //! Arguments: the device, `cuda:0` if none is named (`candle` tries all of it on the CPU), and a model to do no other.
 
-use spot::ml::batch::{Batch, Ragged};
-use spot::ml::device_learning::DeviceLearner;
 use spot::ml::error::Result;
-use spot::ml::kernels::{CrossEntropy, Dropout, Key, Sharing};
-use spot::ml::mixture::Mixing;
-use spot::ml::model_tuning::{Compute, ModelTuner, Settings};
-use spot::ml::prompt;
+use spot::ml::generate::{Beam, Generation};
+use spot::ml::model::batch::{Batch, Ragged};
+use spot::ml::model::gpu::{self, Gradient};
+use spot::ml::model::{CrossEntropy, Dropout, Key, Sharing};
+use spot::ml::model::{Dims, Engine, Precision, Weights, cpu, open};
+use spot::ml::prompt::init;
 use spot::ml::random::Stream;
-use spot::ml::t5::device::{self, Gradient};
-use spot::ml::t5::{Beam, Dims, Engine, Generation, Precision, Weights, fast, open};
-use spot::ml::weight_gradients::Lanes;
+use spot::ml::train::device_learning::DeviceLearner;
+use spot::ml::train::mixture::Mixing;
+use spot::ml::train::model_tuning::{Compute, ModelTuner, Settings};
+use spot::ml::train::weight_gradients::Lanes;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -229,13 +230,13 @@ fn model_parity(case: &Case, device: &str, rate: f32) -> Result<bool> {
     let keys = (0..batch.len() as u64).map(|slot| Key::new(0, 0, slot)).collect();
     let dropout = (rate > 0.0).then_some(Dropout { rate, sharing: Sharing::Sequence, keys });
     let mut expected = vec![0.0; weights.layout.len()];
-    let gradients = fast::Gradients { prompts: &mut [Vec::new()], weights: Some(&mut expected) };
-    let expected_loss = fast::Engine::new(&weights).gradients(&[&[]], &batch, LOSS, dropout.as_ref(), gradients)[0];
+    let gradients = cpu::Gradients { prompts: &mut [Vec::new()], weights: Some(&mut expected) };
+    let expected_loss = cpu::Engine::new(&weights).gradients(&[&[]], &batch, LOSS, dropout.as_ref(), gradients)[0];
 
     let opened = open(device)?;
-    let (parameters, gradient) = (device::Parameters::new(&weights, &opened)?, Gradient::default());
-    let engine = device::Engine::on(&weights.dims, &weights.layout, parameters.clone());
-    let gradients = device::Gradients { prompts: &mut [Vec::new()], weights: Some(&gradient) };
+    let (parameters, gradient) = (gpu::Parameters::new(&weights, &opened)?, Gradient::default());
+    let engine = gpu::Engine::on(&weights.dims, &weights.layout, parameters.clone());
+    let gradients = gpu::Gradients { prompts: &mut [Vec::new()], weights: Some(&gradient) };
     let found_loss = engine.gradients(&[&[]], &batch, LOSS, dropout.as_ref(), gradients)?[0];
     let loss = (found_loss.sum / expected_loss.sum - 1.0).abs();
     let mut worst = 0.0;
@@ -345,7 +346,7 @@ fn median_of(mut step: impl FnMut() -> Result<()>) -> Result<f64> {
 }
 
 fn prompts(case: &Case, weights: &Weights, runs: usize, stream: &mut Stream) -> Vec<Vec<f32>> {
-    (0..runs).map(|_| prompt::sampled_vocabulary(weights, case.prompt, 5000, stream).values).collect()
+    (0..runs).map(|_| init::sampled_vocabulary(weights, case.prompt, 5000, stream).values).collect()
 }
 
 /// Examples of half to all of the case's length.

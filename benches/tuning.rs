@@ -19,13 +19,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spot::ml::batcher::{self, Batcher};
-use spot::ml::kernels::{Matmul, Matrix, linear, linear_backward};
-use spot::ml::prompt;
+use spot::ml::model::cpu::kernels::{Matmul, Matrix, linear, linear_backward};
+use spot::ml::model::{Dims, Precision, Rows, Weights};
+use spot::ml::prompt::init;
 use spot::ml::random::Stream;
-use spot::ml::t5::{Dims, Precision, Rows, Weights};
 use spot::ml::tasks::{self, Reading, Split};
-use spot::ml::tokens::Tokens;
-use spot::ml::train::{Settings, Tuner};
+use spot::ml::text::tokens::Tokens;
+use spot::ml::train::prompt_tuning::{Settings, Tuner};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -141,7 +141,7 @@ fn tuner<'d>(
     seed: u64,
 ) -> Result<Tuner<'d>, Box<dyn Error>> {
     let train = rows.iter().map(|row| (&row.input[..], &row.target[..])).collect();
-    let first = prompt::sampled_vocabulary(weights, case.prompt, 5000, &mut Stream::new(seed, "prompt"));
+    let first = init::sampled_vocabulary(weights, case.prompt, 5000, &mut Stream::new(seed, "prompt"));
     let settings = Settings { steps: u64::MAX, batch_size: case.batch, dropout: 0.0, ..Settings::default() };
     Ok(Tuner::new(batcher.client(&seed.to_string()), train, settings, first, seed)?)
 }

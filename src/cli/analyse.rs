@@ -3,8 +3,6 @@
 mod scores;
 mod sheet;
 
-use self::scores::{Scale, Scores};
-use self::sheet::Sheet;
 use super::output::Output;
 use super::page::Joining;
 use super::rank::{self, Metric};
@@ -12,11 +10,13 @@ use crate::engine::digest::Digest;
 use crate::engine::provenance;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::Prompt;
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::similarity::Similarity;
 use crate::report::analysis::{Analysis, Brought};
 use crate::report::page::Record;
 use crate::report::prediction::Likeness;
 use clap::{Args, ValueEnum};
+use scores::{Scale, Scores};
+use sheet::Sheet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use crate::engine::journal;
 use crate::engine::recipe::Difference;
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
-use crate::ml::prompt_file::PromptFile;
+use crate::ml::prompt::file::PromptFile;
 use crate::ui;
 use clap::Args;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Data sets as Parquet: examples with their token ids, and the task they make up in the file's metadata.
 
 use super::{Column, DataError, Table};
-use crate::ml::examples::Pair;
 use crate::ml::tasks::{Answer, Example, Split, Task};
+use crate::ml::train::examples::Pair;
 
 /// Examples of one task, in text and in the ids of one tokenizer.
 #[derive(Clone, Debug, PartialEq)]

@@ -93,8 +93,8 @@ fn lists(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, DataEr
 
 #[cfg(test)]
 mod tests {
-    use super::super::Column;
     use super::*;
+    use crate::data::Column;
     use crate::ml::tasks::{Answer, Labels, Metric, Own, Split, Template};
 
     fn own() -> Own {

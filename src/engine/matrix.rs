@@ -214,10 +214,10 @@ fn text(item: &Node) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::parse;
-    use super::super::problem::Place;
-    use super::super::reference;
     use super::*;
+    use crate::engine::node::parse;
+    use crate::engine::problem::Place;
+    use crate::engine::reference;
     use std::cell::Cell;
     use std::collections::BTreeMap;
 

@@ -14,9 +14,9 @@ use super::tables;
 use super::transfer::{Findings, Scores, matrix, to_parquet};
 use super::transfers::Transfers;
 use crate::data::DataError;
-use crate::ml::clustering::Linkage;
 use crate::ml::error::Result;
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::clustering::Linkage;
+use crate::ml::prompt::similarity::Similarity;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -259,7 +259,7 @@ fn beaten_by_majority(targets: &[Target]) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::similarity::Similarity;
+    use crate::ml::prompt::similarity::Similarity;
     use crate::ml::statistics::tests::near;
     use crate::report::embeddings::Run;
 

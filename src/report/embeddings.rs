@@ -1,7 +1,7 @@
 //! Similarities between the runs of all tasks: by task, between sources and targets, and whether they follow tasks or seeds.
 
 use super::prediction::Likeness;
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::similarity::Similarity;
 use crate::ml::statistics::mean;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

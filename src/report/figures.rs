@@ -4,8 +4,8 @@ use super::page::{Block, Cell, Colours, Dots, Format, Heatmap, Panel, Scatter, S
 use super::prediction::{Correlations, Prediction};
 use super::spread::Spread;
 use super::transfer::{Findings, Scores};
-use crate::ml::clustering::{Linkage, Tree};
 use crate::ml::error::Result;
+use crate::ml::prompt::clustering::{Linkage, Tree};
 
 /// What scatter plots show where it is known what is gained without transfer, and where not.
 pub(super) const REDUCTION: &str = "relative error reduction, % (scales differ)";

@@ -9,9 +9,9 @@ use super::page::{
 use super::results::{Matrix, Results};
 use super::spread::Spread;
 use super::tables;
-use crate::ml::clustering::Linkage;
 use crate::ml::error::Result;
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::clustering::Linkage;
+use crate::ml::prompt::similarity::Similarity;
 use std::collections::BTreeSet;
 
 /// What is shown.

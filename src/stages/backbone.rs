@@ -8,9 +8,10 @@ use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Output, Ref, Stage};
 use crate::ml::batcher::{self, Batcher, Client};
-use crate::ml::t5::{Dims, Precision, Shard, Weights};
-use crate::ml::tokens::Tokens;
-use crate::ml::{pointer, spiece};
+use crate::ml::model::{Dims, Precision, Shard, Weights};
+use crate::ml::pointer;
+use crate::ml::text::sentencepiece;
+use crate::ml::text::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -188,7 +189,7 @@ impl Source {
         let mut tokenizer = read(tokenizer_name)?.to_vec();
         if spiece {
             let rows = Dims::from_json(&config).with_context(|| format!("`{CONFIG}`")).with_context(shown)?.vocab;
-            tokenizer = spiece::to_tokenizer_json(&tokenizer, rows)
+            tokenizer = sentencepiece::to_tokenizer_json(&tokenizer, rows)
                 .with_context(|| format!("`{SPIECE}`"))
                 .with_context(shown)?;
         }

@@ -1,7 +1,7 @@
 //! The state of an interrupted job in its scratch folder: named vectors and words, replaced in one step.
 
 use crate::engine::context::Cx;
-use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::prompt::file::{self, PromptFile};
 use crate::replace::{replace, replace_unsynced};
 use anyhow::Context;
 use std::borrow::Cow;
@@ -42,7 +42,7 @@ impl<'a> Checkpoint<'a> {
         replace(&path, &beside(&path), |file| {
             file.write_all(&[0; SEAL])?;
             let mut sealing = Sealing { hasher: blake3::Hasher::new(), inner: BufWriter::new(file) };
-            prompt_file::write(&tensors, &self.words, &mut sealing)?;
+            file::write(&tensors, &self.words, &mut sealing)?;
             sealing.inner.flush()?;
             let seal = sealing.hasher.finalize();
             let file = sealing.inner.get_mut();
@@ -199,7 +199,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let tensors = BTreeMap::from([("prompt", (&[1.0_f32][..], 1))]);
         let mut bytes = Vec::new();
-        prompt_file::write(&tensors, &BTreeMap::from([("step".to_owned(), "5".to_owned())]), &mut bytes).unwrap();
+        file::write(&tensors, &BTreeMap::from([("step".to_owned(), "5".to_owned())]), &mut bytes).unwrap();
         let sealed = [blake3::hash(&bytes).as_bytes().as_slice(), &bytes].concat();
         fs_err::write(folder.path().join("state"), sealed).unwrap();
         assert!(loaded(&folder).is_none());

@@ -6,8 +6,8 @@ use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt_file::{self, ORIGIN, PromptFile};
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
+use crate::ml::prompt::similarity::Similarity;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ impl Stage for Embed {
             None if file.get(ORIGIN).is_some() => {
                 bail!("`at_step` is missing: the best prompt does not hold the origin of its run; the kept ones do")
             }
-            None => (file.prompt(prompt_file::PROMPT)?, file.get("step").unwrap_or_default().to_owned()),
+            None => (file.prompt(file::PROMPT)?, file.get("step").unwrap_or_default().to_owned()),
             Some(step) => (kept(&file, step)?, step.to_string()),
         };
         let prompt = match file.prompts.get(ORIGIN) {

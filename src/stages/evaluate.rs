@@ -8,12 +8,12 @@ use crate::engine::context::{Artifact, Cx};
 use crate::engine::digest::Digest;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::ml::batcher::Client;
+use crate::ml::generate::{Beam, Generation, LabelScore, Sample};
+use crate::ml::generate::{label_scores, predict};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::prompt::file::{self, PromptFile};
 use crate::ml::random::Stream;
-use crate::ml::t5::{Beam, Generation, LabelScore, Sample};
 use crate::ml::tasks::{Example, Split};
-use crate::ml::train::{label_scores, predict};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ impl Evaluate {
         let prompts = if files.is_empty() {
             vec![&none]
         } else {
-            files.iter().map(|file| Ok(file.prompt(prompt_file::PROMPT)?)).collect::<anyhow::Result<_>>()?
+            files.iter().map(|file| Ok(file.prompt(file::PROMPT)?)).collect::<anyhow::Result<_>>()?
         };
         let clients = prompts.iter().map(|_| model.client(cx, backbone)).collect::<anyhow::Result<Vec<_>>>()?;
         let votes = std::thread::scope(|scope| {
@@ -282,7 +282,7 @@ fn prompts(cx: &Cx<'_>, model: &Model, backbone: &str) -> anyhow::Result<Vec<Pro
     let read = |artifact: &Artifact| {
         let file = PromptFile::from_bytes(&artifact.bytes()?)?;
         file.check_backbone(backbone)?;
-        file.prompt(prompt_file::PROMPT)?.fits(model.weights.dims.width)?;
+        file.prompt(file::PROMPT)?.fits(model.weights.dims.width)?;
         Ok(file)
     };
     let files = cx.many("prompt").into_iter().map(read).collect::<anyhow::Result<Vec<_>>>();

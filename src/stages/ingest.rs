@@ -13,7 +13,7 @@ use crate::engine::problem::suggestion;
 use crate::engine::stage::{Input, Issue, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task, sample};
-use crate::ml::tokens::Tokens;
+use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
 use schemars::JsonSchema;

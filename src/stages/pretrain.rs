@@ -9,12 +9,13 @@ use crate::engine::context::{Cx, Interrupted};
 use crate::engine::file_input::FileInput;
 use crate::engine::stage::{Input, Issue, Output, Stage, Type};
 use crate::ml::batcher::{self, Batcher};
-use crate::ml::pretrain::{Corpus, Losses, Pretrainer, Settings};
+use crate::ml::generate::{self, Generation};
+use crate::ml::model::{Dims, Precision, Weights};
 use crate::ml::prompt::Prompt;
 use crate::ml::random::Stream;
-use crate::ml::t5::{Dims, Generation, Precision, Weights};
-use crate::ml::tokens::{self, Tokens};
-use crate::ml::{train, world};
+use crate::ml::text::tokens::{self, Tokens};
+use crate::ml::train::pretrain::{Corpus, Losses, Pretrainer, Settings};
+use crate::ml::world;
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -244,7 +245,7 @@ fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
         let rows: Vec<world::Row> = (0..GATE_ROWS).map(|_| world::row(skill, &mut stream)).collect();
         let inputs = rows.iter().map(|row| tokens.encode(&row.input, 128)).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
-        let predictions = train::predict(&model, &none, &inputs, 16, Generation::Greedy)?;
+        let predictions = generate::predict(&model, &none, &inputs, 16, Generation::Greedy)?;
         let mut right = 0;
         for (row, ids) in rows.iter().zip(predictions) {
             right += usize::from(tokens.decode(&ids)? == row.target);

@@ -6,7 +6,7 @@ use super::{EMBEDDING, RANKING};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::similarity::Similarity;
 use crate::ml::statistics::mean;
 use anyhow::Context;
 use schemars::JsonSchema;

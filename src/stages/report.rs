@@ -6,7 +6,7 @@ use super::{EMBEDDING, REPORT, SCORES, TRIALS};
 use crate::data::Table;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
-use crate::ml::similarity::Similarity;
+use crate::ml::prompt::similarity::Similarity;
 use crate::ml::statistics::mean;
 use crate::report::compare::{self, Evidence};
 use crate::report::embeddings;

@@ -6,7 +6,6 @@
 
 mod strategy;
 
-use self::strategy::{Choice, Strategy, Use};
 use super::backbone;
 use super::names::{check_apart, learned};
 use super::tune::{Average, Init, Tune, WhichCheckpoint};
@@ -14,15 +13,16 @@ use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table, read_size};
 use crate::engine::context::{Artifact, Cx, Expanded};
 use crate::engine::stage::{Given, Input, Issue, Known, Output, Ref, Refs, Spec, Stage, Subject};
-use crate::ml::mixture::Mixing;
-use crate::ml::prompt_file::PromptFile;
+use crate::ml::prompt::file::PromptFile;
 use crate::ml::random::{Stream, seed_about};
-use crate::ml::train::Settings;
+use crate::ml::train::mixture::Mixing;
+use crate::ml::train::prompt_tuning::Settings;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use strategy::{Choice, Strategy, Use};
 
 /// Target tuning from retrieved source prompts.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

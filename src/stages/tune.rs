@@ -11,12 +11,12 @@ use crate::engine::context::Cx;
 use crate::engine::digest::Digest;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::ml;
-use crate::ml::mixture::Mixing;
-use crate::ml::prompt::{self, Prompt};
-use crate::ml::prompt_file::{self, ORIGIN, PromptFile};
+use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
+use crate::ml::prompt::{Prompt, init};
 use crate::ml::random::Stream;
 use crate::ml::tasks::Split;
-use crate::ml::train::{Settings, Step, Tuner};
+use crate::ml::train::mixture::Mixing;
+use crate::ml::train::prompt_tuning::{Settings, Step, Tuner};
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -303,7 +303,7 @@ impl Tune {
         };
         let sampled = |top: usize, stream: &mut Stream| {
             // Ids beyond the tokenizer's are rows of padding that were never trained.
-            prompt::sampled_vocabulary(weights, self.length, top.min(model.tokens.size()), stream)
+            init::sampled_vocabulary(weights, self.length, top.min(model.tokens.size()), stream)
         };
         let prompt = match &self.init {
             Init::SampledVocabulary(Top { top }) => sampled(*top, &mut stream),
@@ -317,12 +317,12 @@ impl Tune {
                         self.length
                     ));
                 }
-                prompt::class_labels(weights, &labels, sampled(*top, &mut stream))
+                init::class_labels(weights, &labels, sampled(*top, &mut stream))
             }
             Init::Text(text) => {
-                prompt::text(weights, &model.tokens.pieces(text)?, sampled(Top::default().top, &mut stream))
+                init::text(weights, &model.tokens.pieces(text)?, sampled(Top::default().top, &mut stream))
             }
-            Init::Uniform(Range { low, high }) => prompt::uniform(self.length, width, *low, *high, &mut stream),
+            Init::Uniform(Range { low, high }) => init::uniform(self.length, width, *low, *high, &mut stream),
             Init::Prompt(_) => {
                 let (file, prompt) = self.fitting(&cx.one("init.prompt")?.bytes()?, width)?;
                 let said = [("source", file.get("task")), ("source_seed", file.get("seed"))];
@@ -359,7 +359,7 @@ impl Tune {
     fn fitting(&self, bytes: &[u8], width: usize) -> anyhow::Result<(PromptFile, Prompt)> {
         let file = PromptFile::from_bytes(bytes).context("`init`")?;
         let name = file.name();
-        let prompt = file.prompt(prompt_file::PROMPT).context("`init`")?.clone();
+        let prompt = file.prompt(file::PROMPT).context("`init`")?.clone();
         prompt.fits(width).with_context(|| format!("`init`: the prompt `{name}`"))?;
         let length = prompt.length();
         ensure!(

@@ -13,16 +13,16 @@ use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage};
 use crate::ml;
 use crate::ml::batcher::{self, Batcher};
-use crate::ml::device_learning::DeviceLearner;
-use crate::ml::mixture::Mixing;
-use crate::ml::model_tuning::{Compute, ModelTuner, Settings};
-use crate::ml::optim;
+use crate::ml::model::{Dims, Precision, Weights, devices, open};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt_file::{self, PromptFile};
-use crate::ml::t5::{Dims, Precision, Weights, devices, open};
+use crate::ml::prompt::file::{self, PromptFile};
 use crate::ml::tasks::Split;
-use crate::ml::train::Step;
-use crate::ml::weight_gradients::Lanes;
+use crate::ml::train::device_learning::DeviceLearner;
+use crate::ml::train::mixture::Mixing;
+use crate::ml::train::model_tuning::{Compute, ModelTuner, Settings};
+use crate::ml::train::optim;
+use crate::ml::train::prompt_tuning::Step;
+use crate::ml::train::weight_gradients::Lanes;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ impl Stage for TuneModel {
         let tensors: BTreeMap<&str, (&[f32], usize)> =
             names.iter().zip(&moments).map(|(name, values)| (name.as_str(), (&values[..], values.len()))).collect();
         let mut optimizer = Vec::new();
-        prompt_file::write(&tensors, &metadata, &mut optimizer)?;
+        file::write(&tensors, &metadata, &mut optimizer)?;
         cx.write("optimizer", &optimizer)?;
         if let Some(score) = score {
             cx.note("validation score", score);
@@ -172,7 +172,7 @@ fn compute(device: &str, threads: usize, memory: usize) -> anyhow::Result<Comput
 
 /// A model of these sizes with these parameters.
 fn with(dims: &Dims, parameters: &[f32]) -> anyhow::Result<Weights> {
-    let fill = |slot: &ml::t5::Slot, out: &mut [f32]| {
+    let fill = |slot: &ml::model::Slot, out: &mut [f32]| {
         out.copy_from_slice(&parameters[slot.place.clone()]);
         Ok(())
     };
@@ -253,8 +253,8 @@ mod tests {
     use crate::engine::manifest::{self, Options};
     use crate::engine::run::{self, Outcome, Watch};
     use crate::engine::store::Store;
-    use crate::ml::prompt_file::PromptFile;
-    use crate::ml::t5::{Dims, Precision, Weights};
+    use crate::ml::model::{Dims, Precision, Weights};
+    use crate::ml::prompt::file::PromptFile;
     use crate::stages::ALL;
     use crate::stages::backbone::{Nano, Parts};
     use std::collections::BTreeSet;

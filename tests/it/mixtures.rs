@@ -1,7 +1,7 @@
 //! Mixtures of tasks through the real program: what is tuned on them, and what is refused.
 
 use super::shell::{Shell, smoke};
-use spot::ml::prompt_file::PromptFile;
+use spot::ml::prompt::file::PromptFile;
 
 const MANIFEST: &str = "pipelines/smoke.yaml";
 

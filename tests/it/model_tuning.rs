@@ -2,7 +2,7 @@
 
 use super::shell::{Shell, named};
 use spot::data::Table;
-use spot::ml::prompt_file::PromptFile;
+use spot::ml::prompt::file::PromptFile;
 use std::thread::yield_now;
 
 /// A model tuned on a task; one on a mixture, and from it one on a task with the optimiser as it was; and what is made of a

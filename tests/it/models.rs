@@ -3,7 +3,7 @@
 use super::shell::{PROJECT, Shell};
 use spot::data::Table;
 use spot::ml::prompt::Prompt;
-use spot::ml::prompt_file::PromptFile;
+use spot::ml::prompt::file::PromptFile;
 
 /// One tuning, evaluated in `decoding`, on a model in `precision`.
 fn pipeline(precision: &str, decoding: &str) -> String {

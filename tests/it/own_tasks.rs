@@ -365,7 +365,7 @@ fn text_is_cut_into_windows_and_continued() {
     // The last prompt is kept, since nothing says which is best.
     shell.spot("show prompt").ok().prints("step");
     let prompt = std::fs::read(shell.behind("own", "prompt", "prompt")).unwrap();
-    let prompt = spot::ml::prompt_file::PromptFile::from_bytes(&prompt).unwrap();
+    let prompt = spot::ml::prompt::file::PromptFile::from_bytes(&prompt).unwrap();
     assert_eq!((prompt.get("step"), prompt.get("score")), (Some("2"), None));
 }
 
@@ -380,7 +380,7 @@ fn the_built_in_text_is_continued_too() {
     assert_eq!((data.parts.len(), data.examples(Split::Train).len()), (1, 20));
     assert!(data.examples(Split::Train).iter().all(|example| !example.input.contains("w_text")));
     let prompt = std::fs::read(shell.behind("own", "prompt", "prompt")).unwrap();
-    let prompt = spot::ml::prompt_file::PromptFile::from_bytes(&prompt).unwrap();
+    let prompt = spot::ml::prompt::file::PromptFile::from_bytes(&prompt).unwrap();
     assert_eq!((prompt.get("task"), prompt.get("step"), prompt.get("score")), (Some("w_text"), Some("2"), None));
     let refused = |from: &str, to: &str, message: &str| {
         shell.edit("pipelines/own.yaml", from, to);

@@ -3,7 +3,7 @@
 use super::browser::Browser;
 use super::shell::{PROJECT, Shell};
 use serde_json::{Value, json};
-use spot::ml::clustering::Linkage;
+use spot::ml::prompt::clustering::Linkage;
 use spot::report::page::{Curve, CurvePanel, Curves, Dag, Node, NodeState, Record, RecordInput};
 use spot::report::results::Results;
 use spot::report::study::Study;

@@ -1,8 +1,8 @@
 //! A shell session with `spot`: write files, run, look at what came out, go on in the same folder.
 
 use serde_json::Value;
+use spot::ml::model::{Dims, Weights};
 use spot::ml::random::Stream;
-use spot::ml::t5::{Dims, Weights};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -2,7 +2,7 @@
 
 use super::shell::{PROJECT, Shell};
 use spot::data::Table;
-use spot::ml::prompt_file::PromptFile;
+use spot::ml::prompt::file::PromptFile;
 use std::path::Path;
 
 /// Two sources and a target, six seeds each, whose prompts are embedded where they begin and after one step.

@@ -79,7 +79,7 @@ fn files_are_opened_with_errors_that_name_them() {
         }
         assert!(!text.contains("std::fs"), "{name} uses `std::fs`; take `fs_err`");
         // Modules of tests read golden and published files.
-        let tests = ["ml/t5/tests.rs", "ml/world/tests.rs", "ml/tasks/shared.rs"].contains(&name.as_str());
+        let tests = ["ml/model/tests.rs", "ml/world/tests.rs", "ml/tasks/shared.rs"].contains(&name.as_str());
         let code = text.split("#[cfg(test)]").next().unwrap();
         let touches = !tests && code.contains("fs_err") && name.starts_with("ml/");
         assert!(!touches, "{name}: `ml` touches no files");

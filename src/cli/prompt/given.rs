@@ -6,9 +6,9 @@ use crate::engine::catalog::Catalog;
 use crate::engine::entry::{Entry, Record};
 use crate::engine::store::Store;
 use crate::error::Usage;
-use crate::ml::peft;
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt_file::{self, PromptFile};
+use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::peft;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -145,7 +145,7 @@ pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
         let message = format!("{}: several arrays in one file; save each with `numpy.save` as `.npy`", path.display());
         return Err(Usage(message).into());
     }
-    prompt_file::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+    file::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
 }
 
 /// Whether a file is one that people keep prompts in, though it may be one that is refused.

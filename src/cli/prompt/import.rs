@@ -3,7 +3,7 @@
 use super::given::Which;
 use crate::cli::output;
 use crate::error::{Exit, Usage};
-use crate::ml::prompt_file::PromptFile;
+use crate::ml::prompt::file::PromptFile;
 use crate::ui;
 use clap::Args;
 use std::path::{Path, PathBuf};

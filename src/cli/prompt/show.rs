@@ -8,7 +8,7 @@ use crate::engine::digest::Digest;
 use crate::engine::entry::{Entry, Record};
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
-use crate::ml::vocabulary::{self, Neighbour};
+use crate::ml::prompt::neighbours::{self, Neighbour};
 use crate::stages::backbone::{Model, Parts};
 use crate::ui;
 use anyhow::Context as _;
@@ -44,8 +44,8 @@ impl Show {
         given.prompt.fits(width).map_err(|error| {
             Usage(format!("`{}` and the backbone `{name}`: {error}; name its own with `--backbone`", given.name))
         })?;
-        let neighbours = vocabulary::nearest(&model.weights, model.tokens.size(), &given.prompt, self.nearest);
-        let norms = vocabulary::norms(&given.prompt);
+        let neighbours = neighbours::nearest(&model.weights, model.tokens.size(), &given.prompt, self.nearest);
+        let norms = neighbours::norms(&given.prompt);
         let piece = |neighbour: &Neighbour| model.tokens.piece(neighbour.id).unwrap_or_default();
         match self.format {
             Format::Text => ui::print(&text(&given, &name, &norms, &neighbours, &piece))?,

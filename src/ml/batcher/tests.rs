@@ -1,10 +1,11 @@
 //! Whatever shares a batch, and however many lanes there are, answers are those of an engine alone.
 
 use super::*;
-use crate::ml::kernels::{Key, Sharing};
+use crate::ml::generate::Sample;
+use crate::ml::model::cpu::{self, Gradients};
+use crate::ml::model::{Dims, Precision};
+use crate::ml::model::{Key, Sharing};
 use crate::ml::random::Stream;
-use crate::ml::t5::fast::{self, Gradients};
-use crate::ml::t5::{Dims, Precision, Sample};
 
 const SETTINGS: CrossEntropy = CrossEntropy { z_loss: 1e-3, label_smoothing: 0.0 };
 
@@ -46,8 +47,8 @@ fn runs(weights: &Weights) -> Vec<Run> {
         .collect()
 }
 
-fn engine(weights: &Weights, longest: usize) -> fast::Engine<'_> {
-    let mut engine = fast::Engine::new(weights);
+fn engine(weights: &Weights, longest: usize) -> cpu::Engine<'_> {
+    let mut engine = cpu::Engine::new(weights);
     engine.expect(longest);
     engine
 }
@@ -189,10 +190,10 @@ fn several_devices_share_the_work() {
         assert_eq!(loss.tokens, expected_loss.tokens);
         assert!((loss.sum / expected_loss.sum - 1.0).abs() < 1e-5, "run {i}: {loss:?}, expected {expected_loss:?}");
         let apart: Vec<f32> = gradient.iter().zip(&expected).map(|(a, b)| a - b).collect();
-        // Some of these examples are so steep that even the fast engine and autograd differ by 3e-4.
+        // Some of these examples are so steep that even the CPU engine and autograd differ by 3e-4.
         assert!(length(&apart) < 1e-3 * length(&expected), "run {i}");
         let of = vec![0; run.batch.len()];
-        assert_eq!(greedy, fast::Engine::new(&weights).greedy(&[&run.prompt], &of, &run.batch.inputs, 7), "run {i}");
+        assert_eq!(greedy, cpu::Engine::new(&weights).greedy(&[&run.prompt], &of, &run.batch.inputs, 7), "run {i}");
     }
 }
 

@@ -85,8 +85,8 @@ pub(super) fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{golden, near};
     use super::*;
+    use crate::ml::statistics::tests::{golden, near};
 
     #[test]
     fn correlations_agree_with_scipy() {

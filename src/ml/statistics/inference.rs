@@ -174,9 +174,9 @@ fn share_of(variance: f64, error: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::correlation::pearson;
-    use super::super::tests::{inference, near};
     use super::*;
+    use crate::ml::statistics::correlation::pearson;
+    use crate::ml::statistics::tests::{inference, near};
 
     fn cases(name: &str) -> Vec<serde_json::Value> {
         let cases = inference()[name].as_array().unwrap().clone();

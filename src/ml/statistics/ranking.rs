@@ -90,8 +90,8 @@ pub fn expected_best_of(k: usize, chosen_by: &[f64], scores: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{inference, near};
     use super::*;
+    use crate::ml::statistics::tests::{inference, near};
 
     /// Made by `tests/golden/retrieval.py`.
     fn retrieval() -> serde_json::Value {

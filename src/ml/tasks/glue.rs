@@ -91,10 +91,10 @@ pub(super) fn rounded(number: f32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::ReadError;
-    use super::super::format::{Reading, read, read_decided};
-    use super::super::{Example, Split};
     use super::*;
+    use crate::ml::tasks::error::ReadError;
+    use crate::ml::tasks::format::{Reading, read, read_decided};
+    use crate::ml::tasks::{Example, Split};
 
     fn train(format: &str, text: &str) -> Result<Vec<Example>, ReadError> {
         read(format, text.as_bytes(), Split::Train, &Reading::default())
@@ -259,7 +259,7 @@ mod tests {
         for (format, task) in [("glue/mnli_mismatched", "mnli_mismatched"), ("glue/ax", "ax")] {
             let examples = read(format, header.as_bytes(), Split::Test, &Reading::default()).unwrap();
             assert_eq!((&*examples[0].id, &*examples[0].input), ("7", "mnli hypothesis: H premise: P"));
-            assert_eq!(super::super::task(format).unwrap().name, task);
+            assert_eq!(crate::ml::tasks::task(format).unwrap().name, task);
         }
     }
 

@@ -283,8 +283,8 @@ fn place_of(cell: &Cell) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::Decimal;
     use super::*;
+    use crate::ml::tasks::value::Decimal;
 
     fn words(words: &[&str]) -> Labels {
         Labels::Words(words.iter().map(|word| (*word).to_owned()).collect())

@@ -177,9 +177,9 @@ fn number(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task;
     use super::*;
     use crate::ml::statistics::tests::near;
+    use crate::ml::tasks::task;
 
     fn example(id: usize, target: &str, label: Option<u32>) -> Example {
         Example {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_format_scores_its_own_targets_perfectly() {
-        for format in super::super::formats() {
+        for format in crate::ml::tasks::formats() {
             let known = task(format).unwrap();
             assert!(known.metrics.iter().all(|metric| known.answer.metrics().contains(metric)), "{format}");
             let examples: Vec<Example> = match known.answer {

@@ -349,8 +349,8 @@ impl<'t> Iterator for Records<'t> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::Decimal;
     use super::*;
+    use crate::ml::tasks::value::Decimal;
 
     const AB: &[Wanted<'_>] = &[Wanted { name: "a", required: true }, Wanted { name: "b", required: false }];
 

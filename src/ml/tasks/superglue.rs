@@ -101,8 +101,8 @@ pub(super) static FORMATS: &[Format] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::Split;
-    use super::super::format::{Reading, read};
+    use crate::ml::tasks::Split;
+    use crate::ml::tasks::format::{Reading, read};
 
     #[track_caller]
     fn check(format: &str, line: &str, input: &str, target: &str, label: Option<u32>) {
@@ -156,7 +156,7 @@ mod tests {
         check("superglue/axb", broad, "rte hypothesis: H premise: P", "entailment", Some(0));
         let gender = r#"{"premise": "P", "hypothesis": "H", "pair_id": 3, "label": "not_entailment", "idx": 0}"#;
         check("superglue/axg", gender, "rte hypothesis: H premise: P", "not_entailment", Some(1));
-        assert_eq!(super::super::task("superglue/axg").unwrap().name, "axg");
+        assert_eq!(crate::ml::tasks::task("superglue/axg").unwrap().name, "axg");
     }
 
     #[test]

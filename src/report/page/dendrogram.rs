@@ -1,7 +1,7 @@
 //! Dendrograms: the brackets of a tree as geometry, and their drawing beside a heatmap.
 
 use super::scale::extent;
-use crate::ml::clustering::Tree;
+use crate::ml::prompt::clustering::Tree;
 use maud::{Markup, html};
 
 /// Two clusters that are joined: a line up from each, and one across.
@@ -94,7 +94,7 @@ pub(super) fn in_words(tree: &Tree, names: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::clustering::Linkage;
+    use crate::ml::prompt::clustering::Linkage;
 
     fn tree() -> Tree {
         // 0 and 2 are near, 1 and 3 too; the pairs are far apart.

@@ -5,7 +5,7 @@ use super::cell::{Cell, Format, short};
 use super::dendrogram::{self, Side};
 use super::record::Index;
 use super::scale::Colours;
-use crate::ml::clustering::Tree;
+use crate::ml::prompt::clustering::Tree;
 use maud::{Markup, html};
 
 /// Longest name of a row or column before it is cut.
@@ -194,7 +194,7 @@ fn order(tree: Option<&Tree>, n: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::clustering::Linkage;
+    use crate::ml::prompt::clustering::Linkage;
 
     fn heatmap() -> Heatmap {
         let name = |text: &str| vec![text.to_owned(), "b".to_owned(), "<script>alert(1)</script>".to_owned()];
