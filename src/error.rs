@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(io(io::ErrorKind::PermissionDenied).code(), 1);
         assert_eq!(Exit::of(&anyhow::Error::from(Usage(String::new()))).code(), 2);
         assert_eq!(Exit::of(&anyhow::Error::from(InUse("cache".into()))).code(), 4);
-        let damage = Damage::Entry { key: crate::engine::digest::Key::of(b""), why: String::new() };
+        let damage = Damage::Entry { key: crate::engine::store::digest::Key::of(b""), why: String::new() };
         assert_eq!(Exit::of(&Err::<(), _>(damage).context("while reading").unwrap_err()).code(), 3);
     }
 }

@@ -2,8 +2,8 @@
 
 mod printable;
 
+use crate::engine::run::reason::Reason;
 use crate::engine::run::{Ending, Outcome, Watch};
-use crate::engine::state::Reason;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(crate) use printable::printable;
 use printable::printable_json;

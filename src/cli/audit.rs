@@ -2,9 +2,9 @@
 
 use super::pipeline::Settings;
 use super::{Cache, Format, JSON_VERSION, run};
-use crate::engine::audit::{self, Problem};
+use crate::engine::check::audit::{self, Problem};
+use crate::engine::check::rerun::{Rerun, rerun};
 use crate::engine::plan::Plan;
-use crate::engine::rerun::{Rerun, rerun};
 use crate::engine::run::Settings as How;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;

@@ -2,12 +2,12 @@
 
 use super::{Cache, Format, JSON_VERSION};
 use crate::data::Table;
-use crate::engine::catalog::Catalog;
-use crate::engine::digest::Key;
-use crate::engine::entry::Entry;
-use crate::engine::journal;
-use crate::engine::recipe::Difference;
 use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::digest::Key;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::journal;
+use crate::engine::store::recipe::Difference;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::file::PromptFile;
 use crate::ui;

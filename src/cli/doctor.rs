@@ -2,9 +2,9 @@
 
 use super::{Cache, Format, JSON_VERSION, pipeline, run};
 use crate::engine::manifest::{self, LoadError, Options};
-use crate::engine::provenance;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
+use crate::engine::store::provenance;
 use crate::error::Exit;
 use crate::ui;
 use clap::Args;

@@ -2,10 +2,11 @@
 
 use super::pipeline::{Pipeline, select};
 use super::{Cache, Format, JSON_VERSION};
-use crate::engine::provenance::Origin;
-use crate::engine::recipe::Difference;
+use crate::engine::run::reason::Reason;
+use crate::engine::run::state::{JobState, Question, survey};
 use crate::engine::stage::Kind;
-use crate::engine::state::{JobState, Question, Reason, survey};
+use crate::engine::store::provenance::Origin;
+use crate::engine::store::recipe::Difference;
 use crate::error::{Exit, Usage};
 use crate::ui;
 use clap::Args;

@@ -2,7 +2,7 @@
 
 use super::pipeline;
 use super::{Cache, Format, JSON_VERSION, run};
-use crate::engine::gc::{Item, Policy, Root, Sweep, sweep};
+use crate::engine::check::gc::{Item, Policy, Root, Sweep, sweep};
 use crate::engine::manifest;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;

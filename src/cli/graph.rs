@@ -1,7 +1,7 @@
 //! `spot graph`: the jobs of a pipeline and what they read from each other.
 
 use super::pipeline::Pipeline;
-use crate::engine::graph::{self, render};
+use crate::engine::plan::graph::{self, render};
 use crate::engine::stage::Kind;
 use crate::error::Exit;
 use crate::ui;

@@ -1,12 +1,12 @@
 //! What the page of a study shows beside its results: the records behind the numbers, learning curves and the stages.
 
 use crate::data::Table;
-use crate::engine::catalog::Catalog;
-use crate::engine::digest::Digest;
-use crate::engine::entry::{Entry, Record as Artifact};
 use crate::engine::plan::Plan;
-use crate::engine::state::{JobState, State};
+use crate::engine::run::state::{JobState, State};
 use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::digest::Digest;
+use crate::engine::store::entry::{Entry, Record as Artifact};
 use crate::ml::prompt::clustering::Linkage;
 use crate::ml::prompt::file::PromptFile;
 use crate::report::page::{Curve, CurvePanel, Curves, Dag, GROUPS, Node, NodeState, Record, RecordInput};
@@ -224,8 +224,8 @@ fn state(state: State) -> NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::provenance::{Origin, Provenance};
-    use crate::engine::recipe::Recipe;
+    use crate::engine::store::provenance::{Origin, Provenance};
+    use crate::engine::store::recipe::Recipe;
 
     /// An entry of a job that made `output` from `input`, which came from a job or a file.
     fn save(store: &Store, job: &str, output: &str, input: &str, file: Option<&str>) {

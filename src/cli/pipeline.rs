@@ -1,8 +1,8 @@
 //! The arguments that say which pipeline is meant, and which of its jobs.
 
+use crate::engine::manifest::problem::suggestion;
 use crate::engine::manifest::{self, Options};
 use crate::engine::plan::Plan;
-use crate::engine::problem::suggestion;
 use crate::engine::stage::Kind;
 use crate::error::Usage;
 use clap::{Args, ValueHint};

@@ -3,9 +3,9 @@
 use super::pipeline::{Pipeline, select};
 use super::{Cache, Format, status};
 use crate::engine::plan::Plan;
+use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
 use crate::engine::stage::Kind;
-use crate::engine::state::{Question, survey};
 use crate::engine::store::{Found, Store};
 use crate::error::Exit;
 use crate::ui::{self, Events, Lines};

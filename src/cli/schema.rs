@@ -1,6 +1,6 @@
 //! `spot schema`: the JSON Schema of manifests, for editors.
 
-use crate::engine::schema;
+use crate::engine::manifest::schema;
 use crate::engine::stage::Kind;
 use crate::error::Exit;
 use crate::ui;

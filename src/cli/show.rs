@@ -3,11 +3,11 @@
 use super::explain::origin_in_words;
 use super::{Cache, Format, JSON_VERSION};
 use crate::data::Table;
-use crate::engine::catalog::Catalog;
-use crate::engine::digest::{Digest, Key};
-use crate::engine::entry::{Entry, Record};
-use crate::engine::problem::suggestion;
+use crate::engine::manifest::problem::suggestion;
 use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::{Entry, Record};
 use crate::error::{Exit, Usage};
 use crate::ui;
 use anyhow::Context;
@@ -106,7 +106,7 @@ pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, what: &str) -> anyho
         return Ok(Found { entries, digest: None });
     }
     let names: BTreeSet<&str> = views.iter().map(|(_, job, _)| job.as_str()).collect();
-    let near = crate::engine::problem::nearest(job, names.iter().copied());
+    let near = crate::engine::manifest::problem::nearest(job, names.iter().copied());
     let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     let message = format!("nothing in the cache is called `{what}`, as a job that ran, a key or a digest{hint}");
     Err(Usage(message).into())

@@ -2,10 +2,11 @@
 
 use super::pipeline::Pipeline;
 use super::{Cache, Format, JSON_VERSION};
-use crate::engine::digest::Key;
 use crate::engine::plan::Plan;
+use crate::engine::run::reason::Reason;
+use crate::engine::run::state::{JobState, Question, State, survey};
 use crate::engine::stage::Kind;
-use crate::engine::state::{JobState, Question, Reason, State, survey};
+use crate::engine::store::digest::Key;
 use crate::error::Exit;
 use crate::ui;
 use clap::Args;

@@ -1,11 +1,11 @@
 //! What a running job sees: its inputs, its outputs, its scratch folder, progress; never the store, the clock, the
 //! environment or the network.
 
-use super::content::Content;
-use super::digest::Digest;
-use super::entry::{Entry, Part, Record};
-use super::shared::{Hold, Shared};
+use super::run::shared::{Hold, Shared};
 use super::stage::Promise;
+use super::store::content::Content;
+use super::store::digest::Digest;
+use super::store::entry::{Entry, Part, Record};
 use super::store::{Damage, Store};
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -377,7 +377,7 @@ impl<'a> Cx<'a> {
     }
 
     /// A value made from the content with this digest, shared with other jobs. It stays at least until this job ends, so
-    /// that the job may use what it got from it; how long after that, see [`shared`](super::shared). `make` must not ask for
+    /// that the job may use what it got from it; how long after that, see [`shared`](super::run::shared). `make` must not ask for
     /// the same value again.
     ///
     /// # Errors

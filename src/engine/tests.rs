@@ -1,10 +1,10 @@
 //! The engine at work on toy kinds: what runs again, what does not, and what happens when something breaks.
 
-use super::audit::audit;
-use super::digest::Key;
+use super::check::audit::audit;
 use super::plan::{Plan, Source};
+use super::run::state::{Question, survey};
 use super::run::{Ending, Fault};
-use super::state::{Question, survey};
+use super::store::digest::Key;
 use super::toys::{Borrower, Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn reader(job: Concat, path: &Path) -> Plan {
 
 fn states(yard: &Yard, plan: &Plan) -> Vec<(String, String, Vec<String>)> {
     let states = survey(plan, &yard.store, &Question::default()).unwrap();
-    let reasons = |reasons: &[super::state::Reason]| reasons.iter().map(ToString::to_string).collect();
+    let reasons = |reasons: &[super::run::reason::Reason]| reasons.iter().map(ToString::to_string).collect();
     states.into_iter().map(|job| (job.job, job.state.to_string(), reasons(&job.reasons))).collect()
 }
 
@@ -542,7 +542,7 @@ fn a_killed_run_costs_only_the_step_it_was_at() {
     assert_eq!(yard.run(&plan).failed, 0);
     assert_eq!(yard.text("slow"), "20");
     assert_eq!(yard.log("steps").len(), 20, "no step was done twice");
-    assert_eq!(super::journal::check(&yard.store).unwrap().1, []);
+    assert_eq!(super::store::journal::check(&yard.store).unwrap().1, []);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Kinds and plans for the tests of the engine: no model, no manifest.
 
 use super::context::{Cx, Interrupted};
-use super::digest::Digest;
 use super::plan::{Plan, Planned, PlannedInput, Source};
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
 use super::stage::{Given, Input, Job, Needs, Output, Ref, Refs, Spec, Stage, Type};
 use super::store::Store;
+use super::store::digest::Digest;
 use petgraph::graph::{DiGraph, NodeIndex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

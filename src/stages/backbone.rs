@@ -2,11 +2,11 @@
 
 use super::BACKBONE;
 use crate::data::Dataset;
-use crate::engine::content::Content;
 use crate::engine::context::{Artifact, Cx};
-use crate::engine::digest::Digest;
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::engine::store::content::Content;
+use crate::engine::store::digest::Digest;
 use crate::ml::batcher::{self, Batcher, Client};
 use crate::ml::model::{Dims, Precision, Shard, Weights};
 use crate::ml::pointer;

@@ -9,11 +9,11 @@ mod workplace;
 
 use super::word::Word;
 use crate::braces::{Braces, Piece};
-use crate::engine::content::Content;
 use crate::engine::context::{Cx, Interrupted};
-use crate::engine::file_input::FileInput;
-use crate::engine::problem::suggestion;
+use crate::engine::input::FileInput;
+use crate::engine::manifest::problem::suggestion;
 use crate::engine::stage::{Input, Issue, Needs, Output, Promise, Refs, Stage, Type};
+use crate::engine::store::content::Content;
 use anyhow::{anyhow, bail, ensure};
 use child::{End, Ended, Program};
 use schemars::JsonSchema;

@@ -6,7 +6,7 @@ use super::corpus::{self, Form, paragraphs};
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
 use crate::engine::context::{Cx, Interrupted};
-use crate::engine::file_input::FileInput;
+use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Output, Stage, Type};
 use crate::ml::batcher::{self, Batcher};
 use crate::ml::generate::{self, Generation};

@@ -2,7 +2,7 @@
 
 use super::{PROMPT, backbone};
 use crate::engine::context::Cx;
-use crate::engine::file_input::FileInput;
+use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::prompt::file::{self, PromptFile};
 use anyhow::{Context, ensure};

@@ -7,8 +7,8 @@
 use super::{PREDICTIONS, SUBMISSION};
 use crate::data::Table;
 use crate::engine::context::{Artifact, Cx};
-use crate::engine::digest::Digest;
 use crate::engine::stage::{Input, Issue, Output, Refs, Stage};
+use crate::engine::store::digest::Digest;
 use crate::ml::metrics::names_referent;
 use crate::ml::tasks;
 use anyhow::{Context, bail, ensure};

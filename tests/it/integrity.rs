@@ -274,8 +274,8 @@ fn a_result_that_its_recipe_does_not_give_is_found_by_executing_it_again() {
     done.prints("other bytes: target_scores[w_mood,0] (evaluate)").prints("  predictions is ");
 }
 
-fn entry(shell: &Shell, job: &str) -> spot::engine::entry::Entry {
+fn entry(shell: &Shell, job: &str) -> spot::engine::store::entry::Entry {
     let path = shell.behind("smoke", job, "entry.json");
     let key = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    spot::engine::entry::Entry::from_text(&std::fs::read_to_string(path).unwrap(), key).unwrap()
+    spot::engine::store::entry::Entry::from_text(&std::fs::read_to_string(path).unwrap(), key).unwrap()
 }

@@ -180,7 +180,7 @@ fn names_with_markup_run_nothing_in_a_browser() {
 
 /// A digest for tests.
 fn digest(of: &str) -> String {
-    spot::engine::digest::Digest::of(of.as_bytes()).to_string()
+    spot::engine::store::digest::Digest::of(of.as_bytes()).to_string()
 }
 
 /// Results of a small study, as the report stage writes them.

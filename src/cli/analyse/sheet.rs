@@ -1,7 +1,7 @@
 //! A CSV file of numbers: a header, and rows that know their lines.
 
 use super::{name, wrong};
-use crate::engine::digest::Digest;
+use crate::engine::store::digest::Digest;
 use crate::error::Usage;
 use crate::report::page::Record;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use crate::cli::Cache;
 use crate::cli::show;
-use crate::engine::catalog::Catalog;
-use crate::engine::entry::{Entry, Record};
 use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt::file::{self, PromptFile};

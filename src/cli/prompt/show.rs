@@ -2,11 +2,11 @@
 
 use super::given::{Given, Which};
 use crate::cli::{Format, JSON_VERSION, show};
-use crate::engine::catalog::Catalog;
-use crate::engine::content::Content;
-use crate::engine::digest::Digest;
-use crate::engine::entry::{Entry, Record};
 use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::content::Content;
+use crate::engine::store::digest::Digest;
+use crate::engine::store::entry::{Entry, Record};
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::neighbours::{self, Neighbour};
 use crate::stages::backbone::{Model, Parts};

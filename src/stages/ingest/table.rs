@@ -3,7 +3,7 @@
 use super::{Splits, stem};
 use crate::data::{read_sheet, unpacked, without_packing};
 use crate::engine::context::Cx;
-use crate::engine::file_input::FileInput;
+use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Quotes, Sheet, Split, Task, Template, hold_out};

@@ -4,7 +4,7 @@
 use super::stem;
 use crate::data::{Part, Tokenized};
 use crate::engine::context::Cx;
-use crate::engine::file_input::FileInput;
+use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Answer, Example, Split, Task, check_name};

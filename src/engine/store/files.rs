@@ -105,7 +105,7 @@ pub fn hash(path: &Path) -> io::Result<Digest> {
 }
 
 /// Whether there is a file, with an error that says what to do if not.
-pub(super) fn is_there(path: &Path) -> io::Result<()> {
+pub(in crate::engine) fn is_there(path: &Path) -> io::Result<()> {
     stat(path).map(drop)
 }
 

@@ -4,14 +4,14 @@
 //! A kill at any instant leaves a whole store: entries go first, and only what no entry needs goes after them. Whoever
 //! removes holds the store alone, so nothing goes that a run has found or is writing.
 
-use super::catalog::Catalog;
-use super::digest::{Digest, Key};
-use super::entry::Entry;
-use super::journal;
-use super::plan::Plan;
-use super::provenance;
-use super::state::{Question, survey};
-use super::store::{Hold, Store};
+use crate::engine::plan::Plan;
+use crate::engine::run::state::{Question, survey};
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::Entry;
+use crate::engine::store::journal;
+use crate::engine::store::provenance;
+use crate::engine::store::{Hold, Store};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, clipped, listed, nearest};
-use super::stage::{Issue, Job, Kind};
+use crate::engine::stage::{Issue, Job, Kind};
 use std::collections::BTreeSet;
 
 /// Keys of every stage besides the parameters of its kind.

@@ -4,7 +4,7 @@
 //! Whatever was made from one content stays and goes together: it stays while a job uses some of it, and then as long as the
 //! content is among the few that were used last. A run may tune any number of models; it must not keep them all.
 
-use super::digest::Digest;
+use crate::engine::store::digest::Digest;
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub(super) const KEPT: usize = 2;
 
 /// The values of a run.
 #[derive(Default)]
-pub(super) struct Shared(Mutex<Table>);
+pub(in crate::engine) struct Shared(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
@@ -38,7 +38,7 @@ struct Values {
 type Slot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
 
 /// The values that one job uses; they stay until this is dropped.
-pub(super) struct Hold<'a> {
+pub(in crate::engine) struct Hold<'a> {
     shared: &'a Shared,
     contents: Mutex<BTreeSet<Digest>>,
 }
@@ -49,14 +49,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// For one job.
-    pub(super) fn hold(&self) -> Hold<'_> {
+    pub(in crate::engine) fn hold(&self) -> Hold<'_> {
         Hold { shared: self, contents: Mutex::default() }
     }
 }
 
 impl Hold<'_> {
     /// The value of type `T` for a digest. Made outside the lock of the table, so that other values are not waited for.
-    pub(super) fn get<T: Send + Sync + 'static>(
+    pub(in crate::engine) fn get<T: Send + Sync + 'static>(
         &self,
         digest: &Digest,
         make: impl FnOnce() -> anyhow::Result<T>,

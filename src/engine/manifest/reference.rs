@@ -4,16 +4,16 @@ use super::problem::clipped;
 
 /// A reference, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference<'a> {
-    pub(super) stage: &'a str,
+pub(in crate::engine) struct Reference<'a> {
+    pub(in crate::engine) stage: &'a str,
     /// A pattern for each matrix key; `None` if there are no brackets.
-    pub(super) pattern: Option<Pattern<'a>>,
-    pub(super) output: Option<&'a str>,
+    pub(in crate::engine) pattern: Option<Pattern<'a>>,
+    pub(in crate::engine) output: Option<&'a str>,
 }
 
 /// Which values of a matrix are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pattern<'a> {
+pub(in crate::engine) enum Pattern<'a> {
     /// In the order of the keys; `*` for any.
     Places(Vec<&'a str>),
     /// By key; any value for the others.
@@ -21,7 +21,7 @@ pub(super) enum Pattern<'a> {
 }
 
 /// Takes a reference apart.
-pub(super) fn parse(text: &str) -> Result<Reference<'_>, String> {
+pub(crate) fn parse(text: &str) -> Result<Reference<'_>, String> {
     let wrong = || {
         format!("`{}` is no reference; expected `stage`, `stage[value,value]` or `stage[value].output`", clipped(text))
     };

@@ -18,24 +18,31 @@
 //!
 //! Early cut-off needs no code: inputs enter a key by content.
 
+mod history;
+mod jobs;
+mod memory;
+pub mod reason;
+pub(super) mod shared;
+pub mod state;
+
 use super::context::{Bench, ChangedInput, Cx, Interrupted, Progress, Read, outputs};
-use super::digest::{Digest, Key};
-use super::entry::Entry;
-use super::history::History;
-use super::jobs::{Id, Jobs, Order};
-use super::journal::Journal;
-use super::memory::Parts;
 use super::plan::Plan;
-use super::provenance::{self, Provenance};
-use super::recipe::Recipe;
-use super::shared::{KEPT, Shared};
 use super::stage::Spec;
-use super::state::Reason;
+use super::store::digest::{Digest, Key};
+use super::store::entry::Entry;
+use super::store::journal::Journal;
+use super::store::provenance::{self, Provenance};
+use super::store::recipe::Recipe;
 use super::store::{Damage, Found, Lock, Store};
 use crate::panic::message;
 use anyhow::{Context as _, anyhow};
+use history::History;
+use jobs::{Id, Jobs, Order};
+use memory::Parts;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use reason::Reason;
 use serde::Serialize;
+use shared::{KEPT, Shared};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,7 +3,7 @@
 use super::digest::{Digest, Key};
 use super::entry::Entry;
 use super::journal;
-use super::store::{Damage, Store};
+use super::{Damage, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 

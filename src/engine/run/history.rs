@@ -1,10 +1,10 @@
 //! The last entry of a job, for explaining what changed since.
 
-use super::digest::Key;
-use super::entry::Entry;
-use super::recipe::Recipe;
-use super::state::Reason;
-use super::store::Store;
+use super::reason::Reason;
+use crate::engine::store::Store;
+use crate::engine::store::digest::Key;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::recipe::Recipe;
 use std::sync::Arc;
 
 /// The last entries of the jobs of one pipeline.

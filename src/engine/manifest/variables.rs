@@ -259,7 +259,7 @@ fn closing(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::node::parse;
+    use crate::engine::manifest::node::parse;
 
     fn expand(text: &str) -> Result<serde_yaml::Value, String> {
         expand_with(

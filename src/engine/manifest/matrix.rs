@@ -215,9 +215,9 @@ fn text(item: &Node) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::node::parse;
-    use crate::engine::problem::Place;
-    use crate::engine::reference;
+    use crate::engine::manifest::node::parse;
+    use crate::engine::manifest::problem::Place;
+    use crate::engine::manifest::reference;
     use std::cell::Cell;
     use std::collections::BTreeMap;
 

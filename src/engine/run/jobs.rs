@@ -1,13 +1,13 @@
 //! The jobs of a plan and those that they ask for while they run, and what each of them reads.
 
-use super::context::{Artifact, Cx, Expanded, Read, Readers};
-use super::digest::Digest;
-use super::files;
-use super::plan::{Plan, PlannedInput, Source};
-use super::provenance::Origin;
-use super::recipe::Recipe;
-use super::stage::{Given, Job, Kind, Promise, Spec};
-use super::store::{self, Store};
+use crate::engine::context::{Artifact, Cx, Expanded, Read, Readers};
+use crate::engine::plan::{Plan, PlannedInput, Source};
+use crate::engine::stage::{Given, Job, Kind, Promise, Spec};
+use crate::engine::store::digest::Digest;
+use crate::engine::store::files;
+use crate::engine::store::provenance::Origin;
+use crate::engine::store::recipe::Recipe;
+use crate::engine::store::{self, Store};
 use anyhow::Context as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -91,7 +91,7 @@ impl Jobs {
                 of_stages.entry(&plan.graph[*from].stage).or_default().insert(output.clone());
             }
         }
-        let known = |(job, of_job): (&super::plan::Planned, BTreeSet<Arc<str>>)| Known {
+        let known = |(job, of_job): (&crate::engine::plan::Planned, BTreeSet<Arc<str>>)| Known {
             name: job.name.clone(),
             stage: job.stage.clone(),
             kind: job.kind,
@@ -253,7 +253,7 @@ impl Jobs {
     /// Number of artifacts that a job reads in a role.
     pub(super) fn count(&self, id: Id, role: &str) -> usize {
         match &self.list[id].feeds {
-            Feeds::Planned(inputs) => super::plan::count(inputs, role),
+            Feeds::Planned(inputs) => crate::engine::plan::count(inputs, role),
             Feeds::Given(due) => due.iter().filter(|(known, _)| known == role).count(),
         }
     }

@@ -1,15 +1,16 @@
 //! The state of a job and the reasons for it; the survey of a plan that `status`, `explain` and `run --dry-run` print.
 
-use super::context::{Artifact, Bench, Cx, Progress, outputs};
-use super::digest::Key;
-use super::entry::Entry;
 use super::history::History;
 use super::jobs::{Id, Jobs, Order};
-use super::plan::Plan;
-use super::provenance::Origin;
-use super::recipe::{Difference, Recipe};
+use super::reason::Reason;
 use super::shared::Shared;
-use super::store::{Found, Store};
+use crate::engine::context::{Artifact, Bench, Cx, Progress, outputs};
+use crate::engine::plan::Plan;
+use crate::engine::store::digest::Key;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::provenance::Origin;
+use crate::engine::store::recipe::{Difference, Recipe};
+use crate::engine::store::{Found, Store};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -44,55 +45,6 @@ impl fmt::Display for State {
 }
 
 impl Serialize for State {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Why a job is in its state.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reason {
-    /// Nothing of its name and kind ran in this pipeline before.
-    NeverSeen,
-    /// It differs from its own last entry.
-    Changed(Difference),
-    /// Its own last entry is gone or unusable, though nothing is known to differ from it.
-    Gone,
-    /// Something in the store is damaged.
-    Damaged(String),
-    /// The user asked for it.
-    Forced,
-    /// A job upstream is not done.
-    Upstream(String),
-    /// It asks for more jobs once its inputs are known; at most this many.
-    Expands(usize),
-    /// It is blocked, for this reason.
-    Cannot(String),
-    /// Its entry was made then, for that job.
-    Made {
-        /// When.
-        end: String,
-        /// The job that it was made for.
-        job: String,
-    },
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NeverSeen => f.write_str("never seen"),
-            Self::Changed(difference) => difference.fmt(f),
-            Self::Gone => f.write_str("its entry is gone"),
-            Self::Damaged(what) | Self::Cannot(what) => f.write_str(what),
-            Self::Forced => f.write_str("forced"),
-            Self::Upstream(job) => write!(f, "depends on `{job}`"),
-            Self::Expands(most) => write!(f, "asks for more jobs once its inputs are known, at most {most}"),
-            Self::Made { end, job } => write!(f, "made {end} for `{job}`"),
-        }
-    }
-}
-
-impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -314,7 +266,7 @@ impl Survey<'_> {
     }
 
     /// Asks a job for its jobs, finds their states, and then that of the job itself.
-    fn expand(&mut self, id: Id, order: &Order, reads: &[super::context::Read]) -> anyhow::Result<JobState> {
+    fn expand(&mut self, id: Id, order: &Order, reads: &[crate::engine::context::Read]) -> anyhow::Result<JobState> {
         let (stop, shared) = (AtomicBool::new(false), Shared::default());
         let bench = Bench { store: self.store, device: "cpu", threads: 1, memory: 0, stop: &stop, shared: &shared };
         let cx = Cx::new(&order.name, order.promises(), reads, &[], &bench, &Silent, None);

@@ -13,11 +13,20 @@
 //!   files.json             digests of files by their stat data
 //! ```
 
-use super::content::Content;
-use super::digest::{Digest, Key};
-use super::entry::{Entry, Record};
-use super::files::{self, Files};
+pub mod catalog;
+pub mod content;
+pub mod digest;
+pub mod entry;
+pub mod files;
+pub mod journal;
+pub mod provenance;
+pub mod recipe;
+
 use crate::replace::{replace, sync_folder};
+use content::Content;
+use digest::{Digest, Key};
+use entry::{Entry, Record};
+use files::Files;
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! A file that a stage reads: one of the project, or one that another job makes.
 
-use super::reference;
+use super::manifest::reference;
 use super::stage::{Input, Ref, Type};
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;

@@ -1,10 +1,10 @@
 //! References become edges: which output of which job is meant, and that nothing waits for itself.
 
 use super::draft::{Draft, Drafts, Stage, Want, Wanted};
-use super::plan::{Planned, PlannedInput, Source, count, order};
 use super::problem::{Place, Problem, clipped, suggestion};
 use super::reference;
-use super::stage::{Issue, Known, Promise, Subject, Type};
+use crate::engine::plan::{Planned, PlannedInput, Source, count, order};
+use crate::engine::stage::{Issue, Known, Promise, Subject, Type};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};

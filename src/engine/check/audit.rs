@@ -1,14 +1,14 @@
 //! The audit of a store: every blob hashed again, every key derived again, every seal and journal checked, and the results
 //! of a pipeline followed back to the files that they were made from.
 
-use super::catalog::Catalog;
-use super::digest::{Digest, Key};
-use super::entry::Entry;
-use super::files;
-use super::journal;
-use super::plan::Plan;
-use super::state::{Question, State, survey};
-use super::store::{Damage, Store};
+use crate::engine::plan::Plan;
+use crate::engine::run::state::{Question, State, survey};
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::Entry;
+use crate::engine::store::files;
+use crate::engine::store::journal;
+use crate::engine::store::{Damage, Store};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

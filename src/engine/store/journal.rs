@@ -1,14 +1,15 @@
 //! Journals: what each run did, a JSON line an event, each line chained to the one before by its digest.
 
+use super::Store;
 use super::digest::Digest;
-use super::store::{self, Store};
+use crate::engine::store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A journal being written.
-pub(super) struct Journal {
+pub(in crate::engine) struct Journal {
     file: fs_err::File,
     last: Option<Digest>,
 }
@@ -44,7 +45,7 @@ fn folder(store: &Store, pipeline: &str) -> PathBuf {
 
 impl Journal {
     /// Starts the journal of a run.
-    pub(super) fn start(store: &Store, pipeline: &str, first: &impl Serialize) -> io::Result<Self> {
+    pub(in crate::engine) fn start(store: &Store, pipeline: &str, first: &impl Serialize) -> io::Result<Self> {
         let folder = folder(store, pipeline);
         fs_err::create_dir_all(&folder)?;
         let after = last_run(&folder)?;
@@ -55,7 +56,7 @@ impl Journal {
     }
 
     /// Adds an event.
-    pub(super) fn add(&mut self, event: &impl Serialize) -> io::Result<()> {
+    pub(in crate::engine) fn add(&mut self, event: &impl Serialize) -> io::Result<()> {
         self.line(&Line { prev: self.last, after: None, event })
     }
 
@@ -68,7 +69,7 @@ impl Journal {
     }
 
     /// Adds the last event and makes sure that all of them are on disk.
-    pub(super) fn end(mut self, event: &impl Serialize) -> io::Result<()> {
+    pub(in crate::engine) fn end(mut self, event: &impl Serialize) -> io::Result<()> {
         self.add(event)?;
         self.file.sync_all()
     }

@@ -1,11 +1,11 @@
 //! Manifests over toy kinds: what they give, and what is said where they are wrong.
 
-use super::context::Cx;
-use super::graph::{Format, Level, render, render_with};
-use super::manifest::{LoadError, Options, load};
-use super::plan::{Plan, Source};
 use super::schema::schema;
-use super::stage::{Input, Issue, Kind, Output, Ref, Refs, Stage, Type};
+use super::{LoadError, Options, load};
+use crate::engine::context::Cx;
+use crate::engine::plan::graph::{Format, Level, render, render_with};
+use crate::engine::plan::{Plan, Source};
+use crate::engine::stage::{Input, Issue, Kind, Output, Ref, Refs, Stage, Type};
 use petgraph::graph::NodeIndex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -332,7 +332,7 @@ fn essence(plan: &Plan) -> Vec<String> {
         }
         Source::File(path) | Source::Folder(path, _) => path.display().to_string(),
     };
-    let job = |job: &super::plan::Planned| {
+    let job = |job: &crate::engine::plan::Planned| {
         let inputs: Vec<String> = job.inputs.iter().map(|i| format!("{} {}", i.role, shape(&i.source))).collect();
         format!("{:?} {} {inputs:?}", job.kind, job.job.params())
     };

@@ -1,11 +1,11 @@
 //! The hardest audit: some cached jobs are executed again, in a store of their own, and must give the same bytes.
 
-use super::digest::{Digest, Key};
-use super::entry::Entry;
-use super::plan::{Plan, Planned};
-use super::run::{Outcome, Settings, Watch, run};
-use super::state::{JobState, Question, State, survey};
-use super::store::Store;
+use crate::engine::plan::{Plan, Planned};
+use crate::engine::run::state::{JobState, Question, State, survey};
+use crate::engine::run::{Outcome, Settings, Watch, run};
+use crate::engine::store::Store;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::Entry;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

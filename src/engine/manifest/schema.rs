@@ -1,6 +1,6 @@
 //! JSON Schema of a manifest, for editors.
 
-use super::stage::Kind;
+use crate::engine::stage::Kind;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};

@@ -1,6 +1,8 @@
 //! A plan: the jobs of a manifest as a graph, every reference resolved.
 
-use super::problem::suggestion;
+pub mod graph;
+
+use super::manifest::problem::suggestion;
 use super::stage::{Job, Kind};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};

@@ -2,7 +2,7 @@
 
 use super::jobs::{Id, Jobs};
 use super::shared::KEPT;
-use super::stage::Needs;
+use crate::engine::stage::Needs;
 use std::collections::BTreeSet;
 
 /// The memory of a run in equal parts: one for each model that jobs share and that stays while another is at work, and one for

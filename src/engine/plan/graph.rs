@@ -1,6 +1,6 @@
 //! A plan drawn: as text, Mermaid, Graphviz or JSON.
 
-use super::plan::Plan;
+use super::Plan;
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

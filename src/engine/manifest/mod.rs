@@ -1,17 +1,30 @@
 //! From the text of a manifest to a [`Plan`]: profiles, variables, matrices and references, every problem with its place.
 
-use super::draft::Drafts;
-use super::link::link;
-use super::node::{Node, Value, parse};
+mod draft;
+mod issue;
+mod link;
+mod matrix;
+pub mod node;
+pub mod problem;
+mod profile;
+pub(super) mod reference;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+mod variables;
+
 use super::plan::Plan;
-use super::problem::{Problem, Problems, clipped, suggestion};
-use super::profile::Overlays;
 use super::stage::Kind;
-use super::variables::{LARGEST, Scope};
+use draft::Drafts;
+use link::link;
+use node::{Node, Value, parse};
+use problem::{Problem, Problems, clipped, suggestion};
+use profile::Overlays;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use variables::{LARGEST, Scope};
 
 /// What the command line says about a manifest.
 pub struct Options<'a> {
