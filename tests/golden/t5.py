@@ -5,7 +5,8 @@
 
 Writes tests/golden/t5_v1_1/ and tests/golden/t5_v1_0/ (config.json, model.safetensors, golden.json), the same for the other
 two ways to have a head, t5_tied/ (a v1.1 whose head is the embedding) and t5_scaled/ (a v1.0 with a head of its own), whose
-config.json is as transformers 5 saves it, and tests/golden/buckets.json. Weights are drawn by NumPy, so that they do not depend
+config.json is as transformers 5 saves it, for other families, mt5/, byt5/ (a deeper encoder), ul2/ (gated SiLU) and umt5/ (a
+position bias in every layer), and tests/golden/buckets.json. Weights are drawn by NumPy, so that they do not depend
 on the version of PyTorch.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5Attention
 
 HERE = pathlib.Path(__file__).parent
@@ -27,6 +28,13 @@ Z_LOSS = 1e-2
 INPUT_LENGTHS = [150, 37, 9, 3]
 TARGET_LENGTHS = [20, 12, 9, 1]
 SAMPLES = {0: [0, 1, 76, 149], 1: [0, 20, 36], 2: [0, 8], 3: [0, 2]}
+# What the published config.json of other families has other than T5 v1.1 (sizes apart).
+FAMILIES = {
+    "mt5": {"model_type": "mt5", "architectures": ["MT5ForConditionalGeneration"]},
+    "byt5": {"num_layers": 3, "num_decoder_layers": 1, "tokenizer_class": "ByT5Tokenizer", "vocab_size": 384},
+    "ul2": {"feed_forward_proj": "gated-silu", "d_kv": 8},
+    "umt5": {"model_type": "umt5", "architectures": ["UMT5ForConditionalGeneration"], "scalable_attention": True},
+}
 VERSIONS = {
     "python": platform.python_version(),
     "torch": torch.__version__,
@@ -63,12 +71,13 @@ def config(v1_1, newer):
     }
 
 
-def model(folder, v1_1, tied, rng):
+def model(folder, v1_1, tied, rng, family):
     """Writes a checkpoint of random weights and loads it."""
     copies = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"} | ({"lm_head.weight"} if tied else set())
     state = {}
-    settings = config(v1_1, newer=tied == v1_1)
-    for name, value in sorted(T5ForConditionalGeneration(T5Config(**settings)).state_dict().items()):
+    settings = config(v1_1, newer=tied == v1_1) | FAMILIES.get(family, {})
+    empty = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(**settings))
+    for name, value in sorted(empty.state_dict().items()):
         if name in copies:
             continue
         draw = rng.standard_normal(tuple(value.shape))
@@ -82,11 +91,11 @@ def model(folder, v1_1, tied, rng):
         state[name] = torch.tensor(draw, dtype=torch.float32)
     (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    loaded = T5ForConditionalGeneration.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     for name, value in state.items():
         assert torch.equal(loaded.state_dict()[name], value), name
     assert torch.equal(loaded.lm_head.weight, loaded.shared.weight) == tied
-    assert loaded.config.scale_decoder_outputs != v1_1
+    assert getattr(loaded.config, "scale_decoder_outputs", False) != v1_1
     return loaded
 
 
@@ -106,7 +115,7 @@ def case(t5, inputs, mask, targets, prompt):
     out = t5(inputs_embeds=embeds, attention_mask=mask, labels=labels, use_cache=False)
     log_z = torch.logsumexp(out.logits, -1)
     wanted = out.logits.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    real = (targets >= 0).float()
+    real = (targets >= 0).to(t5.dtype)
     loss = ((log_z - wanted) * real).sum()
     loss_with_z = loss + Z_LOSS * (log_z.square() * real).sum()
     loss_with_z.backward()
@@ -142,24 +151,28 @@ def case(t5, inputs, mask, targets, prompt):
     }
 
 
-def ragged(lengths, rng, fill):
+def ragged(lengths, rng, fill, vocab):
     """Random ids that end in eos, padded to the longest."""
     rows = torch.full((len(lengths), max(lengths)), fill, dtype=torch.long)
     for row, length in enumerate(lengths):
-        rows[row, : length - 1] = torch.from_numpy(rng.integers(3, VOCAB, length - 1))
+        rows[row, : length - 1] = torch.from_numpy(rng.integers(3, vocab, length - 1))
         rows[row, length - 1] = 1
     return rows
 
 
-def write(name, seed, v1_1, tied):
+def write(name, seed, v1_1, tied, family=None):
     rng = np.random.default_rng(seed)
     folder = HERE / name
     folder.mkdir(exist_ok=True)
-    t5 = model(folder, v1_1, tied, rng)
-    inputs = ragged(INPUT_LENGTHS, rng, 0)
-    targets = ragged(TARGET_LENGTHS, rng, -1)
+    t5 = model(folder, v1_1, tied, rng, family)
+    vocab = t5.config.vocab_size
+    if family:
+        # The others are as transformers computes by default; its rounding in f32 is most of what they differ by.
+        t5 = t5.double()
+    inputs = ragged(INPUT_LENGTHS, rng, 0, vocab)
+    targets = ragged(TARGET_LENGTHS, rng, -1, vocab)
     mask = (torch.arange(inputs.shape[1]) < torch.tensor(INPUT_LENGTHS).unsqueeze(1)).long()
-    prompt = torch.tensor(rng.standard_normal((PROMPT, WIDTH)), dtype=torch.float32)
+    prompt = torch.tensor(rng.standard_normal((PROMPT, WIDTH)), dtype=torch.float32).to(t5.dtype)
     golden = {
         "made_by": "tests/golden/t5.py",
         "versions": VERSIONS,
@@ -198,4 +211,6 @@ if __name__ == "__main__":
     write("t5_v1_0", 10, v1_1=False, tied=True)
     write("t5_tied", 12, v1_1=True, tied=True)
     write("t5_scaled", 13, v1_1=False, tied=False)
+    for seed, family in enumerate(FAMILIES, 14):
+        write(family, seed, v1_1=True, tied=False, family=family)
     write_buckets()

@@ -4,7 +4,7 @@
 use super::{Beam, Generation, Hypothesis, LabelScore, Sample};
 use crate::ml::error::Error;
 use crate::ml::model::batch::{Batch, Ragged};
-use crate::ml::model::cpu::kernels::CrossEntropy;
+use crate::ml::model::cpu::kernels::{Activation, CrossEntropy};
 use crate::ml::model::cpu::{Engine, Loss};
 use crate::ml::model::golden::{Golden, V1_0, V1_1};
 use crate::ml::model::{Dims, Head, Weights};
@@ -75,7 +75,13 @@ fn close(found: f64, expected: f64, what: &str) {
 /// A model so small that all answers can be tried.
 pub(crate) fn tiny(vocab: usize, tied: bool) -> Weights {
     let head = if tied { Head::Embedding } else { Head::Own };
-    let dims = Dims { vocab, head, scaled: tied, gated: !tied, ..V1_1.weights().dims };
+    let dims = Dims {
+        vocab,
+        head,
+        scaled: tied,
+        activation: if tied { Activation::Relu } else { Activation::GatedGelu },
+        ..V1_1.weights().dims
+    };
     let mut stream = Stream::new(9, "tiny");
     let mut weights = Weights::random(dims, &mut stream);
     // As drawn the model is sure of itself.

@@ -1,9 +1,9 @@
 //! The sizes of a T5, checked once, so that nothing later has to doubt a configuration file.
 
 use super::Config;
+use super::cpu::kernels::Activation;
 use crate::ml::error::{Error, Result};
 use crate::ml::pointer;
-use candle_nn::Activation;
 
 /// Sizes and variants of a T5 that its two engines need.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +26,12 @@ pub struct Dims {
     pub buckets: usize,
     /// Distance from which on all positions share the last bucket.
     pub max_distance: usize,
+    /// Every layer has a table of position biases of its own (umT5); else all layers share that of the first.
+    pub bias_per_layer: bool,
     /// Added to the mean square in the RMS norm.
     pub epsilon: f32,
-    /// GELU(x·W0)·(x·W1) (v1.1) instead of ReLU(x·W) (v1.0).
-    pub gated: bool,
+    /// What stands between the two linear layers of a feed-forward sublayer.
+    pub activation: Activation,
     /// Which matrix the output head is.
     pub head: Head,
     /// The decoder's output is scaled by E^-0.5 in front of the head (v1.0).
@@ -66,14 +68,17 @@ struct Newer {
 impl Newer {
     fn check_type(&self) -> Result<()> {
         let found = match self.model_type.as_deref() {
-            None | Some("t5" | "mt5") => return Ok(()),
-            Some("umt5") => {
-                "`umt5`, which has a position bias in every layer and not only in the first; that is not built yet"
-                    .to_owned()
+            None | Some("t5" | "mt5" | "umt5") => return Ok(()),
+            Some(name @ "longt5") => format!("`{name}`, whose encoder attends locally or to global blocks"),
+            Some(name @ ("t5gemma" | "t5gemma2")) => {
+                format!("`{name}`, which is a Gemma: other norms, positions and attention")
+            }
+            Some(name @ "switch_transformers") => {
+                format!("`{name}`, whose feed-forward layers are chosen among experts")
             }
             Some(other) => format!("`{other}`"),
         };
-        Err(wrong("model_type", found, "`t5` or `mt5`"))
+        Err(wrong("model_type", found, "`t5`, `mt5` or `umt5`"))
     }
 
     /// Which matrix the head is, and whether the decoder's output is scaled.
@@ -108,8 +113,9 @@ impl Dims {
         let newer: Newer = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
         newer.check_type()?;
         let (head, scaled) = newer.head();
+        let bias_per_layer = newer.model_type.as_deref() == Some("umt5");
         let config: Config = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
-        Ok(Self { head, scaled, ..Self::new(&config)? })
+        Ok(Self { head, scaled, bias_per_layer, ..Self::new(&config)? })
     }
 
     /// Checks `config`.
@@ -145,12 +151,20 @@ impl Dims {
         if !(epsilon > 0.0 && epsilon < 1.0) {
             return Err(wrong("layer_norm_epsilon", config.layer_norm_epsilon, "between 0 and 1"));
         }
-        let gated = config.feed_forward_proj.gated;
-        let expected = if gated { Activation::NewGelu } else { Activation::Relu };
-        if config.feed_forward_proj.activation != expected {
-            let found = format!("{:?}", config.feed_forward_proj);
-            return Err(wrong("feed_forward_proj", found, "`gated-gelu` (v1.1) or `relu` (v1.0)"));
-        }
+        let feed_forward = &config.feed_forward_proj;
+        let activation = match (feed_forward.gated, &feed_forward.activation) {
+            (true, candle_nn::Activation::NewGelu) => Activation::GatedGelu,
+            (true, candle_nn::Activation::Silu) => Activation::GatedSilu,
+            (false, candle_nn::Activation::Relu) => Activation::Relu,
+            _ => {
+                let found = format!("{feed_forward:?}");
+                return Err(wrong(
+                    "feed_forward_proj",
+                    found,
+                    "`gated-gelu` (v1.1), `gated-silu` (UL2) or `relu` (v1.0)",
+                ));
+            }
+        };
         let id = |field, value: usize| {
             u32::try_from(value)
                 .ok()
@@ -167,8 +181,9 @@ impl Dims {
             decoder_layers,
             buckets,
             max_distance: config.relative_attention_max_distance,
+            bias_per_layer: false,
             epsilon,
-            gated,
+            activation,
             head: if config.tie_word_embeddings { Head::Embedding } else { Head::Own },
             scaled: config.tie_word_embeddings,
             pad: id("pad_token_id", config.pad_token_id)?,
@@ -195,8 +210,9 @@ impl Dims {
             decoder_layers,
             buckets: 32,
             max_distance: 128,
+            bias_per_layer: false,
             epsilon: 1e-6,
-            gated: true,
+            activation: Activation::GatedGelu,
             head: Head::Own,
             scaled: false,
             pad: 0,
@@ -220,8 +236,8 @@ impl Dims {
     /// The configuration as `config.json` in Hugging Face's layout, readable by `transformers`.
     pub fn to_json(&self) -> String {
         let mut value = serde_json::json!({
-            "architectures": ["T5ForConditionalGeneration"],
-            "model_type": "t5",
+            "architectures": [if self.bias_per_layer { "UMT5ForConditionalGeneration" } else { "T5ForConditionalGeneration" }],
+            "model_type": if self.bias_per_layer { "umt5" } else { "t5" },
             "vocab_size": self.vocab,
             "d_model": self.width,
             "d_kv": self.head_width,
@@ -234,7 +250,11 @@ impl Dims {
             "dropout_rate": 0.1,
             "layer_norm_epsilon": f64::from(self.epsilon),
             "initializer_factor": 1.0,
-            "feed_forward_proj": if self.gated { "gated-gelu" } else { "relu" },
+            "feed_forward_proj": match self.activation {
+                Activation::GatedGelu => "gated-gelu",
+                Activation::GatedSilu => "gated-silu",
+                Activation::Relu => "relu",
+            },
             "is_encoder_decoder": true,
             "use_cache": true,
             "tie_word_embeddings": self.head != Head::Own || self.scaled,
@@ -267,7 +287,7 @@ mod tests {
             let dims = Dims::from_json(json.as_bytes()).unwrap();
             let head = if tied { Head::Embedding } else { Head::Own };
             assert_eq!((dims.head, dims.scaled), (head, tied));
-            assert_eq!((dims.gated, dims.encoder_layers, dims.decoder_layers), (!tied, 2, 3));
+            assert_eq!((dims.activation.is_gated(), dims.encoder_layers, dims.decoder_layers), (!tied, 2, 3));
             assert_eq!(Dims::from_json(dims.to_json().as_bytes()).unwrap(), dims);
         }
     }
@@ -304,9 +324,14 @@ mod tests {
 
     #[test]
     fn models_that_are_no_t5_are_refused_by_name() {
-        for (name, reason) in
-            [("umt5", "position bias in every layer"), ("longt5", "`model_type` is `longt5`, expected `t5` or `mt5`")]
-        {
+        for (name, reason) in [
+            (
+                "longt5",
+                "`model_type` is `longt5`, whose encoder attends locally or to global blocks, expected `t5`, `mt5` or `umt5`",
+            ),
+            ("t5gemma", "which is a Gemma"),
+            ("bart", "`model_type` is `bart`, expected"),
+        ] {
             let json = V1_1.replace(r#""model_type": "t5""#, &format!(r#""model_type": "{name}""#));
             let error = Dims::from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
@@ -321,7 +346,7 @@ mod tests {
             (r#""d_model": 16"#, r#""d_model": 0"#, "d_model"),
             (r#""d_ff": 24"#, r#""d_ff": 4294967296"#, "d_ff"),
             (r#""eos_token_id": 1"#, r#""eos_token_id": 64"#, "eos_token_id"),
-            (r#""gated-gelu""#, r#""gated-silu""#, "feed_forward_proj"),
+            (r#""gated-gelu""#, r#""gelu""#, "feed_forward_proj"),
             (
                 r#""relative_attention_num_buckets": 32"#,
                 r#""relative_attention_num_buckets": 6"#,

@@ -69,12 +69,19 @@ pub struct Layer {
 /// One of the two stacks.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    /// Relative position bias, `[buckets, H]`.
-    pub bias: Place,
+    /// Tables of relative position biases, `[buckets, H]`: one that all layers share, or one for each layer (umT5).
+    pub biases: Vec<Place>,
     /// The layers, first to last.
     pub layers: Vec<Layer>,
     /// Scale of the last norm, `[E]`.
     pub norm: Place,
+}
+
+impl Stack {
+    /// Which of the tables of position biases a layer uses.
+    pub fn bias_of(&self, layer: usize) -> usize {
+        layer.min(self.biases.len() - 1)
+    }
 }
 
 /// All places.
@@ -161,14 +168,12 @@ impl Builder {
     }
 
     fn stack(&mut self, dims: &Dims, name: &str, layers: usize, cross: bool) -> Stack {
-        let bias = self.matrix(
-            &format!("{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
-            dims.buckets,
-            dims.heads,
-        );
+        let tables = if dims.bias_per_layer { layers } else { 1 };
+        let bias = |layer| format!("{name}.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight");
+        let biases = (0..tables).map(|layer| self.matrix(&bias(layer), dims.buckets, dims.heads)).collect();
         let layers = (0..layers).map(|layer| self.layer(dims, &format!("{name}.block.{layer}.layer"), cross)).collect();
         let norm = self.norm(&format!("{name}.final_"), dims.width);
-        Stack { bias, layers, norm }
+        Stack { biases, layers, norm }
     }
 
     fn layer(&mut self, dims: &Dims, prefix: &str, cross: bool) -> Layer {
@@ -184,7 +189,7 @@ impl Builder {
             out: self.matrix(&format!("{prefix}.1.EncDecAttention.o.weight"), width, inner),
         });
         let at = if cross.is_some() { 2 } else { 1 };
-        let parts: &[&str] = if dims.gated { &["wi_0", "wi_1"] } else { &["wi"] };
+        let parts: &[&str] = if dims.activation.is_gated() { &["wi_0", "wi_1"] } else { &["wi"] };
         let ff = FeedForward {
             norm: self.norm(&format!("{prefix}.{at}."), width),
             inner: self.stacked(parts.iter().map(|p| (format!("{prefix}.{at}.DenseReluDense.{p}.weight"), ff)), width),

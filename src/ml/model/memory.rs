@@ -36,7 +36,7 @@ impl Dims {
 
     fn buffer_bytes(&self, counts: Counts, precision: Precision, recompute: bool, dropout: bool, pass: Pass) -> usize {
         let (e, i, f) = (self.width, self.inner(), self.ff);
-        let inner = if self.gated { 2 * f } else { f };
+        let inner = self.activation.inner(f);
         let Counts { encoder: n, decoder: m, .. } = counts;
         let scores = |pairs: usize| self.heads * pairs;
         // What all layers keep may be kept in bf16.
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::ml::model::Weights;
     use crate::ml::model::batch::Batch;
-    use crate::ml::model::cpu::kernels::{CrossEntropy, Dropout, Key, Sharing};
+    use crate::ml::model::cpu::kernels::{Activation, CrossEntropy, Dropout, Key, Sharing};
     use crate::ml::model::cpu::{Engine, Gradients};
     use crate::ml::random::Stream;
 
@@ -138,8 +138,12 @@ mod tests {
     #[test]
     fn the_engine_needs_what_is_predicted() {
         let config = include_bytes!("../../../tests/golden/t5_v1_1/config.json");
-        for (gated, precision) in [(true, Precision::F32), (false, Precision::F32), (true, Precision::Bf16)] {
-            let dims = Dims { gated, ..Dims::from_json(config).unwrap() };
+        for (activation, precision) in [
+            (Activation::GatedGelu, Precision::F32),
+            (Activation::Relu, Precision::F32),
+            (Activation::GatedGelu, Precision::Bf16),
+        ] {
+            let dims = Dims { activation, ..Dims::from_json(config).unwrap() };
             let weights = Weights::random(dims.clone(), &mut Stream::new(0, "weights"));
             assert_eq!(dims.weight_bytes(Precision::F32), weights.data().len() * 4);
             let weights = if precision == Precision::Bf16 { weights.to_bf16() } else { weights };

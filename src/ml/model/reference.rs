@@ -5,7 +5,7 @@
 
 use super::batch::{Batch, Ragged};
 use super::cpu::Loss;
-use super::cpu::kernels::{CrossEntropy, Dropout, Sharing};
+use super::cpu::kernels::{Activation, CrossEntropy, Dropout, Sharing};
 use super::position::bucket;
 use super::site::Site;
 use super::{Dims, Head, Weights};
@@ -237,21 +237,22 @@ impl Reference {
     }
 
     /// Relative position bias, `[1, H, L, L]`.
-    fn bias(&self, stack: &Stack<'_>, length: usize) -> Result<Tensor> {
+    fn bias(&self, stack: &Stack<'_>, layer: usize, length: usize) -> Result<Tensor> {
         let Dims { heads, buckets, max_distance, .. } = self.dims;
         let rows: Vec<u32> = (0..length as i64)
             .flat_map(|i| (0..length as i64).map(move |j| bucket(j - i, stack.decoder, buckets, max_distance) as u32))
             .collect();
         let rows = Tensor::from_vec(rows, length * length, &self.device)?;
-        let name = format!("{}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", stack.name);
+        let layer = if self.dims.bias_per_layer { layer } else { 0 };
+        let name = format!("{}.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight", stack.name);
         let bias = self.get(&name)?.index_select(&rows, 0)?.reshape((length, length, heads))?;
         Ok(bias.permute((2, 0, 1))?.unsqueeze(0)?.contiguous()?)
     }
 
     fn stack(&self, stack: &Stack<'_>, x: Tensor, memory: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
         let mut x = self.drop_rows(stack, Site::Embedding, x)?;
-        let mask = self.bias(stack, x.dim(1)?)?.broadcast_add(&stack.mask)?;
         for layer in 0..stack.layers {
+            let mask = self.bias(stack, layer, x.dim(1)?)?.broadcast_add(&stack.mask)?;
             let prefix = format!("{}.block.{layer}.layer", stack.name);
             let normed = self.norm(&x, &format!("{prefix}.0.layer_norm.weight"))?;
             let y = self.attention(
@@ -311,11 +312,11 @@ impl Reference {
     }
 
     fn feed_forward(&self, stack: &Stack<'_>, layer: usize, prefix: &str, x: &Tensor) -> Result<Tensor> {
-        let inner = if self.dims.gated {
-            (self.linear(x, &format!("{prefix}.wi_0.weight"))?.gelu()?
-                * self.linear(x, &format!("{prefix}.wi_1.weight"))?)?
-        } else {
-            self.linear(x, &format!("{prefix}.wi.weight"))?.relu()?
+        let layer_of = |part: &str| self.linear(x, &format!("{prefix}.{part}.weight"));
+        let inner = match self.dims.activation {
+            Activation::GatedGelu => (layer_of("wi_0")?.gelu()? * layer_of("wi_1")?)?,
+            Activation::GatedSilu => (layer_of("wi_0")?.silu()? * layer_of("wi_1")?)?,
+            Activation::Relu => layer_of("wi")?.relu()?,
         };
         self.linear(&self.drop_rows(stack, Site::Inner(layer), inner)?, &format!("{prefix}.wo.weight"))
     }

@@ -215,7 +215,8 @@ impl<'a> Tensors<'a> {
                 return format!("at most layer {} by `{field}` ({layers})", layers - 1);
             }
             if rest.ends_with("relative_attention_bias.weight") {
-                return "a position bias in the first layer only; one in every layer makes a umT5, which is not built yet".to_owned();
+                return "a position bias in the first layer only; one in every layer makes a umT5 (`model_type: umt5`)"
+                    .to_owned();
             }
         }
         "only tensors that a T5 for text to text uses".to_owned()

@@ -1,7 +1,7 @@
 //! The two engines against each other, and against finite differences of the loss in f64.
 
 use super::batch::Batch;
-use super::cpu::kernels::{CrossEntropy, Dropout, Key, Sharing};
+use super::cpu::kernels::{Activation, CrossEntropy, Dropout, Key, Sharing};
 use super::cpu::{Engine, Gradients, Loss};
 use super::reference::Reference;
 use super::{Dims, Head, Weights};
@@ -12,8 +12,22 @@ pub(super) const PLAIN: CrossEntropy = CrossEntropy { z_loss: 0.0, label_smoothi
 pub(super) const Z_LOSS: CrossEntropy = CrossEntropy { z_loss: 1e-2, label_smoothing: 0.0 };
 pub(super) const SMOOTHED: CrossEntropy = CrossEntropy { z_loss: 1e-3, label_smoothing: 0.1 };
 
+/// What models differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V1_1,
+    V1_0,
+    Ul2,
+    Umt5,
+}
+
+impl Family {
+    pub(super) const ALL: [Self; 4] = [Self::V1_1, Self::V1_0, Self::Ul2, Self::Umt5];
+}
+
 /// Sizes that no vector width divides, and heads that do not add up to the width.
-pub(super) fn tiny(gated: bool) -> Dims {
+pub(super) fn tiny(family: Family) -> Dims {
+    let is_v1_0 = family == Family::V1_0;
     Dims {
         vocab: 37,
         width: 16,
@@ -25,9 +39,14 @@ pub(super) fn tiny(gated: bool) -> Dims {
         buckets: 8,
         max_distance: 20,
         epsilon: 1e-6,
-        gated,
-        head: if gated { Head::Own } else { Head::Embedding },
-        scaled: !gated,
+        activation: match family {
+            Family::V1_0 => Activation::Relu,
+            Family::V1_1 | Family::Umt5 => Activation::GatedGelu,
+            Family::Ul2 => Activation::GatedSilu,
+        },
+        bias_per_layer: family == Family::Umt5,
+        head: if is_v1_0 { Head::Embedding } else { Head::Own },
+        scaled: is_v1_0,
         pad: 0,
         eos: 1,
         start: 0,
@@ -35,8 +54,8 @@ pub(super) fn tiny(gated: bool) -> Dims {
 }
 
 /// Large enough for every path of the matrix products: more than 512 terms in a sum, more than 64 columns.
-pub(super) fn wide(gated: bool) -> Dims {
-    Dims { vocab: 1100, width: 80, heads: 2, head_width: 40, ff: 600, ..tiny(gated) }
+pub(super) fn wide(family: Family) -> Dims {
+    Dims { vocab: 1100, width: 80, heads: 2, head_width: 40, ff: 600, ..tiny(family) }
 }
 
 /// Random weights, those of the norms too.
@@ -162,35 +181,35 @@ fn engines_agree(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing:
 
 #[test]
 fn engines_agree_on_v1_1() {
-    engines_agree(tiny(true), &[5, 0, 3], PLAIN, None);
-    engines_agree(wide(true), &[5, 0, 3], Z_LOSS, None);
+    engines_agree(tiny(Family::V1_1), &[5, 0, 3], PLAIN, None);
+    engines_agree(wide(Family::V1_1), &[5, 0, 3], Z_LOSS, None);
 }
 
 #[test]
 fn engines_agree_on_v1_0() {
-    engines_agree(tiny(false), &[5, 0, 3], PLAIN, None);
-    engines_agree(wide(false), &[5, 0, 3], Z_LOSS, None);
+    engines_agree(tiny(Family::V1_0), &[5, 0, 3], PLAIN, None);
+    engines_agree(wide(Family::V1_0), &[5, 0, 3], Z_LOSS, None);
 }
 
 #[test]
 fn engines_agree_without_prompts() {
-    engines_agree(tiny(true), &[0, 0, 0], PLAIN, None);
-    engines_agree(tiny(false), &[0, 0, 0], Z_LOSS, None);
+    engines_agree(tiny(Family::V1_1), &[0, 0, 0], PLAIN, None);
+    engines_agree(tiny(Family::V1_0), &[0, 0, 0], Z_LOSS, None);
 }
 
 #[test]
 fn engines_agree_with_label_smoothing() {
-    engines_agree(tiny(true), &[2, 4, 3], SMOOTHED, None);
-    engines_agree(tiny(false), &[2, 4, 3], SMOOTHED, None);
+    engines_agree(tiny(Family::V1_1), &[2, 4, 3], SMOOTHED, None);
+    engines_agree(tiny(Family::V1_0), &[2, 4, 3], SMOOTHED, None);
 }
 
 #[test]
 fn engines_agree_under_dropout() {
     for sharing in [Sharing::Sequence, Sharing::Element] {
-        engines_agree(tiny(true), &[5, 0, 3], Z_LOSS, Some(sharing));
-        engines_agree(tiny(false), &[5, 0, 3], Z_LOSS, Some(sharing));
+        engines_agree(tiny(Family::V1_1), &[5, 0, 3], Z_LOSS, Some(sharing));
+        engines_agree(tiny(Family::V1_0), &[5, 0, 3], Z_LOSS, Some(sharing));
     }
-    engines_agree(wide(true), &[5, 0, 3], PLAIN, Some(Sharing::Sequence));
+    engines_agree(wide(Family::V1_1), &[5, 0, 3], PLAIN, Some(Sharing::Sequence));
 }
 
 /// Losses and gradients of the prompts alone.
@@ -209,7 +228,7 @@ fn prompt_gradients(
 /// a prompt shared by the examples that it leads.
 #[test]
 fn short_cuts_do_not_change_a_bit() {
-    for dims in [tiny(true), tiny(false), wide(true), wide(false)] {
+    for dims in [tiny(Family::V1_1), tiny(Family::V1_0), wide(Family::V1_1), wide(Family::V1_0)] {
         let weights = weights(dims, 3);
         let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
         for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
@@ -256,8 +275,8 @@ fn short_cuts_do_not_change_a_bit() {
 /// bf16 has 8 binary digits, of weights and of what they are multiplied with; the loss moves as little as that.
 #[test]
 fn bf16_gives_nearly_the_same_loss_and_gradient() {
-    for gated in [true, false] {
-        let weights = weights(wide(gated), 3);
+    for family in Family::ALL {
+        let weights = weights(wide(family), 3);
         let narrow = weights.to_bf16();
         assert_eq!(narrow.precision(), super::Precision::Bf16);
         let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
@@ -276,7 +295,7 @@ fn bf16_gives_nearly_the_same_loss_and_gradient() {
 /// In bf16, whether activations are kept or computed again, each kept only until it is read.
 #[test]
 fn recomputing_does_not_change_a_bit_in_bf16() {
-    for dims in [tiny(true), tiny(false), wide(true)] {
+    for dims in [tiny(Family::V1_1), tiny(Family::V1_0), wide(Family::V1_1)] {
         let weights = weights(dims, 3).to_bf16();
         let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
         for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
@@ -323,16 +342,16 @@ fn joint_runs_equal_separate_runs(dims: Dims, lengths: &[usize]) {
 
 #[test]
 fn joint_runs_equal_separate_runs_bit_for_bit() {
-    for gated in [true, false] {
-        joint_runs_equal_separate_runs(tiny(gated), &[5, 0, 3]);
-        joint_runs_equal_separate_runs(wide(gated), &[5, 0, 3]);
-        joint_runs_equal_separate_runs(Dims { width: 32, head_width: 8, vocab: 1500, ..wide(gated) }, &[1, 1, 70]);
+    for family in Family::ALL {
+        joint_runs_equal_separate_runs(tiny(family), &[5, 0, 3]);
+        joint_runs_equal_separate_runs(wide(family), &[5, 0, 3]);
+        joint_runs_equal_separate_runs(Dims { width: 32, head_width: 8, vocab: 1500, ..wide(family) }, &[1, 1, 70]);
     }
 }
 
 #[test]
 fn an_example_without_target_has_no_part_in_loss_and_gradients() {
-    let weights = weights(tiny(true), 2);
+    let weights = weights(tiny(Family::V1_1), 2);
     let prompts = prompts(weights.dims.width, &[2]);
     let (mut batch, mut engine) = (Batch::default(), Engine::new(&weights));
     batch.push(0, &[4, 5, 1], &[6, 1]);
@@ -351,7 +370,7 @@ fn an_example_without_target_has_no_part_in_loss_and_gradients() {
 
 #[test]
 fn an_engine_keeps_nothing_from_an_earlier_batch() {
-    let weights = weights(tiny(true), 2);
+    let weights = weights(tiny(Family::V1_1), 2);
     let prompts = prompts(weights.dims.width, &[5, 0, 3]);
     let batch = batch(weights.dims.vocab);
     let (small, dropout) = alone(&batch, &dropout(&batch, Sharing::Element), 1);
@@ -371,7 +390,7 @@ fn an_engine_keeps_nothing_from_an_earlier_batch() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for dims in [tiny(true), wide(true), wide(false)] {
+    for dims in [tiny(Family::V1_1), wide(Family::V1_1), wide(Family::V1_0)] {
         let weights = weights(dims, 2);
         let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
         let dropout = dropout(&batch, Sharing::Sequence);
@@ -445,16 +464,22 @@ fn gradient_matches_finite_differences(dims: Dims, sharing: Option<Sharing>) {
 
 #[test]
 fn prompt_gradients_match_finite_differences_on_v1_1() {
-    gradient_matches_finite_differences(tiny(true), None);
+    gradient_matches_finite_differences(tiny(Family::V1_1), None);
 }
 
 #[test]
 fn prompt_gradients_match_finite_differences_on_v1_0() {
-    gradient_matches_finite_differences(tiny(false), None);
+    gradient_matches_finite_differences(tiny(Family::V1_0), None);
+}
+
+#[test]
+fn prompt_gradients_match_finite_differences_on_other_families() {
+    gradient_matches_finite_differences(tiny(Family::Ul2), None);
+    gradient_matches_finite_differences(tiny(Family::Umt5), None);
 }
 
 #[test]
 fn prompt_gradients_match_finite_differences_under_dropout() {
-    gradient_matches_finite_differences(tiny(true), Some(Sharing::Sequence));
-    gradient_matches_finite_differences(tiny(true), Some(Sharing::Element));
+    gradient_matches_finite_differences(tiny(Family::V1_1), Some(Sharing::Sequence));
+    gradient_matches_finite_differences(tiny(Family::V1_1), Some(Sharing::Element));
 }

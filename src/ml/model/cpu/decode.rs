@@ -2,9 +2,7 @@
 
 use super::Engine;
 use super::cross::{self, Cross, Memory};
-use super::kernels::{
-    Activation, Attention, Probabilities, Qkv, Span, activate, attend, gather, linear, linear_add, rms_norm,
-};
+use super::kernels::{Attention, Probabilities, Qkv, Span, activate, attend, gather, linear, linear_add, rms_norm};
 use crate::ml::error::Result;
 use crate::ml::model::decoder::{Decode, Questions, Reader, Texts};
 use crate::ml::model::layout::Layer;
@@ -39,8 +37,8 @@ struct Decoder<'a> {
     memory: Memory<&'a [f32]>,
     starts: &'a [usize],
     longest: usize,
-    /// Relative position bias by offset.
-    bias: Vec<f32>,
+    /// Bias by offset, `[H, 2·longest - 1]`, for each table of the decoder.
+    biases: Vec<Vec<f32>>,
     /// For each layer keys and values of the positions so far, `[slots, longest, 2I]`.
     past: Vec<Vec<f32>>,
     probabilities: Probabilities,
@@ -103,10 +101,11 @@ impl<'a> Decoder<'a> {
     fn new(weights: &'a Weights, memory: Memory<&'a [f32]>, starts: &'a [usize], slots: usize, longest: usize) -> Self {
         let Weights { dims, layout, .. } = weights;
         let longest = longest.max(1);
-        let bias = offset_bias(weights.vector(&layout.decoder.bias), dims.heads, longest, true, dims.max_distance);
+        let bias = |table| offset_bias(weights.vector(table), dims.heads, longest, true, dims.max_distance);
+        let biases = layout.decoder.biases.iter().map(bias).collect();
         let past = vec![vec![0.0; slots * longest * 2 * dims.inner()]; dims.decoder_layers];
         let (probabilities, scratch) = Default::default();
-        Self { weights, memory, starts, longest, bias, past, probabilities, scratch }
+        Self { weights, memory, starts, longest, biases, past, probabilities, scratch }
     }
 
     fn spans(&self, texts: &[Texts], position: usize) -> Spans {
@@ -150,7 +149,7 @@ impl<'a> Decoder<'a> {
             query_stride: 3 * inner,
             key_stride: 2 * inner,
             spans,
-            bias: Some((&self.bias, self.longest)),
+            bias: Some((&self.biases[self.weights.layout.decoder.bias_of(index)], self.longest)),
             causal: true,
             dropout: None,
         };
@@ -177,8 +176,7 @@ impl<'a> Decoder<'a> {
         let mut inner = vec![0.0; rows * layer.ff.inner.len() / dims.width];
         linear(&mut inner, &self.normed(&layer.ff.norm, x), self.weights.at(&layer.ff.inner), dims.width);
         let mut activated = vec![0.0; rows * dims.ff];
-        let activation = if dims.gated { Activation::GatedGelu } else { Activation::Relu };
-        activate(activation, &mut activated, &inner, dims.ff);
+        activate(dims.activation, &mut activated, &inner, dims.ff);
         linear_add(x, &activated, self.weights.at(&layer.ff.out), dims.ff);
     }
 }

@@ -351,7 +351,8 @@ struct Side<'a> {
     starts: &'a [usize],
     spans: Vec<Span>,
     cross_spans: Vec<Span>,
-    bias: Vec<f32>,
+    /// Bias by offset, `[H, 2·longest - 1]`, for each table of the stack.
+    biases: Vec<Vec<f32>>,
     longest: usize,
     decoder: bool,
 }
@@ -368,8 +369,9 @@ impl<'a> Side<'a> {
     fn new(weights: &'a Weights, stack: &'a Stack, starts: &'a [usize], cross_spans: Vec<Span>, decoder: bool) -> Self {
         let longest = starts.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0).max(1);
         let Dims { heads, max_distance, .. } = weights.dims;
-        let bias = offset_bias(weights.vector(&stack.bias), heads, longest, decoder, max_distance);
-        Self { stack, starts, spans: spans(starts, starts), cross_spans, bias, longest, decoder }
+        let bias = |table| offset_bias(weights.vector(table), heads, longest, decoder, max_distance);
+        let biases = stack.biases.iter().map(bias).collect();
+        Self { stack, starts, spans: spans(starts, starts), cross_spans, biases, longest, decoder }
     }
 
     fn context<'c>(&'c self, weights: &'c Weights, dropout: Option<&'c Dropout>, keep: Keep) -> Context<'c> {
@@ -379,7 +381,8 @@ impl<'a> Side<'a> {
             starts: self.starts,
             spans: &self.spans,
             cross_spans: &self.cross_spans,
-            bias: (&self.bias, self.longest),
+            biases: &self.biases,
+            longest: self.longest,
             decoder: self.decoder,
             dropout,
             keep,

@@ -135,8 +135,10 @@ pub(super) struct Context<'a> {
     pub(super) starts: &'a [usize],
     pub(super) spans: &'a [Span],
     pub(super) cross_spans: &'a [Span],
-    /// Bias by offset, and its length.
-    pub(super) bias: (&'a [f32], usize),
+    /// Bias by offset, `[H, 2·longest - 1]`, for each table of the stack.
+    pub(super) biases: &'a [Vec<f32>],
+    /// Rows of the longest example.
+    pub(super) longest: usize,
     pub(super) decoder: bool,
     pub(super) dropout: Option<&'a Dropout>,
     pub(super) keep: Keep,
@@ -224,7 +226,7 @@ pub(super) fn backward(
     if let Some(d_weights) = d_weights.as_deref_mut() {
         rms_norm_scale_gradient(&mut d_weights[stack.norm.clone()], d_out, x, inverse);
     }
-    let mut d_bias = d_weights.is_some().then(|| vec![0.0; context.bias.0.len()]);
+    let mut d_biases = d_weights.is_some().then(|| vec![vec![0.0; context.biases[0].len()]; context.biases.len()]);
     for (index, layer) in stack.layers.iter().enumerate().rev() {
         let at = index.min(layers.len() - 1);
         // The last layer's activations are still there.
@@ -245,13 +247,16 @@ pub(super) fn backward(
             Wanted::None => break,
             Wanted::Rows(rows) => Some(rows),
         };
-        let learn = d_weights.as_deref_mut().zip(d_bias.as_deref_mut());
+        let d_bias = d_biases.as_mut().map(|d_biases| &mut *d_biases[stack.bias_of(index)]);
+        let learn = d_weights.as_deref_mut().zip(d_bias);
         attention_backward(context, index, &layer.attention, d_x, &mut tape.attention, learn, rows, scratch);
     }
-    if let (Some(d_weights), Some(d_bias)) = (d_weights, d_bias) {
+    if let (Some(d_weights), Some(d_biases)) = (d_weights, d_biases) {
         let dims = &weights.dims;
-        let d_table = &mut d_weights[stack.bias.clone()];
-        offset_bias_backward(d_table, &d_bias, dims.heads, context.bias.1, decoder, dims.max_distance);
+        for (table, d_bias) in stack.biases.iter().zip(d_biases) {
+            let d_table = &mut d_weights[table.clone()];
+            offset_bias_backward(d_table, &d_bias, dims.heads, context.longest, decoder, dims.max_distance);
+        }
     }
     if let Some(dropout) = dropout {
         dropout.apply(d_x, width, starts, Site::Embedding.number(decoder));
@@ -281,7 +286,7 @@ impl<'a> Context<'a> {
             query_stride: 3 * inner,
             key_stride: 3 * inner,
             spans: self.spans,
-            bias: Some(self.bias),
+            bias: Some((&self.biases[self.stack.bias_of(index)], self.longest)),
             causal: self.decoder,
             dropout: self.dropout.map(|d| (d, Site::Attention(index).number(self.decoder))),
         }
@@ -553,7 +558,7 @@ fn cross_backward(
 
 impl Context<'_> {
     fn activation(&self) -> Activation {
-        if self.weights.dims.gated { Activation::GatedGelu } else { Activation::Relu }
+        self.weights.dims.activation
     }
 
     /// The activated inner layer, dropped out.

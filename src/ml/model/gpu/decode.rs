@@ -4,7 +4,6 @@ use super::fused::{self, Visible};
 use super::{Engine, Keep, LOGITS, Pass, Rows, ids, known};
 use crate::ml::error::Result;
 use crate::ml::model::Dims;
-use crate::ml::model::cpu::kernels::Activation;
 use crate::ml::model::decoder::{Decode, LIKELIHOOD, Questions, Reader, Texts};
 use crate::ml::model::layout::{CrossAttention, FeedForward, Layer, Place, SelfAttention};
 use candle_core::{DType, Tensor};
@@ -43,8 +42,8 @@ impl Reader for Engine<'_> {
 
     fn decoder<'d>(&'d self, memory: &'d Memory, _slots: usize, longest: usize) -> Result<Box<dyn Decode + 'd>> {
         let longest = longest.max(1);
-        let bias = self.position_bias(&self.layout.decoder, longest, true)?;
-        Ok(Box::new(Decoder { engine: self, memory, longest, bias, past: Vec::new(), held: BTreeMap::new() }))
+        let biases = self.position_biases(&self.layout.decoder, longest, true)?;
+        Ok(Box::new(Decoder { engine: self, memory, longest, biases, past: Vec::new(), held: BTreeMap::new() }))
     }
 }
 
@@ -53,8 +52,8 @@ struct Decoder<'a> {
     engine: &'a Engine<'a>,
     memory: &'a Memory,
     longest: usize,
-    /// Position bias by offset.
-    bias: Tensor,
+    /// Bias by offset, `[H, 2·longest - 1]`, for each table of the decoder.
+    biases: Vec<Tensor>,
     /// For each layer keys and values of the positions so far, `[S, H, longest, D]`.
     past: Vec<(Tensor, Tensor)>,
     /// Where among the S each slot is.
@@ -238,7 +237,8 @@ impl Decoder<'_> {
         let q = self.heads(&qkv, 0, &step.texts)?;
         let new = (self.heads(&qkv, 1, &step.texts)?, self.heads(&qkv, 2, &step.texts)?);
         let (k, v) = self.with_past(index, step, new)?;
-        let visible = Visible { keys: &step.keys, bias: Some(&self.bias), position: step.position, causal: true };
+        let bias = Some(&self.biases[self.engine.layout.decoder.bias_of(index)]);
+        let visible = Visible { keys: &step.keys, bias, position: step.position, causal: true };
         let heads = fused::softmax(&q.matmul(&k.t()?)?, visible)?.matmul(&v)?;
         let heads = fused::merge_heads(&[&heads], &step.texts.on_device.places)?;
         Ok((x + parameters.linear(&heads, &part.out)?)?)
@@ -261,8 +261,8 @@ impl Decoder<'_> {
 
     fn feed_forward(&self, part: &FeedForward, x: &Tensor) -> Result<Tensor> {
         let parameters = &self.engine.parameters;
-        let activation = if self.engine.dims.gated { Activation::GatedGelu } else { Activation::Relu };
         let inner = parameters.linear(&self.norm(x, &part.norm)?, &part.inner)?;
-        Ok((x + parameters.linear(&fused::activate(activation, &inner)?, &part.out)?)?)
+        let activated = fused::activate(self.engine.dims.activation, &inner)?;
+        Ok((x + parameters.linear(&activated, &part.out)?)?)
     }
 }

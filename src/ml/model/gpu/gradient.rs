@@ -4,7 +4,7 @@ use super::fused;
 use super::ids;
 use crate::ml::error::Result;
 use crate::ml::model::Dims;
-use crate::ml::model::layout::{Place, Stack};
+use crate::ml::model::layout::Place;
 use crate::ml::model::position::offset_buckets;
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
@@ -78,15 +78,15 @@ impl Gradient {
         self.add(place, fused::sum_rows(d_x, &starts, &rows)?)
     }
 
-    /// Of the table of a stack's position bias, `[buckets, H]`, from the gradient of attention scores, `[B, H, L, L]`.
-    pub(super) fn bias(&self, stack: &Stack, d_scores: &Tensor, dims: &Dims, causal: bool) -> Result<()> {
+    /// Of a table of position biases, `[buckets, H]`, from the gradient of attention scores, `[B, H, L, L]`.
+    pub(super) fn bias(&self, table: &Place, d_scores: &Tensor, dims: &Dims, causal: bool) -> Result<()> {
         let (batch, heads, length, _) = d_scores.dims4()?;
         let d = sum_of_rows(&d_scores.reshape((batch, heads * length * length))?)?;
         let by_offset = sums_of_diagonals(&d.reshape((heads, length, length))?)?;
         let offsets = offset_buckets(dims.buckets, length, causal, dims.max_distance);
         let named = offsets.enumerate().map(|(offset, bucket)| (bucket, offset)).collect();
         let (starts, offsets) = grouped(named, dims.buckets, d_scores.device())?;
-        self.add(&stack.bias, fused::sum_rows(&by_offset.t()?.contiguous()?, &starts, &offsets)?)
+        self.add(table, fused::sum_rows(&by_offset.t()?.contiguous()?, &starts, &offsets)?)
     }
 }
 

@@ -226,11 +226,12 @@ impl<'w> Engine<'w> {
         &self.parameters.device
     }
 
-    /// Bias by offset, `[H, 2·longest - 1]`, as [`offset_bias`](super::position::offset_bias) makes it.
-    fn position_bias(&self, stack: &Stack, longest: usize, causal: bool) -> Result<Tensor> {
+    /// Bias by offset, `[H, 2·longest - 1]`, for each table of a stack, as [`offset_bias`](super::position::offset_bias) makes it.
+    fn position_biases(&self, stack: &Stack, longest: usize, causal: bool) -> Result<Vec<Tensor>> {
         let Dims { buckets, max_distance, .. } = *self.dims;
         let rows = ids(offset_buckets(buckets, longest, causal, max_distance), self.device())?;
-        Ok(self.parameters.at(&stack.bias).index_select(&rows, 0)?.t()?.contiguous()?)
+        let bias = |table| Ok(self.parameters.at(table).index_select(&rows, 0)?.t()?.contiguous()?);
+        stack.biases.iter().map(bias).collect()
     }
 
     /// Output of the encoder, `[N, E]`, where its rows lie, and what it leaves for a backward pass.
@@ -542,13 +543,13 @@ struct Side<'a> {
     rows: &'a Rows,
     /// Where the rows of the encoder lie; none for the encoder itself.
     memory: Option<&'a Rows>,
-    /// Bias by offset, `[H, 2·longest - 1]`.
-    bias: Tensor,
+    /// Bias by offset, `[H, 2·longest - 1]`, for each table of the stack.
+    biases: Vec<Tensor>,
 }
 
 impl<'a> Side<'a> {
     fn new(engine: &'a Engine<'_>, stack: &'a Stack, rows: &'a Rows, memory: Option<&'a Rows>) -> Result<Self> {
-        let bias = engine.position_bias(stack, rows.longest, memory.is_some())?;
-        Ok(Self { stack, rows, memory, bias })
+        let biases = engine.position_biases(stack, rows.longest, memory.is_some())?;
+        Ok(Self { stack, rows, memory, biases })
     }
 }

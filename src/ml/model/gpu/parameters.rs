@@ -47,9 +47,9 @@ impl Parameters {
             matrix(&part.out, ff)?;
         }
         let dtype = tensors[&layout.embedding.start].dtype();
-        for stack in [&layout.encoder, &layout.decoder] {
-            let table = Tensor::from_slice(weights.vector(&stack.bias), (dims.buckets, dims.heads), device)?;
-            tensors.insert(stack.bias.start, table);
+        for bias in layout.encoder.biases.iter().chain(&layout.decoder.biases) {
+            let table = Tensor::from_slice(weights.vector(bias), (dims.buckets, dims.heads), device)?;
+            tensors.insert(bias.start, table);
         }
         let mut norm = |place: &Place| -> Result<()> {
             tensors.insert(place.start, Tensor::from_slice(weights.vector(place), place.len(), device)?);

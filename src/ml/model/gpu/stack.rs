@@ -265,9 +265,10 @@ impl Context<'_> {
         self.side.memory.expect("only decoders have cross-attentions")
     }
 
-    fn self_visible(&self) -> Visible<'_> {
+    fn self_visible(&self, index: usize) -> Visible<'_> {
         let lengths = &self.side.rows.on_device.lengths;
-        Visible { keys: lengths, bias: Some(&self.side.bias), position: 0, causal: self.decoder() }
+        let bias = &self.side.biases[self.side.stack.bias_of(index)];
+        Visible { keys: lengths, bias: Some(bias), position: 0, causal: self.decoder() }
     }
 
     fn cross_visible(&self) -> Visible<'_> {
@@ -303,7 +304,7 @@ impl Context<'_> {
     }
 
     fn activation(&self) -> Activation {
-        if self.dims.gated { Activation::GatedGelu } else { Activation::Relu }
+        self.dims.activation
     }
 
     /// The activated inner layer, dropped out.
@@ -321,7 +322,7 @@ fn attention_forward(
     let qkv = context.parameters.linear(&context.norm(&x, &part.norm)?, &part.qkv)?;
     let rows = context.side.rows;
     let (q, k, v) = (context.heads(&qkv, 0, rows)?, context.heads(&qkv, 1, rows)?, context.heads(&qkv, 2, rows)?);
-    let (heads, probabilities) = context.attend(&q, (&k, &v), context.self_visible(), Site::Attention(index))?;
+    let (heads, probabilities) = context.attend(&q, (&k, &v), context.self_visible(index), Site::Attention(index))?;
     let out = context.residual(&x, &heads, &part.out, Site::AttentionOut(index))?;
     let heads = context.weights.map(|_| heads);
     Ok((out, AttentionTape { x, projected: qkv, probabilities, heads }))
@@ -344,7 +345,8 @@ fn attention_backward(
     let ([d_q, d_k, d_v], d_scores) =
         context.attend_backward(&d_heads, (&q, &k, &v), &tape.probabilities, Site::Attention(index))?;
     if let Some(weights) = context.weights {
-        weights.bias(context.side.stack, &d_scores, context.dims, context.decoder())?;
+        let stack = context.side.stack;
+        weights.bias(&stack.biases[stack.bias_of(index)], &d_scores, context.dims, context.decoder())?;
     }
     let places = wanted.map_or(&rows.on_device.places, |wanted| &wanted.places);
     let d_qkv = fused::merge_heads(&[&d_q, &d_k, &d_v], places)?;

@@ -7,7 +7,7 @@ use crate::ml::model::cpu::kernels::Sharing;
 use crate::ml::model::golden::{SCALED, TIED, V1_0, V1_1};
 use crate::ml::model::reference::Reference;
 use crate::ml::model::tests::{
-    PLAIN, SMOOTHED, Z_LOSS, batch, distance, dropout, prompts, slices, tiny, weights, wide, wide_copy, zeros,
+    Family, PLAIN, SMOOTHED, Z_LOSS, batch, distance, dropout, prompts, slices, tiny, weights, wide, wide_copy, zeros,
 };
 use crate::ml::model::{Dims, Head, cpu};
 use candle_core::DType;
@@ -69,7 +69,8 @@ fn close(found: &Found, expected: &Found, loss_bound: f64, gradient_bound: f64, 
 }
 
 fn engines_agree(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing: Option<Sharing>) {
-    let what = format!("gated {}, width {}, {settings:?}, {sharing:?}", dims.gated, dims.width);
+    let (activation, per_layer) = (dims.activation, dims.bias_per_layer);
+    let what = format!("{activation:?}, {per_layer}, width {}, {settings:?}, {sharing:?}", dims.width);
     let weights = weights(dims, 1);
     let (prompts, batch) = (prompts(weights.dims.width, lengths), batch(weights.dims.vocab));
     let dropout = sharing.map(|sharing| dropout(&batch, sharing));
@@ -98,14 +99,14 @@ fn engines_agree(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing:
 
 #[test]
 fn the_device_engine_agrees_with_the_others() {
-    for gated in [true, false] {
+    for family in Family::ALL {
         for settings in [PLAIN, Z_LOSS, SMOOTHED] {
             for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
-                engines_agree(tiny(gated), &[5, 0, 3], settings, sharing);
+                engines_agree(tiny(family), &[5, 0, 3], settings, sharing);
             }
         }
-        engines_agree(wide(gated), &[2, 4, 3], Z_LOSS, None);
-        engines_agree(tiny(gated), &[0, 0, 0], Z_LOSS, None);
+        engines_agree(wide(family), &[2, 4, 3], Z_LOSS, None);
+        engines_agree(tiny(family), &[0, 0, 0], Z_LOSS, None);
     }
 }
 
@@ -132,7 +133,8 @@ fn with_weights(
 }
 
 fn weights_learn_alike(dims: Dims, lengths: &[usize], settings: CrossEntropy, sharing: Option<Sharing>) {
-    let what = format!("gated {}, width {}, {settings:?}, {sharing:?}", dims.gated, dims.width);
+    let (activation, per_layer) = (dims.activation, dims.bias_per_layer);
+    let what = format!("{activation:?}, {per_layer}, width {}, {settings:?}, {sharing:?}", dims.width);
     let weights = weights(dims, 1);
     let (prompts, batch) = (prompts(weights.dims.width, lengths), batch(weights.dims.vocab));
     let dropout = sharing.map(|sharing| dropout(&batch, sharing));
@@ -162,17 +164,17 @@ fn weights_learn_alike(dims: Dims, lengths: &[usize], settings: CrossEntropy, sh
 
 #[test]
 fn all_weights_learn_as_in_the_fast_engine() {
-    for gated in [true, false] {
+    for family in Family::ALL {
         for settings in [PLAIN, Z_LOSS, SMOOTHED] {
             for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
-                weights_learn_alike(tiny(gated), &[0, 0, 0], settings, sharing);
+                weights_learn_alike(tiny(family), &[0, 0, 0], settings, sharing);
             }
         }
-        weights_learn_alike(tiny(gated), &[5, 0, 3], Z_LOSS, Some(Sharing::Sequence));
-        weights_learn_alike(wide(gated), &[0, 0, 0], Z_LOSS, None);
+        weights_learn_alike(tiny(family), &[5, 0, 3], Z_LOSS, Some(Sharing::Sequence));
+        weights_learn_alike(wide(family), &[0, 0, 0], Z_LOSS, None);
         for (head, scaled) in [(Head::Embedding, false), (Head::Embedding, true), (Head::Own, false), (Head::Own, true)]
         {
-            weights_learn_alike(Dims { head, scaled, ..tiny(gated) }, &[0, 0, 0], PLAIN, None);
+            weights_learn_alike(Dims { head, scaled, ..tiny(family) }, &[0, 0, 0], PLAIN, None);
         }
     }
 }
@@ -180,7 +182,7 @@ fn all_weights_learn_as_in_the_fast_engine() {
 /// Examples without a text or a target, whose rows may be none at all.
 #[test]
 fn weights_learn_nothing_from_rows_that_are_not_there() {
-    let weights = weights(tiny(true), 2);
+    let weights = weights(tiny(Family::V1_1), 2);
     let engine = engine(&weights);
     let learn = |examples: &[(&[u32], &[u32])]| {
         let mut batch = Batch::default();
@@ -210,7 +212,7 @@ fn weights_learn_nothing_from_rows_that_are_not_there() {
 /// A copy of a prompt for each example gives gradients whose sum is that of the prompt.
 #[test]
 fn runs_that_share_a_prompt_have_gradients_of_their_own() {
-    let weights = weights(tiny(true), 3);
+    let weights = weights(tiny(Family::V1_1), 3);
     let (prompts, batch) = (prompts(weights.dims.width, &[5, 1, 3]), batch(weights.dims.vocab));
     let engine = engine(&weights);
     let (losses, d_prompts) = on_device(&engine, &prompts, &batch, PLAIN, None);
@@ -231,15 +233,15 @@ fn runs_that_share_a_prompt_have_gradients_of_their_own() {
 /// of prompts within 10 %, and not farther from f32's than autograd's in bf16.
 #[test]
 fn bf16_is_close_to_f32() {
-    for gated in [true, false] {
+    for family in Family::ALL {
         for sharing in [None, Some(Sharing::Sequence), Some(Sharing::Element)] {
-            let weights = weights(wide(gated), 3);
+            let weights = weights(wide(family), 3);
             let narrow = weights.to_bf16();
             let (prompts, batch) = (prompts(weights.dims.width, &[5, 0, 3]), batch(weights.dims.vocab));
             let dropout = sharing.map(|sharing| dropout(&batch, sharing));
             let found = on_device(&engine(&narrow), &prompts, &batch, Z_LOSS, dropout.as_ref());
             let expected = by_fast(&mut cpu::Engine::new(&weights), &prompts, &batch, Z_LOSS, dropout.as_ref());
-            let what = format!("gated {gated}, {sharing:?}");
+            let what = format!("{family:?}, {sharing:?}");
             close(&found, &expected, 1e-2, 1e-1, &what);
 
             let reference = Reference::new(&narrow, DType::BF16, &Device::Cpu).unwrap();
@@ -319,7 +321,7 @@ fn bf16_decodes() {
 
 #[test]
 fn nothing_is_no_error() {
-    let weights = weights(tiny(true), 2);
+    let weights = weights(tiny(Family::V1_1), 2);
     let (none, mut engine) = (Ragged::default(), engine(&weights));
     let found = engine.gradients(&[], &Batch::default(), PLAIN, None, alone(&mut [])).unwrap();
     assert_eq!(found, []);
@@ -348,7 +350,7 @@ fn nothing_is_no_error() {
 
 #[test]
 fn ids_without_an_embedding_are_refused() {
-    let weights = weights(tiny(true), 2);
+    let weights = weights(tiny(Family::V1_1), 2);
     let vocab = weights.dims.vocab as u32;
     let mut engine = engine(&weights);
     for (input, target) in [(vocab, 1), (1, vocab)] {

@@ -61,8 +61,9 @@ fn norms() {
 fn activations() {
     const FF: usize = 21;
     let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
-    let gated = |x: &[f64]| -> Vec<f64> {
-        x.chunks_exact(2 * FF).flat_map(|x| (0..FF).map(|i| gelu(x[i]) * x[FF + i]).collect::<Vec<_>>()).collect()
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let gated = |x: &[f64], activation: &dyn Fn(f64) -> f64| -> Vec<f64> {
+        x.chunks_exact(2 * FF).flat_map(|x| (0..FF).map(|i| activation(x[i]) * x[FF + i]).collect::<Vec<_>>()).collect()
     };
     let relu = |x: &[f64]| -> Vec<f64> { x.iter().map(|x| x.max(0.0)).collect() };
     let check = |activation, columns: usize, plain: &dyn Fn(&[f64]) -> Vec<f64>| {
@@ -75,7 +76,8 @@ fn activations() {
         close(&y, &plain(&wide(&inner)), "activation");
         close(&d_inner, &differences(&inner, &d_y, plain), "activation, d_inner");
     };
-    check(Activation::GatedGelu, 2 * FF, &gated);
+    check(Activation::GatedGelu, 2 * FF, &|x| gated(x, &gelu));
+    check(Activation::GatedSilu, 2 * FF, &|x| gated(x, &silu));
     check(Activation::Relu, FF, &relu);
 }
 

@@ -144,6 +144,30 @@ __device__ void gated_gelu_backward(const T *inner, const T *d_y, T *d_inner, u3
 }
 
 template <typename T>
+__device__ void gated_silu(const T *inner, T *y, u32 rows, u32 ff) {
+  FOR_ROWS_OF_WARP(row, rows) {
+    const T *a = inner + row * 2 * ff, *b = a + ff;
+    FOR_COLUMNS_OF_LANE(i, ff) {
+      float x = load(a, i);
+      store(y, row * ff + i, x / (1.0f + expf(-x)) * load(b, i));
+    }
+  }
+}
+
+template <typename T>
+__device__ void gated_silu_backward(const T *inner, const T *d_y, T *d_inner, u32 rows, u32 ff) {
+  FOR_ROWS_OF_WARP(row, rows) {
+    u64 start = row * 2 * ff;
+    FOR_COLUMNS_OF_LANE(i, ff) {
+      float x = load(inner, start + i), gate = load(inner, start + ff + i), d = load(d_y, row * ff + i);
+      float sigmoid = 1.0f / (1.0f + expf(-x));
+      store(d_inner, start + i, d * gate * sigmoid * (1.0f + x * (1.0f - sigmoid)));
+      store(d_inner, start + ff + i, d * x * sigmoid);
+    }
+  }
+}
+
+template <typename T>
 __device__ void relu(const T *inner, T *y, u32 rows, u32 ff) {
   FOR_ROWS_OF_WARP(row, rows) {
     FOR_COLUMNS_OF_LANE(i, ff) store(y, row * ff + i, fmaxf(load(inner, row * ff + i), 0.0f));
@@ -394,6 +418,8 @@ KERNEL(norm_backward,
        (d_x, d_y, x, scale, sum, rows, width, epsilon))
 KERNEL(gated_gelu, (const T *inner, T *y, u32 rows, u32 ff), (inner, y, rows, ff))
 KERNEL(gated_gelu_backward, (const T *inner, const T *d_y, T *d_inner, u32 rows, u32 ff), (inner, d_y, d_inner, rows, ff))
+KERNEL(gated_silu, (const T *inner, T *y, u32 rows, u32 ff), (inner, y, rows, ff))
+KERNEL(gated_silu_backward, (const T *inner, const T *d_y, T *d_inner, u32 rows, u32 ff), (inner, d_y, d_inner, rows, ff))
 KERNEL(relu, (const T *inner, T *y, u32 rows, u32 ff), (inner, y, rows, ff))
 KERNEL(relu_backward, (const T *inner, const T *d_y, T *d_inner, u32 rows, u32 ff), (inner, d_y, d_inner, rows, ff))
 KERNEL(softmax,

@@ -18,23 +18,16 @@ pub(super) struct Activate(pub(super) Activation);
 
 pub(super) struct ActivateBackward(pub(super) Activation);
 
-/// Columns of the inner layer for each of the result.
-fn columns(activation: Activation) -> usize {
-    match activation {
-        Activation::GatedGelu => 2,
-        Activation::Relu => 1,
-    }
-}
-
 impl Operation for Activate {
     fn launch(&self, operands: &[Operand<'_>]) -> Result<Launch> {
         let kernel = match self.0 {
             Activation::GatedGelu => "gated_gelu",
+            Activation::GatedSilu => "gated_silu",
             Activation::Relu => "relu",
         };
         let [rows, inner] = operands[0].floats(kernel)?;
-        let ff = inner / columns(self.0);
-        require(kernel, ff * columns(self.0) == inner, "an odd number of columns")?;
+        let ff = inner / self.0.inner(1);
+        require(kernel, ff * self.0.inner(1) == inner, "an odd number of columns")?;
         Launch::by_warps(kernel, rows, operands[0].dtype, &[rows, ff]).sizes(&[rows, ff])
     }
 
@@ -49,18 +42,19 @@ impl Operation for ActivateBackward {
     fn launch(&self, operands: &[Operand<'_>]) -> Result<Launch> {
         let kernel = match self.0 {
             Activation::GatedGelu => "gated_gelu_backward",
+            Activation::GatedSilu => "gated_silu_backward",
             Activation::Relu => "relu_backward",
         };
         let [inner, d_y] = operands else { panic!("two operands") };
         let [rows, ff] = d_y.floats(kernel)?;
-        let fits = inner.floats(kernel)? == [rows, ff * columns(self.0)] && inner.dtype == d_y.dtype;
+        let fits = inner.floats(kernel)? == [rows, ff * self.0.inner(1)] && inner.dtype == d_y.dtype;
         require(kernel, fits, "a gradient that does not fit the inner layer")?;
         Launch::by_warps(kernel, rows, inner.dtype, inner.dims).sizes(&[rows, ff])
     }
 
     fn compute(&self, operands: &[Values<'_>], out: &Launch) -> Output {
         let mut inner = operands[0].floats().to_vec();
-        kernels::activate_backward(self.0, &mut inner, operands[1].floats(), out.dims[1] / columns(self.0));
+        kernels::activate_backward(self.0, &mut inner, operands[1].floats(), out.dims[1] / self.0.inner(1));
         Output::Floats(inner)
     }
 }

@@ -32,7 +32,7 @@ impl Emulator {
     /// None where no C++ compiler is.
     fn compile() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ml/kernels/cuda/emulator.cpp");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ml/model/gpu/cuda/emulator.cpp");
         let mut command = Command::new("c++");
         command.args(["-std=c++17", "-O1", "-o"]).arg(folder.path().join("emulator")).arg(source);
         let output = match command.output() {
@@ -181,7 +181,7 @@ fn the_kernels_compute_what_the_cpu_computes() {
         let scale = random(&[width], stream);
         emulator.check(&Norm { epsilon: 1e-6 }, &[x.clone(), scale.clone()], &[0]);
         emulator.check(&NormBackward { epsilon: 1e-6 }, &[d_x, d_y, x, scale], &[0, 1, 2]);
-        for activation in [Activation::GatedGelu, Activation::Relu] {
+        for activation in [Activation::GatedGelu, Activation::GatedSilu, Activation::Relu] {
             let inner = random(&[rows, if activation == Activation::Relu { width } else { 2 * width }], stream);
             let d_y = random(&[rows, width], stream);
             emulator.check(&Activate(activation), std::slice::from_ref(&inner), &[0]);
