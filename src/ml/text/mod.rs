@@ -1,5 +1,6 @@
 //! Text to token ids and back: `tokenizer.json` and SentencePiece's own files.
 
+pub mod bytes;
 mod charsmap;
 mod file;
 mod normalizer;
