@@ -18,6 +18,7 @@ mod sheet;
 mod squad;
 mod superglue;
 mod template;
+pub mod unlabelled;
 mod value;
 mod wsc;
 
