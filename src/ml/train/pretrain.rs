@@ -295,6 +295,8 @@ fn partition(total: usize, parts: usize, stream: &mut Stream) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::model::Dims;
+    use crate::ml::train::optim;
 
     #[test]
     fn a_text_is_cut_anywhere_but_at_its_ends() {
@@ -303,6 +305,74 @@ mod tests {
         (0..5000).for_each(|_| seen[prefix_length(6, &mut stream)] += 1);
         assert!(seen[0] == 0 && seen[1..].iter().all(|count| (900..1100).contains(count)), "{seen:?}");
         assert_eq!(prefix_length(2, &mut stream), 1);
+    }
+
+    /// Two windows of generated text and two rows in a step.
+    fn objective() -> Objective {
+        Objective {
+            adaptation_steps: 3,
+            texts: 2,
+            generated_share: 1.0,
+            rows: 2,
+            text_weight: 0.5,
+            window: 16,
+            noise_density: 0.15,
+            mean_span: 3.0,
+            clip_norm: 1.0,
+        }
+    }
+
+    fn tokens_of_nano() -> Tokens {
+        Tokens::from_json(include_bytes!("../../stages/nano/tokenizer.json"), 1).unwrap()
+    }
+
+    fn pretrainer<'a>(tokens: &'a Tokens, corpus: &'a Corpus, objective: Objective) -> Result<Pretrainer<'a>> {
+        let dims = Dims::v1_1(tokens.size(), 16, (2, 8), 16, (1, 1));
+        let weights = Weights::random(dims, &mut Stream::new(0, "weights"));
+        let optimizer = optim::Settings::AdamW(optim::AdamWSettings::default());
+        let settings = Settings { steps: 6, optimizer, learning_rate: 0.01, ..Settings::default() };
+        Pretrainer::new(weights, tokens, corpus, objective, settings, 5)
+    }
+
+    #[test]
+    fn a_model_that_goes_on_gives_the_bits_of_one_that_never_stopped() {
+        let (tokens, corpus) = (tokens_of_nano(), Corpus { ids: Vec::new() });
+        let start = || pretrainer(&tokens, &corpus, objective()).unwrap();
+        let learn = |learner: &mut Pretrainer<'_>, steps: std::ops::Range<u64>| {
+            steps.for_each(|step| assert_eq!(learner.step(step).unwrap().losses.len(), 2, "of texts and of rows"));
+        };
+        let (mut whole, mut first, mut second) = (start(), start(), start());
+        learn(&mut whole, 0..6);
+        learn(&mut first, 0..4);
+        let Moments { seen, values } = first.moments();
+        second.restore(first.parameters(), seen, values.into_iter().map(<[f32]>::to_vec).collect()).unwrap();
+        learn(&mut second, 4..6);
+        assert!(second.parameters() == whole.parameters() && second.moments().values == whole.moments().values);
+    }
+
+    #[test]
+    fn a_long_gradient_is_shortened() {
+        let (tokens, corpus) = (tokens_of_nano(), Corpus { ids: Vec::new() });
+        let norm = |clip_norm| {
+            let mut learner = pretrainer(&tokens, &corpus, Objective { clip_norm, ..objective() }).unwrap();
+            learner.gradients(0).unwrap();
+            learner.host.gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt()
+        };
+        let whole = norm(1e9);
+        assert!(whole > 0.1, "{whole}");
+        assert!((norm(0.01) - 0.01).abs() < 1e-6 && norm(2.0 * whole) == whole);
+    }
+
+    #[test]
+    fn what_there_is_nothing_to_learn_from_is_refused() {
+        let (tokens, corpus) = (tokens_of_nano(), Corpus { ids: Vec::new() });
+        let refused = |objective| pretrainer(&tokens, &corpus, objective).err().unwrap().to_string();
+        let error = refused(Objective { generated_share: 0.5, ..objective() });
+        assert_eq!(error, "`corpus` is empty, expected text, or `generated_share: 1`");
+        let error = refused(Objective { adaptation_steps: 7, ..objective() });
+        assert_eq!(error, "`adaptation_steps` is 7, expected at most `steps`");
+        let error = refused(Objective { window: 4096, noise_density: 0.5, mean_span: 1.0, ..objective() });
+        assert_eq!(error, "tokenizer: has 16 sentinels, span corruption needs 2049");
     }
 
     #[test]
