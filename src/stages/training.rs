@@ -250,6 +250,9 @@ impl WhichCheckpoint {
     }
 
     /// The last checkpoint of a tuning that stops early would be the one that others had been better than for longest.
+    ///
+    /// # Errors
+    /// If it is asked for beside `patience`.
     pub(super) fn check(self, patience: u64) -> std::result::Result<(), Issue> {
         if self == Self::Final && patience > 0 {
             let message =

@@ -182,7 +182,10 @@ fn compute(device: &str, threads: usize, memory: usize) -> anyhow::Result<Comput
     Ok(Compute::Device { device, memory })
 }
 
-/// A model of these sizes with these parameters.
+/// A model of these sizes with these parameters, all in the order of their layout.
+///
+/// # Errors
+/// Never, as every tensor has its place.
 pub(super) fn with(dims: &Dims, parameters: &[f32]) -> anyhow::Result<Weights> {
     let fill = |slot: &Slot, out: &mut [f32]| {
         out.copy_from_slice(&parameters[slot.place.clone()]);

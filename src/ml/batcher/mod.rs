@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// An answer to each input, without the closing eos; at most `longest` ids. `streams` is what samples are drawn from,
-    /// `[B]`.
+    /// `[B]`; `prompt` is `[P, E]`.
     ///
     /// # Errors
     /// If the device fails or cannot generate in this way.
@@ -260,7 +260,7 @@ impl Client {
         Ok(self.ask(prompt, Ask::Texts { inputs, streams, longest, generation }, &rows)?.texts)
     }
 
-    /// The likelihood of every label (ids with eos) for every input, `[B, L]`.
+    /// The likelihood of every label (ids with eos) for every input, `[B, L]`; `prompt` is `[P, E]`.
     ///
     /// # Errors
     /// If the device fails.
@@ -452,10 +452,13 @@ struct Together<'a> {
     ask: &'a Ask,
 }
 
-/// The answers to the examples of some micro-batches, one after the other.
+/// The answers to the `[B]` examples of some micro-batches, one after the other.
 enum Answers {
+    /// Loss and gradient of the prompt, `[P, E]`.
     Learned(Vec<(Loss, Vec<f32>)>),
+    /// Ids.
     Texts(Vec<Vec<u32>>),
+    /// `[B, L]`.
     Scores(Vec<Vec<LabelScore>>),
 }
 

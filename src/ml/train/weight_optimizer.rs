@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Weights and what moves them.
 pub struct WeightOptimizer {
     weights: Arc<Weights>,
-    /// Of the parameters, in the same layout.
+    /// Of the parameters, in the same layout: matrix after matrix, `[V, E]` of the embedding first.
     pub gradient: Vec<f32>,
     /// Neighbours, from the first parameter to the last.
     optimizers: Vec<(Place, Optimizer)>,
@@ -36,12 +36,12 @@ impl WeightOptimizer {
         &self.weights
     }
 
-    /// Weights to compute with, and the gradient to add to.
+    /// Weights to compute with, and their gradient to add to.
     pub fn parts(&mut self) -> (&Weights, &mut [f32]) {
         (&self.weights, &mut self.gradient)
     }
 
-    /// The parameters, to be changed.
+    /// The parameters in the order of their layout, to be changed.
     pub fn parameters_mut(&mut self) -> &mut [f32] {
         Arc::make_mut(&mut self.weights).data_mut()
     }
@@ -51,7 +51,7 @@ impl WeightOptimizer {
         &self.optimizers
     }
 
-    /// The running moments, tensor after tensor.
+    /// The running moments, tensor after tensor: of each `[rows, columns]`, or `[rows]` and `[columns]` if it is factored.
     pub fn moments(&self) -> Moments<'_> {
         let values = self.optimizers.iter().flat_map(|(_, optimizer)| optimizer.moments());
         Moments { seen: self.optimizers[0].1.step_count(), values: values.map(Vec::as_slice).collect() }

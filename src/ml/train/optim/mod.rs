@@ -155,6 +155,10 @@ impl Settings {
     }
 }
 
+/// Refuses a value that is not `ok`.
+///
+/// # Errors
+/// [`Error::Setting`] then.
 pub(super) fn in_range(field: &'static str, value: f64, ok: bool, expected: &str) -> Result<()> {
     if ok { Ok(()) } else { Err(Error::setting(field, value, expected)) }
 }
