@@ -17,10 +17,13 @@ use spot::ml::model::{CrossEntropy, Dropout, Key, Sharing};
 use spot::ml::model::{Dims, Engine, Precision, Weights, cpu, open};
 use spot::ml::prompt::init;
 use spot::ml::random::Stream;
-use spot::ml::train::device_learning::DeviceLearner;
+use spot::ml::train::Learner;
+use spot::ml::train::examples::{Batching, Examples, Size};
 use spot::ml::train::mixture::Mixing;
-use spot::ml::train::model_tuning::{Compute, ModelTuner, Settings};
-use spot::ml::train::weight_gradients::Lanes;
+use spot::ml::train::model_tuning::{Compute, ModelLearner};
+use spot::ml::train::optim::{self, AdafactorSettings};
+use spot::ml::train::settings::Settings;
+use spot::ml::train::weight_gradients::Workers;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -218,7 +221,7 @@ fn parity(case: &Case, precision: Precision, device: &str, rate: f32) -> Result<
 }
 
 /// Steps of model tuning that are compared.
-const STEPS: u32 = 4;
+const STEPS: u64 = 4;
 /// Largest distance of weights after these steps, relative to how far they moved. Adafactor divides by the size of a gradient
 /// however small it is, so what is rounding in a gradient can be as large as an update.
 const MOVED: f64 = 1e-2;
@@ -248,12 +251,12 @@ fn model_parity(case: &Case, device: &str, rate: f32) -> Result<bool> {
 
     let learned = |device: &str| -> Result<Vec<f32>> {
         let rows: Vec<_> = batch.inputs.rows().zip(batch.targets.rows()).collect();
-        let mut tuner = tuner(device, weights.clone(), rows, f64::from(rate))?;
-        for _ in 0..STEPS {
-            tuner.step()?;
+        let mut learner = learner(device, weights.clone(), rows, f64::from(rate))?;
+        for step in 0..STEPS {
+            learner.step(step)?;
         }
-        tuner.fetch()?;
-        Ok(tuner.learning().weights().data().to_vec())
+        learner.fetch()?;
+        Ok(learner.parameters().to_vec())
     };
     let moved =
         |weights: Vec<f32>, start: &[f32]| -> Vec<f32> { weights.iter().zip(start).map(|(a, b)| a - b).collect() };
@@ -267,18 +270,21 @@ fn model_parity(case: &Case, device: &str, rate: f32) -> Result<bool> {
 }
 
 /// Model tuning with all of `rows` in a batch.
-fn tuner<'r>(
+fn learner<'r>(
     device: &str,
     weights: Weights,
     rows: Vec<(&'r [u32], &'r [u32])>,
     dropout: f64,
-) -> Result<ModelTuner<'r>> {
+) -> Result<ModelLearner<'r>> {
     let compute = match device {
-        "cpu" => Compute::Cpu(Lanes::new(rayon::current_num_threads(), usize::MAX)?),
-        device => Compute::Device(DeviceLearner::new(open(device)?, usize::MAX)),
+        "cpu" => Compute::Cpu(Workers::new(rayon::current_num_threads(), usize::MAX)?),
+        device => Compute::Device { device: open(device)?, memory: usize::MAX },
     };
-    let settings = Settings { batch_size: Some(rows.len()), dropout, ..Settings::default() };
-    ModelTuner::new(weights, compute, vec![rows], Mixing::default(), &settings, 0)
+    let batching = Batching::of(Size::Examples(rows.len()));
+    let examples = Examples::new(vec![rows], Mixing::default(), batching, 0)?;
+    let optimizer = optim::Settings::Adafactor(AdafactorSettings::of_weights());
+    let settings = Settings { learning_rate: 0.001, optimizer, dropout, ..Settings::default() };
+    ModelLearner::new(weights, compute, examples, settings)
 }
 
 /// Prints a line; a step that fails has its error for one.
@@ -286,10 +292,11 @@ fn model_throughput(case: &Case, device: &str) -> Result<()> {
     let batch = full(case, 1, &mut Stream::new(2, "throughput"));
     let rows: Vec<_> = batch.inputs.rows().zip(batch.targets.rows()).collect();
     let examples = rows.len();
-    let mut tuner = tuner(device, random(case, Precision::F32), rows, 0.1)?;
+    let mut learner = learner(device, random(case, Precision::F32), rows, 0.1)?;
+    let mut steps = 0..;
     print!("{:14} {device:>8} {examples:9} ", case.name);
     // Waits for the loss of every step.
-    match median_of(|| tuner.step().map(|_| ())) {
+    match median_of(|| learner.step(steps.next().unwrap_or_default()).map(drop)) {
         Ok(seconds) => println!("{:12.1} {:12.1}", seconds * 1e3, examples as f64 / seconds),
         Err(error) => println!("{}", error.to_string().lines().next().unwrap_or_default()),
     }

@@ -25,7 +25,11 @@ use spot::ml::prompt::init;
 use spot::ml::random::Stream;
 use spot::ml::tasks::{self, Reading, Split};
 use spot::ml::text::tokens::Tokens;
-use spot::ml::train::prompt_tuning::{Settings, Tuner};
+use spot::ml::train::Learner;
+use spot::ml::train::examples::{Batching, Examples, Size};
+use spot::ml::train::mixture::Mixing;
+use spot::ml::train::prompt_tuning::PromptLearner;
+use spot::ml::train::settings::Settings;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -133,17 +137,19 @@ fn serve(weights: &Arc<Weights>, memory: usize) -> Result<Batcher, Box<dyn Error
     Ok(Batcher::start(weights, &settings)?)
 }
 
-fn tuner<'d>(
+fn learner<'d>(
     batcher: &Batcher,
     weights: &Weights,
     rows: &'d [Row],
     case: &Case,
     seed: u64,
-) -> Result<Tuner<'d>, Box<dyn Error>> {
+) -> Result<PromptLearner<'d>, Box<dyn Error>> {
     let train = rows.iter().map(|row| (&row.input[..], &row.target[..])).collect();
     let first = init::sampled_vocabulary(weights, case.prompt, 5000, &mut Stream::new(seed, "prompt"));
-    let settings = Settings { steps: u64::MAX, batch_size: case.batch, dropout: 0.0, ..Settings::default() };
-    Ok(Tuner::new(batcher.client(&seed.to_string()), train, settings, first, seed)?)
+    let batching = Batching::of(Size::Examples(case.batch));
+    let examples = Examples::new(vec![train], Mixing::default(), batching, seed)?;
+    let settings = Settings { steps: u64::MAX, dropout: 0.0, ..Settings::default() };
+    Ok(PromptLearner::new(batcher.client(&seed.to_string()), examples, settings, first)?)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -218,13 +224,13 @@ fn few(rows: usize) -> Result<(), Box<dyn Error>> {
 fn step(case: &Case, steps: usize, precision: Precision) -> Result<(), Box<dyn Error>> {
     let (weights, rows) = (case.weights(precision)?, case.rows(case.batch, 1));
     let batcher = serve(&weights, usize::MAX)?;
-    let mut tuner = tuner(&batcher, &weights, &rows, case, 0)?;
+    let mut learner = learner(&batcher, &weights, &rows, case, 0)?;
     // The first step fills the buffers.
-    tuner.step()?;
+    learner.step(0)?;
     let mut times = Vec::new();
-    for _ in 0..steps {
+    for step in 1..=steps as u64 {
         let start = Instant::now();
-        tuner.step()?;
+        learner.step(step)?;
         times.push(start.elapsed().as_secs_f64());
     }
     let seconds = median(times);
@@ -258,12 +264,12 @@ fn epoch(file: &str) -> Result<(), Box<dyn Error>> {
     let case = Case { batch: 32, ..case("small")? };
     let weights = case.weights(Precision::F32)?;
     let batcher = serve(&weights, usize::MAX)?;
-    let mut tuner = tuner(&batcher, &weights, &rows, &case, 0)?;
-    tuner.step()?;
+    let mut learner = learner(&batcher, &weights, &rows, &case, 0)?;
+    learner.step(0)?;
     let steps = rows.len() / case.batch;
     let start = Instant::now();
-    for _ in 0..steps {
-        tuner.step()?;
+    for step in 1..=steps as u64 {
+        learner.step(step)?;
     }
     let seconds = start.elapsed().as_secs_f64();
     println!("{}", json!({"epoch": seconds, "steps": steps, "peak_mib": peak(), "threads": threads()}));
@@ -275,9 +281,9 @@ fn peak_of(case: &Case, precision: Precision, memory: usize) -> Result<(), Box<d
     let (weights, rows) = (case.weights(precision)?, case.rows(case.batch, 1));
     let before = peak();
     let batcher = serve(&weights, memory)?;
-    let mut tuner = tuner(&batcher, &weights, &rows, case, 0)?;
+    let mut learner = learner(&batcher, &weights, &rows, case, 0)?;
     let start = Instant::now();
-    let loss = tuner.step()?.loss.mean();
+    let loss = learner.step(0)?.loss();
     let line = json!({"case": case.name, "precision": precision, "seconds": start.elapsed().as_secs_f64(), "loss": loss,
         "weights_mib": case.dims.weight_bytes(precision) >> 20, "activations_mib": memory >> 20,
         "loaded_mib": before, "peak_mib": peak()});
@@ -309,7 +315,7 @@ fn precision(file: &str) -> Result<(), Box<dyn Error>> {
     for weights in [wide.clone(), Arc::new(wide.to_bf16())] {
         let batcher = serve(&weights, usize::MAX)?;
         let case = Case { batch: rows.len(), ..self::case("small")? };
-        losses.push(tuner(&batcher, &wide, &rows, &case, 0)?.step()?.loss.mean());
+        losses.push(learner(&batcher, &wide, &rows, &case, 0)?.step(0)?.loss());
     }
     let difference = losses[1] / losses[0] - 1.0;
     println!("{}", json!({"f32": losses[0], "bf16": losses[1], "relative_difference": difference, "rows": rows.len()}));
@@ -321,9 +327,10 @@ fn together(case: &Case, runs: u64, steps: usize) -> Result<(), Box<dyn Error>> 
     let batcher = serve(&weights, usize::MAX)?;
     let rows: Vec<Vec<Row>> = (0..runs).map(|seed| case.rows(case.batch * steps, seed)).collect();
     let run = |seed: u64, steps: usize| {
-        let mut tuner = tuner(&batcher, &weights, &rows[seed as usize], case, seed).expect("the settings are in range");
-        for _ in 0..steps {
-            tuner.step().expect("a step with random weights is finite");
+        let mut learner =
+            learner(&batcher, &weights, &rows[seed as usize], case, seed).expect("the settings are in range");
+        for step in 0..steps as u64 {
+            learner.step(step).expect("a step with random weights is finite");
         }
     };
     let all = |steps: usize| {

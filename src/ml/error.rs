@@ -79,7 +79,7 @@ pub enum Error {
     },
     /// A thread that computes for several runs failed.
     #[error("computation: {0}")]
-    Lane(String),
+    Worker(String),
     /// An error of the tensor library.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -89,6 +89,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// That a setting is outside its range.
+    pub(super) fn setting(
+        field: &'static str,
+        found: impl std::fmt::Display + Copy,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+
     /// That the safetensors file of this name cannot be read.
     pub(super) fn damaged(file: &str, error: &SafeTensorError) -> Self {
         Self::Safetensors(format!("`{file}`: {}", in_words(error)))

@@ -313,7 +313,7 @@ impl Model {
         Ok(())
     }
 
-    /// This job's access to the model at work on the device that the user chose, which all jobs share. The lanes live at least
+    /// This job's access to the model at work on the device that the user chose, which all jobs share. The workers live at least
     /// as long as the job.
     pub fn client(&self, cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Client> {
         let (device, threads, memory) = (cx.device().to_owned(), cx.threads(), cx.memory());

@@ -21,13 +21,16 @@ pub(super) struct Checkpoint<'a> {
 }
 
 /// The layout of what jobs save; what another version of the program saved is not taken up.
-const LAYOUT: &str = "2";
+const LAYOUT: &str = "3";
 
 /// The length of the hash in front of a saved state.
 const SEAL: usize = 32;
 
 impl<'a> Checkpoint<'a> {
     /// Saves the state; `step` in a file of its own, where `spot status` finds it.
+    ///
+    /// # Errors
+    /// If the scratch folder cannot be written to.
     pub(super) fn save(self, cx: &Cx<'_>) -> anyhow::Result<()> {
         self.save_in(cx.scratch()?)
     }
@@ -55,6 +58,9 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// The saved state, if there is one that is whole; what a crash left half-written counts as nothing.
+    ///
+    /// # Errors
+    /// If the scratch folder cannot be read, or a whole state is no state.
     pub(super) fn load(cx: &Cx<'_>) -> anyhow::Result<Option<Self>> {
         Self::load_from(cx.scratch()?, |message| cx.progress().warn(message))
     }
@@ -104,12 +110,18 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// A word, read as JSON.
+    ///
+    /// # Errors
+    /// If there is none of this name, or it is another type's.
     pub(super) fn word<T: serde::de::DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
         let word = self.words.get(name).with_context(|| format!("a saved state without `{name}`"))?;
         serde_json::from_str(word).with_context(|| format!("`{name}` of a saved state"))
     }
 
     /// Puts a word in, as JSON.
+    ///
+    /// # Errors
+    /// If JSON has no form for it.
     pub(super) fn put_word(&mut self, name: &str, value: &impl serde::Serialize) -> anyhow::Result<()> {
         self.words.insert(name.to_owned(), serde_json::to_string(value)?);
         Ok(())
@@ -135,6 +147,9 @@ impl<W: Write> Write for Sealing<W> {
 }
 
 /// Writes a file of a scratch folder so that it is there whole or not at all.
+///
+/// # Errors
+/// If the folder cannot be written to.
 pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, &beside(path), |file| file.write_all(bytes))
 }

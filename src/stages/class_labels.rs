@@ -1,6 +1,6 @@
 //! The labels with which `init: class_labels` begins a prompt (Lester et al. 2021, section 2.1).
 
-use super::learning::Tasks;
+use super::mixture::Tasks;
 use crate::data::Dataset;
 use crate::engine::context::Cx;
 use anyhow::bail;

@@ -1,20 +1,27 @@
 //! `pretrain`: a small T5 v1.1 from text, with a tokenizer of its own.
 
 use super::backbone::Parts;
-use super::checkpoint::{Checkpoint, keep};
+use super::checkpoint::keep;
 use super::corpus::{self, Form, paragraphs};
+use super::curve::Curve;
+use super::learning::{Course, Loop};
+use super::mixture::Scores;
+use super::tune_model::with;
 use super::{BACKBONE, CURVE};
 use crate::data::{Column, Table};
-use crate::engine::context::{Cx, Interrupted};
+use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Output, Stage, Type};
 use crate::ml::batcher::{self, Batcher};
+use crate::ml::error::Error;
 use crate::ml::generate::{self, Generation};
 use crate::ml::model::{Dims, Precision, Weights};
 use crate::ml::prompt::Prompt;
 use crate::ml::random::Stream;
 use crate::ml::text::tokens::{self, Tokens};
-use crate::ml::train::pretrain::{Corpus, Losses, Pretrainer, Settings};
+use crate::ml::train::optim::{self, AdamWSettings, Shape};
+use crate::ml::train::pretrain::{Corpus, Objective, Pretrainer};
+use crate::ml::train::settings::Settings;
 use crate::ml::world;
 use anyhow::Context as _;
 use schemars::JsonSchema;
@@ -41,7 +48,7 @@ pub struct Pretrain {
     model: ModelSettings,
     /// Objectives and optimiser.
     #[serde(default)]
-    training: Settings,
+    training: Training,
     /// Seed of weights and batches.
     #[serde(default)]
     seed: u64,
@@ -107,9 +114,110 @@ impl ModelSettings {
     }
 }
 
-/// Steps between two lines of the curve, and between two checkpoints.
+/// How a model is pretrained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Training {
+    /// Updates of the weights.
+    steps: u64,
+    /// Of these, the last ones that learn prefix language modelling instead of span corruption.
+    adaptation_steps: u64,
+    /// Windows of text in an update.
+    texts: usize,
+    /// Of the windows, the share that comes from the generator of the built-in world, not from the corpus.
+    generated_share: f64,
+    /// Supervised rows of the built-in world in an update.
+    rows: usize,
+    /// Weight of the loss of the text windows beside that of the rows (both are means over tokens).
+    text_weight: f64,
+    /// Ids of a window of text.
+    window: usize,
+    /// Share of a window's ids that span corruption hides.
+    noise_density: f64,
+    /// Mean length of a hidden span.
+    mean_span: f64,
+    /// Peak learning rate of AdamW.
+    learning_rate: f64,
+    /// Steps in which it rises.
+    warmup_steps: u64,
+    /// Course of the learning rate after the warm-up.
+    schedule: Shape,
+    /// AdamW.
+    optimizer: AdamWSettings,
+    /// Gradients longer than this (Euclidean norm over all weights) are shortened to it.
+    clip_norm: f64,
+    /// Factor of log(Z)² in the loss.
+    z_loss: f64,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            steps: 20_000,
+            adaptation_steps: 4_000,
+            texts: 8,
+            generated_share: 0.5,
+            rows: 56,
+            text_weight: 0.5,
+            window: 48,
+            noise_density: 0.15,
+            mean_span: 3.0,
+            learning_rate: 4e-4,
+            warmup_steps: 500,
+            schedule: Shape::Linear,
+            optimizer: AdamWSettings { beta2: 0.98, ..AdamWSettings::default() },
+            clip_norm: 1.0,
+            z_loss: 1e-4,
+        }
+    }
+}
+
+impl Training {
+    fn check(&self) -> Result<(), Error> {
+        if self.steps == 0 {
+            return Err(Error::Setting { field: "steps", found: "0".to_owned(), expected: "at least 1".to_owned() });
+        }
+        self.objective().check(self.steps)?;
+        // A run may end while its learning rate still rises.
+        Settings { warmup_steps: 0, ..self.settings() }.check()
+    }
+
+    fn objective(&self) -> Objective {
+        let Self { adaptation_steps, texts, generated_share, rows, text_weight, .. } = *self;
+        let Self { window, noise_density, mean_span, clip_norm, .. } = *self;
+        Objective {
+            adaptation_steps,
+            texts,
+            generated_share,
+            rows,
+            text_weight,
+            window,
+            noise_density,
+            mean_span,
+            clip_norm,
+        }
+    }
+
+    /// Without dropout, label smoothing and validation.
+    fn settings(&self) -> Settings {
+        Settings {
+            steps: self.steps,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            optimizer: optim::Settings::AdamW(self.optimizer.clone()),
+            dropout: 0.0,
+            z_loss: self.z_loss,
+            label_smoothing: 0.0,
+            evaluate_every: LOGGED,
+            patience: 0,
+            ..Settings::default()
+        }
+    }
+}
+
+/// Steps between two lines of the curve, which are also those at which a run can go on.
 const LOGGED: u64 = 100;
-const SAVED: u64 = 500;
 /// Held-out rows by which each skill is measured.
 const GATE_ROWS: usize = 400;
 
@@ -143,10 +251,18 @@ impl Stage for Pretrain {
         let corpus = Corpus::new(texts.iter().flat_map(|text| paragraphs(text)), &tokens)?;
         drop(texts);
         let weights = Weights::random(self.model.dims(tokens.size()), &mut Stream::new(self.seed, "weights"));
-        let mut pretrainer = Pretrainer::new(weights, &tokens, &corpus, self.training.clone(), self.seed)?;
-        let curve = self.learn(cx, &mut pretrainer)?;
-        let bytes = pretrainer.weights().to_safetensors(true)?;
-        let rounded = Weights::from_safetensors(pretrainer.weights().dims.clone(), &[&bytes], Precision::F32)?;
+        let dims = weights.dims.clone();
+        let (objective, settings) = (self.training.objective(), self.training.settings());
+        let mut run = Loop::new(Pretrainer::new(weights, &tokens, &corpus, objective, settings, self.seed)?);
+        let course = Course {
+            keep_at: &[],
+            losses: &["text loss", "row loss"],
+            scores: &|_| Ok(Scores::default()),
+            file: &|parameters, _, _| Ok(with(&dims, parameters)?.to_safetensors(true)?),
+        };
+        run.go(cx, &course)?;
+        let bytes = run.learner.weights().to_safetensors(true)?;
+        let rounded = Weights::from_safetensors(dims, &[&bytes], Precision::F32)?;
         let parts = Parts {
             config: cx.attach("backbone", "config.json", rounded.dims.to_json().as_bytes())?,
             tokenizer: cx.attach("backbone", "tokenizer.json", &tokenizer)?,
@@ -154,7 +270,7 @@ impl Stage for Pretrain {
             precision: Precision::F32,
         };
         cx.write("backbone", &parts.to_bytes())?;
-        cx.write("curve", &curve.to_parquet()?)?;
+        cx.write("curve", &table(&run.curve).to_parquet()?)?;
         cx.write("skills", &skills(&rounded, &tokens)?.to_parquet()?)
     }
 }
@@ -193,44 +309,14 @@ impl Pretrain {
         keep(&kept, &json)?;
         Ok(json)
     }
+}
 
-    fn learn(&self, cx: &Cx<'_>, pretrainer: &mut Pretrainer<'_>) -> anyhow::Result<Table> {
-        let mut curve: Vec<(u64, Losses)> = Vec::new();
-        if let Some(mut saved) = Checkpoint::load(cx)? {
-            curve = saved.word("curve")?;
-            let (weights, moments) = (saved.take("weights"), saved.take_all("moment"));
-            pretrainer.restore(saved.step, &weights, moments)?;
-        }
-        let mut sum = Losses::default();
-        while pretrainer.steps_done() < self.training.steps {
-            let losses = pretrainer.step()?;
-            sum = Losses { text: sum.text + losses.text, rows: sum.rows + losses.rows };
-            let step = pretrainer.steps_done();
-            if step.is_multiple_of(LOGGED) {
-                let mean = Losses { text: sum.text / LOGGED as f64, rows: sum.rows / LOGGED as f64 };
-                sum = Losses::default();
-                curve.push((step, mean));
-                let note = format!("text loss {:.3} · row loss {:.3}", mean.text, mean.rows);
-                cx.progress().step(step, self.training.steps, &note);
-            }
-            // Checkpoints fall on logged steps, so that a resumed run averages the same losses.
-            if step.is_multiple_of(SAVED) || (cx.stopped() && step.is_multiple_of(LOGGED)) {
-                let mut state = Checkpoint { step, ..Checkpoint::default() };
-                state.put("weights", pretrainer.weights().data());
-                state.put_all("moment", pretrainer.moments());
-                state.put_word("curve", &curve)?;
-                state.save(cx)?;
-                if cx.stopped() {
-                    return Err(Interrupted { step }.into());
-                }
-            }
-        }
-        Ok(Table::new(vec![
-            ("step", Column::Int(curve.iter().map(|(step, _)| *step as i64).collect())),
-            ("text_loss", Column::Float(curve.iter().map(|(_, losses)| losses.text).collect())),
-            ("row_loss", Column::Float(curve.iter().map(|(_, losses)| losses.rows).collect())),
-        ]))
-    }
+/// A line for every hundred steps, whole.
+fn table(curve: &Curve) -> Table {
+    let rows = || curve.steps.iter().zip(&curve.losses).filter(|(step, _)| **step > 0 && step.is_multiple_of(LOGGED));
+    let loss = |at: usize| Column::Float(rows().map(|(_, losses)| losses[at]).collect());
+    let steps = Column::Int(rows().map(|(step, _)| *step as i64).collect());
+    Table::new(vec![("step", steps), ("text_loss", loss(0)), ("row_loss", loss(1))])
 }
 
 /// Share of held-out rows of each skill that the model answers exactly, with no prompt.

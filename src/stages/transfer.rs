@@ -8,7 +8,8 @@ mod strategy;
 
 use super::backbone;
 use super::names::{check_apart, learned};
-use super::tune::{Average, Init, Tune, WhichCheckpoint};
+use super::training::{PromptTraining, WhichCheckpoint};
+use super::tune::{Average, Init, Tune};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table, read_size};
 use crate::engine::context::{Artifact, Cx, Expanded};
@@ -16,7 +17,6 @@ use crate::engine::stage::{Given, Input, Issue, Known, Output, Ref, Refs, Spec, 
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::random::{Stream, seed_about};
 use crate::ml::train::mixture::Mixing;
-use crate::ml::train::prompt_tuning::Settings;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub struct Transfer {
     seed: u64,
     /// How the target is tuned.
     #[serde(default)]
-    training: Settings,
+    training: PromptTraining,
 }
 
 /// How a prompt is tuned on a mixture; it begins from sampled vocabulary, as source prompts do.
@@ -65,7 +65,7 @@ pub struct Transfer {
 struct MixtureTuning {
     /// As of a source.
     #[serde(default)]
-    training: Settings,
+    training: PromptTraining,
     /// The first ids from which it is sampled, which are the most common pieces.
     #[serde(default = "common")]
     vocabulary: usize,

@@ -3,20 +3,22 @@
 use super::backbone::{self, Model};
 use super::class_labels;
 use super::evaluate::{Decoding, answers};
-use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
+use super::learning::{Course, Kept, Loop};
+use super::mixture::{Tasks, check_mixing};
 use super::names::{check_apart, check_mixture, learned};
+use super::training::{PromptTraining, WhichCheckpoint};
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
-use crate::data::Dataset;
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::engine::store::digest::Digest;
-use crate::ml;
 use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
 use crate::ml::prompt::{Prompt, init};
 use crate::ml::random::Stream;
 use crate::ml::tasks::Split;
+use crate::ml::train::Learner;
+use crate::ml::train::examples::Examples;
 use crate::ml::train::mixture::Mixing;
-use crate::ml::train::prompt_tuning::{Settings, Step, Tuner};
+use crate::ml::train::prompt_tuning::PromptLearner;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,41 +51,13 @@ pub struct Tune {
     pub origin: Option<u64>,
     /// Steps, batches, optimiser, evaluation.
     #[serde(default)]
-    pub training: Settings,
+    pub training: PromptTraining,
     /// Steps after which the prompt is kept besides the best one, for embeddings.
     #[serde(default)]
     pub keep_at: Vec<u64>,
     /// Which checkpoint is the prompt.
     #[serde(default, skip_serializing_if = "WhichCheckpoint::is_best")]
     pub checkpoint: WhichCheckpoint,
-}
-
-/// Which checkpoint of a tuning is its prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WhichCheckpoint {
-    /// The best on the validation splits.
-    #[default]
-    Best,
-    /// The last, so that `patience` has no place beside it.
-    Final,
-}
-
-impl WhichCheckpoint {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-    pub(super) fn is_best(&self) -> bool {
-        *self == Self::Best
-    }
-
-    /// The last checkpoint of a tuning that stops early would be the one that others had been better than for longest.
-    pub(super) fn check(self, patience: u64) -> Result<(), Issue> {
-        if self == Self::Final && patience > 0 {
-            let message =
-                format!("is {patience}, but `checkpoint: final` asks for the last step; leave out one of the two");
-            return Err(Issue::new("training.patience", message));
-        }
-        Ok(())
-    }
 }
 
 fn hundred() -> usize {
@@ -253,15 +227,27 @@ impl Stage for Tune {
             origin.clone().map(|prompt| Digest::of(&PromptFile::of(prompt, BTreeMap::new()).to_bytes()));
         let width = prompt.width;
         let client = model.client(cx, &backbone)?;
-        let tuner = Tuner::mixed(client, tasks.train(), self.mixing, self.training.clone(), prompt, seed)?;
-        let mut run = Run::new(Tuning { stage: self, task: tasks.name(), tuner });
-        run.go(cx, &Course { model: &model, tasks: &tasks, settings: &self.training, keep_at: &self.keep_at })?;
-        let companions = run.learner.tuner.model().companions();
+        let examples = Examples::new(tasks.train(), self.mixing, self.training.batching(), seed)?;
+        let mut run = Loop::new(PromptLearner::new(client, examples, self.training.settings(), prompt)?);
+        let course = Course {
+            keep_at: &self.keep_at,
+            losses: &["loss"],
+            scores: &|learner: &PromptLearner<'_>| {
+                let (client, prompt) = (learner.model(), learner.prompt());
+                tasks.scores(|data| answers(client, &model, prompt, data, Split::Validation, Decoding::Greedy))
+            },
+            file: &|values, step, score| {
+                let prompt = Prompt { values: values.to_vec(), width };
+                Ok(PromptFile::of(prompt, self.metadata(&tasks.name(), step, score)).to_bytes())
+            },
+        };
+        run.go(cx, &course)?;
+        let companions = run.learner.model().batched_with();
         if !companions.is_empty() {
             cx.note("companions", companions.join(" "));
         }
         let Kept { parameters, step, score, .. } = run.chosen(self.checkpoint);
-        let steps = run.learner.steps_done();
+        let steps = run.step;
         let described = |step, score| {
             let mut metadata = self.metadata(&tasks.name(), step, score);
             metadata.insert("backbone".to_owned(), backbone.digest.to_string());
@@ -276,8 +262,9 @@ impl Stage for Tune {
         let prompts = kept.chain(origin.map(|origin| (ORIGIN.to_owned(), origin))).collect();
         let metadata = described(self.training.steps, None);
         cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
-        cx.write("curve", &run.curve.table(&self.training).to_parquet()?)?;
-        cx.write("events.tfevents", &run.curve.events(&self.training))
+        let settings = run.learner.settings();
+        cx.write("curve", &run.curve.table(settings).to_parquet()?)?;
+        cx.write("events.tfevents", &run.curve.events(settings))
     }
 }
 
@@ -376,49 +363,4 @@ struct Beginning {
     prompt: Prompt,
     /// What the tuned prompt says of the one that it comes from, if that is another's.
     said: BTreeMap<String, String>,
-}
-
-/// A prompt that learns.
-struct Tuning<'a> {
-    stage: &'a Tune,
-    task: String,
-    tuner: Tuner<'a>,
-}
-
-impl Learner for Tuning<'_> {
-    fn steps_done(&self) -> u64 {
-        self.tuner.steps_done()
-    }
-
-    fn parameters(&self) -> &[f32] {
-        &self.tuner.prompt().values
-    }
-
-    fn optimizer(&self) -> Moments<'_> {
-        let values = self.tuner.moments().iter().map(Vec::as_slice).collect();
-        Moments { seen: self.tuner.steps_done(), values }
-    }
-
-    fn keeps_moments(&self) -> bool {
-        false
-    }
-
-    fn restore(&mut self, step: u64, values: Vec<f32>, _seen: u64, moments: Vec<Vec<f32>>) -> ml::error::Result<()> {
-        self.tuner.restore(step, Prompt { values, width: self.tuner.prompt().width }, moments)
-    }
-
-    fn step(&mut self) -> ml::error::Result<Step> {
-        self.tuner.step()
-    }
-
-    fn answers(&self, _cx: &Cx<'_>, model: &Model, datasets: &[&Dataset]) -> anyhow::Result<Vec<Vec<String>>> {
-        let (client, prompt) = (self.tuner.model(), self.tuner.prompt());
-        let of = |dataset: &&Dataset| answers(client, model, prompt, dataset, Split::Validation, Decoding::Greedy);
-        datasets.iter().map(of).collect()
-    }
-
-    fn file(&self, values: &[f32], step: u64, score: Option<f64>) -> anyhow::Result<Vec<u8>> {
-        let prompt = Prompt { values: values.to_vec(), width: self.tuner.prompt().width };
-        Ok(PromptFile::of(prompt, self.stage.metadata(&self.task, step, score)).to_bytes())
-    }
 }

@@ -2,27 +2,26 @@
 
 use super::backbone::{self, Model, Parts};
 use super::evaluate::{Decoding, answers};
-use super::learning::{Course, Kept, Learner, Moments, Run, Tasks, check_mixing};
+use super::learning::{Course, Kept, Loop};
+use super::mixture::{Tasks, check_mixing};
 use super::names::check_mixture;
-use super::tune::WhichCheckpoint;
+use super::training::{ModelTraining, WhichCheckpoint};
 use super::{BACKBONE, CURVE, DATASET, EVENTS, OPTIMIZER};
-use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage};
 use crate::engine::store::digest::Digest;
-use crate::ml;
 use crate::ml::batcher::{self, Batcher};
-use crate::ml::model::{Dims, Precision, Weights, devices, open};
+use crate::ml::model::{Dims, Precision, Slot, Weights, devices, open};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt::file::{self, PromptFile};
 use crate::ml::tasks::Split;
-use crate::ml::train::device_learning::DeviceLearner;
+use crate::ml::train::Learner;
+use crate::ml::train::examples::Examples;
 use crate::ml::train::mixture::Mixing;
-use crate::ml::train::model_tuning::{Compute, ModelTuner, Settings};
+use crate::ml::train::model_tuning::{Compute, ModelLearner};
 use crate::ml::train::optim;
-use crate::ml::train::prompt_tuning::Step;
-use crate::ml::train::weight_gradients::Lanes;
+use crate::ml::train::weight_gradients::Workers;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,7 +46,7 @@ pub struct TuneModel {
     pub seed: u64,
     /// Steps, batches, optimiser, evaluation.
     #[serde(default)]
-    pub training: Settings,
+    pub training: ModelTraining,
     /// Which checkpoint is the result.
     #[serde(default, skip_serializing_if = "WhichCheckpoint::is_best")]
     pub checkpoint: WhichCheckpoint,
@@ -96,18 +95,30 @@ impl Stage for TuneModel {
         let threads = rayon::current_num_threads();
         let memory = cx.memory();
         let compute = compute(cx.device(), threads, memory)?;
-        let weights = Weights::clone(&model.weights);
-        let mut tuner = ModelTuner::new(weights, compute, tasks.train(), self.mixing, &self.training, self.seed)?;
+        let (weights, dims) = (Weights::clone(&model.weights), &model.weights.dims);
+        let examples = Examples::new(tasks.train(), self.mixing, self.training.batching(), self.seed)?;
+        let mut learner = ModelLearner::new(weights, compute, examples, self.training.settings())?;
         if self.restore.is_some() {
-            self.take_up(cx.one("restore")?, &backbone.digest, &mut tuner).context("`restore`")?;
+            self.take_up(cx.one("restore")?, &backbone.digest, &mut learner).context("`restore`")?;
         }
-        let settings = self.training.common();
-        let mut run = Run::new(Tuning { tuner, dims: &model.weights.dims, threads, memory });
-        run.go(cx, &Course { model: &model, tasks: &tasks, settings: &settings, keep_at: &[] })?;
+        let none = Prompt { values: Vec::new(), width: dims.width };
+        let served = batcher::Settings { device: cx.device().to_owned(), threads, memory };
+        let mut run = Loop::new(learner).keep_moments();
+        let course = Course {
+            keep_at: &[],
+            losses: &["loss"],
+            // Through a batcher on the weights as they are now, which ends before they move on; a device has them twice meanwhile.
+            scores: &|learner: &ModelLearner<'_>| {
+                let batcher = Batcher::start(learner.weights(), &served)?;
+                let client = batcher.client(cx.job());
+                tasks.scores(|data| answers(&client, &model, &none, data, Split::Validation, Decoding::Greedy))
+            },
+            file: &|parameters, _, _| Ok(with(dims, parameters)?.to_safetensors(false)?),
+        };
+        run.go(cx, &course)?;
         let Kept { parameters, seen, moments, step, score } = run.chosen(self.checkpoint);
-        let learning = run.learner.tuner.learning();
-        let names = learning.moment_names();
-        let weights = with(&model.weights.dims, &parameters)?;
+        let names = run.learner.moment_names();
+        let weights = with(dims, &parameters)?;
         drop(parameters);
         let parts = write_backbone(cx, &backbone, &weights)?;
         let metadata = BTreeMap::from([
@@ -126,14 +137,15 @@ impl Stage for TuneModel {
         if let Some(score) = score {
             cx.note("validation score", score);
         }
-        cx.write("curve", &run.curve.table(&settings).to_parquet()?)?;
-        cx.write("events.tfevents", &run.curve.events(&settings))
+        let settings = run.learner.settings();
+        cx.write("curve", &run.curve.table(settings).to_parquet()?)?;
+        cx.write("events.tfevents", &run.curve.events(settings))
     }
 }
 
 impl TuneModel {
     /// Goes on with the moments of the job that made the backbone.
-    fn take_up(&self, artifact: &Artifact, backbone: &Digest, tuner: &mut ModelTuner<'_>) -> anyhow::Result<()> {
+    fn take_up(&self, artifact: &Artifact, backbone: &Digest, learner: &mut ModelLearner<'_>) -> anyhow::Result<()> {
         let mut file = PromptFile::matrices(&artifact.bytes()?)?;
         let own = file.get("backbone").context("an optimiser without its backbone")?;
         ensure!(
@@ -149,30 +161,33 @@ impl TuneModel {
             serde_json::to_string(&settings)?
         );
         let seen = file.get("seen").and_then(|seen| seen.parse().ok()).context("an optimiser without its steps")?;
-        let names = tuner.learning().moment_names();
+        let names = learner.moment_names();
         let mut take = |name: &String| {
             let moment = file.prompts.remove(name);
             moment.map(|moment| moment.values).with_context(|| format!("no tensor `{name}`"))
         };
         let moments = names.iter().map(&mut take).collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(tuner.take_up(seen, moments)?)
+        Ok(learner.take_up(seen, moments)?)
     }
 }
 
 /// Where the weights learn on a device that the user chose.
 fn compute(device: &str, threads: usize, memory: usize) -> anyhow::Result<Compute> {
     if device == "cpu" {
-        return Ok(Compute::Cpu(Lanes::new(threads, memory)?));
+        return Ok(Compute::Cpu(Workers::new(threads, memory)?));
     }
     let devices = devices(device);
     let first = devices.first().map_or(device, String::as_str);
-    let opened = open(first).map_err(|error| Unavailable(format!("device `{device}`: {error}")))?;
-    Ok(Compute::Device(DeviceLearner::new(opened, memory)))
+    let device = open(first).map_err(|error| Unavailable(format!("device `{device}`: {error}")))?;
+    Ok(Compute::Device { device, memory })
 }
 
-/// A model of these sizes with these parameters.
-fn with(dims: &Dims, parameters: &[f32]) -> anyhow::Result<Weights> {
-    let fill = |slot: &ml::model::Slot, out: &mut [f32]| {
+/// A model of these sizes with these parameters, all in the order of their layout.
+///
+/// # Errors
+/// Never, as every tensor has its place.
+pub(super) fn with(dims: &Dims, parameters: &[f32]) -> anyhow::Result<Weights> {
+    let fill = |slot: &Slot, out: &mut [f32]| {
         out.copy_from_slice(&parameters[slot.place.clone()]);
         Ok(())
     };
@@ -192,60 +207,6 @@ fn write_backbone(cx: &mut Cx<'_>, from: &Artifact, weights: &Weights) -> anyhow
     let bytes = parts.to_bytes();
     cx.write("backbone", &bytes)?;
     Ok(bytes)
-}
-
-/// A model that learns.
-struct Tuning<'a> {
-    tuner: ModelTuner<'a>,
-    dims: &'a Dims,
-    threads: usize,
-    memory: usize,
-}
-
-impl Learner for Tuning<'_> {
-    fn steps_done(&self) -> u64 {
-        self.tuner.steps_done()
-    }
-
-    fn fetch(&mut self) -> ml::error::Result<()> {
-        self.tuner.fetch()
-    }
-
-    fn parameters(&self) -> &[f32] {
-        self.tuner.learning().weights().data()
-    }
-
-    fn optimizer(&self) -> Moments<'_> {
-        let learning = self.tuner.learning();
-        Moments { seen: learning.step_count(), values: learning.moments() }
-    }
-
-    fn keeps_moments(&self) -> bool {
-        true
-    }
-
-    fn restore(&mut self, step: u64, parameters: Vec<f32>, seen: u64, moments: Vec<Vec<f32>>) -> ml::error::Result<()> {
-        self.tuner.restore(step, &parameters, seen, moments)
-    }
-
-    fn step(&mut self) -> ml::error::Result<Step> {
-        self.tuner.step()
-    }
-
-    /// Through a batcher on the weights as they are now, which ends before they move on; a device has them twice meanwhile.
-    fn answers(&self, cx: &Cx<'_>, model: &Model, datasets: &[&Dataset]) -> anyhow::Result<Vec<Vec<String>>> {
-        let settings = batcher::Settings { device: cx.device().to_owned(), threads: self.threads, memory: self.memory };
-        let weights = self.tuner.learning().weights();
-        let batcher = Batcher::start(weights, &settings)?;
-        let client = batcher.client(cx.job());
-        let none = Prompt { values: Vec::new(), width: self.dims.width };
-        let of = |dataset: &&Dataset| answers(&client, model, &none, dataset, Split::Validation, Decoding::Greedy);
-        datasets.iter().map(of).collect()
-    }
-
-    fn file(&self, parameters: &[f32], _step: u64, _score: Option<f64>) -> anyhow::Result<Vec<u8>> {
-        Ok(with(self.dims, parameters)?.to_safetensors(false)?)
-    }
 }
 
 #[cfg(test)]

@@ -281,3 +281,78 @@ fn published_prompts_have_the_lengths_that_are_stated() {
     assert!((mean - 867.6726).abs() < 1e-3, "{mean}");
     assert!((norms.iter().copied().fold(0.0, f64::max) - 1472.9914).abs() < 1e-3);
 }
+
+/// Tunings of two steps that keep where they began.
+const BEGINNINGS: &str = r#"
+version: 1
+name: beginnings
+stages:
+  backbone: {kind: backbone, from: {builtin: nano}}
+  data:
+    kind: ingest
+    backbone: backbone
+    from: {builtin: w_mood}
+    rows: {train: 8, validation: 4, test: 4}
+    input_length: 24
+  text:
+    kind: tune
+    backbone: backbone
+    data: data
+    init: {text: "the happy child"}
+    length: 8
+    training: {steps: 2, batch_size: 2, evaluate_every: 1}
+    keep_at: [0, 2]
+  uniform:
+    kind: tune
+    backbone: backbone
+    data: data
+    init: {uniform: {low: -0.25, high: 0.75}}
+    length: 8
+    training: {steps: 2, batch_size: 2, evaluate_every: 1}
+    keep_at: [0, 2]
+"#;
+
+/// The numbers of a tensor in f32.
+fn floats(bytes: &[u8], name: &str) -> Vec<f32> {
+    let (_, _, bytes) = tensors(bytes).into_iter().find(|(found, ..)| found == name).unwrap();
+    bytes.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_prompt_begins_with_the_embeddings_of_a_text_or_with_uniform_numbers() {
+    let shell = Shell::new().write("pipelines/beginnings.yaml", BEGINNINGS);
+    shell.spot("run beginnings").ok();
+    let checkpoints = |job: &str| std::fs::read(shell.behind("beginnings", job, "checkpoints")).unwrap();
+    let [text, uniform] = ["text", "uniform"].map(checkpoints);
+
+    let nano = |name: &str| std::fs::read(Path::new(PROJECT).join("src/stages/nano").join(name)).unwrap();
+    let tokenizer = tokenizers::Tokenizer::from_bytes(nano("tokenizer.json")).unwrap();
+    let ids = tokenizer.encode("the happy child", false).unwrap().get_ids().to_vec();
+    assert!((3..8).contains(&ids.len()), "{ids:?}");
+    let weights = nano("model.safetensors");
+    let view = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    let view = view.tensor("shared.weight").unwrap();
+    assert_eq!(view.dtype(), safetensors::Dtype::BF16);
+    let width = view.shape()[1];
+    let wide = |bits: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes(bits.try_into().unwrap())) << 16);
+    let embedding: Vec<f32> = view.data().chunks_exact(2).map(wide).collect();
+    let rows: Vec<&[f32]> = embedding.chunks_exact(width).collect();
+
+    let begins = floats(&text, "step_0");
+    assert_eq!(begins.len(), 8 * width);
+    for (i, row) in begins.chunks_exact(width).enumerate() {
+        match ids.get(i) {
+            Some(id) => assert!(row == rows[*id as usize], "row {i} is not the embedding of {id}"),
+            None => assert!(rows.contains(&row), "row {i} is of no piece"),
+        }
+    }
+    let begins = floats(&uniform, "step_0");
+    assert_eq!(begins.len(), 8 * width);
+    assert!(begins.iter().all(|x| (-0.25..0.75).contains(x)));
+    let mean = begins.iter().sum::<f32>() / begins.len() as f32;
+    // Four standard deviations of a mean of 1024 numbers.
+    assert!((mean - 0.25).abs() < 0.037, "{mean}");
+    for file in [&text, &uniform] {
+        assert_ne!(floats(file, "step_2"), floats(file, "step_0"), "nothing was learned");
+    }
+}

@@ -1,13 +1,13 @@
 //! Dynamic batching: what several runs ask of one frozen model at the same time is computed together.
 //!
-//! A run asks its [`Client`] for gradients or texts and waits. Requests are cut into pieces; *lanes*, threads with an
-//! engine each, take as many pieces as fit their share of the memory and answer them in one forward and backward pass. So
+//! A run asks its [`Client`] for gradients or texts and waits. Requests are cut into micro-batches; *workers*, threads with an
+//! engine each, take as many micro-batches as fit their share of the memory and answer them in one forward and backward pass. So
 //! prompts of different tasks, seeds and lengths learn in one batch; a run that ends leaves and one that begins joins
 //! between two batches, and no run waits for another's evaluation.
 //!
 //! On the CPU every row is computed as if it were alone ([`kernels`](super::model::cpu::kernels)), and gradients are summed in the order
 //! of a request's examples, so the answer to a request is the same to the bit whatever shares its batches and however
-//! many lanes there are.
+//! many workers there are.
 
 use super::error::{Error, Result};
 use super::generate::{Generation, LabelScore};
@@ -29,19 +29,19 @@ use std::time::{Duration, Instant};
 pub struct Settings {
     /// `cpu`, `cuda:0`, `cuda:0,1`: see [`devices`] and [`Engine::on`].
     pub device: String,
-    /// Threads on a CPU, a lane each; other devices have one lane each.
+    /// Threads on a CPU, a worker each; other devices have one worker each.
     pub threads: usize,
-    /// Bytes that the activations of all lanes together may take. A GPU's lane takes what is free of its own memory.
+    /// Bytes that the activations of all workers together may take. A GPU's worker takes what is free of its own memory.
     pub memory: usize,
 }
 
-/// Rows that a lane takes at most on a CPU: a matrix that is laid out once should serve many, but activations need memory.
+/// Rows that a worker takes at most on a CPU: a matrix that is laid out once should serve many, but activations need memory.
 const ROWS: usize = 2048;
-/// Rows that a lane takes at most on a GPU, which needs many to be busy.
+/// Rows that a worker takes at most on a GPU, which needs many to be busy.
 const DEVICE_ROWS: usize = 32 * 1024;
-/// A free lane waits so small a part of the time of a batch for runs that are about to ask, to take them along.
+/// A free worker waits so small a part of the time of a batch for runs that are about to ask, to take them along.
 const PATIENCE: u32 = 50;
-/// A request is not cut into pieces of fewer rows.
+/// A request is not cut into micro-batches of fewer rows.
 const FEWEST_ROWS: usize = 64;
 /// If fewer rows than these fit in the memory, activations are computed twice: matrices would be laid out for too few.
 const WORTHWHILE_ROWS: usize = 256;
@@ -49,7 +49,7 @@ const WORTHWHILE_ROWS: usize = 256;
 /// A frozen model that answers the requests of any number of runs.
 pub struct Batcher {
     shared: Arc<Shared>,
-    lanes: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 /// One run's access to a [`Batcher`].
@@ -61,40 +61,42 @@ pub struct Client {
 /// A run as the others see it.
 struct Run {
     name: Arc<str>,
-    companions: Mutex<BTreeSet<Arc<str>>>,
+    /// The names of those that shared a batch with it.
+    batched_with: Mutex<BTreeSet<Arc<str>>>,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     /// There is something to do, or nothing more will come.
     news: Condvar,
-    lanes: usize,
-    /// Bytes that the activations of a lane may take, once all lanes are there.
+    workers: usize,
+    /// Bytes that the activations of a worker may take, once all workers are there.
     memory: OnceLock<usize>,
-    /// Whether the examples of a piece share a gradient; on a CPU each has its own, so that sums have one order.
+    /// Whether the examples of a micro-batch share a gradient; on a CPU each has its own, so that sums have one order.
     joint: bool,
     /// Sizes of the model.
     dims: Dims,
-    /// In which activations are kept. On a GPU they are planned with as if in f32: in bf16 there are as many copies more.
+    /// In which activations are saved for the backward pass. On a GPU they are planned with as if in f32: in bf16 there are as many
+    /// copies more.
     precision: Precision,
 }
 
 struct Queue {
-    pieces: VecDeque<Piece>,
+    micro_batches: VecDeque<MicroBatch>,
     closed: bool,
     /// Runs that have access, and those of them that wait for an answer.
     clients: usize,
     asking: usize,
     /// How long the last batch took.
     last: Duration,
-    /// Rows that a lane takes at most; follows from what the longest example so far needs.
+    /// Rows that a worker takes at most; follows from what the longest example so far needs.
     rows: usize,
-    /// Activations are computed again rather than kept, since too few rows would fit.
+    /// Activations are computed again rather than saved, since too few rows would fit.
     recompute: bool,
 }
 
-/// Some neighbouring examples of a request.
-struct Piece {
+/// Some neighbouring examples of a request, which are computed in one pass.
+struct MicroBatch {
     request: Arc<Request>,
     examples: Range<usize>,
     rows: usize,
@@ -111,20 +113,26 @@ struct Request {
     done: Condvar,
 }
 
+/// What is asked about `[B]` examples, whose inputs are ragged rows of T ids.
 enum Ask {
+    /// Loss and gradient of the prompt for each.
     Gradients { batch: Batch, settings: CrossEntropy, dropout: Option<Dropout> },
+    /// An answer to each, of at most `longest` ids; `streams` are `[B]`.
     Texts { inputs: Ragged, streams: Vec<u64>, longest: usize, generation: Generation },
+    /// The likelihood of each of L labels for each.
     Labels { inputs: Ragged, labels: Ragged },
 }
 
 #[derive(Default)]
 struct Answer {
-    /// Examples that no lane has answered yet.
+    /// Examples that no worker has answered yet.
     open: usize,
     error: Option<Error>,
-    /// For each example its loss, and the gradient of its prompt.
+    /// `[B]`: for each example its loss, and the gradient of its prompt, `[P, E]`.
     learned: Vec<(Loss, Vec<f32>)>,
+    /// `[B]` answers as ids.
     texts: Vec<Vec<u32>>,
+    /// `[B, L]`.
     scores: Vec<Vec<LabelScore>>,
 }
 
@@ -133,7 +141,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Batcher {
-    /// Starts the lanes.
+    /// Starts the workers.
     ///
     /// # Errors
     /// If this program or this machine has no such device.
@@ -141,7 +149,7 @@ impl Batcher {
         let cpu = settings.device == "cpu";
         let devices = if cpu { vec!["cpu".to_owned(); settings.threads.max(1)] } else { devices(&settings.device) };
         let queue = Queue {
-            pieces: VecDeque::new(),
+            micro_batches: VecDeque::new(),
             closed: false,
             clients: 0,
             asking: 0,
@@ -152,15 +160,15 @@ impl Batcher {
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             news: Condvar::new(),
-            lanes: devices.len(),
+            workers: devices.len(),
             memory: OnceLock::new(),
             joint: !cpu,
             dims: weights.dims.clone(),
             precision: if cpu { weights.precision() } else { Precision::F32 },
         });
         let (ready, started) = mpsc::channel();
-        let mut batcher = Self { shared: shared.clone(), lanes: Vec::new() };
-        for (lane, device) in devices.into_iter().enumerate() {
+        let mut batcher = Self { shared: shared.clone(), workers: Vec::new() };
+        for (worker, device) in devices.into_iter().enumerate() {
             let (shared, weights, ready) = (shared.clone(), weights.clone(), ready.clone());
             let body = move || {
                 let engine = Engine::on(&device, &weights);
@@ -172,16 +180,16 @@ impl Batcher {
                     Err(error) => drop(ready.send(Err(error))),
                 }
             };
-            let thread = std::thread::Builder::new().name(format!("lane {lane}")).spawn(body);
-            batcher.lanes.push(thread.map_err(|error| Error::Lane(format!("failed to start a thread: {error}")))?);
+            let thread = std::thread::Builder::new().name(format!("worker {worker}")).spawn(body);
+            batcher.workers.push(thread.map_err(|error| Error::Worker(format!("failed to start a thread: {error}")))?);
         }
         drop(ready);
         let mut free = Vec::new();
-        for _ in 0..shared.lanes {
-            free.extend(started.recv().map_err(|_| Error::Lane("a lane did not start".to_owned()))??);
+        for _ in 0..shared.workers {
+            free.extend(started.recv().map_err(|_| Error::Worker("a worker did not start".to_owned()))??);
         }
         // What is no activation needs room as well.
-        let memory = free.into_iter().min().map_or(settings.memory / shared.lanes, |free| free / 4 * 3);
+        let memory = free.into_iter().min().map_or(settings.memory / shared.workers, |free| free / 4 * 3);
         shared.memory.get_or_init(|| memory);
         Ok(batcher)
     }
@@ -189,7 +197,7 @@ impl Batcher {
     /// Access for the run called `name`.
     pub fn client(&self, name: &str) -> Client {
         lock(&self.shared.queue).clients += 1;
-        Client { shared: self.shared.clone(), run: Arc::new(Run { name: name.into(), companions: Mutex::default() }) }
+        Client { shared: self.shared.clone(), run: Arc::new(Run { name: name.into(), batched_with: Mutex::default() }) }
     }
 }
 
@@ -197,9 +205,9 @@ impl Drop for Batcher {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
         self.shared.news.notify_all();
-        for lane in self.lanes.drain(..) {
-            // A lane catches the panics of its work; one of its own has been printed.
-            drop(lane.join());
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of its work; one of its own has been printed.
+            drop(worker.join());
         }
     }
 }
@@ -212,7 +220,7 @@ impl Drop for Client {
 
 impl Client {
     /// Loss of a batch (whose runs are not looked at), and the gradient of the sum of its losses with respect to the
-    /// prompt, `[P, E]`.
+    /// prompt; both prompt and gradient are `[P, E]`.
     ///
     /// # Errors
     /// If the device fails.
@@ -236,7 +244,7 @@ impl Client {
     }
 
     /// An answer to each input, without the closing eos; at most `longest` ids. `streams` is what samples are drawn from,
-    /// `[B]`.
+    /// `[B]`; `prompt` is `[P, E]`.
     ///
     /// # Errors
     /// If the device fails or cannot generate in this way.
@@ -252,7 +260,7 @@ impl Client {
         Ok(self.ask(prompt, Ask::Texts { inputs, streams, longest, generation }, &rows)?.texts)
     }
 
-    /// The likelihood of every label (ids with eos) for every input, `[B][L]`.
+    /// The likelihood of every label (ids with eos) for every input, `[B, L]`; `prompt` is `[P, E]`.
     ///
     /// # Errors
     /// If the device fails.
@@ -262,11 +270,11 @@ impl Client {
     }
 
     /// The other runs that shared a batch with this one.
-    pub fn companions(&self) -> Vec<String> {
-        lock(&self.run.companions).iter().map(ToString::to_string).collect()
+    pub fn batched_with(&self) -> Vec<String> {
+        lock(&self.run.batched_with).iter().map(ToString::to_string).collect()
     }
 
-    /// Hands a request to the lanes and waits for the answer. `rows`: those of each example's text and of its targets.
+    /// Hands a request to the workers and waits for the answer. `rows`: those of each example's text and of its targets.
     fn ask(&self, prompt: &[f32], ask: Ask, rows: &[(usize, usize)]) -> Result<Answer> {
         let examples = rows.len();
         let answer = match &ask {
@@ -293,7 +301,7 @@ impl Client {
 }
 
 impl Shared {
-    /// Cuts a request into pieces of about equal size.
+    /// Cuts a request into micro-batches of about equal size.
     fn submit(&self, request: &Arc<Request>, rows: &[(usize, usize)]) {
         let prompt = request.prompt.len() / self.dims.width;
         let sizes: Vec<usize> = rows.iter().map(|(text, targets)| prompt + text + targets).collect();
@@ -302,15 +310,15 @@ impl Shared {
         if let Some((text, targets)) = rows.iter().max_by_key(|(text, targets)| text + targets) {
             self.fit(&mut queue, Rows { examples: 1, encoder: prompt + text, decoder: *targets });
         }
-        for examples in cut(&sizes, self.lanes, queue.rows) {
+        for examples in cut(&sizes, self.workers, queue.rows) {
             let rows = sizes[examples.clone()].iter().sum();
-            queue.pieces.push_back(Piece { request: request.clone(), examples, rows });
+            queue.micro_batches.push_back(MicroBatch { request: request.clone(), examples, rows });
         }
         drop(queue);
         self.news.notify_all();
     }
 
-    /// Adapts what a lane takes to an example of this length: fewer rows, or activations that are computed twice.
+    /// Adapts what a worker takes to an example of this length: fewer rows, or activations that are computed twice.
     fn fit(&self, queue: &mut Queue, one: Rows) {
         let fitting = |recompute| {
             let bytes =
@@ -321,22 +329,22 @@ impl Shared {
         queue.rows = queue.rows.min(fitting(queue.recompute)).max(1);
     }
 
-    /// The life of a lane.
+    /// The life of a worker.
     fn work(&self, mut engine: Engine<'_>) {
-        // Kernels use the threads of the pool that they run in; a lane is one thread.
+        // Kernels use the threads of the pool that they run in; a worker is one thread.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
-        while let Some((pieces, recompute)) = self.take() {
+        while let Some((micro_batches, recompute)) = self.take() {
             engine.recompute(recompute);
-            engine.expect(pieces[0].request.longest);
+            engine.expect(micro_batches[0].request.longest);
             let start = Instant::now();
-            let mut compute = || Together::of(&pieces, self.joint).compute(&mut engine);
+            let mut compute = || Together::of(&micro_batches, self.joint).compute(&mut engine);
             let outcome = match &pool {
                 Ok(pool) => catch_unwind(AssertUnwindSafe(|| pool.install(&mut compute))),
-                Err(error) => Ok(Err(Error::Lane(format!("failed to start a thread: {error}")))),
+                Err(error) => Ok(Err(Error::Worker(format!("failed to start a thread: {error}")))),
             };
-            let outcome = outcome.unwrap_or_else(|panic| Err(Error::Lane(format!("panicked: {}", message(&*panic)))));
+            let outcome = outcome.unwrap_or_else(|panic| Err(Error::Worker(format!("panicked: {}", message(&*panic)))));
             lock(&self.queue).last = start.elapsed();
-            Together::answer(pieces, outcome);
+            Together::answer(micro_batches, outcome);
         }
     }
 
@@ -345,12 +353,12 @@ impl Shared {
         one.ask.goes_with(&other.ask) && self.dims.absorbs(one.longest) == self.dims.absorbs(other.longest)
     }
 
-    /// Waits for work: the oldest piece and others that can be computed with it, and whether to save memory.
-    fn take(&self) -> Option<(Vec<Piece>, bool)> {
+    /// Waits for work: the oldest micro-batch and others that can be computed with it, and whether to save memory.
+    fn take(&self) -> Option<(Vec<MicroBatch>, bool)> {
         let mut queue = lock(&self.queue);
         let mut patience = None;
         loop {
-            let waiting: usize = queue.pieces.iter().map(|piece| piece.rows).sum();
+            let waiting: usize = queue.micro_batches.iter().map(|micro_batch| micro_batch.rows).sum();
             if waiting > 0 && waiting < queue.rows && queue.asking < queue.clients {
                 let now = Instant::now();
                 let end = *patience.get_or_insert(now + queue.last / PATIENCE);
@@ -359,19 +367,21 @@ impl Shared {
                     continue;
                 }
             }
-            if let Some(first) = queue.pieces.pop_front() {
-                let alike = |piece: &Piece| self.go_together(&piece.request, &first.request);
-                let waiting = 1 + queue.pieces.iter().filter(|piece| alike(piece)).count();
-                // Leave the other lanes their share.
-                let most = waiting.div_ceil(self.lanes);
+            if let Some(first) = queue.micro_batches.pop_front() {
+                let alike = |micro_batch: &MicroBatch| self.go_together(&micro_batch.request, &first.request);
+                let waiting = 1 + queue.micro_batches.iter().filter(|micro_batch| alike(micro_batch)).count();
+                // Leave the other workers their share.
+                let most = waiting.div_ceil(self.workers);
                 let mut rows = first.rows;
                 let mut taken = vec![first];
                 let mut at = 0;
-                while taken.len() < most && at < queue.pieces.len() {
-                    let piece = &queue.pieces[at];
-                    if rows + piece.rows <= queue.rows && self.go_together(&piece.request, &taken[0].request) {
-                        rows += piece.rows;
-                        taken.extend(queue.pieces.remove(at));
+                while taken.len() < most && at < queue.micro_batches.len() {
+                    let micro_batch = &queue.micro_batches[at];
+                    if rows + micro_batch.rows <= queue.rows
+                        && self.go_together(&micro_batch.request, &taken[0].request)
+                    {
+                        rows += micro_batch.rows;
+                        taken.extend(queue.micro_batches.remove(at));
                     } else {
                         at += 1;
                     }
@@ -386,13 +396,13 @@ impl Shared {
     }
 }
 
-/// Cuts examples of these rows into pieces of about equal size: as many for each lane, so that all are done at one time, and
+/// Cuts examples of these rows into micro-batches of about equal size: as many for each worker, so that all are done at one time, and
 /// none of more than `most` rows, but for an example that has more by itself.
-fn cut(sizes: &[usize], lanes: usize, most: usize) -> Vec<Range<usize>> {
+fn cut(sizes: &[usize], workers: usize, most: usize) -> Vec<Range<usize>> {
     let total: usize = sizes.iter().sum();
-    let lanes = lanes.min(total / FEWEST_ROWS).max(1);
-    let shares = lanes * total.div_ceil(lanes * most).max(1);
-    let mut pieces = Vec::new();
+    let workers = workers.min(total / FEWEST_ROWS).max(1);
+    let shares = workers * total.div_ceil(workers * most).max(1);
+    let mut micro_batches = Vec::new();
     let (mut start, mut done, mut before, mut share) = (0, 0, 0, 1);
     for (i, size) in sizes.iter().enumerate() {
         done += size;
@@ -401,12 +411,12 @@ fn cut(sizes: &[usize], lanes: usize, most: usize) -> Vec<Range<usize>> {
         // The end that is nearest to that of the share, rather this example's than the next one's.
         let is_share = done + next.unwrap_or(0) / 2 >= share * total / shares;
         if next.is_none() || is_full || is_share {
-            pieces.push(start..i + 1);
+            micro_batches.push(start..i + 1);
             (start, before) = (i + 1, done);
             share = (share + usize::from(is_share)).min(shares);
         }
     }
-    pieces
+    micro_batches
 }
 
 impl Ask {
@@ -430,32 +440,37 @@ impl Ask {
     }
 }
 
-/// Pieces that a lane answers in one pass. Each example is a run of its own, so that its gradient stands alone, or each
-/// piece is one.
+/// Micro-batches that a worker answers in one pass. Each example is a run of its own, so that its gradient stands alone, or each
+/// micro-batch is one.
 struct Together<'a> {
+    /// R prompts, `[P, E]` each.
     prompts: Vec<&'a [f32]>,
+    /// Examples of R runs.
     batch: Batch,
     dropout: Option<Dropout>,
     streams: Vec<u64>,
     ask: &'a Ask,
 }
 
-/// The answers to the examples of some pieces, one after the other.
+/// The answers to the `[B]` examples of some micro-batches, one after the other.
 enum Answers {
+    /// Loss and gradient of the prompt, `[P, E]`.
     Learned(Vec<(Loss, Vec<f32>)>),
+    /// Ids.
     Texts(Vec<Vec<u32>>),
+    /// `[B, L]`.
     Scores(Vec<Vec<LabelScore>>),
 }
 
 impl<'a> Together<'a> {
-    fn of(pieces: &'a [Piece], joint: bool) -> Self {
-        let ask = &pieces[0].request.ask;
+    fn of(micro_batches: &'a [MicroBatch], joint: bool) -> Self {
+        let ask = &micro_batches[0].request.ask;
         let mut together =
             Self { prompts: Vec::new(), batch: Batch::default(), dropout: None, streams: Vec::new(), ask };
         if let Ask::Gradients { dropout: Some(dropout), .. } = ask {
             together.dropout = Some(Dropout { keys: Vec::new(), ..*dropout });
         }
-        for Piece { request, examples, .. } in pieces {
+        for MicroBatch { request, examples, .. } in micro_batches {
             for i in examples.clone() {
                 if !joint || i == examples.start {
                     together.prompts.push(&request.prompt);
@@ -475,10 +490,10 @@ impl<'a> Together<'a> {
                     Ask::Labels { inputs, .. } => together.batch.push(run, inputs.row(i), &[]),
                 }
             }
-            for other in pieces {
+            for other in micro_batches {
                 let (name, run) = (&other.request.run.name, &request.run);
                 if *name != run.name {
-                    lock(&run.companions).insert(name.clone());
+                    lock(&run.batched_with).insert(name.clone());
                 }
             }
         }
@@ -510,7 +525,7 @@ impl<'a> Together<'a> {
     }
 
     /// Hands each request its part of the outcome.
-    fn answer(pieces: Vec<Piece>, outcome: Result<Answers>) {
+    fn answer(micro_batches: Vec<MicroBatch>, outcome: Result<Answers>) {
         let (mut learned, mut texts, mut scores) = (Vec::new(), Vec::new(), Vec::new());
         let mut failure = None;
         match outcome {
@@ -520,11 +535,11 @@ impl<'a> Together<'a> {
             Err(error) => failure = Some(error.to_string()),
         }
         let mut first = 0;
-        for Piece { request, examples, .. } in pieces {
+        for MicroBatch { request, examples, .. } in micro_batches {
             let mut answer = lock(&request.answer);
             answer.open -= examples.len();
             if let Some(error) = &failure {
-                answer.error = Some(Error::Lane(error.clone()));
+                answer.error = Some(Error::Worker(error.clone()));
             }
             give(&mut answer.learned, &mut learned, &examples, first);
             give(&mut answer.texts, &mut texts, &examples, first);

@@ -1,4 +1,4 @@
-//! Whatever shares a batch, and however many lanes there are, answers are those of an engine alone.
+//! Whatever shares a batch, and however many workers there are, answers are those of an engine alone.
 
 use super::*;
 use crate::ml::generate::Sample;
@@ -26,7 +26,7 @@ struct Run {
     dropout: Option<Dropout>,
 }
 
-/// Runs with prompts, batches and dropout of their own; some longer than a lane takes at a time, and every other one with
+/// Runs with prompts, batches and dropout of their own; some longer than a worker takes at a time, and every other one with
 /// targets short enough to be absorbed.
 fn runs(weights: &Weights) -> Vec<Run> {
     (0..12)
@@ -63,13 +63,13 @@ fn alone(weights: &Weights, run: &Run) -> (Loss, Vec<f32>) {
 }
 
 #[test]
-fn gradients_do_not_depend_on_companions_lanes_or_memory() {
+fn gradients_do_not_depend_on_other_runs_workers_or_memory() {
     let weights = weights();
     let runs = runs(&weights);
     let expected: Vec<_> = runs.iter().map(|run| alone(&weights, run)).collect();
     for (threads, memory) in [(1, usize::MAX), (2, usize::MAX), (3, usize::MAX), (2, 8 << 20), (2, 1)] {
         let batcher = batcher(&weights, threads, memory);
-        let mut companions = 0;
+        let mut shared = 0;
         for _ in 0..3 {
             let clients: Vec<Client> = (0..runs.len()).map(|i| batcher.client(&i.to_string())).collect();
             let found: Vec<_> = std::thread::scope(|scope| {
@@ -80,20 +80,20 @@ fn gradients_do_not_depend_on_companions_lanes_or_memory() {
                 asked.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                assert!(found == expected, "run {i}, {threads} lanes, {memory} bytes");
+                assert!(found == expected, "run {i}, {threads} workers, {memory} bytes");
             }
-            companions += clients.iter().map(|client| client.companions().len()).sum::<usize>();
+            shared += clients.iter().map(|client| client.batched_with().len()).sum::<usize>();
         }
-        assert!(memory == 1 || companions > 0, "no two runs ever shared a batch");
+        assert!(memory == 1 || shared > 0, "no two runs ever shared a batch");
         let queue = lock(&batcher.shared.queue);
         assert_eq!(queue.recompute, memory == 1, "{memory} bytes");
         assert_eq!(queue.rows < ROWS, memory < usize::MAX, "{memory} bytes");
-        assert!(queue.pieces.is_empty());
+        assert!(queue.micro_batches.is_empty());
     }
 }
 
 #[test]
-fn texts_do_not_depend_on_companions() {
+fn texts_do_not_depend_on_other_runs() {
     let weights = weights();
     let runs = runs(&weights);
     let batcher = batcher(&weights, 2, usize::MAX);
@@ -118,7 +118,7 @@ fn texts_do_not_depend_on_companions() {
 }
 
 #[test]
-fn label_scores_and_samples_do_not_depend_on_companions() {
+fn label_scores_and_samples_do_not_depend_on_other_runs() {
     let weights = weights();
     let runs = runs(&weights);
     let labels: Ragged = [vec![5, 1], vec![7, 8, 1]].into_iter().collect();
@@ -154,7 +154,7 @@ fn a_request_without_examples_is_answered() {
 }
 
 #[test]
-fn what_breaks_a_lane_is_an_error_of_the_run_and_of_no_other() {
+fn what_breaks_a_worker_is_an_error_of_the_run_and_of_no_other() {
     let weights = weights();
     let batcher = batcher(&weights, 1, usize::MAX);
     let mut batch = Batch::default();
@@ -166,14 +166,14 @@ fn what_breaks_a_lane_is_an_error_of_the_run_and_of_no_other() {
     assert!(found == alone(&weights, run));
 }
 
-/// Two devices, each with a lane: here both are tensors on the CPU.
+/// Two devices, each with a worker: here both are tensors on the CPU.
 #[test]
 fn several_devices_share_the_work() {
     let weights = weights();
     let runs = runs(&weights);
     let settings = Settings { device: "candle,candle".to_owned(), threads: 1, memory: usize::MAX };
     let batcher = Batcher::start(&weights, &settings).unwrap();
-    assert_eq!(batcher.lanes.len(), 2);
+    assert_eq!(batcher.workers.len(), 2);
     let ask = |run: &Run| {
         let client = batcher.client("asks");
         let greedy = client.generate(&run.prompt, run.batch.inputs.clone(), Vec::new(), 7, Generation::Greedy);
@@ -205,22 +205,25 @@ fn a_device_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn pieces_are_whole_in_order_and_no_larger_than_a_lane_takes() {
+fn micro_batches_are_whole_in_order_and_no_larger_than_a_worker_takes() {
     assert_eq!(cut(&[], 2, 300), [] as [Range<usize>; 0]);
     assert_eq!(cut(&[40; 4], 2, 2048), [0..2, 2..4]);
-    assert_eq!(cut(&[20, 20], 2, 2048), [0..2; 1], "too few rows for two lanes");
+    assert_eq!(cut(&[20, 20], 2, 2048), [0..2; 1], "too few rows for two workers");
     // Sixteen examples make fourteen shares of at most 300 rows, but no two of them fit.
     assert_eq!(cut(&[236; 16], 2, 300), (0..16).map(|i| i..i + 1).collect::<Vec<_>>());
     let mut stream = Stream::new(0, "sizes");
     for _ in 0..1000 {
         let mut draw = |from: usize, below: usize| from + stream.below(below);
-        let (count, lanes, most) = (draw(1, 60), draw(1, 5), draw(50, 1000));
+        let (count, workers, most) = (draw(1, 60), draw(1, 5), draw(50, 1000));
         let sizes: Vec<usize> = (0..count).map(|_| draw(1, 400)).collect();
-        let pieces = cut(&sizes, lanes, most);
-        assert_eq!(pieces.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
-        for piece in pieces {
-            let rows: usize = sizes[piece.clone()].iter().sum();
-            assert!(!piece.is_empty() && (rows <= most || piece.len() == 1), "{piece:?} has {rows} of {most} rows");
+        let micro_batches = cut(&sizes, workers, most);
+        assert_eq!(micro_batches.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+        for micro_batch in micro_batches {
+            let rows: usize = sizes[micro_batch.clone()].iter().sum();
+            assert!(
+                !micro_batch.is_empty() && (rows <= most || micro_batch.len() == 1),
+                "{micro_batch:?} has {rows} of {most} rows"
+            );
         }
     }
 }

@@ -6,8 +6,11 @@ use crate::ml::error::Result;
 use crate::ml::model::batch::Ragged;
 use crate::ml::prompt::Prompt;
 
-/// Answers as ids, without the closing eos, to each of `inputs` (ids with eos); at most `longest` ids each. The place of an
-/// input is the stream that samples of its answer are drawn from.
+/// Answers as ids, without the closing eos, to each of `inputs` (ids with eos, `[B]` of T); at most `longest` ids each. The place of
+/// an input is the stream that samples of its answer are drawn from.
+///
+/// # Errors
+/// If the device fails or cannot generate in this way.
 pub fn predict(
     model: &Client,
     prompt: &Prompt,
@@ -21,7 +24,10 @@ pub fn predict(
     Ok(put_back(&order, answers))
 }
 
-/// For each of `inputs` the log-likelihoods of the labels (ids with eos).
+/// For each of `inputs` (ids with eos, `[B]` of T) the log-likelihoods of the labels (ids with eos, `[L]`): `[B, L]`.
+///
+/// # Errors
+/// If the device fails.
 pub fn label_scores(
     model: &Client,
     prompt: &Prompt,

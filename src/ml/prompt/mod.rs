@@ -37,7 +37,10 @@ impl Prompt {
         Ok(Self { values, width: self.width })
     }
 
-    /// Checks that this prompt can lead the input of a model of width `width`.
+    /// Checks that this prompt can lead the input of a model whose embedding width E is `width`.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] if it has another width.
     pub fn fits(&self, width: usize) -> Result<()> {
         if self.width == width {
             Ok(())

@@ -1,5 +1,5 @@
-//! All weights learning on a device: weights, their gradient and the optimiser's moments stay there; batches go there, and losses
-//! come back.
+//! All weights on a device that they learn on: weights, their gradient and the optimiser's moments stay there; batches go there, and
+//! losses come back.
 
 use super::optim::DeviceOptimizer;
 use super::weight_gradients::{cut, part, rows};
@@ -13,93 +13,34 @@ use crate::ml::model::{CrossEntropy, Dropout};
 use candle_core::{Device, Tensor};
 use std::ops::Range;
 
-/// Rows of encoder and decoder in a piece of a batch, about, if they fit.
+/// Rows of encoder and decoder in a micro-batch, about, if they fit.
 const ROWS: usize = 16 * 1024;
-/// Rather than pieces of fewer rows than these, activations are computed twice.
+/// Rather than micro-batches of fewer rows than these, activations are computed twice.
 const WORTHWHILE_ROWS: usize = 2048;
 
-/// Weights and optimisers that may be on a device.
-pub struct DeviceLearner {
-    device: Device,
-    memory: usize,
-    state: Option<Box<State>>,
-}
-
-/// Weights and optimisers on a device.
-struct State {
+/// Weights, their gradient and their optimisers on a device.
+pub struct DeviceWeights {
     dims: Dims,
     layout: Layout,
     parameters: Parameters,
     gradient: Gradient,
+    /// What the gradient is multiplied by, once it is used.
+    share: f32,
     /// Neighbours, from the first parameter to the last.
     optimizers: Vec<(Place, DeviceOptimizer)>,
     /// Bytes that activations may take.
     memory: usize,
 }
 
-impl DeviceLearner {
-    /// A learner on `device`, which nothing is on yet. Activations may take `memory` bytes; on a GPU, half of what is free of its own.
-    pub fn new(device: Device, memory: usize) -> Self {
-        Self { device, memory, state: None }
-    }
-
-    /// The loss of a batch without prompts; keeps the gradient of the sum of its losses. What learns is `learning` as it is at
-    /// the first call, and from then on what is on the device.
+impl DeviceWeights {
+    /// Copies of weights and moments. Activations may take `memory` bytes; on a GPU, half of what is free of its own.
     ///
     /// # Errors
-    /// If the device fails, or not even one example fits its memory.
-    pub fn gradients(
-        &mut self,
-        learning: &WeightOptimizer,
-        batch: &Batch,
-        loss: CrossEntropy,
-        dropout: Option<&Dropout>,
-    ) -> Result<Loss> {
-        if self.state.is_none() {
-            self.state = Some(Box::new(State::new(learning, &self.device, self.memory)?));
-        }
-        self.state_mut().gradients(batch, loss, dropout)
-    }
-
-    /// Whether every element of the gradient is a number and finite.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn is_finite(&self) -> Result<bool> {
-        self.state.as_ref().map_or(Ok(true), |state| state.gradient.is_finite())
-    }
-
-    /// Moves the weights against `share` times the gradient, which it uses up.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn step(&mut self, rate: f64, share: f64) -> Result<()> {
-        self.state_mut().step(rate, share)
-    }
-
-    /// Copies weights and moments, if they are on the device, to where they came from.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn fetch(&self, learning: &mut WeightOptimizer) -> Result<()> {
-        self.state.as_ref().map_or(Ok(()), |state| state.fetch(learning))
-    }
-
-    /// Leaves what is on the device; the next gradients take up what learns anew.
-    pub fn forget(&mut self) {
-        self.state = None;
-    }
-
-    fn state_mut(&mut self) -> &mut State {
-        self.state.as_mut().expect("gradients come before a step")
-    }
-}
-
-impl State {
-    fn new(learning: &WeightOptimizer, device: &Device, memory: usize) -> Result<Self> {
-        let weights = learning.weights();
+    /// If the device fails, or has not memory enough.
+    pub fn new(host: &WeightOptimizer, device: &Device, memory: usize) -> Result<Self> {
+        let weights = host.weights();
         let parameters = Parameters::new(weights, device)?;
-        let optimizers = learning.optimizers().iter();
+        let optimizers = host.optimizers().iter();
         let optimizers =
             optimizers.map(|(place, optimizer)| Ok((place.clone(), DeviceOptimizer::of(optimizer, device)?)));
         let optimizers = optimizers.collect::<Result<_>>()?;
@@ -108,63 +49,83 @@ impl State {
         let gradient = weights.layout.len() * size_of::<f32>();
         let memory = parameters.free_memory()?.map_or(memory, |free| free.saturating_sub(gradient) / 2);
         let (dims, layout) = (weights.dims.clone(), weights.layout.clone());
-        Ok(Self { dims, layout, parameters, gradient: Gradient::default(), optimizers, memory })
+        Ok(Self { dims, layout, parameters, gradient: Gradient::default(), share: 1.0, optimizers, memory })
     }
 
-    fn gradients(&mut self, batch: &Batch, loss: CrossEntropy, dropout: Option<&Dropout>) -> Result<Loss> {
-        let (pieces, recompute) = self.pieces(batch, dropout.is_some())?;
+    /// The loss of a batch without prompts; keeps the gradient of the sum of its losses, times the share that goes with it.
+    ///
+    /// # Errors
+    /// If the device fails, or not even one example fits its memory.
+    pub fn gradients(
+        &mut self,
+        batch: &Batch,
+        loss: CrossEntropy,
+        dropout: Option<&Dropout>,
+        share: impl Fn(&Loss) -> f32,
+    ) -> Result<Loss> {
+        let (micro_batches, recompute) = self.micro_batches(batch, dropout.is_some())?;
         let mut engine = Engine::on(&self.dims, &self.layout, self.parameters.clone());
         engine.recompute(recompute);
         self.gradient = Gradient::default();
         let mut total = Loss::default();
-        for piece in &pieces {
-            let (part, dropout) = part(batch, dropout, piece);
+        for examples in &micro_batches {
+            let (part, dropout) = part(batch, dropout, examples);
             let gradients = Gradients { prompts: &mut [Vec::new()], weights: Some(&self.gradient) };
             let found = engine.gradients(&[&[]], &part, loss, dropout.as_ref(), gradients)?[0];
             total.sum += found.sum;
             total.tokens += found.tokens;
         }
+        self.share = share(&total);
         Ok(total)
     }
 
-    /// The largest pieces of a batch that fit the memory, and whether their activations are computed twice.
-    fn pieces(&self, batch: &Batch, dropout: bool) -> Result<(Vec<Range<usize>>, bool)> {
+    /// Whether every element of the gradient is a number and finite.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn is_finite(&self) -> Result<bool> {
+        self.gradient.is_finite()
+    }
+
+    /// The largest micro-batches that fit the memory, and whether their activations are computed twice.
+    fn micro_batches(&self, batch: &Batch, dropout: bool) -> Result<(Vec<Range<usize>>, bool)> {
         let sizes =
             |least: usize| std::iter::successors(Some(ROWS), |rows| Some(rows / 2)).take_while(move |r| *r >= least);
-        let kept = sizes(WORTHWHILE_ROWS).map(|rows| (rows, false));
+        let saved = sizes(WORTHWHILE_ROWS).map(|rows| (rows, false));
         let mut least = 0;
-        for (rows, recompute) in kept.chain(sizes(1).map(|rows| (rows, true))) {
-            let pieces = cut(batch, rows);
-            least = self.bytes(batch, &pieces, recompute, dropout);
+        for (rows, recompute) in saved.chain(sizes(1).map(|rows| (rows, true))) {
+            let micro_batches = cut(batch, rows);
+            least = self.bytes(batch, &micro_batches, recompute, dropout);
             if least <= self.memory {
-                return Ok((pieces, recompute));
+                return Ok((micro_batches, recompute));
             }
         }
         let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
-        Err(Error::Setting {
-            field: "memory",
-            found: format!("{} for activations", mib(self.memory)),
-            expected: format!("at least {} for an example of a batch, or shorter examples", mib(least)),
-        })
+        let expected = format!("at least {} for an example of a batch, or shorter examples", mib(least));
+        Err(Error::setting("memory", &format!("{} for activations", mib(self.memory)), expected))
     }
 
-    /// Memory that the activations of the largest piece take, at most: heads are padded to the longest example.
-    fn bytes(&self, batch: &Batch, pieces: &[Range<usize>], recompute: bool, dropout: bool) -> usize {
-        let padded = |piece: &Range<usize>| {
-            let sizes = piece.clone().map(|example| rows(batch, example));
+    /// Memory that the activations of the largest micro-batch take, at most: heads are padded to the longest example.
+    fn bytes(&self, batch: &Batch, micro_batches: &[Range<usize>], recompute: bool, dropout: bool) -> usize {
+        let padded = |examples: &Range<usize>| {
+            let sizes = examples.clone().map(|example| rows(batch, example));
             let longest = sizes.fold((0, 0), |most, size| (most.0.max(size.0), most.1.max(size.1)));
-            Counts::of(piece.clone().map(|_| longest))
+            Counts::of(examples.clone().map(|_| longest))
         };
-        let counts = pieces.iter().map(padded).fold(Counts::default(), Counts::max);
+        let counts = micro_batches.iter().map(padded).fold(Counts::default(), Counts::max);
         self.dims.learning_bytes(counts, recompute, dropout)
     }
 
-    fn step(&mut self, rate: f64, share: f64) -> Result<()> {
+    /// Moves the weights against the gradient, which it uses up.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn update(&mut self, rate: f64) -> Result<()> {
         let mut optimizers = self.optimizers.iter_mut().peekable();
         for (start, tensor) in self.parameters.tensors_mut() {
             let gradient = match self.gradient.take(start) {
-                Some(gradient) if share == 1.0 => gradient,
-                Some(gradient) => (gradient * share)?,
+                Some(gradient) if self.share == 1.0 => gradient,
+                Some(gradient) => (gradient * f64::from(self.share))?,
                 None => tensor.zeros_like()?,
             };
             // Queries, keys and values are one tensor here, and three for an optimiser.
@@ -182,8 +143,12 @@ impl State {
         Ok(())
     }
 
-    fn fetch(&self, learning: &mut WeightOptimizer) -> Result<()> {
-        let values = learning.parameters_mut();
+    /// Copies weights and moments to where they came from.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fetch(&self, host: &mut WeightOptimizer) -> Result<()> {
+        let values = host.parameters_mut();
         for (start, tensor) in self.parameters.tensors() {
             let tensor = tensor.flatten_all()?.to_vec1::<f32>()?;
             values[start..start + tensor.len()].copy_from_slice(&tensor);
@@ -192,7 +157,7 @@ impl State {
         for (_, optimizer) in &self.optimizers {
             moments.extend(optimizer.moments()?);
         }
-        learning.restore_moments(self.optimizers[0].1.step_count(), moments)
+        host.restore_moments(self.optimizers[0].1.step_count(), moments)
     }
 }
 
@@ -205,10 +170,10 @@ mod tests {
 
     const LOSS: CrossEntropy = CrossEntropy { z_loss: 1e-4, label_smoothing: 0.0 };
 
-    fn learning() -> WeightOptimizer {
+    fn host() -> WeightOptimizer {
         let dims = Dims::v1_1(60, 32, (2, 16), 64, (4, 4));
         let weights = Weights::random(dims, &mut Stream::new(0, "weights"));
-        WeightOptimizer::by_tensor(weights, &Settings::Adafactor(AdafactorSettings::of_weights()))
+        WeightOptimizer::new(weights, &Settings::Adafactor(AdafactorSettings::of_weights()))
     }
 
     fn batch(examples: usize) -> Batch {
@@ -222,68 +187,66 @@ mod tests {
         batch
     }
 
-    fn state(memory: usize) -> State {
-        State::new(&learning(), &Device::Cpu, memory).unwrap()
+    fn on_device(memory: usize) -> DeviceWeights {
+        DeviceWeights::new(&host(), &Device::Cpu, memory).unwrap()
     }
 
-    /// Bytes that a batch needs in pieces of so many rows.
+    /// Bytes that a batch needs in micro-batches of so many rows.
     fn needed(batch: &Batch, rows: usize, recompute: bool) -> usize {
-        state(0).bytes(batch, &cut(batch, rows), recompute, false)
+        on_device(0).bytes(batch, &cut(batch, rows), recompute, false)
     }
 
     #[test]
-    fn pieces_become_smaller_and_then_activations_are_computed_twice() {
+    fn micro_batches_become_smaller_and_then_activations_are_computed_twice() {
         let batch = batch(400);
         let needed = |rows, recompute| needed(&batch, rows, recompute);
-        for (memory, pieces, recompute) in [
+        for (memory, count, recompute) in [
             (needed(ROWS, false), 1..=1, false),
             (needed(ROWS, false) - 1, 2..=2, false),
             (needed(WORTHWHILE_ROWS, false), 5..=5, false),
             (needed(WORTHWHILE_ROWS, false) - 1, 2..=9, true),
             (needed(1, true), 400..=400, true),
         ] {
-            let state = state(memory);
-            let (found, twice) = state.pieces(&batch, false).unwrap();
-            assert!(pieces.contains(&found.len()) && twice == recompute, "{} pieces in {memory} bytes", found.len());
-            assert!(state.bytes(&batch, &found, twice, false) <= memory);
+            let weights = on_device(memory);
+            let (found, twice) = weights.micro_batches(&batch, false).unwrap();
+            assert!(count.contains(&found.len()) && twice == recompute, "{} of them in {memory} bytes", found.len());
+            assert!(weights.bytes(&batch, &found, twice, false) <= memory);
         }
-        let error = state(1000).pieces(&batch, false).unwrap_err().to_string();
+        let error = on_device(1000).micro_batches(&batch, false).unwrap_err().to_string();
         assert!(error.contains("`memory` is 1 MiB for activations, expected at least "), "{error}");
     }
 
     #[test]
-    fn pieces_have_the_gradient_of_the_whole() {
+    fn micro_batches_have_the_gradient_of_the_whole() {
         let batch = batch(12);
-        let [whole, pieces] = [usize::MAX, needed(&batch, 1, true)].map(|memory| {
-            let mut state = state(memory);
-            let loss = state.gradients(&batch, LOSS, None).unwrap();
-            let embedding = state.gradient.take(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            (loss, embedding, state.pieces(&batch, false).unwrap().0.len())
+        let [whole, cut] = [usize::MAX, needed(&batch, 1, true)].map(|memory| {
+            let mut weights = on_device(memory);
+            let loss = weights.gradients(&batch, LOSS, None, |_| 1.0).unwrap();
+            let embedding = weights.gradient.take(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            (loss, embedding, weights.micro_batches(&batch, false).unwrap().0.len())
         });
-        assert_eq!((whole.2, pieces.2), (1, 12));
-        assert!((pieces.0.sum - whole.0.sum).abs() < 1e-6 * whole.0.sum && pieces.0.tokens == whole.0.tokens);
+        assert_eq!((whole.2, cut.2), (1, 12));
+        assert!((cut.0.sum - whole.0.sum).abs() < 1e-6 * whole.0.sum && cut.0.tokens == whole.0.tokens);
         let length = whole.1.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let apart = pieces.1.iter().zip(&whole.1).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+        let apart = cut.1.iter().zip(&whole.1).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
         assert!(apart < 1e-5 * length, "{apart} of {length}");
     }
 
     #[test]
     fn what_a_device_learned_is_fetched() {
-        let (mut learning, batch) = (learning(), batch(12));
-        let before = learning.weights().data().to_vec();
-        let mut learner = DeviceLearner::new(Device::Cpu, usize::MAX);
-        learner.fetch(&mut learning).unwrap();
-        assert!(learning.weights().data() == before, "nothing is there");
-        learner.gradients(&learning, &batch, LOSS, None).unwrap();
-        assert!(learner.is_finite().unwrap());
-        learner.step(0.01, 1.0).unwrap();
-        assert!(learning.weights().data() == before && learning.step_count() == 0, "it is on the device");
-        learner.fetch(&mut learning).unwrap();
-        assert_eq!(learning.step_count(), 1);
-        let slots = learning.weights().layout.slots().to_vec();
+        let (mut host, batch) = (host(), batch(12));
+        let before = host.weights().data().to_vec();
+        let mut weights = DeviceWeights::new(&host, &Device::Cpu, usize::MAX).unwrap();
+        weights.gradients(&batch, LOSS, None, |_| 1.0).unwrap();
+        assert!(weights.is_finite().unwrap());
+        weights.update(0.01).unwrap();
+        assert!(host.weights().data() == before && host.moments().seen == 0, "it is on the device");
+        weights.fetch(&mut host).unwrap();
+        assert_eq!(host.moments().seen, 1);
+        let slots = host.weights().layout.slots().to_vec();
         for slot in slots {
-            assert!(learning.weights().data()[slot.place.clone()] != before[slot.place.clone()], "{}", slot.name);
+            assert!(host.weights().data()[slot.place.clone()] != before[slot.place.clone()], "{}", slot.name);
         }
-        assert!(learning.moments().iter().all(|moment| moment.iter().any(|v| *v > 0.0)));
+        assert!(host.moments().values.iter().all(|moment| moment.iter().any(|v| *v > 0.0)));
     }
 }

@@ -20,14 +20,60 @@ pub enum Size {
     Tokens(usize),
 }
 
+/// How examples become batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// How much a batch holds.
+    pub size: Size,
+    /// Batches among which neighbours in length are brought together, so that a device that pads its batches computes less
+    /// padding; 1 leaves every batch a random sample.
+    pub length_window: usize,
+}
+
+impl Batching {
+    /// Batches of so much, each a random sample.
+    pub fn of(size: Size) -> Self {
+        Self { size, length_window: 1 }
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value outside its range, or a window over batches that have no fixed places.
+    pub fn check(self) -> Result<()> {
+        match self.size {
+            Size::Examples(size) if size == 0 || size > MOST_EXAMPLES => {
+                return Err(Error::setting("batch_size", size, format!("1 to {MOST_EXAMPLES}")));
+            }
+            Size::Tokens(tokens) if tokens == 0 || tokens > MOST_TOKENS => {
+                return Err(Error::setting("batch_tokens", tokens, format!("1 to {MOST_TOKENS}")));
+            }
+            _ => {}
+        }
+        let window = self.length_window;
+        if window == 0 || window > MOST_EXAMPLES {
+            return Err(Error::setting("length_window", window, format!("1 to {MOST_EXAMPLES}")));
+        }
+        if window > 1 && matches!(self.size, Size::Tokens(_)) {
+            let expected = "1 for batches by tokens, which have no fixed places in an epoch";
+            return Err(Error::setting("length_window", window, expected));
+        }
+        Ok(())
+    }
+}
+
+/// More examples than these in a batch, or batches in a window, are a mistake.
+const MOST_EXAMPLES: usize = 1 << 16;
+/// More tokens than these in a batch are a mistake.
+const MOST_TOKENS: usize = 1 << 24;
+
 /// Batches, one after the other.
 pub struct Examples<'d> {
     /// The examples of each task.
     tasks: Vec<Vec<Pair<'d>>>,
     /// How often each task is drawn.
     rates: Vec<f64>,
-    size: Size,
-    length_window: usize,
+    batching: Batching,
     seed: u64,
     /// Batches taken so far.
     step: u64,
@@ -43,32 +89,32 @@ pub struct Examples<'d> {
 
 impl<'d> Examples<'d> {
     /// The examples of one task or of several, of which `mixing` says how often each is drawn. Batches of one task may be
-    /// brought together by length, in windows of `length_window`.
+    /// brought together by length.
     ///
     /// # Errors
     /// If a task has no example, a setting is out of range, or there is nothing that a window could order.
-    pub fn new(tasks: Vec<Vec<Pair<'d>>>, mixing: Mixing, size: Size, length_window: usize, seed: u64) -> Result<Self> {
+    pub fn new(tasks: Vec<Vec<Pair<'d>>>, mixing: Mixing, batching: Batching, seed: u64) -> Result<Self> {
         mixing.check()?;
-        let wrong =
-            |field, found: String, expected: &str| Err(Error::Setting { field, found, expected: expected.to_owned() });
+        batching.check()?;
         if tasks.is_empty() || tasks.iter().any(Vec::is_empty) {
-            return wrong("data", "without training rows".to_owned(), "at least one");
+            return Err(Error::setting("data", "without training rows", "at least one"));
         }
-        if tasks.len() > 1 && length_window > 1 {
+        if tasks.len() > 1 && batching.length_window > 1 {
             let expected = "1 for a mixture, whose batches are drawn task by task";
-            return wrong("length_window", length_window.to_string(), expected);
-        }
-        if length_window > 1 && matches!(size, Size::Tokens(_)) {
-            let expected = "1 for batches by tokens, which have no fixed places in an epoch";
-            return wrong("length_window", length_window.to_string(), expected);
+            return Err(Error::setting("length_window", batching.length_window, expected));
         }
         let rates = mixing.rates(&tasks.iter().map(Vec::len).collect::<Vec<_>>());
         let (taken, orders) = (vec![0; tasks.len()], vec![None; tasks.len()]);
         let draws = draws(seed);
-        Ok(Self { tasks, rates, size, length_window, seed, step: 0, draws, taken, orders, waiting: None })
+        Ok(Self { tasks, rates, batching, seed, step: 0, draws, taken, orders, waiting: None })
     }
 
-    /// The batch of a step, counted from 0. The steps between the last one and this are skipped; an earlier one is found
+    /// The seed of the order of examples.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The batch of a step, counted from 0: `[B]` inputs and targets, ragged. The steps between the last one and this are skipped; an earlier one is found
     /// from the beginning.
     pub fn batch(&mut self, step: u64) -> Batch {
         if step < self.step {
@@ -77,7 +123,7 @@ impl<'d> Examples<'d> {
             self.taken.fill(0);
             self.waiting = None;
         }
-        match self.size {
+        match self.batching.size {
             Size::Examples(size) => self.skip((step - self.step) * size as u64),
             Size::Tokens(_) => (self.step..step).for_each(|_| drop(self.pairs())),
         }
@@ -99,7 +145,7 @@ impl<'d> Examples<'d> {
     }
 
     fn pairs(&mut self) -> Vec<Pair<'d>> {
-        match self.size {
+        match self.batching.size {
             Size::Examples(size) => (0..size).map(|_| self.next()).collect(),
             Size::Tokens(most) => {
                 let (mut pairs, mut tokens) = (Vec::new(), 0);
@@ -149,12 +195,9 @@ impl<'d> Examples<'d> {
         let of = if self.tasks.len() == 1 { String::new() } else { format!(" of task {task}") };
         let mut stream = Stream::new(self.seed, &format!("order of epoch {epoch}{of}"));
         stream.shuffle(&mut order);
-        let Size::Examples(size) = self.size else { return order };
-        if self.length_window == 1 {
-            return order;
-        }
+        let Batching { size: Size::Examples(size), length_window: 2.. } = self.batching else { return order };
         let mut sorted = Vec::with_capacity(order.len());
-        for window in order.chunks_mut(size * self.length_window) {
+        for window in order.chunks_mut(size * self.batching.length_window) {
             window.sort_by_key(|i| rows[*i].0.len());
             let mut batches: Vec<&[usize]> = window.chunks(size).collect();
             stream.shuffle(&mut batches);
@@ -185,13 +228,14 @@ mod tests {
     }
 
     fn single(rows: &[Row], size: Size, length_window: usize) -> Examples<'_> {
-        Examples::new(vec![pairs(rows)], Mixing::default(), size, length_window, 7).unwrap()
+        let batching = Batching { size, length_window };
+        Examples::new(vec![pairs(rows)], Mixing::default(), batching, 7).unwrap()
     }
 
     /// Of 150 and of 50 examples.
     fn mixture(rows: &[Row], size: Size) -> Examples<'_> {
         let tasks = vec![pairs(&rows[..150]), pairs(&rows[150..200])];
-        Examples::new(tasks, Mixing::default(), size, 1, 7).unwrap()
+        Examples::new(tasks, Mixing::default(), Batching::of(size), 7).unwrap()
     }
 
     /// Which rows the batch of a step holds.
@@ -292,12 +336,16 @@ mod tests {
     #[test]
     fn what_cannot_be_ordered_or_drawn_is_refused() {
         let rows = rows();
-        let refused = |tasks, size, window, expected: &str| {
-            let error = Examples::new(tasks, Mixing::default(), size, window, 7).err().unwrap().to_string();
+        let refused = |tasks, size, length_window, expected: &str| {
+            let batching = Batching { size, length_window };
+            let error = Examples::new(tasks, Mixing::default(), batching, 7).err().unwrap().to_string();
             assert!(error.contains(expected), "{error}");
         };
         refused(vec![pairs(&rows), Vec::new()], Size::Examples(4), 1, "`data` is without training rows");
         refused(vec![pairs(&rows), pairs(&rows)], Size::Examples(4), 2, "1 for a mixture");
         refused(vec![pairs(&rows)], Size::Tokens(4), 2, "1 for batches by tokens");
+        refused(vec![pairs(&rows)], Size::Examples(0), 1, "`batch_size` is 0, expected 1 to 65536");
+        refused(vec![pairs(&rows)], Size::Tokens(0), 1, "`batch_tokens` is 0, expected 1 to 16777216");
+        refused(vec![pairs(&rows)], Size::Examples(4), 1 << 17, "`length_window` is 131072, expected 1 to 65536");
     }
 }

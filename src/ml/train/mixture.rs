@@ -1,6 +1,7 @@
 //! Mixtures of tasks: how often each is drawn (Raffel et al. 2020, section 3.5.2; `rate_num_examples` of T5's `utils.py`).
 
-use crate::ml::error::{Error, Result};
+use super::optim::in_range;
+use crate::ml::error::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,22 +31,17 @@ impl Mixing {
     }
 
     /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::error::Error::Setting) for the first value outside its range.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field, found: f64| {
-            Err(Error::Setting { field, found: found.to_string(), expected: "above 0 and finite".to_owned() })
-        };
-        if self.limit == 0 {
-            return wrong("limit", 0.0);
-        }
-        for (field, value) in [("temperature", self.temperature), ("scale", self.scale)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return wrong(field, value);
-            }
+        for (field, value) in [("limit", self.limit as f64), ("temperature", self.temperature), ("scale", self.scale)] {
+            in_range(field, value, value > 0.0 && value.is_finite(), "above 0 and finite")?;
         }
         Ok(())
     }
 
-    /// The probability of each task, by its number of examples.
+    /// The probability of each task, by its number of examples; as many as there are tasks.
     pub fn rates(&self, examples: &[usize]) -> Vec<f64> {
         let capped = examples.iter().map(|n| (*n as f64 * self.scale).min(self.limit as f64));
         let capped: Vec<f64> = capped.collect();

@@ -1,7 +1,7 @@
-//! Gradients of all weights on the CPU, in pieces of a batch that threads share.
+//! Gradients of all weights on the CPU, in micro-batches that threads share.
 //!
 //! A sum of gradients depends on how a batch is cut, so the cut is a function of the batch alone, and the gradients of the
-//! pieces are added in their order: results depend neither on threads nor on memory.
+//! micro-batches are added in their order: results depend neither on threads nor on memory.
 
 use crate::ml::error::{Error, Result};
 use crate::ml::model::batch::Batch;
@@ -10,19 +10,19 @@ use crate::ml::model::{Counts, Weights};
 use crate::ml::model::{CrossEntropy, Dropout};
 use std::ops::Range;
 
-/// Rows of encoder and decoder in a piece, about: enough for matrix products to be worth their while, and so few that
-/// common batches have a piece for every core.
+/// Rows of encoder and decoder in a micro-batch, about: enough for matrix products to be worth their while, and so few that
+/// common batches have one for every core.
 const ROWS: usize = 512;
 
 /// Threads that learn side by side, each with a gradient of its own.
-pub struct Lanes {
+pub struct Workers {
     pools: Vec<rayon::ThreadPool>,
-    /// Gradients of the pieces under way, and their losses.
+    /// Gradients of all weights on the micro-batches under way, and their losses.
     buffers: Vec<(Vec<f32>, Loss)>,
     memory: usize,
 }
 
-impl Lanes {
+impl Workers {
     /// Starts `threads` threads, whose activations together may take `memory` bytes.
     ///
     /// # Errors
@@ -30,16 +30,17 @@ impl Lanes {
     pub fn new(threads: usize, memory: usize) -> Result<Self> {
         let start = |_| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-            pool.map_err(|error| Error::Lane(format!("failed to start a thread: {error}")))
+            pool.map_err(|error| Error::Worker(format!("failed to start a thread: {error}")))
         };
         let pools = if threads > 1 { (0..threads).map(start).collect::<Result<_>>()? } else { Vec::new() };
         Ok(Self { pools, buffers: Vec::new(), memory })
     }
 
-    /// The loss of a batch without prompts; adds the gradient of the sum of its losses to `gradient`.
+    /// The loss of a batch without prompts; adds the gradient of the sum of its losses to `gradient`, which is of all weights in the
+    /// order of their layout.
     ///
     /// # Errors
-    /// If not even one piece fits the memory.
+    /// If not even one micro-batch fits the memory.
     pub fn gradients(
         &mut self,
         weights: &Weights,
@@ -48,23 +49,23 @@ impl Lanes {
         dropout: Option<&Dropout>,
         gradient: &mut [f32],
     ) -> Result<Loss> {
-        let pieces = cut(batch, ROWS);
-        let (lanes, recompute) = self.lanes(weights, batch, &pieces, dropout.is_some())?;
-        self.buffers.resize_with(lanes, || (vec![0.0; gradient.len()], Loss::default()));
+        let micro_batches = cut(batch, ROWS);
+        let (workers, recompute) = self.fitting(weights, batch, &micro_batches, dropout.is_some())?;
+        self.buffers.resize_with(workers, || (vec![0.0; gradient.len()], Loss::default()));
         let engine = || {
             let mut engine = Engine::new(weights);
             engine.recompute(recompute);
             engine
         };
-        let mut engines: Vec<Engine<'_>> = (0..lanes).map(|_| engine()).collect();
+        let mut engines: Vec<Engine<'_>> = (0..workers).map(|_| engine()).collect();
         let mut total = Loss::default();
-        for wave in pieces.chunks(lanes) {
+        for wave in micro_batches.chunks(workers) {
             let tasks = wave.iter().zip(&mut engines).zip(&mut self.buffers);
-            let learn = |(piece, engine): (&Range<usize>, &mut Engine<'_>), out: &mut (Vec<f32>, Loss)| {
+            let learn = |(examples, engine): (&Range<usize>, &mut Engine<'_>), out: &mut (Vec<f32>, Loss)| {
                 out.0.fill(0.0);
-                out.1 = one(engine, batch, piece, loss, dropout, &mut out.0);
+                out.1 = one(engine, batch, examples, loss, dropout, &mut out.0);
             };
-            if lanes == 1 {
+            if workers == 1 {
                 // The kernels have the threads of the caller to themselves.
                 tasks.for_each(|(task, out)| learn(task, out));
             } else {
@@ -84,22 +85,25 @@ impl Lanes {
         Ok(total)
     }
 
-    /// How many pieces are computed at a time, and whether their activations are computed twice.
-    fn lanes(&self, weights: &Weights, batch: &Batch, pieces: &[Range<usize>], dropout: bool) -> Result<(usize, bool)> {
-        let most = self.pools.len().min(pieces.len()).max(1);
-        let counts = pieces.iter().map(|piece| Counts::of(piece.clone().map(|i| rows(batch, i))));
+    /// How many micro-batches are computed at a time, and whether their activations are computed twice.
+    fn fitting(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        micro_batches: &[Range<usize>],
+        dropout: bool,
+    ) -> Result<(usize, bool)> {
+        let most = self.pools.len().min(micro_batches.len()).max(1);
+        let counts = micro_batches.iter().map(|examples| Counts::of(examples.clone().map(|i| rows(batch, i))));
         let counts = counts.fold(Counts::default(), Counts::max);
         let bytes = |recompute| weights.dims.learning_bytes(counts, recompute, dropout);
         let fitting = |recompute| most.min(self.memory / bytes(recompute).max(1));
         match (fitting(false), fitting(true)) {
-            (kept, twice) if kept > 0 && kept >= twice => Ok((kept, false)),
+            (once, twice) if once > 0 && once >= twice => Ok((once, false)),
             (_, 0) => {
                 let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
-                Err(Error::Setting {
-                    field: "memory",
-                    found: format!("{} for a job", mib(self.memory)),
-                    expected: format!("at least {} for a piece of a batch, or shorter examples", mib(bytes(true))),
-                })
+                let expected = format!("at least {} for a part of a batch, or shorter examples", mib(bytes(true)));
+                Err(Error::setting("memory", &format!("{} for a job", mib(self.memory)), expected))
             }
             (_, twice) => Ok((twice, true)),
         }
@@ -111,40 +115,40 @@ pub(super) fn rows(batch: &Batch, example: usize) -> (usize, usize) {
     (batch.inputs.row(example).len(), batch.targets.row(example).len())
 }
 
-/// Pieces of about equal size, of about so many rows at most.
+/// Micro-batches of about equal size, of about so many rows at most: neighbouring examples.
 pub(super) fn cut(batch: &Batch, most: usize) -> Vec<Range<usize>> {
     let sizes: Vec<usize> = (0..batch.len()).map(|i| rows(batch, i)).map(|(input, target)| input + target).collect();
     let total: usize = sizes.iter().sum();
     let count = total.div_ceil(most).max(1);
-    let mut pieces: Vec<Range<usize>> = Vec::with_capacity(count);
+    let mut micro_batches: Vec<Range<usize>> = Vec::with_capacity(count);
     let (mut start, mut done) = (0, 0);
     for (i, size) in sizes.iter().enumerate() {
         done += size;
-        if i + 1 == sizes.len() || done * count >= (pieces.len() + 1) * total {
-            pieces.push(start..i + 1);
+        if i + 1 == sizes.len() || done * count >= (micro_batches.len() + 1) * total {
+            micro_batches.push(start..i + 1);
             start = i + 1;
         }
     }
-    pieces
+    micro_batches
 }
 
 /// Some neighbouring examples of a batch, with their dropout.
-pub(super) fn part(batch: &Batch, dropout: Option<&Dropout>, piece: &Range<usize>) -> (Batch, Option<Dropout>) {
+pub(super) fn part(batch: &Batch, dropout: Option<&Dropout>, examples: &Range<usize>) -> (Batch, Option<Dropout>) {
     let mut part = Batch::default();
-    piece.clone().for_each(|i| part.push(0, batch.inputs.row(i), batch.targets.row(i)));
-    let dropout = dropout.map(|dropout| Dropout { keys: dropout.keys[piece.clone()].to_vec(), ..*dropout });
+    examples.clone().for_each(|i| part.push(0, batch.inputs.row(i), batch.targets.row(i)));
+    let dropout = dropout.map(|dropout| Dropout { keys: dropout.keys[examples.clone()].to_vec(), ..*dropout });
     (part, dropout)
 }
 
 fn one(
     engine: &mut Engine<'_>,
     batch: &Batch,
-    piece: &Range<usize>,
+    examples: &Range<usize>,
     loss: CrossEntropy,
     dropout: Option<&Dropout>,
     gradient: &mut [f32],
 ) -> Loss {
-    let (part, dropout) = part(batch, dropout, piece);
+    let (part, dropout) = part(batch, dropout, examples);
     let gradients = Gradients { prompts: &mut [Vec::new()], weights: Some(gradient) };
     engine.gradients(&[&[]], &part, loss, dropout.as_ref(), gradients)[0]
 }
@@ -186,15 +190,15 @@ mod tests {
         let batch = batch(weights.dims.vocab);
         let run = |threads, memory| {
             let mut gradient = vec![0.5; weights.layout.len()];
-            let mut lanes = Lanes::new(threads, memory).unwrap();
+            let mut workers = Workers::new(threads, memory).unwrap();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let dropout = dropout(batch.len());
-            let loss = pool.install(|| lanes.gradients(&weights, &batch, LOSS, Some(&dropout), &mut gradient));
+            let loss = pool.install(|| workers.gradients(&weights, &batch, LOSS, Some(&dropout), &mut gradient));
             (loss.unwrap(), gradient)
         };
-        let pieces = cut(&batch, ROWS);
-        assert!(pieces.len() >= 3, "{pieces:?}");
-        let counts = pieces.iter().map(|piece| Counts::of(piece.clone().map(|i| rows(&batch, i))));
+        let micro_batches = cut(&batch, ROWS);
+        assert!(micro_batches.len() >= 3, "{micro_batches:?}");
+        let counts = micro_batches.iter().map(|examples| Counts::of(examples.clone().map(|i| rows(&batch, i))));
         let bytes = weights.dims.learning_bytes(counts.fold(Counts::default(), Counts::max), true, true);
         let alone = run(1, usize::MAX);
         for (threads, memory) in [(2, usize::MAX), (3, usize::MAX), (2, 2 * bytes), (2, bytes), (1, bytes)] {
@@ -203,40 +207,42 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_does_not_fit_is_refused_with_what_it_needs() {
+    fn a_micro_batch_that_does_not_fit_is_refused_with_what_it_needs() {
         let weights = weights();
         let batch = batch(weights.dims.vocab);
         let mut gradient = vec![0.0; weights.layout.len()];
-        let error = Lanes::new(2, 1 << 10).unwrap().gradients(&weights, &batch, LOSS, None, &mut gradient).unwrap_err();
+        let error =
+            Workers::new(2, 1 << 10).unwrap().gradients(&weights, &batch, LOSS, None, &mut gradient).unwrap_err();
         assert!(error.to_string().contains("`memory` is 1 MiB for a job, expected at least "), "{error}");
     }
 
     #[test]
-    fn pieces_are_the_whole_batch_and_about_equal() {
+    fn micro_batches_are_the_whole_batch_and_about_equal() {
         let batch = batch(50);
-        let pieces = cut(&batch, ROWS);
-        assert_eq!(pieces[0].start, 0);
-        assert_eq!(pieces.last().unwrap().end, batch.len());
-        assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
-        let size = |piece: &Range<usize>| piece.clone().map(|i| rows(&batch, i)).map(|(a, b)| a + b).sum::<usize>();
-        let sizes: Vec<usize> = pieces.iter().map(size).collect();
+        let micro_batches = cut(&batch, ROWS);
+        assert_eq!(micro_batches[0].start, 0);
+        assert_eq!(micro_batches.last().unwrap().end, batch.len());
+        assert!(micro_batches.windows(2).all(|pair| pair[0].end == pair[1].start));
+        let size =
+            |examples: &Range<usize>| examples.clone().map(|i| rows(&batch, i)).map(|(a, b)| a + b).sum::<usize>();
+        let sizes: Vec<usize> = micro_batches.iter().map(size).collect();
         assert!(sizes.iter().all(|size| (350..600).contains(size)), "{sizes:?}");
         let mut one = Batch::default();
         one.push(0, &[5; 2000], &[1]);
         assert_eq!(cut(&one, ROWS), vec![0..1_usize; 1]);
     }
 
-    /// In one piece it is the engine's gradient.
+    /// Uncut it is the engine's gradient.
     #[test]
     fn the_gradient_is_that_of_the_whole_batch() {
         let weights = weights();
         let batch = batch(weights.dims.vocab);
-        let (mut pieces, mut whole) = (vec![0.0; weights.layout.len()], vec![0.0; weights.layout.len()]);
-        let loss = Lanes::new(2, usize::MAX).unwrap().gradients(&weights, &batch, LOSS, None, &mut pieces).unwrap();
+        let (mut cut, mut whole) = (vec![0.0; weights.layout.len()], vec![0.0; weights.layout.len()]);
+        let loss = Workers::new(2, usize::MAX).unwrap().gradients(&weights, &batch, LOSS, None, &mut cut).unwrap();
         let expected = one(&mut Engine::new(&weights), &batch, &(0..batch.len()), LOSS, None, &mut whole);
         assert!((loss.sum - expected.sum).abs() < 1e-6 * expected.sum && loss.tokens == expected.tokens);
         let length = whole.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let apart = pieces.iter().zip(&whole).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+        let apart = cut.iter().zip(&whole).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
         assert!(apart < 1e-5 * length, "{apart} of {length}");
     }
 }

@@ -1,5 +1,6 @@
 //! All weights of a model as something that learns: parameters, their gradient, and an optimiser for each tensor.
 
+use super::Moments;
 use super::optim::{Optimizer, Settings};
 use crate::ml::error::{Error, Result};
 use crate::ml::model::{Place, Weights};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 /// Weights and what moves them.
 pub struct WeightOptimizer {
     weights: Arc<Weights>,
-    /// Of the parameters, in the same layout.
+    /// Of the parameters, in the same layout: matrix after matrix, `[V, E]` of the embedding first.
     pub gradient: Vec<f32>,
     /// Neighbours, from the first parameter to the last.
     optimizers: Vec<(Place, Optimizer)>,
@@ -17,7 +18,7 @@ pub struct WeightOptimizer {
 
 impl WeightOptimizer {
     /// An optimiser for each tensor, as Adafactor needs it.
-    pub fn by_tensor(weights: Weights, settings: &Settings) -> Self {
+    pub fn new(weights: Weights, settings: &Settings) -> Self {
         let optimizer = |slot: &crate::ml::model::Slot| {
             let shape = match slot.shape[..] {
                 [rows, columns] => (rows, columns),
@@ -26,16 +27,6 @@ impl WeightOptimizer {
             (slot.place.clone(), Optimizer::new(settings.clone(), shape))
         };
         let optimizers = weights.layout.slots().iter().map(optimizer).collect();
-        Self::new(weights, optimizers)
-    }
-
-    /// One for all parameters together, for optimisers that do not look at neighbours.
-    pub fn joint(weights: Weights, settings: Settings) -> Self {
-        let parameters = weights.layout.len();
-        Self::new(weights, vec![(0..parameters, Optimizer::new(settings, (1, parameters)))])
-    }
-
-    fn new(weights: Weights, optimizers: Vec<(Place, Optimizer)>) -> Self {
         let gradient = vec![0.0; weights.layout.len()];
         Self { weights: Arc::new(weights), gradient, optimizers }
     }
@@ -45,12 +36,12 @@ impl WeightOptimizer {
         &self.weights
     }
 
-    /// Weights to compute with, and the gradient to add to.
+    /// Weights to compute with, and their gradient to add to.
     pub fn parts(&mut self) -> (&Weights, &mut [f32]) {
         (&self.weights, &mut self.gradient)
     }
 
-    /// The parameters, to be changed.
+    /// The parameters in the order of their layout, to be changed.
     pub fn parameters_mut(&mut self) -> &mut [f32] {
         Arc::make_mut(&mut self.weights).data_mut()
     }
@@ -60,47 +51,43 @@ impl WeightOptimizer {
         &self.optimizers
     }
 
-    /// Updates that the moments know of.
-    pub fn step_count(&self) -> u64 {
-        self.optimizers[0].1.step_count()
-    }
-
-    /// The running moments, tensor after tensor.
-    pub fn moments(&self) -> Vec<&[f32]> {
-        self.optimizers.iter().flat_map(|(_, optimizer)| optimizer.moments()).map(Vec::as_slice).collect()
+    /// The running moments, tensor after tensor: of each `[rows, columns]`, or `[rows]` and `[columns]` if it is factored.
+    pub fn moments(&self) -> Moments<'_> {
+        let values = self.optimizers.iter().flat_map(|(_, optimizer)| optimizer.moments());
+        Moments { seen: self.optimizers[0].1.step_count(), values: values.map(Vec::as_slice).collect() }
     }
 
     /// A name for each of [`moments`](Self::moments): the tensor's, and which of its moments it is.
     pub fn moment_names(&self) -> Vec<String> {
-        let names = |(place, optimizer): &(Place, Optimizer)| {
-            let slot = self.weights.layout.slots().iter().find(|slot| slot.place == *place);
-            let name = slot.map_or("weights", |slot| slot.name.as_str());
-            (0..optimizer.moments().len()).map(|i| format!("{name}.moment_{i}")).collect::<Vec<_>>()
-        };
-        self.optimizers.iter().flat_map(names).collect()
+        let tensors = self.weights.layout.slots().iter().zip(&self.optimizers);
+        let names = tensors.flat_map(|(slot, (_, optimizer))| {
+            (0..optimizer.moments().len()).map(|i| format!("{}.moment_{i}", slot.name))
+        });
+        names.collect()
     }
 
-    /// Takes up parameters.
+    /// Takes up parameters, and moments that have seen `seen` updates.
     ///
     /// # Errors
-    /// If they are of a model of another size.
-    pub fn restore_weights(&mut self, parameters: &[f32]) -> Result<()> {
+    /// If they are of another model or optimiser.
+    pub fn restore(&mut self, parameters: &[f32], seen: u64, moments: Vec<Vec<f32>>) -> Result<()> {
         if parameters.len() != self.weights.layout.len() {
             return Err(Error::Checkpoint("the weights have another size".to_owned()));
         }
+        self.restore_moments(seen, moments)?;
         self.parameters_mut().copy_from_slice(parameters);
         Ok(())
     }
 
-    /// Takes up moments that have seen `step` updates.
+    /// Takes up moments that have seen `seen` updates.
     ///
     /// # Errors
     /// If they are of another model or optimiser.
-    pub fn restore_moments(&mut self, step: u64, moments: Vec<Vec<f32>>) -> Result<()> {
+    pub fn restore_moments(&mut self, seen: u64, moments: Vec<Vec<f32>>) -> Result<()> {
         let mut moments = moments.into_iter();
         for (_, optimizer) in &mut self.optimizers {
             let own = moments.by_ref().take(optimizer.moments().len()).collect();
-            optimizer.restore(step, own)?;
+            optimizer.restore(seen, own)?;
         }
         match moments.next() {
             None => Ok(()),
@@ -109,7 +96,7 @@ impl WeightOptimizer {
     }
 
     /// Moves the weights against the gradient. Every tensor is moved as if it were alone.
-    pub fn step(&mut self, rate: f64) {
+    pub fn update(&mut self, rate: f64) {
         let mut rest = Arc::make_mut(&mut self.weights).data_mut();
         let mut tensors = Vec::with_capacity(self.optimizers.len());
         for (place, optimizer) in &mut self.optimizers {
@@ -139,15 +126,15 @@ mod tests {
         for step in steps {
             let mut stream = Stream::new(step, "gradient");
             optimizer.gradient.fill_with(|| stream.normal() as f32);
-            optimizer.step(1e-3);
+            optimizer.update(1e-3);
         }
     }
 
     #[test]
     fn big_matrices_are_factored_and_all_tensors_are_covered() {
-        let optimizer = WeightOptimizer::by_tensor(weights(), &Settings::Adafactor(AdafactorSettings::of_weights()));
-        let moments: Vec<(String, usize)> =
-            optimizer.moment_names().into_iter().zip(optimizer.moments().iter().map(|m| m.len())).collect();
+        let optimizer = WeightOptimizer::new(weights(), &Settings::Adafactor(AdafactorSettings::of_weights()));
+        let lengths = optimizer.moments().values.into_iter().map(<[f32]>::len);
+        let moments: Vec<(String, usize)> = optimizer.moment_names().into_iter().zip(lengths).collect();
         let find = |name: &str| moments.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{name}")).1;
         assert_eq!((find("shared.weight.moment_0"), find("shared.weight.moment_1")), (150, 128));
         assert_eq!(find("encoder.block.0.layer.0.layer_norm.weight.moment_0"), 128);
@@ -164,43 +151,30 @@ mod tests {
     #[test]
     fn one_that_goes_on_gives_the_bits_of_one_that_never_stopped() {
         let settings = Settings::Adafactor(AdafactorSettings::of_weights());
-        let mut whole = WeightOptimizer::by_tensor(weights(), &settings);
+        let mut whole = WeightOptimizer::new(weights(), &settings);
         learn(&mut whole, 0..6);
-        let mut first = WeightOptimizer::by_tensor(weights(), &settings);
+        let mut first = WeightOptimizer::new(weights(), &settings);
         learn(&mut first, 0..4);
-        let mut second = WeightOptimizer::by_tensor(weights(), &settings);
-        second.restore_weights(first.weights().data()).unwrap();
-        let moments = first.moments().into_iter().map(<[f32]>::to_vec).collect();
-        second.restore_moments(first.step_count(), moments).unwrap();
+        let mut second = WeightOptimizer::new(weights(), &settings);
+        let Moments { seen, values } = first.moments();
+        let moments = values.into_iter().map(<[f32]>::to_vec).collect();
+        second.restore(first.weights().data(), seen, moments).unwrap();
         learn(&mut second, 4..6);
-        assert!(second.weights().data() == whole.weights().data() && second.moments() == whole.moments());
-        assert_eq!(second.step_count(), 6);
+        assert!(second.weights().data() == whole.weights().data());
+        assert!(second.moments().values == whole.moments().values);
+        assert_eq!(second.moments().seen, 6);
     }
 
     #[test]
     fn moments_of_another_optimiser_are_refused() {
         let adamw = Settings::AdamW(AdamWSettings::default());
-        let other = WeightOptimizer::by_tensor(weights(), &adamw);
-        let moments: Vec<Vec<f32>> = other.moments().into_iter().map(<[f32]>::to_vec).collect();
-        let mut optimizer =
-            WeightOptimizer::by_tensor(weights(), &Settings::Adafactor(AdafactorSettings::of_weights()));
+        let other = WeightOptimizer::new(weights(), &adamw);
+        let moments: Vec<Vec<f32>> = other.moments().values.into_iter().map(<[f32]>::to_vec).collect();
+        let mut optimizer = WeightOptimizer::new(weights(), &Settings::Adafactor(AdafactorSettings::of_weights()));
         assert!(optimizer.restore_moments(1, moments.clone()).is_err());
-        let mut joint = WeightOptimizer::joint(weights(), adamw.clone());
-        assert!(joint.restore_moments(1, moments.clone()).is_err());
-        let mut more = moments.clone();
+        let mut more = moments;
         more.push(vec![0.0]);
-        assert!(WeightOptimizer::by_tensor(weights(), &adamw).restore_moments(1, more).is_err());
-        assert!(optimizer.restore_weights(&[0.0]).is_err());
-    }
-
-    /// AdamW looks at one parameter at a time, so it does not matter who looks after it.
-    #[test]
-    fn adamw_is_the_same_by_tensor_and_joint() {
-        let settings = Settings::AdamW(AdamWSettings::default());
-        let mut apart = WeightOptimizer::by_tensor(weights(), &settings);
-        let mut joint = WeightOptimizer::joint(weights(), settings);
-        learn(&mut apart, 0..3);
-        learn(&mut joint, 0..3);
-        assert!(apart.weights().data() == joint.weights().data());
+        assert!(WeightOptimizer::new(weights(), &adamw).restore_moments(1, more).is_err());
+        assert!(optimizer.restore(&[0.0], 1, Vec::new()).is_err());
     }
 }

@@ -127,6 +127,9 @@ impl Settings {
     }
 
     /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value outside its range.
     pub fn check(&self) -> Result<()> {
         let unit = |field, value: f64| in_range(field, value, (0.0..1.0).contains(&value), "at least 0 and below 1");
         let positive = |field, value: f64| in_range(field, value, value > 0.0 && value.is_finite(), "above 0");
@@ -152,8 +155,12 @@ impl Settings {
     }
 }
 
-fn in_range(field: &'static str, value: f64, ok: bool, expected: &str) -> Result<()> {
-    if ok { Ok(()) } else { Err(Error::Setting { field, found: value.to_string(), expected: expected.to_owned() }) }
+/// Refuses a value that is not `ok`.
+///
+/// # Errors
+/// [`Error::Setting`] then.
+pub(super) fn in_range(field: &'static str, value: f64, ok: bool, expected: &str) -> Result<()> {
+    if ok { Ok(()) } else { Err(Error::setting(field, value, expected)) }
 }
 
 /// How the learning rate goes over the steps; every schedule but `constant` may be preceded by a warm-up.
@@ -205,8 +212,10 @@ impl Schedule {
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     settings: Settings,
+    /// Rows and columns: of a prompt P and E.
     shape: (usize, usize),
     step: u64,
+    /// `[rows, columns]` each; of a factored second moment `[rows]` and `[columns]`.
     moments: Vec<Vec<f32>>,
 }
 
@@ -237,7 +246,10 @@ impl Optimizer {
         self.step
     }
 
-    /// Takes up the state of a checkpoint.
+    /// Takes up the moments of a checkpoint, which have seen `step` updates.
+    ///
+    /// # Errors
+    /// If they are of a matrix of another shape, or of another optimiser.
     pub fn restore(&mut self, step: u64, moments: Vec<Vec<f32>>) -> Result<()> {
         let lengths = |m: &[Vec<f32>]| m.iter().map(Vec::len).collect::<Vec<_>>();
         if lengths(&moments) != lengths(&self.moments) {
@@ -248,7 +260,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Moves `parameters` against `gradient` at this learning rate.
+    /// Moves `parameters` against `gradient`, both `[rows, columns]`, at this learning rate.
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], rate: f64) {
         match &self.settings {
             Settings::Adafactor(s) => {

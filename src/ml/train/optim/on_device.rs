@@ -16,6 +16,9 @@ pub struct DeviceOptimizer {
 
 impl DeviceOptimizer {
     /// The same optimiser, with its moments on `device`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn of(optimizer: &Optimizer, device: &Device) -> Result<Self> {
         let Optimizer { settings, shape, step, moments } = optimizer;
         let (rows, columns) = *shape;
@@ -42,11 +45,17 @@ impl DeviceOptimizer {
     }
 
     /// The running moments, as [`Optimizer::restore`] takes them.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn moments(&self) -> Result<Vec<Vec<f32>>> {
         self.moments.iter().map(|moment| moment.flatten_all()?.to_vec1()).collect()
     }
 
-    /// `parameters`, moved against `gradient` at this learning rate.
+    /// `parameters`, moved against `gradient` at this learning rate; all `[rows, columns]`.
+    ///
+    /// # Errors
+    /// If the device fails, or the gradient has another shape.
     pub fn step(&mut self, parameters: &Tensor, gradient: &Tensor, rate: f64) -> Result<Tensor> {
         let moved = match &self.settings {
             Settings::Adafactor(s) => adafactor(s, self.step, &mut self.moments, parameters, gradient, rate),

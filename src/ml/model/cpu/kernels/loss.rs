@@ -24,7 +24,8 @@ impl CrossEntropy {
     }
 }
 
-/// Writes the loss of each row of `logits`, `[n, V]`, and replaces the logits by their gradient.
+/// Writes the loss of each row of `logits`, `[n, V]` for n target tokens, and replaces the logits by their gradient. `losses` and
+/// `targets` are `[n]`.
 pub fn cross_entropy(settings: CrossEntropy, losses: &mut [f32], logits: &mut [f32], targets: &[u32], vocab: usize) {
     let smoothing = settings.label_smoothing;
     let (high, low, constant) = settings.shares(vocab);
