@@ -4,7 +4,8 @@ use super::{PROMPT, backbone};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject, Type};
-use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::file::PromptFile;
+use crate::ml::prompt::form;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ impl Stage for Given {
         let backbone = cx.one("backbone")?;
         let (digest, width) = (backbone.digest.to_string(), backbone::width(backbone)?);
         let shown = || format!("`{}`", self.file);
-        let read = file::read(&cx.one("file")?.bytes()?).with_context(shown)?;
+        let read = form::read(&cx.one("file")?.bytes()?).with_context(shown)?;
         read.check_backbone(&digest).with_context(shown)?;
         let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
         ensure!(

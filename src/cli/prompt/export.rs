@@ -3,8 +3,8 @@
 use super::given::{Given, Which};
 use crate::cli::output;
 use crate::error::Exit;
-use crate::ml::prompt::file::{self, PromptFile};
-use crate::ml::prompt::peft;
+use crate::ml::prompt::file::PromptFile;
+use crate::ml::prompt::{npy, peft};
 use crate::ui;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Export {
         let (length, width) = (prompt.length(), prompt.width);
         let write = |files: &[(&Path, &[u8])]| output::write_new(files, self.overwrite);
         let written = match self.format.unwrap_or_else(by_ending) {
-            Form::Npy => write(&[(&self.to, &file::to_npy(&prompt))])?,
+            Form::Npy => write(&[(&self.to, &npy::write(&prompt))])?,
             Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, metadata).to_bytes())])?,
             Form::Peft => {
                 fs_err::create_dir_all(&self.to)?;

@@ -7,7 +7,8 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::file::PromptFile;
+use crate::ml::prompt::form;
 use crate::ml::prompt::peft;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -145,7 +146,7 @@ pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
         let message = format!("{}: several arrays in one file; save each with `numpy.save` as `.npy`", path.display());
         return Err(Usage(message).into());
     }
-    file::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+    form::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
 }
 
 /// Whether a file is one that people keep prompts in, though it may be one that is refused.

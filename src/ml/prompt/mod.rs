@@ -2,8 +2,11 @@
 
 pub mod clustering;
 pub mod file;
+pub mod form;
 pub mod init;
 pub mod neighbours;
+pub mod npy;
+mod number;
 pub mod peft;
 pub mod similarity;
 
