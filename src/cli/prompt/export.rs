@@ -37,7 +37,7 @@ enum Form {
 
 impl Export {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
-        let Given { name, prompt, metadata } = self.which.read()?;
+        let Given { name, prompt, about } = self.which.read()?;
         let by_ending = || match self.to.extension().and_then(|extension| extension.to_str()) {
             Some("npy") => Form::Npy,
             Some("safetensors") => Form::Safetensors,
@@ -47,7 +47,7 @@ impl Export {
         let write = |files: &[(&Path, &[u8])]| output::write_new(files, self.overwrite);
         let written = match self.format.unwrap_or_else(by_ending) {
             Form::Npy => write(&[(&self.to, &npy::write(&prompt))])?,
-            Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, metadata).to_bytes())])?,
+            Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, about).to_bytes())])?,
             Form::Peft => {
                 fs_err::create_dir_all(&self.to)?;
                 let config = peft::config(&prompt, self.base_model.as_deref());

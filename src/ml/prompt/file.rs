@@ -4,9 +4,12 @@
 //! larger than twice the file.
 
 use super::Prompt;
+use super::about::About;
 use super::number::{Number, odd};
 use crate::ml::error::{Error, Result};
+use crate::ml::metadata::Metadata;
 use crate::ml::pointer;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -25,46 +28,80 @@ const LONGEST_HEADER: u64 = 1 << 20;
 pub struct PromptFile {
     /// `prompt`, or several such as `step_100`.
     pub prompts: BTreeMap<String, Prompt>,
-    /// Among others `task`, `step`, `score`, `seed` and `backbone`, all as text.
-    pub metadata: BTreeMap<String, String>,
+    /// What is known of all of them.
+    pub about: About,
+}
+
+/// Matrices of safetensors by name, and what the file says of itself, whatever that means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matrices {
+    /// By name.
+    pub by_name: BTreeMap<String, Prompt>,
+    /// What the file says.
+    pub metadata: Metadata,
+}
+
+impl Matrices {
+    /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
+    ///
+    /// # Errors
+    /// If it is damaged, or a tensor is no matrix of finite numbers.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let metadata = metadata(bytes)?;
+        let tensors = SafeTensors::deserialize(bytes)?;
+        let mut by_name = BTreeMap::new();
+        for (name, view) in tensors.iter() {
+            by_name.insert(name.to_owned(), matrix(name, &view)?);
+        }
+        Ok(Self { by_name, metadata })
+    }
+}
+
+/// A tensor, if it is a matrix of finite numbers.
+fn matrix(name: &str, view: &TensorView<'_>) -> Result<Prompt> {
+    let unlike = || unlike(name, view.shape(), view.dtype());
+    let [length, width] = view.shape() else { return Err(unlike()) };
+    let number = match view.dtype() {
+        Dtype::F32 => Number::F32,
+        Dtype::F16 => Number::F16,
+        Dtype::BF16 => Number::Bf16,
+        Dtype::F64 => Number::F64,
+        _ => return Err(unlike()),
+    };
+    if *length == 0 || *width == 0 {
+        return Err(unlike());
+    }
+    let values = number.read(view.data(), false);
+    let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
+    Ok(Prompt { values, width: *width })
+}
+
+/// What safetensors say of themselves, whatever tensors they hold; these are not read.
+fn metadata(bytes: &[u8]) -> Result<Metadata> {
+    pointer::refuse(bytes)?;
+    let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if claimed > LONGEST_HEADER {
+        return Err(Error::Prompt(format!(
+            "safetensors header says it has {claimed} bytes, expected at most {LONGEST_HEADER}"
+        )));
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let entries: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(entries.into())
 }
 
 impl PromptFile {
     /// A file with one prompt.
-    pub fn of(prompt: Prompt, metadata: BTreeMap<String, String>) -> Self {
-        Self { prompts: BTreeMap::from([(PROMPT.to_owned(), prompt)]), metadata }
-    }
-
-    /// A word of metadata.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
-    }
-
-    /// Task and seed of the tuning, `mnli,0`: what the prompt is called among others.
-    pub fn name(&self) -> String {
-        format!("{},{}", self.get("task").unwrap_or("?"), self.get("seed").unwrap_or("?"))
-    }
-
-    /// Validation score of the checkpoint, 0 to 100.
-    pub fn score(&self) -> Option<f64> {
-        self.get("score")?.parse().ok()
-    }
-
-    /// Updates of its own tuning and of those that it began from, if it says.
-    pub fn steps_in_all(&self) -> Option<u64> {
-        let steps = |key| self.get(key).map(str::parse::<u64>);
-        let before = steps("source_steps").unwrap_or(Ok(0)).ok()?;
-        // One that begins from another, but does not say how long that took, does not know.
-        let known = self.get("source").is_none() || self.get("source_steps").is_some();
-        known.then_some(steps("steps")?.ok()? + before)
+    pub fn of(prompt: Prompt, about: About) -> Self {
+        Self { prompts: BTreeMap::from([(PROMPT.to_owned(), prompt)]), about }
     }
 
     /// Whether it was tuned on the backbone with this digest, if it says on which.
     pub fn check_backbone(&self, digest: &str) -> Result<()> {
-        match self.get("backbone") {
+        match self.about.backbone.as_deref() {
             Some(own) if own != digest => Err(Error::Prompt(format!(
                 "`{}` was tuned on the backbone {own:.12}, not on {digest:.12}; a prompt speaks to one model only",
-                self.name()
+                self.about.name()
             ))),
             _ => Ok(()),
         }
@@ -87,60 +124,28 @@ impl PromptFile {
         let prompts = self.prompts.iter();
         let tensors = prompts.map(|(name, prompt)| (name.as_str(), (&prompt.values[..], prompt.width))).collect();
         let mut bytes = Vec::new();
-        write(&tensors, &self.metadata, &mut bytes).expect("memory takes everything");
+        write(&tensors, self.about.metadata().entries(), &mut bytes).expect("memory takes everything");
         bytes
     }
 
-    /// What safetensors say of themselves, whatever tensors they hold; these are not read.
+    /// What safetensors say of prompts, whatever tensors they hold; these are not read.
     ///
     /// # Errors
-    /// If the header is damaged or too long.
-    pub fn metadata_of(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
-        pointer::refuse(bytes)?;
-        let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-        if claimed > LONGEST_HEADER {
-            return Err(Error::Prompt(format!(
-                "safetensors header says it has {claimed} bytes, expected at most {LONGEST_HEADER}"
-            )));
-        }
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    /// If the header is damaged or too long, or says something impossible.
+    pub fn about_in(bytes: &[u8]) -> Result<About> {
+        Ok(About::read(metadata(bytes)?)?)
     }
 
     /// Reads safetensors in which every tensor is a prompt.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let file = Self::matrices(bytes)?;
-        if file.prompts.is_empty() {
-            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
-        }
-        Ok(file)
-    }
-
-    /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes).
-    pub fn matrices(bytes: &[u8]) -> Result<Self> {
-        let metadata = Self::metadata_of(bytes)?;
-        let tensors = SafeTensors::deserialize(bytes)?;
-        let mut prompts = BTreeMap::new();
-        for (name, view) in tensors.iter() {
-            let [length, width] = view.shape() else { return Err(unlike(name, view.shape(), view.dtype())) };
-            let number = match view.dtype() {
-                Dtype::F32 => Number::F32,
-                Dtype::F16 => Number::F16,
-                Dtype::BF16 => Number::Bf16,
-                Dtype::F64 => Number::F64,
-                _ => return Err(unlike(name, view.shape(), view.dtype())),
-            };
-            if *length == 0 || *width == 0 {
-                return Err(unlike(name, view.shape(), view.dtype()));
-            }
-            let values = number.read(view.data(), false);
-            let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
-            prompts.insert(name.to_owned(), Prompt { values, width: *width });
+    /// If there is none, the file is damaged, or says something impossible.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let Matrices { by_name, metadata } = Matrices::from_bytes(bytes)?;
+        if by_name.is_empty() {
+            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
         }
-        Ok(Self { prompts, metadata })
+        Ok(Self { prompts: by_name, about: About::read(metadata)? })
     }
 }
 
@@ -204,7 +209,7 @@ mod tests {
         let metadata = [("task", "mnli"), ("step", "100"), ("score", "81.5"), ("seed", "0"), ("backbone", "ab12")];
         PromptFile {
             prompts: [("step_100", 1.0), ("step_200", -0.5)].map(|(n, s)| (n.to_owned(), prompt(s))).into(),
-            metadata: metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            about: About::read(BTreeMap::from(metadata.map(|(k, v)| (k.to_owned(), v.to_owned())))).unwrap(),
         }
     }
 
@@ -213,7 +218,7 @@ mod tests {
         let bytes = file().to_bytes();
         assert_eq!(PromptFile::from_bytes(&bytes).unwrap(), file());
         assert_eq!(bytes, file().to_bytes());
-        let one = PromptFile::of(file().prompts["step_100"].clone(), BTreeMap::new());
+        let one = PromptFile::of(file().prompts["step_100"].clone(), About::default());
         assert_eq!(
             PromptFile::from_bytes(&one.to_bytes()).unwrap().prompt(PROMPT).unwrap(),
             &file().prompts["step_100"]
@@ -231,9 +236,13 @@ mod tests {
     #[test]
     fn metadata_are_read_without_tensors() {
         let bytes = safetensors(r#"{"__metadata__":{"task":"rte"}}"#, &[]);
-        assert_eq!(PromptFile::metadata_of(&bytes).unwrap(), BTreeMap::from([("task".to_owned(), "rte".to_owned())]));
+        let about = About { task: Some("rte".to_owned()), ..About::default() };
+        assert_eq!(PromptFile::about_in(&bytes).unwrap(), about);
         assert!(PromptFile::from_bytes(&bytes).is_err(), "it has no prompt");
-        assert!(PromptFile::metadata_of(&bytes[..bytes.len() - 1]).is_err());
+        assert!(PromptFile::about_in(&bytes[..bytes.len() - 1]).is_err());
+        let odd = safetensors(r#"{"__metadata__":{"score":"high"}}"#, &[]);
+        let error = PromptFile::about_in(&odd).unwrap_err().to_string();
+        assert_eq!(error, "file metadata `score` is `high`, expected a number");
     }
 
     #[test]
@@ -279,7 +288,7 @@ mod tests {
     #[test]
     fn numbers_must_be_finite() {
         let prompt = Prompt { values: vec![0.0, f32::NAN], width: 2 };
-        let error = PromptFile::from_bytes(&PromptFile::of(prompt, BTreeMap::new()).to_bytes()).unwrap_err();
+        let error = PromptFile::from_bytes(&PromptFile::of(prompt, About::default()).to_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "prompt: `prompt` is NaN at row 0, column 1, expected a finite number");
     }
 

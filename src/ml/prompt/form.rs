@@ -1,9 +1,9 @@
 //! The forms in which people keep prompts, told apart by how a file begins.
 
+use super::about::About;
 use super::file::PromptFile;
 use super::{npy, peft};
 use crate::ml::error::{Error, Result};
-use std::collections::BTreeMap;
 
 /// A prompt file of either form, told apart by how it begins.
 ///
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// If it is damaged, or a part of a PEFT adapter, whose rows are not all of the prompt.
 pub fn read(bytes: &[u8]) -> Result<PromptFile> {
     if bytes.starts_with(npy::SIGNATURE) {
-        return Ok(PromptFile::of(npy::read(bytes)?, BTreeMap::new()));
+        return Ok(PromptFile::of(npy::read(bytes)?, About::default()));
     }
     let file = PromptFile::from_bytes(bytes)?;
     match file.prompts.get(peft::TENSOR) {

@@ -1,5 +1,6 @@
 //! Soft prompts: how they begin, what they resemble, and their files.
 
+pub mod about;
 pub mod clustering;
 pub mod file;
 pub mod form;
