@@ -7,6 +7,7 @@
 mod csv;
 mod dataset;
 mod events;
+mod layout;
 mod packed;
 mod predictions;
 mod ranking;
@@ -17,11 +18,11 @@ mod trials;
 
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, write_dataset};
 pub use events::{Series, events};
+pub use layout::Layout;
 pub use packed::{unpacked, without_packing};
 pub use predictions::Predictions;
 pub use ranking::{Ranked, Ranking};
 pub use scores::{ScoresFile, values};
-pub use sheet::read_sheet;
 pub use table::{Column, Table};
 pub use trials::{Trial, Trials};
 

@@ -127,8 +127,10 @@ fn values_of(table: &mut Table) -> Result<Vec<(String, f64)>, DataError> {
     Ok(table.take_text("metric")?.into_iter().zip(table.take_float("value")?).collect())
 }
 
-/// The metrics and their mean.
-fn measured(rows: Vec<(String, f64)>) -> Result<(Vec<(Metric, f64)>, Option<f64>), DataError> {
+/// Metrics and their mean.
+type Measured = (Vec<(Metric, f64)>, Option<f64>);
+
+fn measured(rows: Vec<(String, f64)>) -> Result<Measured, DataError> {
     let wrong = |row, column: &str, found: String, expected: String| {
         Err(DataError::Cell { row, column: column.to_owned(), found: format!("`{found}`"), expected })
     };

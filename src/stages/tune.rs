@@ -324,14 +324,14 @@ impl Tune {
             Init::Prompt(_) => {
                 let (file, prompt) = self.fitting(&cx.one("init.prompt")?.bytes()?, width)?;
                 let steps = file.about.steps_in_all();
-                return Ok(Beginning { prompt, from: From { task: file.about.task, seed: file.about.seed, steps } });
+                return Ok(Beginning { prompt, from: Source { task: file.about.task, seed: file.about.seed, steps } });
             }
             Init::Average(average) => {
-                let from = From { task: Some("average".to_owned()), ..From::default() };
+                let from = Source { task: Some("average".to_owned()), ..Source::default() };
                 return Ok(Beginning { prompt: self.average(cx, average, width)?, from });
             }
         };
-        Ok(Beginning { prompt, from: From::default() })
+        Ok(Beginning { prompt, from: Source::default() })
     }
 
     fn average(&self, cx: &Cx<'_>, average: &Average, width: usize) -> anyhow::Result<Prompt> {
@@ -370,12 +370,12 @@ impl Tune {
 /// Where a run begins.
 struct Beginning {
     prompt: Prompt,
-    from: From,
+    from: Source,
 }
 
 /// The prompt that another comes from; nothing where that is no tuned one.
 #[derive(Default)]
-struct From {
+struct Source {
     task: Option<String>,
     seed: Option<u64>,
     /// Updates that it took in all, if that is known.

@@ -104,14 +104,15 @@ mod tests {
     use crate::ml::metrics::Texts;
     use crate::ml::statistics::tests::{golden, near};
 
+    type Measure = fn(&str, &str) -> f64;
+
     #[test]
     fn texts_agree_with_the_package_that_t5_calls() {
         let cases = golden()["rouge"].as_array().unwrap().clone();
         assert!(cases.len() >= 150);
         for case in cases {
             let text = |name: &str| case[name].as_str().unwrap();
-            let measures: [(&str, fn(&str, &str) -> f64); 3] =
-                [("rouge1", rouge1), ("rouge2", rouge2), ("rouge_lsum", rouge_lsum)];
+            let measures: [(&str, Measure); 3] = [("rouge1", rouge1), ("rouge2", rouge2), ("rouge_lsum", rouge_lsum)];
             for (name, measure) in measures {
                 near(100.0 * measure(text("target"), text("prediction")), case[name].as_f64().unwrap(), 1e-9);
             }
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn the_best_answer_counts_and_examples_are_averaged() {
         let [two, one] = [["no", "the cat sat"].map(str::to_owned), ["a b"; 2].map(str::to_owned)];
-        let of = |answers: &[&[String]], predictions: &[&str], measure: fn(&str, &str) -> f64| {
+        let of = |answers: &[&[String]], predictions: &[&str], measure: Measure| {
             Texts { targets: &[], answers, predictions }.best(measure)
         };
         near(of(&[&two, &one[..1]], &["the cat sat", "a"], rouge1), (100.0 + 200.0 / 3.0) / 2.0, 1e-12);

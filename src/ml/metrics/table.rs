@@ -160,10 +160,14 @@ struct Row {
     name: &'static str,
     range: RangeInclusive<f64>,
     needs: Needs,
-    classes: Fit<fn(&Classes<'_>) -> f64>,
-    numbers: Fit<fn(&[f64], &[f64]) -> f64>,
-    texts: Fit<fn(&Texts<'_>) -> f64>,
+    classes: Fit<OfClasses>,
+    numbers: Fit<OfNumbers>,
+    texts: Fit<OfTexts>,
 }
+
+type OfClasses = fn(&Classes<'_>) -> f64;
+type OfNumbers = fn(&[f64], &[f64]) -> f64;
+type OfTexts = fn(&Texts<'_>) -> f64;
 
 /// Whether a metric fits a kind of answers, and how it is taken of them.
 enum Fit<F> {
