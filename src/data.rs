@@ -1,4 +1,5 @@
-//! Tables on disk: the one reader and writer of Parquet, and the data sets that are kept in it.
+//! Tables on disk: the one reader and writer of Parquet, and what is kept in it: data sets, scores, predictions, rankings and
+//! trials, each with one reader and one writer.
 //!
 //! Files are written byte-deterministically: a fixed writer name, one order of columns and metadata, no times. Equal content
 //! is equal bytes, which is what lets a rerun job leave everything after it fresh.
@@ -6,16 +7,26 @@
 mod csv;
 mod dataset;
 mod events;
+mod layout;
 mod packed;
+mod predictions;
+mod ranking;
+mod scores;
 mod sheet;
 mod table;
+mod trials;
 
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, write_dataset};
 pub use events::{Series, events};
+pub use layout::Layout;
 pub use packed::{unpacked, without_packing};
-pub use sheet::read_sheet;
+pub use predictions::Predictions;
+pub use ranking::{Ranked, Ranking};
+pub use scores::{ScoresFile, values};
 pub use table::{Column, Table};
+pub use trials::{Trial, Trials};
 
+use crate::ml::metadata::MetadataError;
 use crate::ml::tasks::SheetError;
 
 /// A file that is not the table it should be. The caller adds the file's name.
@@ -81,4 +92,10 @@ pub enum DataError {
         /// What it may be.
         expected: String,
     },
+}
+
+impl From<MetadataError> for DataError {
+    fn from(MetadataError { key, found, expected }: MetadataError) -> Self {
+        Self::Metadata { key, found, expected: expected.to_owned() }
+    }
 }

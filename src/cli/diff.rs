@@ -1,7 +1,7 @@
 //! `spot diff`: what differs between two runs of a pipeline: parameters, inputs, metrics.
 
 use super::{Cache, Format, JSON_VERSION};
-use crate::data::Table;
+use crate::data::values;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Key;
@@ -11,6 +11,7 @@ use crate::engine::store::recipe::Difference;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::file::PromptFile;
 use crate::ui;
+use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -215,13 +216,13 @@ fn metrics(store: &Store, entry: &Entry) -> anyhow::Result<BTreeMap<String, f64>
         if !matches!(record.r#type.as_str(), "scores" | "prompt") {
             continue;
         }
-        let bytes = store.read(&record.digest, &format!("{}.{}", entry.provenance.job, record.name))?;
+        let named = || format!("{}.{}", entry.provenance.job, record.name);
+        let bytes = store.read(&record.digest, &named())?;
         if record.r#type == "prompt" {
-            let score = PromptFile::from_bytes(&bytes).ok().and_then(|file| file.score());
-            found.extend(score.map(|score| ("validation score".to_owned(), score)));
+            let about = PromptFile::about_in(&bytes).with_context(named)?;
+            found.extend(about.score.map(|score| ("validation score".to_owned(), score)));
         } else {
-            let mut table = Table::from_parquet(&bytes)?;
-            found.extend(table.take_text("metric")?.into_iter().zip(table.take_float("value")?));
+            found.extend(values(&bytes).with_context(named)?);
         }
     }
     Ok(found)

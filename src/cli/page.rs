@@ -3,6 +3,7 @@
 use crate::data::Table;
 use crate::engine::plan::Plan;
 use crate::engine::run::state::{JobState, State};
+use crate::engine::stage::{self, Kind};
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
@@ -16,11 +17,6 @@ use anyhow::Context;
 use clap::ValueEnum;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The kinds that have learning curves: each with the output whose metadata name the task, and what its curves show.
-const LEARNING: [(&str, &str, &str); 2] = [
-    ("tune", "prompt", "Validation score while prompts are tuned"),
-    ("tune_model", "optimizer", "Validation score while all weights of models are tuned"),
-];
 /// Characters of a recipe's parameters that a record shows.
 const LONGEST: usize = 1000;
 
@@ -107,12 +103,12 @@ fn record(catalog: &Catalog, entry: &Entry, output: &str, digest: &Digest) -> Re
 }
 
 /// The learning curves of a plan's jobs, for each kind that has some.
-pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Vec<Curves>> {
+pub(super) fn curves(store: &Store, kinds: &[Kind], jobs: &[JobState]) -> anyhow::Result<Vec<Curves>> {
     let mut all = Vec::new();
-    for (kind, output, caption) in LEARNING {
+    for (kind, curves) in kinds.iter().filter_map(|kind| Some((kind.name, kind.curves?))) {
         let runs = jobs.iter().filter(|job| job.kind == kind);
         let runs: Vec<(&JobState, &Entry)> = runs.filter_map(|job| Some((job, job.entry.as_ref()?))).collect();
-        all.extend(curves_of(store, &runs, output, caption)?);
+        all.extend(curves_of(store, &runs, curves)?);
     }
     Ok(all)
 }
@@ -121,8 +117,7 @@ pub(super) fn curves(store: &Store, jobs: &[JobState]) -> anyhow::Result<Vec<Cur
 fn curves_of(
     store: &Store,
     runs: &[(&JobState, &Entry)],
-    output: &str,
-    caption: &str,
+    stage::Curves { caption, told_by }: stage::Curves,
 ) -> anyhow::Result<Option<Curves>> {
     let mut groups: Vec<String> = Vec::new();
     for (job, _) in runs {
@@ -135,7 +130,7 @@ fn curves_of(
     let mut panels: BTreeMap<String, Vec<Curve>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (job, entry) in runs {
-        let (Some(curve), Some(result)) = (entry.artifact("curve"), entry.artifact(output)) else { continue };
+        let (Some(curve), Some(result)) = (entry.artifact("curve"), entry.artifact(told_by)) else { continue };
         if !seen.insert(entry.key) {
             continue;
         }
@@ -166,8 +161,7 @@ fn curves_of(
 /// The task that a job learned, as its result says.
 fn task(store: &Store, job: &JobState, result: &Artifact) -> anyhow::Result<Option<String>> {
     let name = format!("{}.{}", job.job, result.name);
-    let mut metadata = PromptFile::metadata_of(&store.map(&result.digest, &name)?).with_context(|| name)?;
-    Ok(metadata.remove("task"))
+    Ok(PromptFile::about_in(&store.map(&result.digest, &name)?).with_context(|| name)?.task)
 }
 
 /// The names, those that are too many joined in the last.

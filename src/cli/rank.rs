@@ -4,13 +4,13 @@ use super::JSON_VERSION;
 use super::prompt::given;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::Prompt;
+use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::prompt::similarity::Similarity;
 use crate::report::similarities;
 use crate::ui;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `spot rank`.
@@ -104,9 +104,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn new(name: String, prompt: Prompt, file: &BTreeMap<String, String>) -> Self {
-        let said = |key: &str| file.get(key).cloned();
-        Self { name, prompt, backbone: said("backbone"), base_model: said(given::BASE_MODEL) }
+    fn new(name: String, prompt: Prompt, about: &About) -> Self {
+        Self { name, prompt, backbone: about.backbone.clone(), base_model: about.base_model.clone() }
     }
 }
 
@@ -165,6 +164,6 @@ pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<Known>> {
 fn named(name: &str, file: PromptFile) -> Vec<Known> {
     let single = file.prompts.len() == 1;
     let name = |tensor: String| if single { name.to_owned() } else { format!("{name}:{tensor}") };
-    let known = |(tensor, prompt): (String, Prompt)| Known::new(name(tensor), prompt, &file.metadata);
+    let known = |(tensor, prompt): (String, Prompt)| Known::new(name(tensor), prompt, &file.about);
     file.prompts.into_iter().map(known).collect()
 }

@@ -64,7 +64,7 @@ impl Report {
             return Err(none(&plan, &reports, output));
         }
         let text = match self.format {
-            Form::Html => html(&plan, &store, &jobs, &found, self.linkage)?,
+            Form::Html => html(kinds, &plan, &store, &jobs, &found, self.linkage)?,
             _ => found.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
         };
         match self.format {
@@ -87,6 +87,7 @@ fn none(plan: &Plan, reports: &[&JobState], output: &str) -> anyhow::Error {
 
 /// The page of the only report that there is.
 fn html(
+    kinds: &[Kind],
     plan: &Plan,
     store: &Store,
     jobs: &[JobState],
@@ -101,7 +102,7 @@ fn html(
         format!("`{}` has results of another layout than version {VERSION}; `spot run` makes them anew", job.job)
     })?;
     let catalog = Catalog::read(store)?;
-    let curves = page::curves(store, jobs)?;
+    let curves = page::curves(store, kinds, jobs)?;
     let mut digests = page::digests(&results);
     digests.extend(curves.iter().flat_map(|curves| {
         curves.panels.iter().flat_map(|panel| panel.lines.iter().flat_map(|line| line.from.iter().cloned()))

@@ -13,7 +13,7 @@ use arrow_schema::DataType;
 use std::collections::BTreeMap;
 
 /// The wanted columns of a Parquet file; the others may be of any type.
-pub fn read_sheet(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
+pub(super) fn read_parquet(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
     let names = Table::names_from_parquet(bytes)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Wanted::locate(wanted, &names, Place::Row(0))?;
@@ -130,7 +130,7 @@ mod tests {
         ];
         for label in labels {
             let bytes = table(label).to_parquet().unwrap();
-            let sheet = read_sheet(&bytes, &own().wanted(Split::Train)).unwrap();
+            let sheet = read_parquet(&bytes, &own().wanted(Split::Train)).unwrap();
             let examples = own().examples(sheet, Split::Train, false).unwrap();
             let found: Vec<_> = examples.iter().map(|e| (&*e.id, &*e.input, e.label)).collect();
             assert_eq!(found, [("A", "A 3 1.5 true", Some(1)), ("B", "B   false", Some(0))]);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_row() {
         let error = |table: &Table| {
-            let sheet = read_sheet(&table.to_parquet().unwrap(), &own().wanted(Split::Train));
+            let sheet = read_parquet(&table.to_parquet().unwrap(), &own().wanted(Split::Train));
             match sheet {
                 Err(error) => error.to_string(),
                 Ok(sheet) => own().examples(sheet, Split::Train, false).unwrap_err().to_string(),
@@ -157,145 +157,7 @@ mod tests {
         let mut renamed = table(Column::Int(vec![0, 1]));
         renamed.columns[5].0 = "labels".to_owned();
         assert!(error(&renamed).starts_with("row 0: no column `label` (did you mean `labels`?); found `ok`, `vector`"));
-        assert!(read_sheet(b"PAR1", &own().wanted(Split::Train)).is_err());
-    }
-
-    /// What pandas, pyarrow and Python wrote (`tests/golden/tables.py`), and what they say is in it.
-    mod golden {
-        use super::*;
-        use crate::data::unpacked;
-        use crate::ml::tasks::Value;
-        use serde_json::Value as Json;
-        use std::path::{Path, PathBuf};
-
-        fn folder() -> PathBuf {
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tables")
-        }
-
-        fn expected() -> Json {
-            serde_json::from_slice(&fs_err::read(folder().join("expected.json")).unwrap()).unwrap()
-        }
-
-        fn texts(list: &Json) -> Vec<&str> {
-            list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
-        }
-
-        fn own(column: &str, label: &str) -> Own {
-            let template = Template::parse(&format!("{{{column}}}")).unwrap();
-            let metrics = vec![Metric::ExactMatch];
-            Own {
-                template,
-                label: label.to_owned(),
-                labels: None,
-                answer: Answer::Text,
-                metrics,
-                id: None,
-                ..super::own()
-            }
-        }
-
-        fn sheet(name: &str, own: &Own, split: Split) -> Result<Sheet, DataError> {
-            let packed = fs_err::read(folder().join(name)).unwrap();
-            let (bytes, wanted) = (unpacked(&packed, name)?, own.wanted(split));
-            let inner = crate::data::without_packing(name);
-            let (_, ending) = inner.rsplit_once('.').unwrap();
-            Ok(match ending {
-                "parquet" => read_sheet(&bytes, &wanted)?,
-                "csv" => Sheet::from_csv(&bytes, &wanted)?,
-                "tsv" => Sheet::from_tsv(&bytes, None, &wanted)?,
-                _ => Sheet::from_json(&bytes, &wanted)?,
-            })
-        }
-
-        /// The cells of a column of a file, as templates get them.
-        fn column(name: &str, column: &str) -> Vec<String> {
-            let own = own(column, "number of the row");
-            // A test split may lack the answers, and so the column.
-            let examples = own.examples(sheet(name, &own, Split::Test).unwrap(), Split::Test, false).unwrap();
-            examples.into_iter().map(|example| example.input).collect()
-        }
-
-        #[track_caller]
-        fn check(name: &str, columns: &[&str]) {
-            let expected = expected();
-            for wanted in columns.iter().filter(|column| **column != "many") {
-                let found = column(name, wanted);
-                let said: Vec<&str> = expected["columns"][*wanted]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|value| value.as_str().unwrap_or_default())
-                    .collect();
-                assert_eq!(found.len(), said.len(), "{name} {wanted}");
-                for (found, said) in found.iter().zip(said) {
-                    assert_eq!(Value::of(found), Value::of(said), "{name} {wanted}");
-                }
-            }
-            if columns.contains(&"many") {
-                let own = own("text", "many");
-                let examples = own.examples(sheet(name, &own, Split::Train).unwrap(), Split::Train, false).unwrap();
-                let answers: Vec<&[String]> = examples.iter().map(|example| &*example.answers).collect();
-                assert_eq!(serde_json::to_value(answers).unwrap(), expected["columns"]["many"], "{name}");
-            }
-        }
-
-        #[test]
-        fn every_codec_and_type_of_parquet_is_read() {
-            let expected = expected();
-            let columns: Vec<&str> = expected["columns"].as_object().unwrap().keys().map(String::as_str).collect();
-            assert!(columns.len() > 10);
-            for codec in ["pandas", "none", "snappy", "gzip", "brotli", "lz4", "zstd"] {
-                check(&format!("{codec}.parquet"), &columns);
-            }
-        }
-
-        #[test]
-        fn every_form_of_text_and_json_is_read() {
-            let expected = expected();
-            for name in ["pandas.csv", "pandas.csv.gz", "pandas.tsv", "quoted.tsv"] {
-                check(name, &texts(&expected["plain"]));
-            }
-            for name in ["lines.jsonl", "lines.json.gz", "array.json", "indented.json", "objects.json"] {
-                check(name, &texts(&expected["json"]));
-            }
-        }
-
-        #[test]
-        fn numbers_are_those_of_pythons_json_with_all_their_digits() {
-            let (found, expected) = (column("numbers.jsonl", "number"), expected());
-            let said = texts(&expected["numbers"]);
-            assert_eq!(found.len(), said.len());
-            for (found, said) in found.iter().zip(said) {
-                assert_eq!(Value::of(found), Value::of(said), "{said}");
-            }
-        }
-
-        #[test]
-        fn columns_without_values_hide_answers_whatever_their_type() {
-            for label in ["nothing", "hidden_lists", "hidden_truths", "hidden_floats"] {
-                let own = own("text", label);
-                let examples =
-                    own.examples(sheet("snappy.parquet", &own, Split::Test).unwrap(), Split::Test, false).unwrap();
-                assert!(examples.len() == 3 && examples.iter().all(|example| !own.task().knows(example)), "{label}");
-                let error = own.examples(sheet("snappy.parquet", &own, Split::Train).unwrap(), Split::Train, false);
-                assert!(error.unwrap_err().to_string().starts_with(&format!("row 0: `{label}` is empty")), "{label}");
-            }
-            // A column of truth values with gaps hides some.
-            let labels = Labels::Words(["True", "False"].map(str::to_owned).to_vec());
-            let own = Own { labels: Some(labels), answer: Answer::Label, ..own("text", "maybe") };
-            let examples = own.examples(sheet("snappy.parquet", &own, Split::Test).unwrap(), Split::Test, false);
-            let found: Vec<Option<u32>> = examples.unwrap().iter().map(|example| example.label).collect();
-            assert_eq!(found, [Some(0), None, Some(1)]);
-        }
-
-        #[test]
-        fn a_table_without_rows_is_refused() {
-            let own = own("text", "many");
-            assert_eq!(
-                sheet("empty.parquet", &own, Split::Train).unwrap_err().to_string(),
-                "row 0: no rows; expected one at least"
-            );
-        }
+        assert!(read_parquet(b"PAR1", &own().wanted(Split::Train)).is_err());
     }
 
     /// pyarrow no longer writes the frames of Hadoop that go by the name of LZ4.
@@ -317,7 +179,7 @@ mod tests {
         writer.close().unwrap();
         let own = Own { id: None, ..own() };
         let examples =
-            own.examples(read_sheet(&bytes, &own.wanted(Split::Train)).unwrap(), Split::Train, false).unwrap();
+            own.examples(read_parquet(&bytes, &own.wanted(Split::Train)).unwrap(), Split::Train, false).unwrap();
         assert_eq!((examples.len(), &*examples[99].target), (100, "good"));
     }
 }

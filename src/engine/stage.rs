@@ -265,6 +265,15 @@ pub struct Needs {
     pub program: bool,
 }
 
+/// How people are shown what the jobs of a kind wrote down while they learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Curves {
+    /// What they show, as the caption of a figure.
+    pub caption: &'static str,
+    /// The output that says what was learned.
+    pub told_by: &'static str,
+}
+
 /// A kind of stage: documented parameters, and what to do with them.
 ///
 /// `Serialize` must give every parameter that affects the result and no other; mark the rest `#[serde(skip_serializing)]`.
@@ -280,6 +289,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// YAML paths of fields that hold words: a truth value in them is the word as it is written, `True` or `true`, and so is a whole
     /// number of any size.
     const WORDS: &'static [&'static str] = &[];
+    /// The learning curves in its output `curve`, if it has them.
+    const CURVES: Option<Curves> = None;
 
     /// What the job reads, in the order in which it is hashed.
     fn inputs(&self) -> Vec<Input>;
@@ -431,6 +442,8 @@ pub struct Kind {
     pub expands: bool,
     /// [`Stage::WORDS`].
     pub words: &'static [&'static str],
+    /// [`Stage::CURVES`].
+    pub curves: Option<Curves>,
     /// Reads the parameters of a stage, without `kind` and `matrix`.
     pub parse: fn(serde_yaml::Value) -> Result<Box<dyn Job>, Issue>,
     /// The schema of the parameters.
@@ -445,6 +458,7 @@ impl Kind {
             version: S::VERSION,
             expands: S::EXPANDS,
             words: S::WORDS,
+            curves: S::CURVES,
             parse: |value| {
                 let mut track = serde_path_to_error::Track::new();
                 let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);

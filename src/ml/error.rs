@@ -48,6 +48,9 @@ pub enum Error {
     /// A prompt that does not fit where it is used.
     #[error("prompt: {0}")]
     Prompt(String),
+    /// A prompt file that says something impossible of itself.
+    #[error(transparent)]
+    Metadata(#[from] super::metadata::MetadataError),
     /// A file of task rows that does not hold what its format says.
     #[error(transparent)]
     Rows(#[from] super::tasks::ReadError),

@@ -3,6 +3,7 @@
 pub mod batcher;
 pub mod error;
 pub mod generate;
+pub mod metadata;
 pub mod metrics;
 pub mod model;
 pub mod pointer;

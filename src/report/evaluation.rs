@@ -1,5 +1,6 @@
 //! What was measured: the score of a prompt on a target, and what it cost.
 
+use crate::data::{ScoresFile, Trials};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The task and the seed of a source prompt.
@@ -36,6 +37,33 @@ pub struct Evaluation {
     pub digest: String,
 }
 
+impl Evaluation {
+    /// What a file of scores says, whose digest this is; `None` if it has no score.
+    pub fn of(scores: ScoresFile, digest: String) -> Option<Self> {
+        let word = |seed: Option<u64>| seed.map_or_else(String::new, |seed| seed.to_string());
+        let mut said = scores.predicted.iter().filter(|(_, count)| *count > 0);
+        let only_label = match (said.next(), said.next()) {
+            (Some((label, _)), None) if scores.predicted.len() > 1 => Some(label.clone()),
+            _ => None,
+        };
+        Some(Self {
+            task: scores.task,
+            split: scores.split.name().to_owned(),
+            examples: scores.answered,
+            seed: word(scores.seed),
+            source: (scores.source.unwrap_or_default(), word(scores.source_seed)),
+            majority: scores.majority,
+            score: scores.score?,
+            validation: scores.validation,
+            illegal: 100.0 * scores.illegal as f64 / scores.examples.max(1) as f64,
+            only_label,
+            steps: scores.steps,
+            source_steps: scores.source_steps,
+            digest,
+        })
+    }
+}
+
 /// What a method spends. Steps are updates of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
@@ -54,6 +82,19 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// What a transfer says.
+    pub fn of_trials(trials: &Trials) -> Self {
+        let steps = |steps: Option<u64>| steps.map(|steps| steps as f64);
+        Self {
+            tunings: trials.tunings,
+            candidates: trials.candidates,
+            target_steps: steps(trials.target_steps),
+            tuning_steps: trials.tuning_steps,
+            source_steps: steps(trials.source_steps),
+            library_steps: steps(trials.library_steps),
+        }
+    }
+
     /// Of evaluations of which nothing else is known: one tuning each, if all of them say how long it took.
     pub(super) fn of(evaluations: &[Evaluation]) -> Option<Self> {
         let steps: Vec<u64> = evaluations.iter().map(|e| e.steps).collect::<Option<_>>()?;

@@ -1,7 +1,7 @@
 //! The state of an interrupted job in its scratch folder: named vectors and words, replaced in one step.
 
 use crate::engine::context::Cx;
-use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::file::{self, Matrices};
 use crate::replace::{replace, replace_unsynced};
 use anyhow::Context;
 use std::borrow::Cow;
@@ -76,14 +76,14 @@ impl<'a> Checkpoint<'a> {
             warn("the saved state of this job is damaged; it starts over");
             return Ok(None);
         }
-        let file = PromptFile::from_bytes(bytes)?;
-        let mut words = file.metadata;
+        let file = Matrices::from_bytes(bytes)?;
+        let mut words = BTreeMap::from(file.metadata);
         if words.remove("layout").as_deref() != Some(LAYOUT) {
             warn("the saved state of this job is of another version of the program; it starts over");
             return Ok(None);
         }
         let step = words.remove("step").and_then(|step| step.parse().ok()).context("a saved state without its step")?;
-        let vectors = file.prompts.into_iter().map(|(name, prompt)| (name, prompt.values.into())).collect();
+        let vectors = file.by_name.into_iter().map(|(name, prompt)| (name, prompt.values.into())).collect();
         Ok(Some(Self { step, vectors, words }))
     }
 

@@ -1,11 +1,14 @@
 //! `embed`: a prompt at a fixed early step is the embedding of its task (SPoT, section 3). Of runs that begin from a common origin
 //! it is what they learned, the prompt minus the origin (as task vectors are, Ilharco et al. 2023, for weights).
 
+use super::reading::read;
 use super::{CHECKPOINTS, EMBEDDING, PROMPT};
-use crate::data::{Column, Table};
+use crate::data::{Column, DataError, Table};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject};
+use crate::ml::metadata::Metadata;
 use crate::ml::prompt::Prompt;
+use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
 use crate::ml::prompt::similarity::Similarity;
 use anyhow::{Context, bail, ensure};
@@ -38,26 +41,21 @@ impl Stage for Embed {
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let file = PromptFile::from_bytes(&cx.one("prompt")?.bytes()?).context("`prompt`")?;
+        let file = read("prompt", cx.one("prompt")?, PromptFile::from_bytes)?;
         let (prompt, step) = match self.at_step {
-            None if file.get(ORIGIN).is_some() => {
+            None if file.about.origin.is_some() => {
                 bail!("`at_step` is missing: the best prompt does not hold the origin of its run; the kept ones do")
             }
-            None => (file.prompt(file::PROMPT)?, file.get("step").unwrap_or_default().to_owned()),
-            Some(step) => (kept(&file, step)?, step.to_string()),
+            None => (file.prompt(file::PROMPT)?, file.about.step),
+            Some(step) => (kept(&file, step)?, Some(step)),
         };
         let prompt = match file.prompts.get(ORIGIN) {
             Some(origin) => prompt.minus(origin).context("`prompt`: its origin")?,
             None => prompt.clone(),
         };
-        let vectors = Column::Vector { width: prompt.width, values: prompt.values };
-        let mut table = Table::new([("vector", vectors)]);
-        table.metadata = file.metadata.clone();
         // What it cost: an early step need not be followed by others.
-        let spent = self.at_step.map(|step| step.to_string()).or_else(|| file.get("steps").map(str::to_owned));
-        table.metadata.extend(spent.map(|steps| ("embedding_steps".to_owned(), steps)));
-        table.metadata.insert("step".to_owned(), step);
-        cx.write("embedding", &table.to_parquet()?)
+        let spent = self.at_step.or(file.about.steps);
+        cx.write("embedding", &to_parquet(prompt, &About { step, ..file.about }, spent)?)
     }
 }
 
@@ -69,6 +67,14 @@ fn kept(file: &PromptFile, step: u64) -> anyhow::Result<&Prompt> {
     })
 }
 
+/// The file of an embedding: what the prompt says of itself, and the updates that it took.
+fn to_parquet(prompt: Prompt, about: &About, spent: Option<u64>) -> Result<Vec<u8>, DataError> {
+    let mut table = Table::new([("vector", Column::Vector { width: prompt.width, values: prompt.values })]);
+    let said = about.metadata().with_or_empty("step", about.step.as_ref());
+    table.metadata = said.with_known("embedding_steps", spent.as_ref()).into();
+    table.to_parquet()
+}
+
 /// An embedding artifact, read back.
 pub struct Embedding {
     /// `[P, E]`.
@@ -76,11 +82,11 @@ pub struct Embedding {
     /// Its task.
     pub task: String,
     /// Seed of its tuning.
-    pub seed: String,
+    pub seed: u64,
     /// Digest of the backbone that it belongs to.
     pub backbone: String,
-    /// Digest of the common origin that was taken off it; empty if none was.
-    pub origin: String,
+    /// Digest of the common origin that was taken off it, if one was.
+    pub origin: Option<String>,
     /// Updates that it took, if that is known.
     pub steps: Option<u64>,
 }
@@ -94,9 +100,9 @@ impl Embedding {
             self.task,
             other.task
         );
-        let begins = |e: &Self| match e.origin.as_str() {
-            "" => format!("`{},{}` from a prompt of its own", e.task, e.seed),
-            origin => format!("`{},{}` from the origin {origin:.12}", e.task, e.seed),
+        let begins = |e: &Self| match &e.origin {
+            None => format!("`{},{}` from a prompt of its own", e.task, e.seed),
+            Some(origin) => format!("`{},{}` from the origin {origin:.12}", e.task, e.seed),
         };
         ensure!(
             other.origin == self.origin,
@@ -115,18 +121,20 @@ impl Embedding {
     }
 
     /// Reads an artifact.
-    pub fn read(bytes: &[u8]) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// If something is missing, or is no value of its kind.
+    pub fn read(bytes: &[u8]) -> Result<Self, DataError> {
         let mut table = Table::from_parquet(bytes)?;
         let (width, values) = table.take_vectors("vector")?;
-        let get = |key: &str| table.metadata.get(key).cloned().unwrap_or_default();
-        let steps = table.metadata.get("embedding_steps").and_then(|steps| steps.parse().ok());
+        let mut said = Metadata::from(table.metadata);
         Ok(Self {
-            steps,
             prompt: Prompt { values, width },
-            task: get("task"),
-            seed: get("seed"),
-            backbone: get("backbone"),
-            origin: get(ORIGIN),
+            task: said.need("task")?,
+            seed: said.need("seed")?,
+            backbone: said.need("backbone")?,
+            origin: said.take(ORIGIN)?,
+            steps: said.take("embedding_steps")?,
         })
     }
 }

@@ -2,15 +2,18 @@
 //! (prompt ensembling, Lester et al. 2021); none leaves the model alone with the text, or with a prompt in words (prompt design).
 
 use super::backbone::{self, Model};
+use super::reading::read_all;
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
-use crate::data::{Column, Dataset, Table, read_dataset};
-use crate::engine::context::{Artifact, Cx};
+use crate::data::{Dataset, Predictions, ScoresFile, read_dataset};
+use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::engine::store::digest::Digest;
+use crate::ml;
 use crate::ml::batcher::Client;
 use crate::ml::generate::{Beam, Generation, LabelScore, Sample};
 use crate::ml::generate::{label_scores, predict};
 use crate::ml::prompt::Prompt;
+use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::{self, PromptFile};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{Example, Split};
@@ -154,17 +157,6 @@ impl Stage for Evaluate {
         let answers = self.answers(cx, &model, &files, &dataset)?;
         let scores = dataset.task.score(&answers, examples);
 
-        let (mut names, mut values): (Vec<_>, Vec<_>) =
-            scores.metrics.iter().map(|(metric, value)| (metric.name().to_owned(), *value)).unzip();
-        if let Some(score) = scores.score {
-            names.push("score".to_owned());
-            values.push(score);
-        }
-        // One prompt says where it comes from; several have nothing of that in common.
-        let get = |key: &str| match files.as_slice() {
-            [file] => file.get(key).unwrap_or_default().to_owned(),
-            _ => String::new(),
-        };
         let said: Vec<&(String, usize)> = scores.predicted.iter().filter(|(_, count)| *count > 0).collect();
         if let ([(label, _)], true, 0) = (said.as_slice(), scores.predicted.len() > 1, scores.illegal) {
             cx.progress().warn(&format!("every answer is `{label}`: nothing was learned but one label"));
@@ -174,40 +166,44 @@ impl Stage for Evaluate {
             let (hidden, all) = (examples.len() - known, examples.len());
             cx.progress().warn(&format!("{hidden} of {all} examples hide their answers and are not scored"));
         }
-        let mut table = Table::new(vec![("metric", Column::Text(names)), ("value", Column::Float(values))])
-            .with("task", &dataset.task.name)
-            .with("split", self.split.name())
-            .with("examples", if known > 0 { known } else { examples.len() }.to_string())
-            .with("answered", answered)
-            .with("illegal", scores.illegal.to_string())
-            .with("predicted", serde_json::to_string(&scores.predicted)?)
-            .with("seed", self.seed.map_or_else(|| get("seed"), |seed| seed.to_string()))
-            .with("source", get("source"))
-            .with("source_seed", get("source_seed"))
-            .with("step", get("step"))
-            .with("validation", get("score"))
-            .with("prompts", files.len().to_string());
-        if !files.is_empty() {
-            for (key, steps) in [("steps", sum(&files, "steps")), ("source_steps", sum(&files, "source_steps"))] {
-                table = steps.into_iter().fold(table, |table, steps| table.with(key, steps.to_string()));
-            }
-        }
-        if let Some(majority) = majority(&dataset, self.split) {
-            table = table.with("majority", majority.to_string());
-        }
-        cx.write("scores", &table.to_parquet()?)?;
+        let majority = majority(&dataset, self.split);
+        // One prompt says where it comes from; several have nothing of that in common.
+        let About { seed, source, source_seed, step, score: validation, .. } = match &files[..] {
+            [file] => file.about.clone(),
+            _ => About::default(),
+        };
+        let measured = ScoresFile {
+            task: dataset.task.name.clone(),
+            split: self.split,
+            metrics: scores.metrics,
+            score: scores.score,
+            examples: if known > 0 { known } else { examples.len() },
+            answered,
+            illegal: scores.illegal,
+            predicted: scores.predicted,
+            majority,
+            prompts: files.len(),
+            seed: self.seed.or(seed),
+            source,
+            source_seed,
+            step,
+            validation,
+            steps: sum(&files, |about| about.steps),
+            source_steps: sum(&files, |about| about.source_steps),
+        };
+        cx.write("scores", &measured.to_parquet()?)?;
 
-        let text = |f: fn(&Example) -> String| Column::Text(examples.iter().map(f).collect());
-        let predictions = Table::new(vec![
-            ("id", text(|example| example.id.clone())),
-            ("input", text(|example| example.input.clone())),
-            ("target", text(|example| example.target.clone())),
-            ("prediction", Column::Text(answers)),
-        ])
-        // The published task, by which a leaderboard knows it.
-        .with("task", dataset.task.format.as_ref().unwrap_or(&dataset.task.name))
-        .with("split", self.split.name());
-        cx.write("predictions", &predictions.to_parquet()?)
+        let text = |f: fn(&Example) -> &String| examples.iter().map(|example| f(example).clone()).collect();
+        let predictions = Predictions {
+            // The published task, by which a leaderboard knows it.
+            task: dataset.task.format.as_ref().unwrap_or(&dataset.task.name).clone(),
+            split: self.split,
+            ids: text(|example| &example.id),
+            inputs: text(|example| &example.input),
+            targets: text(|example| &example.target),
+            answers,
+        };
+        cx.write("predictions", &predictions.into_parquet()?)
     }
 }
 
@@ -262,9 +258,9 @@ impl Evaluate {
     }
 }
 
-/// Updates that the tunings of these prompts took, or those that they began from; `None` if one does not say.
-fn sum(files: &[PromptFile], key: &str) -> Option<u64> {
-    files.iter().map(|file| file.get(key)?.parse::<u64>().ok()).sum()
+/// Updates of all prompts together; `None` if there is none or one does not say.
+fn sum(files: &[PromptFile], steps: fn(&About) -> Option<u64>) -> Option<u64> {
+    (!files.is_empty()).then(|| files.iter().map(|file| steps(&file.about)).sum())?
 }
 
 /// Which examples are answered: a digest of their ids and targets, whatever is put before their inputs.
@@ -279,18 +275,18 @@ fn answered(examples: &[Example]) -> String {
 
 /// Several prompts must be of one task.
 fn prompts(cx: &Cx<'_>, model: &Model, backbone: &str) -> anyhow::Result<Vec<PromptFile>> {
-    let read = |artifact: &Artifact| {
-        let file = PromptFile::from_bytes(&artifact.bytes()?)?;
+    let checked = |bytes: &[u8]| -> ml::error::Result<PromptFile> {
+        let file = PromptFile::from_bytes(bytes)?;
         file.check_backbone(backbone)?;
         file.prompt(file::PROMPT)?.fits(model.weights.dims.width)?;
+        file.about.identity()?;
         Ok(file)
     };
-    let files = cx.many("prompt").into_iter().map(read).collect::<anyhow::Result<Vec<_>>>();
-    let mut files = files.context("`prompt`")?;
-    files.sort_by_key(PromptFile::name);
-    let task = |file: &PromptFile| file.get("task").unwrap_or_default().to_owned();
-    if let Some(other) = files.iter().find(|file| task(file) != task(&files[0])) {
-        let (one, other) = (task(&files[0]), task(other));
+    let mut files = read_all(cx, "prompt", checked)?;
+    files.sort_by_key(|file| file.about.name());
+    if let Some([one, other]) = files.array_windows().find(|[one, other]| one.about.task != other.about.task) {
+        let task = |file: &PromptFile| file.about.task.clone().unwrap_or_default();
+        let (one, other) = (task(one), task(other));
         bail!("`prompt` has prompts of `{one}` and of `{other}`; only prompts of one task can vote");
     }
     Ok(files)

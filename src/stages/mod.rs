@@ -16,6 +16,7 @@ mod pace;
 pub mod pretrain;
 pub mod prompt;
 pub mod rank;
+mod reading;
 pub mod report;
 pub mod submission;
 pub mod training;

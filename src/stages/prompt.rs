@@ -4,10 +4,13 @@ use super::{PROMPT, backbone};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Known, Output, Ref, Stage, Subject, Type};
-use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::about::About;
+use crate::ml::prompt::file::PromptFile;
+use crate::ml::prompt::form;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A prompt that is there already.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +48,7 @@ impl Stage for Given {
         let backbone = cx.one("backbone")?;
         let (digest, width) = (backbone.digest.to_string(), backbone::width(backbone)?);
         let shown = || format!("`{}`", self.file);
-        let read = file::read(&cx.one("file")?.bytes()?).with_context(shown)?;
+        let read = form::read(&cx.one("file")?.bytes()?).with_context(shown)?;
         read.check_backbone(&digest).with_context(shown)?;
         let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
         ensure!(
@@ -57,22 +60,23 @@ impl Stage for Given {
         );
         let prompt = read.prompts.values().next().expect("one was counted").clone();
         prompt.fits(width).with_context(shown)?;
-        let mut metadata = read.metadata.clone();
-        for (key, value) in [("task", self.task.clone()), ("seed", self.seed.map(|seed| seed.to_string()))] {
-            let known = metadata.get(key).cloned();
-            match (known, value) {
-                (Some(known), Some(value)) => {
-                    ensure!(known == value, "{} says `{key}` is `{known}`, but the manifest says `{value}`", shown());
-                }
-                (None, Some(value)) => drop(metadata.insert(key.to_owned(), value)),
-                (Some(_), None) => {}
-                (None, None) => {
-                    ensure!(key != "task", "{} does not say which task its prompt is of; say it with `task`", shown());
-                    metadata.insert(key.to_owned(), "0".to_owned());
-                }
-            }
-        }
-        metadata.insert("backbone".to_owned(), digest);
-        cx.write("prompt", &PromptFile::of(prompt, metadata).to_bytes())
+        let task = agreed(&shown(), "task", read.about.task, self.task.clone())?;
+        ensure!(task.is_some(), "{} does not say which task its prompt is of; say it with `task`", shown());
+        let seed = agreed(&shown(), "seed", read.about.seed, self.seed)?.unwrap_or(0);
+        let about = About { task, seed: Some(seed), backbone: Some(digest), ..read.about };
+        cx.write("prompt", &PromptFile::of(prompt, about).to_bytes())
     }
+}
+
+/// What the file says, or else the manifest; both may say the same.
+fn agreed<T: PartialEq + fmt::Display>(
+    file: &str,
+    key: &str,
+    known: Option<T>,
+    value: Option<T>,
+) -> anyhow::Result<Option<T>> {
+    if let (Some(known), Some(value)) = (&known, &value) {
+        ensure!(known == value, "{file} says `{key}` is `{known}`, but the manifest says `{value}`");
+    }
+    Ok(known.or(value))
 }

@@ -2,8 +2,9 @@
 
 use super::embed::Embedding;
 use super::names::check_apart;
+use super::reading::read_all;
 use super::{EMBEDDING, RANKING};
-use crate::data::{Column, Table};
+use crate::data::{Ranked, Ranking};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
 use crate::ml::prompt::similarity::Similarity;
@@ -39,13 +40,7 @@ impl Stage for Rank {
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
-        let read = |role: &str| -> anyhow::Result<Vec<Embedding>> {
-            cx.many(role)
-                .into_iter()
-                .map(|a| Embedding::read(&a.bytes()?))
-                .collect::<Result<_, _>>()
-                .with_context(|| format!("`{role}`"))
-        };
+        let read = |role: &str| read_all(cx, role, Embedding::read);
         let (targets, sources) = (read("target")?, read("sources")?);
         let first = targets.first().context("`target` names no embedding")?;
         for other in targets.iter().chain(&sources) {
@@ -53,17 +48,19 @@ impl Stage for Rank {
         }
         let similarities = Embedding::similarities(self.metric, &sources, &targets)?;
         let mut rows: Vec<(&Embedding, f64)> = sources.iter().zip(similarities.iter().map(|row| mean(row))).collect();
-        rows.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| (&a.task, &a.seed).cmp(&(&b.task, &b.seed))));
-        let mut table = Table::new(vec![
-            ("rank", Column::Int((1..=rows.len() as i64).collect())),
-            ("task", Column::Text(rows.iter().map(|(source, _)| source.task.clone()).collect())),
-            ("seed", Column::Text(rows.iter().map(|(source, _)| source.seed.clone()).collect())),
-            ("similarity", Column::Float(rows.iter().map(|(_, similarity)| *similarity).collect())),
-        ])
-        .with("target", &first.task);
-        if let Some(steps) = targets.iter().map(|target| target.steps).sum::<Option<u64>>() {
-            table = table.with("embedding_steps", steps.to_string());
-        }
-        cx.write("ranking", &table.to_parquet()?)
+        // Of equally similar ones the first by name, which has the seed as text.
+        let name = |source: &Embedding| (source.task.clone(), source.seed.to_string());
+        rows.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| name(a).cmp(&name(b))));
+        let ranked = |(source, similarity): (&Embedding, f64)| Ranked {
+            task: source.task.clone(),
+            seed: source.seed,
+            similarity,
+        };
+        let ranking = Ranking {
+            target: first.task.clone(),
+            embedding_steps: targets.iter().map(|target| target.steps).sum(),
+            sources: rows.into_iter().map(ranked).collect(),
+        };
+        cx.write("ranking", &ranking.to_parquet()?)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::embed::Embedding;
 use super::names::check_apart;
+use super::reading::{read, read_all};
 use super::{EMBEDDING, REPORT, SCORES, TRIALS};
-use crate::data::Table;
+use crate::data::{ScoresFile, Trials};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
 use crate::ml::prompt::similarity::Similarity;
@@ -11,11 +12,10 @@ use crate::ml::statistics::mean;
 use crate::report::compare::{self, Evidence};
 use crate::report::embeddings;
 use crate::report::evaluation::{Cost, Evaluation};
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::str::FromStr;
 
 /// A study's results.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -163,86 +163,20 @@ impl Report {
 }
 
 fn evaluations(cx: &Cx<'_>, role: &str) -> anyhow::Result<Vec<Evaluation>> {
-    let read = |artifact: &Artifact| evaluation(artifact).with_context(|| format!("`{role}`: `{}`", artifact.origin()));
-    cx.many(role).into_iter().map(read).collect()
-}
-
-fn evaluation(artifact: &Artifact) -> anyhow::Result<Evaluation> {
-    let mut table = Table::from_parquet(&artifact.bytes()?)?;
-    let (names, values) = (table.take_text("metric")?, table.take_float("value")?);
-    let said = Said(&table);
-    let score = names.iter().position(|name| name == "score");
-    let score = score.with_context(|| {
-        let task = said.text("task");
-        format!("the task `{task}` has no score: it is text to learn from, or its answers are hidden")
-    })?;
-    let answered = said.number::<u64>("examples")?.unwrap_or(0).max(1) as f64;
-    Ok(Evaluation {
-        task: said.text("task"),
-        split: said.text("split"),
-        examples: said.text("answered"),
-        seed: said.text("seed"),
-        source: (said.text("source"), said.text("source_seed")),
-        majority: said.number("majority")?,
-        score: values[score],
-        validation: said.number("validation")?,
-        illegal: 100.0 * said.number::<u64>("illegal")?.unwrap_or(0) as f64 / answered,
-        only_label: only_label(&said.text("predicted"))?,
-        steps: said.number("steps")?,
-        source_steps: said.number("source_steps")?,
-        digest: artifact.digest.to_string(),
-    })
-}
-
-/// What a table says of itself.
-struct Said<'t>(&'t Table);
-
-impl Said<'_> {
-    /// A word; empty if it says none.
-    fn text(&self, key: &str) -> String {
-        self.0.metadata.get(key).cloned().unwrap_or_default()
-    }
-
-    /// A number, if it says one.
-    ///
-    /// # Errors
-    /// If it says something else.
-    fn number<T: FromStr>(&self, key: &str) -> anyhow::Result<Option<T>> {
-        let text = self.text(key);
-        let wrong = |_| anyhow!("`{key}` of the table is `{}`, expected a number", text.escape_debug());
-        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
-    }
-}
-
-/// The label that every legal answer was, if the task has others.
-fn only_label(predicted: &str) -> anyhow::Result<Option<String>> {
-    let predicted: Vec<(String, u64)> =
-        if predicted.is_empty() { Vec::new() } else { serde_json::from_str(predicted)? };
-    let mut said = predicted.iter().filter(|(_, count)| *count > 0);
-    Ok(match (said.next(), said.next()) {
-        (Some((label, _)), None) if predicted.len() > 1 => Some(label.clone()),
-        _ => None,
-    })
+    let evaluation = |artifact: &Artifact| {
+        let scores = read(role, artifact, ScoresFile::from_parquet)?;
+        let task = scores.task.clone();
+        Evaluation::of(scores, artifact.digest.to_string()).with_context(|| {
+            let origin = artifact.origin();
+            format!("`{role}`: `{origin}`: the task `{task}` has no score: it is text to learn from, or its answers are hidden")
+        })
+    };
+    cx.many(role).into_iter().map(evaluation).collect()
 }
 
 /// What the transfers of a strategy spent, the steps as means over them.
 fn cost(cx: &Cx<'_>, role: &str) -> anyhow::Result<Option<Cost>> {
-    let mut costs = Vec::new();
-    for artifact in cx.many(role) {
-        let read = || {
-            let table = Table::from_parquet(&artifact.bytes()?)?;
-            let said = Said(&table);
-            anyhow::Ok(Cost {
-                tunings: said.number("tunings")?.context("it does not say how many tunings there were")?,
-                candidates: said.number("candidates")?.unwrap_or(0),
-                target_steps: said.number("target_steps")?,
-                tuning_steps: said.number("tuning_steps")?,
-                source_steps: said.number("source_steps")?,
-                library_steps: said.number("library_steps")?,
-            })
-        };
-        costs.push(read().with_context(|| format!("`{role}`: `{}`", artifact.origin()))?);
-    }
+    let costs: Vec<Cost> = read_all(cx, role, Trials::from_parquet)?.iter().map(Cost::of_trials).collect();
     let Some(first) = costs.first() else { return Ok(None) };
     let alike = costs.iter().all(|cost| (cost.tunings, cost.candidates) == (first.tunings, first.candidates));
     ensure!(alike, "`{role}` has transfers of different strategies");
@@ -262,10 +196,10 @@ fn compared(cx: &Cx<'_>, metric: Similarity) -> anyhow::Result<embeddings::Embed
     let (mut all, mut runs) = (Vec::new(), Vec::new());
     for role in ["embeddings.sources", "embeddings.targets"] {
         for artifact in cx.many(role) {
-            let embedding = Embedding::read(&artifact.bytes()?).with_context(|| format!("`{role}`"))?;
+            let embedding = read(role, artifact, Embedding::read)?;
             runs.push(embeddings::Run {
                 task: embedding.task.clone(),
-                seed: embedding.seed.clone(),
+                seed: embedding.seed.to_string(),
                 digest: artifact.digest.to_string(),
             });
             all.push(embedding);

@@ -4,13 +4,14 @@
 //! at its version 1 (`evaluate.py`), which comes from the authors of both benchmarks. Where the two differ, jiant is followed:
 //! similarities have three decimals. The diagnostic sets (`AX`, `AX-b`, `AX-g`) are jiant's.
 
+use super::reading::read;
 use super::{PREDICTIONS, SUBMISSION};
-use crate::data::Table;
+use crate::data::Predictions;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Output, Refs, Stage};
 use crate::engine::store::digest::Digest;
 use crate::ml::metrics::names_referent;
-use crate::ml::tasks;
+use crate::ml::tasks::{self, Split};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -136,7 +137,7 @@ impl Stage for Submission {
         let table = self.benchmark.table();
         let mut given: BTreeMap<&str, (String, Predictions)> = BTreeMap::new();
         for artifact in cx.many("predictions") {
-            let predictions = Predictions::read(artifact)?;
+            let predictions = on_test(artifact)?;
             let wanted =
                 self.benchmark.wanted(&predictions.task).with_context(|| format!("`{}`", artifact.origin()))?;
             if let Some((other, _)) = given.insert(wanted.file, (artifact.origin(), predictions)) {
@@ -186,23 +187,12 @@ impl Benchmark {
 }
 
 /// What an evaluation made the model say on a test split.
-struct Predictions {
-    task: String,
-    ids: Vec<String>,
-    targets: Vec<String>,
-    answers: Vec<String>,
-}
-
-impl Predictions {
-    fn read(artifact: &Artifact) -> anyhow::Result<Self> {
-        let origin = artifact.origin();
-        let mut table = Table::from_parquet(&artifact.bytes()?).with_context(|| format!("`{origin}`"))?;
-        let task = table.metadata.get("task").cloned().unwrap_or_default();
-        let split = table.metadata.get("split").map_or("an unknown", String::as_str);
-        ensure!(split == "test", "`{origin}` is of {split} split; a leaderboard wants predictions on `split: test`");
-        let mut take = |name: &str| table.take_text(name).with_context(|| format!("`{origin}`"));
-        Ok(Self { task, ids: take("id")?, targets: take("target")?, answers: take("prediction")? })
-    }
+fn on_test(artifact: &Artifact) -> anyhow::Result<Predictions> {
+    let predictions = read("predictions", artifact, Predictions::from_parquet)?;
+    let (origin, split) = (artifact.origin(), predictions.split);
+    let name = split.name();
+    ensure!(split == Split::Test, "`{origin}` is of {name} split; a leaderboard wants predictions on `split: test`");
+    Ok(predictions)
 }
 
 impl Wanted {
@@ -335,6 +325,8 @@ mod tests {
         let column = |of: fn(&(&str, &str, &str)) -> String| rows.iter().map(of).collect();
         let predictions = Predictions {
             task: task.to_owned(),
+            split: Split::Test,
+            inputs: Vec::new(),
             ids: column(|row| row.0.to_owned()),
             targets: column(|row| row.1.to_owned()),
             answers: column(|row| row.2.to_owned()),
@@ -418,6 +410,8 @@ mod tests {
         let wanted = Benchmark::Superglue.wanted("cb").unwrap();
         let predictions = |id: &str| Predictions {
             task: "cb".to_owned(),
+            split: Split::Test,
+            inputs: Vec::new(),
             ids: vec![id.to_owned()],
             targets: vec![tasks::HIDDEN.to_owned()],
             answers: vec!["neutral".to_owned()],

@@ -9,8 +9,9 @@ use super::names::{check_apart, check_mixture, learned};
 use super::training::{PromptTraining, WhichCheckpoint};
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
+use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::engine::store::digest::Digest;
+use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
 use crate::ml::prompt::{Prompt, init};
 use crate::ml::random::Stream;
@@ -158,6 +159,8 @@ impl Stage for Tune {
         // TensorBoard finds it in the folder of views by this name.
         Output { name: "events.tfevents", of: EVENTS },
     ];
+    const CURVES: Option<Curves> =
+        Some(Curves { caption: "Validation score while prompts are tuned", told_by: "prompt" });
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone), Input::many("data", &self.data, DATASET)];
@@ -221,10 +224,10 @@ impl Stage for Tune {
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
         let seed = tasks.run_seed(self.seed);
-        let Beginning { prompt, said } = self.beginning(cx, &model, &tasks, seed)?;
+        let Beginning { prompt, from } = self.beginning(cx, &model, &tasks, seed)?;
         let origin = self.origin.map(|_| prompt.clone());
         let origin_digest =
-            origin.clone().map(|prompt| Digest::of(&PromptFile::of(prompt, BTreeMap::new()).to_bytes()));
+            origin.clone().map(|prompt| Digest::of(&PromptFile::of(prompt, About::default()).to_bytes()));
         let width = prompt.width;
         let client = model.client(cx, &backbone)?;
         let examples = Examples::new(tasks.train(), self.mixing, self.training.batching(), seed)?;
@@ -238,7 +241,7 @@ impl Stage for Tune {
             },
             file: &|values, step, score| {
                 let prompt = Prompt { values: values.to_vec(), width };
-                Ok(PromptFile::of(prompt, self.metadata(&tasks.name(), step, score)).to_bytes())
+                Ok(PromptFile::of(prompt, self.about(&tasks.name(), step, score)).to_bytes())
             },
         };
         run.go(cx, &course)?;
@@ -248,20 +251,21 @@ impl Stage for Tune {
         }
         let Kept { parameters, step, score, .. } = run.chosen(self.checkpoint);
         let steps = run.step;
-        let described = |step, score| {
-            let mut metadata = self.metadata(&tasks.name(), step, score);
-            metadata.insert("backbone".to_owned(), backbone.digest.to_string());
-            metadata.insert("steps".to_owned(), steps.to_string());
-            metadata.extend(origin_digest.map(|digest| (ORIGIN.to_owned(), digest.to_string())));
-            metadata.extend(said.clone());
-            metadata
+        let described = |step, score| About {
+            backbone: Some(backbone.digest.to_string()),
+            steps: Some(steps),
+            origin: origin_digest.map(|digest| digest.to_string()),
+            source: from.task.clone(),
+            source_seed: from.seed,
+            source_steps: from.steps,
+            ..self.about(&tasks.name(), step, score)
         };
         let prompt = Prompt { values: parameters, width };
         cx.write("prompt", &PromptFile::of(prompt, described(step, score)).to_bytes())?;
         let kept = run.kept.into_iter().map(|(step, values)| (format!("step_{step}"), Prompt { values, width }));
         let prompts = kept.chain(origin.map(|origin| (ORIGIN.to_owned(), origin))).collect();
-        let metadata = described(self.training.steps, None);
-        cx.write("checkpoints", &PromptFile { prompts, metadata }.to_bytes())?;
+        let about = described(self.training.steps, None);
+        cx.write("checkpoints", &PromptFile { prompts, about }.to_bytes())?;
         let settings = run.learner.settings();
         cx.write("curve", &run.curve.table(settings).to_parquet()?)?;
         cx.write("events.tfevents", &run.curve.events(settings))
@@ -270,14 +274,8 @@ impl Stage for Tune {
 
 impl Tune {
     /// What a prompt file says of itself.
-    fn metadata(&self, task: &str, step: u64, score: Option<f64>) -> BTreeMap<String, String> {
-        let mut metadata = BTreeMap::from([
-            ("task".to_owned(), task.to_owned()),
-            ("seed".to_owned(), self.seed.to_string()),
-            ("step".to_owned(), step.to_string()),
-        ]);
-        metadata.extend(score.map(|score| ("score".to_owned(), score.to_string())));
-        metadata
+    fn about(&self, task: &str, step: u64, score: Option<f64>) -> About {
+        About { task: Some(task.to_owned()), seed: Some(self.seed), step: Some(step), score, ..About::default() }
     }
 
     /// Where the run begins; what is random about it is drawn by `seed`, or by the origin that it shares with others.
@@ -312,17 +310,15 @@ impl Tune {
             Init::Uniform(Range { low, high }) => init::uniform(self.length, width, *low, *high, &mut stream),
             Init::Prompt(_) => {
                 let (file, prompt) = self.fitting(&cx.one("init.prompt")?.bytes()?, width)?;
-                let said = [("source", file.get("task")), ("source_seed", file.get("seed"))];
-                let said = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
-                let steps = file.steps_in_all().map(|steps| ("source_steps".to_owned(), steps.to_string()));
-                return Ok(Beginning { prompt, said: said.chain(steps).collect() });
+                let steps = file.about.steps_in_all();
+                return Ok(Beginning { prompt, from: Source { task: file.about.task, seed: file.about.seed, steps } });
             }
             Init::Average(average) => {
-                let said = BTreeMap::from([("source".to_owned(), "average".to_owned())]);
-                return Ok(Beginning { prompt: self.average(cx, average, width)?, said });
+                let from = Source { task: Some("average".to_owned()), ..Source::default() };
+                return Ok(Beginning { prompt: self.average(cx, average, width)?, from });
             }
         };
-        Ok(Beginning { prompt, said: BTreeMap::new() })
+        Ok(Beginning { prompt, from: Source::default() })
     }
 
     fn average(&self, cx: &Cx<'_>, average: &Average, width: usize) -> anyhow::Result<Prompt> {
@@ -332,7 +328,7 @@ impl Tune {
         ensure!(given == named, "`init.average`: {given} prompts, but {named} weights");
         for artifact in prompts {
             let (file, prompt) = self.fitting(&artifact.bytes()?, width)?;
-            let name = file.name();
+            let name = file.about.name();
             let weight = average
                 .weights
                 .get(&name)
@@ -345,7 +341,7 @@ impl Tune {
     /// A prompt from which this one can begin.
     fn fitting(&self, bytes: &[u8], width: usize) -> anyhow::Result<(PromptFile, Prompt)> {
         let file = PromptFile::from_bytes(bytes).context("`init`")?;
-        let name = file.name();
+        let name = file.about.name();
         let prompt = file.prompt(file::PROMPT).context("`init`")?.clone();
         prompt.fits(width).with_context(|| format!("`init`: the prompt `{name}`"))?;
         let length = prompt.length();
@@ -361,6 +357,14 @@ impl Tune {
 /// Where a run begins.
 struct Beginning {
     prompt: Prompt,
-    /// What the tuned prompt says of the one that it comes from, if that is another's.
-    said: BTreeMap<String, String>,
+    from: Source,
+}
+
+/// The prompt that another comes from; nothing where that is no tuned one.
+#[derive(Default)]
+struct Source {
+    task: Option<String>,
+    seed: Option<u64>,
+    /// Updates that it took in all, if that is known.
+    steps: Option<u64>,
 }

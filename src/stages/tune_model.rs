@@ -9,12 +9,13 @@ use super::training::{ModelTraining, WhichCheckpoint};
 use super::{BACKBONE, CURVE, DATASET, EVENTS, OPTIMIZER};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Output, Ref, Refs, Stage};
 use crate::engine::store::digest::Digest;
 use crate::ml::batcher::{self, Batcher};
 use crate::ml::model::{Dims, Precision, Slot, Weights, devices, open};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::about::About;
+use crate::ml::prompt::file::{self, Matrices};
 use crate::ml::tasks::Split;
 use crate::ml::train::Learner;
 use crate::ml::train::examples::Examples;
@@ -62,6 +63,8 @@ impl Stage for TuneModel {
         // TensorBoard finds it in the folder of views by this name.
         Output { name: "events.tfevents", of: EVENTS },
     ];
+    const CURVES: Option<Curves> =
+        Some(Curves { caption: "Validation score while all weights of models are tuned", told_by: "optimizer" });
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone), Input::many("data", &self.data, DATASET)];
@@ -121,18 +124,19 @@ impl Stage for TuneModel {
         let weights = with(dims, &parameters)?;
         drop(parameters);
         let parts = write_backbone(cx, &backbone, &weights)?;
-        let metadata = BTreeMap::from([
-            ("backbone".to_owned(), Digest::of(&parts).to_string()),
-            ("optimizer".to_owned(), serde_json::to_string(&self.training.optimizer)?),
-            ("seen".to_owned(), seen.to_string()),
-            ("task".to_owned(), tasks.name()),
-            ("seed".to_owned(), self.seed.to_string()),
-            ("step".to_owned(), step.to_string()),
-        ]);
+        let about = About {
+            task: Some(tasks.name()),
+            seed: Some(self.seed),
+            step: Some(step),
+            backbone: Some(Digest::of(&parts).to_string()),
+            ..About::default()
+        };
+        let settings_of_optimizer = serde_json::to_string(&self.training.optimizer)?;
+        let metadata = about.metadata().with("optimizer", &settings_of_optimizer).with("seen", &seen);
         let tensors: BTreeMap<&str, (&[f32], usize)> =
             names.iter().zip(&moments).map(|(name, values)| (name.as_str(), (&values[..], values.len()))).collect();
         let mut optimizer = Vec::new();
-        file::write(&tensors, &metadata, &mut optimizer)?;
+        file::write(&tensors, metadata.entries(), &mut optimizer)?;
         cx.write("optimizer", &optimizer)?;
         if let Some(score) = score {
             cx.note("validation score", score);
@@ -146,24 +150,24 @@ impl Stage for TuneModel {
 impl TuneModel {
     /// Goes on with the moments of the job that made the backbone.
     fn take_up(&self, artifact: &Artifact, backbone: &Digest, learner: &mut ModelLearner<'_>) -> anyhow::Result<()> {
-        let mut file = PromptFile::matrices(&artifact.bytes()?)?;
-        let own = file.get("backbone").context("an optimiser without its backbone")?;
+        let Matrices { mut by_name, metadata: mut said } = Matrices::from_bytes(&artifact.bytes()?)?;
+        let own: String = said.need("backbone")?;
         ensure!(
             own == backbone.to_string(),
             "is the optimiser of the backbone {own:.12}, but `backbone` is {:.12}; name the same job in both",
             backbone.to_string()
         );
         let settings: optim::Settings =
-            serde_json::from_str(file.get("optimizer").context("an optimiser without its settings")?)?;
+            serde_json::from_str(&said.need::<String>("optimizer")?).context("file metadata `optimizer`")?;
         ensure!(
             settings == self.training.optimizer,
             "its optimiser has other settings than `training.optimizer`: {}",
             serde_json::to_string(&settings)?
         );
-        let seen = file.get("seen").and_then(|seen| seen.parse().ok()).context("an optimiser without its steps")?;
+        let seen = said.need("seen")?;
         let names = learner.moment_names();
         let mut take = |name: &String| {
-            let moment = file.prompts.remove(name);
+            let moment = by_name.remove(name);
             moment.map(|moment| moment.values).with_context(|| format!("no tensor `{name}`"))
         };
         let moments = names.iter().map(&mut take).collect::<anyhow::Result<Vec<_>>>()?;
@@ -329,7 +333,7 @@ stages:
         assert!(astray < 1e-2, "{astray}");
         let seen = |place: &Place| {
             let file = PromptFile::from_bytes(&place.output("optimizer")).unwrap();
-            (file.get("seen").unwrap().to_owned(), file.prompts.len())
+            (file.about.other["seen"].clone(), file.prompts.len())
         };
         assert_eq!(seen(&device), seen(&cpu));
     }

@@ -49,10 +49,10 @@ fn a_prompt_of_a_mixture_is_its_last_and_that_of_one_source_and_the_target_helps
     let children: Vec<&String> = executed.iter().filter(|job| job.starts_with("mixed[w_mood,0]/")).collect();
     assert_eq!(children.len(), 2, "the mixture and the target from it: {executed:?}");
     let both = prompt(&shell, "sources");
-    assert_eq!((both.get("task"), both.get("step")), (Some("w_sum+w_topic"), Some("2")));
+    assert_eq!((both.about.task.as_deref(), both.about.step), (Some("w_sum+w_topic"), Some(2)));
     let target = prompt(&shell, "mixed[w_mood,0]");
-    assert_eq!(target.get("task"), Some("w_mood"));
-    let source = target.get("source").unwrap();
+    assert_eq!(target.about.task.as_deref(), Some("w_mood"));
+    let source = target.about.source.as_deref().unwrap();
     assert!(["w_mood+w_sum", "w_mood+w_topic"].contains(&source), "{source}");
 }
 

@@ -2,7 +2,7 @@
 
 use super::shell::{Shell, named};
 use spot::data::Table;
-use spot::ml::prompt::file::PromptFile;
+use spot::ml::prompt::file::{Matrices, PromptFile};
 use std::thread::yield_now;
 
 /// A model tuned on a task; one on a mixture, and from it one on a task with the optimiser as it was; and what is made of a
@@ -66,9 +66,9 @@ fn score(shell: &Shell, job: &str) -> f64 {
     table.take_float("value").unwrap()[at]
 }
 
-fn seen(shell: &Shell, job: &str) -> (String, String) {
+fn seen(shell: &Shell, job: &str) -> (u64, u64) {
     let file = PromptFile::from_bytes(&bytes(shell, job, "optimizer")).unwrap();
-    (file.get("step").unwrap().to_owned(), file.get("seen").unwrap().to_owned())
+    (file.about.step.unwrap(), file.about.other["seen"].parse().unwrap())
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn a_report_puts_a_tuned_model_beside_a_prompt() {
 fn a_mixture_is_tuned_and_its_optimiser_goes_on() {
     let shell = shell();
     shell.spot("run models --only restored --only fresh").ok();
-    assert_eq!(seen(&shell, "multi"), ("6".to_owned(), "6".to_owned()), "the final checkpoint");
+    assert_eq!(seen(&shell, "multi"), (6, 6), "the final checkpoint");
     for (job, before) in [("restored", 6), ("fresh", 0)] {
         let (step, seen) = seen(&shell, job);
-        assert_eq!(seen.parse::<u64>().unwrap(), before + step.parse::<u64>().unwrap(), "{job}");
+        assert_eq!(seen, before + step, "{job}");
     }
     let mut curve = Table::from_parquet(&bytes(&shell, "multi", "curve")).unwrap();
     let mood = curve.take_float("score_w_mood").unwrap();
@@ -148,10 +148,10 @@ fn an_optimiser_without_moments_goes_on() {
     shell.edit("pipelines/models.yaml", "batch_size: 8, ", "batch_size: 8, optimizer: {sgd: {}}, ");
     shell.edit("pipelines/models.yaml", "batch_tokens: 300, ", "batch_tokens: 300, optimizer: {sgd: {}}, ");
     shell.spot("run models --only restored").ok();
-    let file = PromptFile::matrices(&bytes(&shell, "restored", "optimizer")).unwrap();
-    assert!(file.prompts.is_empty());
-    let step: u64 = file.get("step").unwrap().parse().unwrap();
-    assert_eq!(file.get("seen").unwrap(), (6 + step).to_string());
+    let Matrices { by_name, mut metadata } = Matrices::from_bytes(&bytes(&shell, "restored", "optimizer")).unwrap();
+    assert!(by_name.is_empty());
+    let step: u64 = metadata.need("step").unwrap();
+    assert_eq!(metadata.need("seen"), Ok(6 + step));
 }
 
 #[test]

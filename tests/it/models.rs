@@ -3,7 +3,9 @@
 use super::shell::{PROJECT, Shell};
 use spot::data::Table;
 use spot::ml::prompt::Prompt;
+use spot::ml::prompt::about::About;
 use spot::ml::prompt::file::PromptFile;
+use std::collections::BTreeMap;
 
 /// One tuning, evaluated in `decoding`, on a model in `precision`.
 fn pipeline(precision: &str, decoding: &str) -> String {
@@ -152,8 +154,10 @@ fn prompts_of_a_folder_are_ranked_without_a_manifest() {
 #[test]
 fn prompts_of_different_backbones_are_not_ranked() {
     let file = |said: &[(&str, &str)]| {
-        let metadata = said.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        PromptFile::of(Prompt { values: vec![1.0, 0.0], width: 2 }, metadata).to_bytes()
+        let metadata: BTreeMap<String, String> =
+            said.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let about = About::read(metadata).unwrap();
+        PromptFile::of(Prompt { values: vec![1.0, 0.0], width: 2 }, about).to_bytes()
     };
     let shell = Shell::new()
         .write("prompts/a.safetensors", file(&[("backbone", "aaaa")]))

@@ -366,7 +366,7 @@ fn text_is_cut_into_windows_and_continued() {
     shell.spot("show prompt").ok().prints("step");
     let prompt = std::fs::read(shell.behind("own", "prompt", "prompt")).unwrap();
     let prompt = spot::ml::prompt::file::PromptFile::from_bytes(&prompt).unwrap();
-    assert_eq!((prompt.get("step"), prompt.get("score")), (Some("2"), None));
+    assert_eq!((prompt.about.step, prompt.about.score), (Some(2), None));
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn the_built_in_text_is_continued_too() {
     assert!(data.examples(Split::Train).iter().all(|example| !example.input.contains("w_text")));
     let prompt = std::fs::read(shell.behind("own", "prompt", "prompt")).unwrap();
     let prompt = spot::ml::prompt::file::PromptFile::from_bytes(&prompt).unwrap();
-    assert_eq!((prompt.get("task"), prompt.get("step"), prompt.get("score")), (Some("w_text"), Some("2"), None));
+    assert_eq!((prompt.about.task.as_deref(), prompt.about.step, prompt.about.score), (Some("w_text"), Some(2), None));
     let refused = |from: &str, to: &str, message: &str| {
         shell.edit("pipelines/own.yaml", from, to);
         shell.spot("status own").exits_with(2).complains(message);

@@ -85,8 +85,8 @@ fn runs_of_one_origin_begin_alike_and_are_compared_by_what_they_learned() {
     shell.spot("run seeds --set vars.origin=7 --set vars.seeds=[0,1]").ok();
     let (a, b) = (checkpoints(&shell, "source[w_sum,0]"), checkpoints(&shell, "target[1]"));
     assert_eq!(a.prompts["step_0"], b.prompts["step_0"]);
-    assert_eq!((&a.prompts["origin"], a.get("origin")), (&b.prompts["step_0"], b.get("origin")));
-    assert!(a.get("origin").is_some());
+    assert_eq!((&a.prompts["origin"], &a.about.origin), (&b.prompts["step_0"], &b.about.origin));
+    assert!(a.about.origin.is_some());
     let embedding = bytes(&shell.behind("seeds", "target_embedding[1]", "embedding"));
     let (width, learned) = Table::from_parquet(&embedding).unwrap().take_vectors("vector").unwrap();
     let expected = b.prompts["step_1"].minus(&b.prompts["origin"]).unwrap();
@@ -178,10 +178,10 @@ fn restarts_are_tunings_from_scratch_of_which_the_best_on_validation_counts() {
     let scores = trials.take_float("validation_score").unwrap();
     let best = PromptFile::from_bytes(&bytes(&shell.behind("controls", "restart", "prompt"))).unwrap();
     let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    assert_eq!((best.score(), best.get("seed"), best.get("source")), (Some(highest), Some("3"), None));
+    assert_eq!((best.about.score, best.about.seed, &best.about.source), (Some(highest), Some(3), &None));
     // The first is the tuning of the baseline.
     let baseline = PromptFile::from_bytes(&bytes(&shell.behind("controls", "target", "prompt"))).unwrap();
-    assert_eq!(baseline.score(), Some(scores[0]));
+    assert_eq!(baseline.about.score, Some(scores[0]));
 }
 
 #[test]

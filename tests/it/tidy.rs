@@ -54,6 +54,19 @@ fn layers_import_only_what_is_below_them() {
 }
 
 #[test]
+fn metadata_become_values_where_files_are_read() {
+    // These keep files that nobody else reads.
+    let own = ["stages/embed.rs", "stages/checkpoint.rs"];
+    for (name, text) in sources() {
+        let is_above = ["stages/", "report/", "cli/"].iter().any(|layer| name.starts_with(layer));
+        if is_above && !own.contains(&name.as_str()) {
+            let texts = text.split(".metadata").skip(1).find(|rest| !rest.starts_with('('));
+            assert!(texts.is_none(), "{name} reads metadata as text; `data` and `ml::prompt` have their values");
+        }
+    }
+}
+
+#[test]
 fn every_module_opens_with_what_it_is_for() {
     for (name, text) in sources() {
         assert!(text.starts_with("//! "), "{name} does not open with `//!`");

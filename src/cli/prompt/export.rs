@@ -3,8 +3,8 @@
 use super::given::{Given, Which};
 use crate::cli::output;
 use crate::error::Exit;
-use crate::ml::prompt::file::{self, PromptFile};
-use crate::ml::prompt::peft;
+use crate::ml::prompt::file::PromptFile;
+use crate::ml::prompt::{npy, peft};
 use crate::ui;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ enum Form {
 
 impl Export {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
-        let Given { name, prompt, metadata } = self.which.read()?;
+        let Given { name, prompt, about } = self.which.read()?;
         let by_ending = || match self.to.extension().and_then(|extension| extension.to_str()) {
             Some("npy") => Form::Npy,
             Some("safetensors") => Form::Safetensors,
@@ -46,8 +46,8 @@ impl Export {
         let (length, width) = (prompt.length(), prompt.width);
         let write = |files: &[(&Path, &[u8])]| output::write_new(files, self.overwrite);
         let written = match self.format.unwrap_or_else(by_ending) {
-            Form::Npy => write(&[(&self.to, &file::to_npy(&prompt))])?,
-            Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, metadata).to_bytes())])?,
+            Form::Npy => write(&[(&self.to, &npy::write(&prompt))])?,
+            Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, about).to_bytes())])?,
             Form::Peft => {
                 fs_err::create_dir_all(&self.to)?;
                 let config = peft::config(&prompt, self.base_model.as_deref());

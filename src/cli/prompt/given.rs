@@ -7,10 +7,11 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt::file::{self, PromptFile};
+use crate::ml::prompt::about::About;
+use crate::ml::prompt::file::PromptFile;
+use crate::ml::prompt::form;
 use crate::ml::prompt::peft;
 use clap::Args;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Files that Python's `pickle` wrote.
@@ -37,7 +38,7 @@ pub(super) struct Given {
     /// What it is called: a path, or `source[mnli,0].prompt`.
     pub(super) name: String,
     pub(super) prompt: Prompt,
-    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) about: About,
 }
 
 impl Which {
@@ -61,9 +62,8 @@ impl Which {
             }
         };
         let prompt = read.prompt(wanted).map_err(|error| Usage(format!("`{name}`: {error}")))?.clone();
-        let mut metadata = read.metadata;
-        metadata.extend(self.at_step.map(|step| ("step".to_owned(), step.to_string())));
-        Ok(Given { name, prompt, metadata })
+        let step = self.at_step.or(read.about.step);
+        Ok(Given { name, prompt, about: About { step, ..read.about } })
     }
 
     fn of_job(&self, store: &Store) -> anyhow::Result<(String, PromptFile)> {
@@ -121,12 +121,9 @@ pub(in crate::cli) fn adapter(folder: &Path) -> anyhow::Result<PromptFile> {
     }
     let read = peft::read(&fs_err::read(weights)?, &fs_err::read(config)?);
     let adapter = read.map_err(|error| Usage(format!("{shown}: {error}")))?;
-    let metadata = adapter.base_model.map(|model| (BASE_MODEL.to_owned(), model));
-    Ok(PromptFile::of(adapter.prompt, metadata.into_iter().collect()))
+    let about = About { base_model: adapter.base_model, ..About::default() };
+    Ok(PromptFile::of(adapter.prompt, about))
 }
-
-/// What the metadata call the model that an adapter says it was tuned on.
-pub(in crate::cli) const BASE_MODEL: &str = "base_model";
 
 /// The prompts of a file.
 pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
@@ -145,7 +142,7 @@ pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
         let message = format!("{}: several arrays in one file; save each with `numpy.save` as `.npy`", path.display());
         return Err(Usage(message).into());
     }
-    file::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+    form::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
 }
 
 /// Whether a file is one that people keep prompts in, though it may be one that is refused.

@@ -3,6 +3,7 @@
 use super::given::Which;
 use crate::cli::output;
 use crate::error::{Exit, Usage};
+use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::PromptFile;
 use crate::ui;
 use clap::Args;
@@ -33,15 +34,12 @@ impl Import {
             return Err(Usage(format!("`--to {}`: expected `NAME.safetensors`", self.to.display())).into());
         }
         let given = self.which.read()?;
-        let mut metadata = given.metadata;
         let stem = Path::new(&given.name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let said = |key: &str| metadata.get(key).cloned();
-        let task = self.task.clone().or_else(|| said("task")).unwrap_or(stem);
-        let seed = self.seed.map(|seed| seed.to_string()).or_else(|| said("seed")).unwrap_or_else(|| "0".to_owned());
-        metadata.insert("task".to_owned(), task.clone());
-        metadata.insert("seed".to_owned(), seed.clone());
+        let task = self.task.clone().or_else(|| given.about.task.clone()).unwrap_or(stem);
+        let seed = self.seed.or(given.about.seed).unwrap_or(0);
+        let about = About { task: Some(task.clone()), seed: Some(seed), ..given.about };
         let (length, width) = (given.prompt.length(), given.prompt.width);
-        let bytes = PromptFile::of(given.prompt, metadata).to_bytes();
+        let bytes = PromptFile::of(given.prompt, about).to_bytes();
         let done = if output::write_new(&[(&self.to, &bytes)], self.overwrite)? { "wrote" } else { "unchanged:" };
         let to = self.to.display();
         ui::print(&format!(

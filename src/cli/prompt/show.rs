@@ -59,7 +59,7 @@ impl Show {
                     "prompt": given.name,
                     "length": given.prompt.length(),
                     "width": width,
-                    "metadata": given.metadata,
+                    "metadata": given.about.metadata().entries(),
                     "backbone": name,
                     "rows": norms.iter().zip(&neighbours).map(row).collect::<Vec<_>>(),
                 }))?;
@@ -72,7 +72,7 @@ impl Show {
         let store = self.which.cache.open();
         let catalog = Catalog::read(&store)?;
         let Some(named) = &self.backbone else {
-            let own = given.metadata.get("backbone").and_then(|digest| digest.parse::<Digest>().ok());
+            let own = given.about.backbone.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
             let maker = own.and_then(|digest| catalog.makers(&digest).next().map(|(entry, _)| (entry, digest)));
             return match maker {
                 Some((entry, digest)) => of_entry(&store, entry, &digest),
@@ -122,7 +122,7 @@ fn text(
     piece: &dyn Fn(&Neighbour) -> String,
 ) -> String {
     let mut text = format!("{}: {} rows of {}\n", given.name, given.prompt.length(), given.prompt.width);
-    for (key, value) in &given.metadata {
+    for (key, value) in given.about.metadata().entries() {
         text += &format!("  {key}: {value}\n");
     }
     let mean = norms.iter().sum::<f64>() / norms.len() as f64;

@@ -4,33 +4,21 @@
 //! a text. T5 reports the middle of a bootstrap over examples; here the mean over examples is reported, which that middle
 //! estimates. Of several accepted answers the best counts, for each measure by itself; T5 knows one reference only.
 
-use crate::ml::statistics;
 use std::collections::BTreeMap;
 
-/// Likeness of two texts from 0 to 1: the reference first, then the prediction.
-pub type Measure = fn(&str, &str) -> f64;
-
-/// The mean over examples of a measure in percent, the best over an example's accepted answers.
-pub fn rouge<A: AsRef<str>>(measure: Measure, answers: &[&[A]], predictions: &[&str]) -> f64 {
-    let best = |(answers, prediction): (&&[A], &&str)| {
-        100.0 * answers.iter().map(|answer| measure(answer.as_ref(), prediction)).fold(0.0, f64::max)
-    };
-    statistics::mean(&answers.iter().zip(predictions).map(best).collect::<Vec<_>>())
-}
-
 /// ROUGE-1: shared words.
-pub fn rouge1(target: &str, prediction: &str) -> f64 {
+pub(super) fn rouge1(target: &str, prediction: &str) -> f64 {
     shared(&words(target), &words(prediction), 1)
 }
 
 /// ROUGE-2: shared pairs of neighbouring words.
-pub fn rouge2(target: &str, prediction: &str) -> f64 {
+pub(super) fn rouge2(target: &str, prediction: &str) -> f64 {
     shared(&words(target), &words(prediction), 2)
 }
 
 /// ROUGE-Lsum: of each sentence of the target, the words in a longest common subsequence with any sentence of the
 /// prediction; a word counts as often as both texts have it.
-pub fn rouge_lsum(target: &str, prediction: &str) -> f64 {
+pub(super) fn rouge_lsum(target: &str, prediction: &str) -> f64 {
     let (target, prediction) = (sentences(target), sentences(prediction));
     let mut left = [counts(target.iter().flatten()), counts(prediction.iter().flatten())];
     let mut hits = 0;
@@ -113,7 +101,10 @@ fn mark_common(sentence: &[String], other: &[String], common: &mut [bool]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::metrics::Texts;
     use crate::ml::statistics::tests::{golden, near};
+
+    type Measure = fn(&str, &str) -> f64;
 
     #[test]
     fn texts_agree_with_the_package_that_t5_calls() {
@@ -130,9 +121,12 @@ mod tests {
 
     #[test]
     fn the_best_answer_counts_and_examples_are_averaged() {
-        let answers: [&[&str]; 2] = [&["no", "the cat sat"], &["a b"]];
-        near(rouge(rouge1, &answers, &["the cat sat", "a"]), (100.0 + 200.0 / 3.0) / 2.0, 1e-12);
-        near(rouge::<&str>(rouge2, &[&[]], &["x"]), 0.0, 0.0);
-        near(rouge::<&str>(rouge2, &[], &[]), 0.0, 0.0);
+        let [two, one] = [["no", "the cat sat"].map(str::to_owned), ["a b"; 2].map(str::to_owned)];
+        let of = |answers: &[&[String]], predictions: &[&str], measure: Measure| {
+            Texts { targets: &[], answers, predictions }.best(measure)
+        };
+        near(of(&[&two, &one[..1]], &["the cat sat", "a"], rouge1), (100.0 + 200.0 / 3.0) / 2.0, 1e-12);
+        near(of(&[&[]], &["x"], rouge2), 0.0, 0.0);
+        near(of(&[], &[], rouge2), 0.0, 0.0);
     }
 }

@@ -1,13 +1,15 @@
-//! The bytes of prompt files: safetensors with metadata, which we write, and NPY, which others publish.
+//! The bytes of prompt files: safetensors with metadata.
 //!
-//! Both are read strictly, in any precision that f32 holds without loss. Nothing in a file is executed, and no allocation is
+//! They are read strictly, in any precision that f32 holds without loss. Nothing in a file is executed, and no allocation is
 //! larger than twice the file.
 
 use super::Prompt;
-use super::peft;
+use super::about::About;
+use super::number::{Number, odd};
 use crate::ml::error::{Error, Result};
+use crate::ml::metadata::Metadata;
 use crate::ml::pointer;
-use half::{bf16, f16};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -26,46 +28,80 @@ const LONGEST_HEADER: u64 = 1 << 20;
 pub struct PromptFile {
     /// `prompt`, or several such as `step_100`.
     pub prompts: BTreeMap<String, Prompt>,
-    /// Among others `task`, `step`, `score`, `seed` and `backbone`, all as text.
-    pub metadata: BTreeMap<String, String>,
+    /// What is known of all of them.
+    pub about: About,
+}
+
+/// Matrices of safetensors by name, and what the file says of itself, whatever that means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matrices {
+    /// By name.
+    pub by_name: BTreeMap<String, Prompt>,
+    /// What the file says.
+    pub metadata: Metadata,
+}
+
+impl Matrices {
+    /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
+    ///
+    /// # Errors
+    /// If it is damaged, or a tensor is no matrix of finite numbers.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let metadata = metadata(bytes)?;
+        let tensors = SafeTensors::deserialize(bytes)?;
+        let mut by_name = BTreeMap::new();
+        for (name, view) in tensors.iter() {
+            by_name.insert(name.to_owned(), matrix(name, &view)?);
+        }
+        Ok(Self { by_name, metadata })
+    }
+}
+
+/// A tensor, if it is a matrix of finite numbers.
+fn matrix(name: &str, view: &TensorView<'_>) -> Result<Prompt> {
+    let unlike = || unlike(name, view.shape(), view.dtype());
+    let [length, width] = view.shape() else { return Err(unlike()) };
+    let number = match view.dtype() {
+        Dtype::F32 => Number::F32,
+        Dtype::F16 => Number::F16,
+        Dtype::BF16 => Number::Bf16,
+        Dtype::F64 => Number::F64,
+        _ => return Err(unlike()),
+    };
+    if *length == 0 || *width == 0 {
+        return Err(unlike());
+    }
+    let values = number.read(view.data(), false);
+    let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
+    Ok(Prompt { values, width: *width })
+}
+
+/// What safetensors say of themselves, whatever tensors they hold; these are not read.
+fn metadata(bytes: &[u8]) -> Result<Metadata> {
+    pointer::refuse(bytes)?;
+    let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if claimed > LONGEST_HEADER {
+        return Err(Error::Prompt(format!(
+            "safetensors header says it has {claimed} bytes, expected at most {LONGEST_HEADER}"
+        )));
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let entries: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(entries.into())
 }
 
 impl PromptFile {
     /// A file with one prompt.
-    pub fn of(prompt: Prompt, metadata: BTreeMap<String, String>) -> Self {
-        Self { prompts: BTreeMap::from([(PROMPT.to_owned(), prompt)]), metadata }
-    }
-
-    /// A word of metadata.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
-    }
-
-    /// Task and seed of the tuning, `mnli,0`: what the prompt is called among others.
-    pub fn name(&self) -> String {
-        format!("{},{}", self.get("task").unwrap_or("?"), self.get("seed").unwrap_or("?"))
-    }
-
-    /// Validation score of the checkpoint, 0 to 100.
-    pub fn score(&self) -> Option<f64> {
-        self.get("score")?.parse().ok()
-    }
-
-    /// Updates of its own tuning and of those that it began from, if it says.
-    pub fn steps_in_all(&self) -> Option<u64> {
-        let steps = |key| self.get(key).map(str::parse::<u64>);
-        let before = steps("source_steps").unwrap_or(Ok(0)).ok()?;
-        // One that begins from another, but does not say how long that took, does not know.
-        let known = self.get("source").is_none() || self.get("source_steps").is_some();
-        known.then_some(steps("steps")?.ok()? + before)
+    pub fn of(prompt: Prompt, about: About) -> Self {
+        Self { prompts: BTreeMap::from([(PROMPT.to_owned(), prompt)]), about }
     }
 
     /// Whether it was tuned on the backbone with this digest, if it says on which.
     pub fn check_backbone(&self, digest: &str) -> Result<()> {
-        match self.get("backbone") {
+        match self.about.backbone.as_deref() {
             Some(own) if own != digest => Err(Error::Prompt(format!(
                 "`{}` was tuned on the backbone {own:.12}, not on {digest:.12}; a prompt speaks to one model only",
-                self.name()
+                self.about.name()
             ))),
             _ => Ok(()),
         }
@@ -88,60 +124,28 @@ impl PromptFile {
         let prompts = self.prompts.iter();
         let tensors = prompts.map(|(name, prompt)| (name.as_str(), (&prompt.values[..], prompt.width))).collect();
         let mut bytes = Vec::new();
-        write(&tensors, &self.metadata, &mut bytes).expect("memory takes everything");
+        write(&tensors, self.about.metadata().entries(), &mut bytes).expect("memory takes everything");
         bytes
     }
 
-    /// What safetensors say of themselves, whatever tensors they hold; these are not read.
+    /// What safetensors say of prompts, whatever tensors they hold; these are not read.
     ///
     /// # Errors
-    /// If the header is damaged or too long.
-    pub fn metadata_of(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
-        pointer::refuse(bytes)?;
-        let claimed = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-        if claimed > LONGEST_HEADER {
-            return Err(Error::Prompt(format!(
-                "safetensors header says it has {claimed} bytes, expected at most {LONGEST_HEADER}"
-            )));
-        }
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    /// If the header is damaged or too long, or says something impossible.
+    pub fn about_in(bytes: &[u8]) -> Result<About> {
+        Ok(About::read(metadata(bytes)?)?)
     }
 
     /// Reads safetensors in which every tensor is a prompt.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let file = Self::matrices(bytes)?;
-        if file.prompts.is_empty() {
-            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
-        }
-        Ok(file)
-    }
-
-    /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes).
-    pub fn matrices(bytes: &[u8]) -> Result<Self> {
-        let metadata = Self::metadata_of(bytes)?;
-        let tensors = SafeTensors::deserialize(bytes)?;
-        let mut prompts = BTreeMap::new();
-        for (name, view) in tensors.iter() {
-            let [length, width] = view.shape() else { return Err(unlike(name, view.shape(), view.dtype())) };
-            let number = match view.dtype() {
-                Dtype::F32 => Number::F32,
-                Dtype::F16 => Number::F16,
-                Dtype::BF16 => Number::Bf16,
-                Dtype::F64 => Number::F64,
-                _ => return Err(unlike(name, view.shape(), view.dtype())),
-            };
-            if *length == 0 || *width == 0 {
-                return Err(unlike(name, view.shape(), view.dtype()));
-            }
-            let values = number.read(view.data(), false);
-            let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
-            prompts.insert(name.to_owned(), Prompt { values, width: *width });
+    /// If there is none, the file is damaged, or says something impossible.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let Matrices { by_name, metadata } = Matrices::from_bytes(bytes)?;
+        if by_name.is_empty() {
+            return Err(Error::Prompt("the file has no tensors, expected `prompt`".to_owned()));
         }
-        Ok(Self { prompts, metadata })
+        Ok(Self { prompts: by_name, about: About::read(metadata)? })
     }
 }
 
@@ -195,213 +199,17 @@ fn unlike(name: &str, shape: &[usize], dtype: Dtype) -> Error {
     ))
 }
 
-/// How a file keeps a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    F16,
-    Bf16,
-    F32,
-    F64,
-}
-
-impl Number {
-    fn bytes(self) -> usize {
-        match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-
-    /// The numbers of a whole array, `turned` ones with their first byte first; or the place of the first that no f32 is, and
-    /// that number.
-    fn read(self, bytes: &[u8], turned: bool) -> std::result::Result<Vec<f32>, (usize, f64)> {
-        fn each<const N: usize, T>(bytes: &[u8], turned: bool, number: impl Fn([u8; N]) -> T) -> Vec<T> {
-            let in_order = |mut bytes: [u8; N]| {
-                if turned {
-                    bytes.reverse();
-                }
-                number(bytes)
-            };
-            bytes.as_chunks().0.iter().map(|bytes| in_order(*bytes)).collect()
-        }
-        let numbers = match self {
-            Self::F16 => each(bytes, turned, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            Self::Bf16 => each(bytes, turned, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-            Self::F32 => each(bytes, turned, f32::from_le_bytes),
-            Self::F64 => {
-                let wide = each(bytes, turned, f64::from_le_bytes);
-                let odd = |value: &f64| value.is_finite() && f64::from(*value as f32) != *value;
-                if let Some(at) = wide.iter().position(odd) {
-                    return Err((at, wide[at]));
-                }
-                wide.into_iter().map(|value| value as f32).collect()
-            }
-        };
-        match numbers.iter().position(|value| !value.is_finite()) {
-            None => Ok(numbers),
-            Some(at) => Err((at, numbers[at].into())),
-        }
-    }
-}
-
-/// That a number of a prompt is not finite, or none of single precision.
-fn odd(name: &str, row: usize, column: usize, value: f64) -> Error {
-    let expected = match value.is_finite() {
-        false => "expected a finite number",
-        true => {
-            "which is no number of single precision; round the array before it is saved: `array.astype(\"float32\")`"
-        }
-    };
-    Error::Prompt(format!("`{name}` is {value} at row {row}, column {column}, {expected}"))
-}
-
-/// Reads a prompt from NPY version 1.0: floats of 2, 4 or 8 bytes, of two dimensions in any order.
-pub fn read_npy(bytes: &[u8]) -> Result<Prompt> {
-    let refused = |found: String| Error::Prompt(format!("NPY: {found}"));
-    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
-        return Err(refused("the file does not begin with the NPY signature".to_owned()));
-    };
-    let [major, minor, low, high, rest @ ..] = rest else {
-        return Err(refused(format!("the file ends after {} bytes, inside its header", bytes.len())));
-    };
-    if (*major, *minor) != (1, 0) {
-        return Err(refused(format!("version {major}.{minor}, expected 1.0")));
-    }
-    let length = usize::from(u16::from_le_bytes([*low, *high]));
-    let Some((header, data)) = rest.split_at_checked(length) else {
-        return Err(refused(format!("header of {length} bytes, but only {} follow", rest.len())));
-    };
-    let header = std::str::from_utf8(header).map_err(|_| refused("the header is not ASCII".to_owned()))?;
-    let Header { number, turned, by_columns, shape: [length, width] } = Header::read(header).map_err(refused)?;
-    let expected = length.checked_mul(width).and_then(|n| n.checked_mul(number.bytes()));
-    if length == 0 || width == 0 || expected != Some(data.len()) {
-        return Err(refused(format!("shape ({length}, {width}) of {number:?}, but {} bytes of data", data.len())));
-    }
-    let place = |at: usize| if by_columns { (at % length, at / length) } else { (at / width, at % width) };
-    let values = number.read(data, turned).map_err(|(at, value)| {
-        let (row, column) = place(at);
-        odd("NPY array", row, column, value)
-    })?;
-    let values = match by_columns {
-        true => (0..length * width).map(|at| values[at % width * length + at / width]).collect(),
-        false => values,
-    };
-    Ok(Prompt { values, width })
-}
-
-/// A prompt as NPY version 1.0, as `numpy.save` writes it.
-pub fn to_npy(prompt: &Prompt) -> Vec<u8> {
-    let (length, width) = (prompt.length(), prompt.width);
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({length}, {width}), }}");
-    // Signature, version and length take ten bytes; the data begin at a multiple of 64, after a line feed.
-    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    header.extend(std::iter::repeat_n(' ', padded - header.len() - 1));
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend(u16::try_from(header.len()).expect("a header of two sizes is short").to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(prompt.values.iter().flat_map(|value| value.to_le_bytes()));
-    bytes
-}
-
-/// A prompt file of either form, told apart by how it begins.
-///
-/// # Errors
-/// If it is damaged, or a part of a PEFT adapter, whose rows are not all of the prompt.
-pub fn read(bytes: &[u8]) -> Result<PromptFile> {
-    if bytes.starts_with(b"\x93NUMPY") {
-        return Ok(PromptFile::of(read_npy(bytes)?, BTreeMap::new()));
-    }
-    let file = PromptFile::from_bytes(bytes)?;
-    match file.prompts.get(peft::TENSOR) {
-        None => Ok(file),
-        Some(prompt) => Err(Error::Prompt(format!(
-            "the tensor `{}` has shape [{}, {}]; it is of a PEFT adapter, which keeps a prompt once or twice: name the adapter's \
-             folder, whose `{}` says which (`spot prompt import FOLDER` makes a file of it)",
-            peft::TENSOR,
-            prompt.length(),
-            prompt.width,
-            peft::CONFIG
-        ))),
-    }
-}
-
-/// What the header of an NPY file says.
-struct Header {
-    number: Number,
-    /// Big-endian.
-    turned: bool,
-    /// Column by column, as Fortran has it.
-    by_columns: bool,
-    shape: [usize; 2],
-}
-
-impl Header {
-    /// Reads a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (100, 768), }`.
-    fn read(header: &str) -> std::result::Result<Self, String> {
-        let inner = header
-            .trim_end()
-            .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'))
-            .ok_or_else(|| "the header is not a dictionary".to_owned())?;
-        let (dictionary, shape) = inner
-            .split_once("'shape':")
-            .and_then(|(before, rest)| {
-                let (shape, after) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
-                Some((format!("{before}{after}"), shape))
-            })
-            .ok_or_else(|| "the header has no `shape`".to_owned())?;
-        let mut entries: Vec<&str> = dictionary.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
-        entries.sort_unstable();
-        let value = |entry: &str, key: &str| Some(entry.strip_prefix(key)?.trim().trim_matches('\'').to_owned());
-        let (descr, order) = match entries[..] {
-            [descr, order] => (value(descr, "'descr':"), value(order, "'fortran_order':")),
-            _ => (None, None),
-        };
-        let (Some(descr), Some(order)) = (descr, order) else {
-            let found = entries.join(", ");
-            return Err(format!("the header says {found}, expected `'descr'` and `'fortran_order'` beside `'shape'`"));
-        };
-        let (turned, number) = match descr.as_str() {
-            "<f2" => (false, Number::F16),
-            "<f4" => (false, Number::F32),
-            "<f8" => (false, Number::F64),
-            ">f2" => (true, Number::F16),
-            ">f4" => (true, Number::F32),
-            ">f8" => (true, Number::F64),
-            other => {
-                return Err(format!(
-                    "an array of the type '{other}', expected floats of 2, 4 or 8 bytes; save `array.astype(\"float32\")`"
-                ));
-            }
-        };
-        let by_columns = match order.as_str() {
-            "True" => true,
-            "False" => false,
-            other => return Err(format!("`fortran_order` is {other}, expected True or False")),
-        };
-        let sizes: Vec<&str> = shape.split(',').map(str::trim).filter(|size| !size.is_empty()).collect();
-        let shape = match sizes[..] {
-            [length, width] => length.parse().ok().zip(width.parse().ok()).map(|(length, width)| [length, width]),
-            _ => None,
-        };
-        let wrong =
-            || format!("shape ({}), expected two sizes, the length of the prompt and its width", sizes.join(", "));
-        Ok(Self { number, turned, by_columns, shape: shape.ok_or_else(wrong)? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::{bf16, f16};
 
     fn file() -> PromptFile {
         let prompt = |scale: f32| Prompt { values: (0..6).map(|i| scale * i as f32).collect(), width: 3 };
         let metadata = [("task", "mnli"), ("step", "100"), ("score", "81.5"), ("seed", "0"), ("backbone", "ab12")];
         PromptFile {
             prompts: [("step_100", 1.0), ("step_200", -0.5)].map(|(n, s)| (n.to_owned(), prompt(s))).into(),
-            metadata: metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            about: About::read(BTreeMap::from(metadata.map(|(k, v)| (k.to_owned(), v.to_owned())))).unwrap(),
         }
     }
 
@@ -410,7 +218,7 @@ mod tests {
         let bytes = file().to_bytes();
         assert_eq!(PromptFile::from_bytes(&bytes).unwrap(), file());
         assert_eq!(bytes, file().to_bytes());
-        let one = PromptFile::of(file().prompts["step_100"].clone(), BTreeMap::new());
+        let one = PromptFile::of(file().prompts["step_100"].clone(), About::default());
         assert_eq!(
             PromptFile::from_bytes(&one.to_bytes()).unwrap().prompt(PROMPT).unwrap(),
             &file().prompts["step_100"]
@@ -428,9 +236,13 @@ mod tests {
     #[test]
     fn metadata_are_read_without_tensors() {
         let bytes = safetensors(r#"{"__metadata__":{"task":"rte"}}"#, &[]);
-        assert_eq!(PromptFile::metadata_of(&bytes).unwrap(), BTreeMap::from([("task".to_owned(), "rte".to_owned())]));
+        let about = About { task: Some("rte".to_owned()), ..About::default() };
+        assert_eq!(PromptFile::about_in(&bytes).unwrap(), about);
         assert!(PromptFile::from_bytes(&bytes).is_err(), "it has no prompt");
-        assert!(PromptFile::metadata_of(&bytes[..bytes.len() - 1]).is_err());
+        assert!(PromptFile::about_in(&bytes[..bytes.len() - 1]).is_err());
+        let odd = safetensors(r#"{"__metadata__":{"score":"high"}}"#, &[]);
+        let error = PromptFile::about_in(&odd).unwrap_err().to_string();
+        assert_eq!(error, "file metadata `score` is `high`, expected a number");
     }
 
     #[test]
@@ -476,45 +288,8 @@ mod tests {
     #[test]
     fn numbers_must_be_finite() {
         let prompt = Prompt { values: vec![0.0, f32::NAN], width: 2 };
-        let error = PromptFile::from_bytes(&PromptFile::of(prompt, BTreeMap::new()).to_bytes()).unwrap_err();
+        let error = PromptFile::from_bytes(&PromptFile::of(prompt, About::default()).to_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "prompt: `prompt` is NaN at row 0, column 1, expected a finite number");
-    }
-
-    fn npy(header: &str, data: &[u8]) -> Vec<u8> {
-        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
-    }
-
-    #[test]
-    fn npy_is_read() {
-        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }      \n";
-        assert_eq!(read_npy(&npy(header, &data)).unwrap(), Prompt { values: vec![1.0, 2.0, 3.0, 4.0], width: 2 });
-    }
-
-    #[test]
-    fn npy_is_read_in_any_precision_and_order() {
-        // As `numpy.array([[1, -2.5, 3], [4, 0, 6]])` is kept.
-        let rows: [f64; 6] = [1.0, -2.5, 3.0, 4.0, 0.0, 6.0];
-        let columns: [f64; 6] = [1.0, 4.0, -2.5, 0.0, 3.0, 6.0];
-        let expected = Prompt { values: rows.map(|x| x as f32).to_vec(), width: 3 };
-        for (order, values) in [("False", rows), ("True", columns)] {
-            let forms: [(&str, Vec<u8>); 6] = [
-                ("<f2", values.iter().flat_map(|x| f16::from_f64(*x).to_le_bytes()).collect()),
-                (">f2", values.iter().flat_map(|x| f16::from_f64(*x).to_be_bytes()).collect()),
-                ("<f4", values.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect()),
-                (">f4", values.iter().flat_map(|x| (*x as f32).to_be_bytes()).collect()),
-                ("<f8", values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-                (">f8", values.iter().flat_map(|x| x.to_be_bytes()).collect()),
-            ];
-            for (descr, data) in forms {
-                let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (2, 3), }}");
-                assert_eq!(read_npy(&npy(&header, &data)).unwrap(), expected, "{descr} {order}");
-            }
-        }
-        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }";
-        let inexact: Vec<u8> = [1.0, 0.1].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
-        let error = read_npy(&npy(header, &inexact)).unwrap_err().to_string();
-        assert!(error.contains("is 0.1 at row 0, column 1, which is no number of single precision"), "{error}");
     }
 
     #[test]
@@ -536,60 +311,5 @@ mod tests {
         assert!(data("F64", &inexact).unwrap_err().to_string().contains("`prompt` is 0.1 at row 0, column 0"));
         let overflown = data("F16", &f16::INFINITY.to_le_bytes().repeat(2)).unwrap_err().to_string();
         assert!(overflown.contains("`prompt` is inf at row 0, column 0, expected a finite number"), "{overflown}");
-    }
-
-    #[test]
-    fn a_part_of_an_adapter_and_a_pointer_are_no_prompts() {
-        let prompt = Prompt { values: vec![1.0; 6], width: 3 };
-        let bytes =
-            PromptFile { prompts: [(peft::TENSOR.to_owned(), prompt)].into(), ..PromptFile::default() }.to_bytes();
-        let error = read(&bytes).unwrap_err().to_string();
-        assert!(error.contains("`prompt_embeddings` has shape [2, 3]; it is of a PEFT adapter"), "{error}");
-        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 70\n";
-        assert!(
-            read(pointer).unwrap_err().to_string().starts_with("a Git LFS pointer in place of the file of 70 bytes")
-        );
-    }
-
-    #[test]
-    fn npy_is_written_as_numpy_does() {
-        let prompt = Prompt { values: vec![1.0, -2.5, 3.0, 4.0, 0.0, 6.0], width: 3 };
-        let bytes = to_npy(&prompt);
-        assert_eq!(bytes.len(), 128 + 4 * 6);
-        assert_eq!(bytes[127], b'\n');
-        assert_eq!(read_npy(&bytes).unwrap(), prompt);
-        assert_eq!(read(&bytes).unwrap().prompt(PROMPT).unwrap(), &prompt);
-    }
-
-    #[test]
-    fn hostile_npy_is_refused() {
-        let cases = [
-            ("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 1), }", 8, "type '<i8', expected floats"),
-            ("{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 1), }", 4, "`fortran_order` is 1"),
-            ("{'fortran_order': True, 'shape': (1, 1), }", 4, "the header says 'fortran_order': True, expected"),
-            ("{'descr': [('a', '<f4')], 'fortran_order': True, 'shape': (1, 1), }", 4, "the header says"),
-            (
-                "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2), }",
-                16,
-                "shape (1, 2, 2), expected two sizes",
-            ),
-            ("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }", 4, "'|O'"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", 16, "two sizes"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", 8, "two sizes"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }", 8, "8 bytes of data"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", 0, "0 bytes of data"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", 0, "0 bytes of data"),
-            ("{'descr': '<f4', 'fortran_order': False}", 0, "no `shape`"),
-            ("__import__('os')", 0, "not a dictionary"),
-        ];
-        for (header, length, expected) in cases {
-            let error = read_npy(&npy(header, &vec![0; length])).unwrap_err().to_string();
-            assert!(error.contains(expected), "{header}: {error}");
-        }
-        let bytes = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }", &[0; 8]);
-        for length in 0..bytes.len() {
-            assert!(read_npy(&bytes[..length]).is_err(), "{length} bytes");
-        }
-        assert!(read_npy(b"\x93NUMPY\x02\x00\x00\x00\x00\x00").unwrap_err().to_string().contains("version 2.0"));
     }
 }

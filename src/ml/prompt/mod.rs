@@ -1,9 +1,13 @@
 //! Soft prompts: how they begin, what they resemble, and their files.
 
+pub mod about;
 pub mod clustering;
 pub mod file;
+pub mod form;
 pub mod init;
 pub mod neighbours;
+pub mod npy;
+mod number;
 pub mod peft;
 pub mod similarity;
 

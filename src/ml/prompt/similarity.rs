@@ -105,7 +105,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::prompt::file::read_npy;
+    use crate::ml::prompt::npy;
     use crate::ml::random::Stream;
     use crate::ml::statistics::tests::near;
     use crate::ml::tasks::shared;
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn published_prompts_have_the_known_similarities() {
         let Some(folder) = shared::folder("pretrained-prompts") else { return };
-        let prompt = |name: &str| read_npy(&fs_err::read(folder.join(name)).unwrap()).unwrap();
+        let prompt = |name: &str| npy::read(&fs_err::read(folder.join(name)).unwrap()).unwrap();
         let [mrpc, rte, sst2] = ["mrpc.npy", "rte.npy", "sst2.npy"].map(prompt);
         // The table in that folder's README.
         let cases = [

@@ -11,7 +11,7 @@ pub(super) const HYPOTHESIS: Field = Field { name: "hypothesis", columns: &["hyp
 pub(super) const PREMISE: Field = Field { name: "premise", columns: &["premise", "sentence1"] };
 
 const LABEL: &[&str] = &["label", "gold_label"];
-pub(super) const NLI: &[&str] = &["entailment", "neutral", "contradiction"];
+const NLI: &[&str] = &["entailment", "neutral", "contradiction"];
 pub(super) const ENTAILMENT: &[&str] = &["entailment", "not_entailment"];
 
 const fn row(
@@ -22,8 +22,15 @@ const fn row(
     fields: &'static [Field],
     answer: &'static [&'static str],
 ) -> Format {
-    let source = Source::Rows(Layout { header: Header::First, fields, answer });
+    let source = Source::Rows(Layout { header: Header::First, fields, answer, undecided: None });
     Format { name, task: word, word, labels, answer: Answer::Label, metrics, source }
+}
+
+/// A file with MNLI's columns, labels and marks.
+const fn mnli(name: &'static str, task: &'static str, metrics: &'static [Metric]) -> Format {
+    let layout = Layout { header: Header::First, fields: &[HYPOTHESIS, PREMISE], answer: LABEL, undecided: Some("-") };
+    let source = Source::Rows(layout);
+    Format { name, task, word: "mnli", labels: NLI, answer: Answer::Label, metrics, source }
 }
 
 /// MNLI, QNLI and RTE files hold label words, the others numbers. The words here are T5's.
@@ -34,6 +41,7 @@ pub(super) static FORMATS: &[Format] = &[
             header: Header::Absent { columns: &["source", "label", "mark", "sentence"], unless: "sentence" },
             fields: &[SENTENCE],
             answer: LABEL,
+            undecided: None,
         }),
         ..row("glue/cola", "cola", &["unacceptable", "acceptable"], &[Metric::Matthews], &[], LABEL)
     },
@@ -65,13 +73,10 @@ pub(super) static FORMATS: &[Format] = &[
         &[Field { name: "question1", columns: &["question1"] }, Field { name: "question2", columns: &["question2"] }],
         &["label", "is_duplicate"],
     ),
-    row("glue/mnli", "mnli", NLI, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE], LABEL),
+    mnli("glue/mnli", "mnli", &[Metric::Accuracy]),
     // The second test set of MNLI and GLUE's diagnostic set are read by the prompts of MNLI.
-    Format {
-        task: "mnli_mismatched",
-        ..row("glue/mnli_mismatched", "mnli", NLI, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE], LABEL)
-    },
-    Format { task: "ax", ..row("glue/ax", "mnli", NLI, &[Metric::Matthews], &[HYPOTHESIS, PREMISE], LABEL) },
+    mnli("glue/mnli_mismatched", "mnli_mismatched", &[Metric::Accuracy]),
+    mnli("glue/ax", "ax", &[Metric::Matthews]),
     row(
         "glue/qnli",
         "qnli",
@@ -84,16 +89,11 @@ pub(super) static FORMATS: &[Format] = &[
     row("glue/wnli", "wnli", &["not_entailment", "entailment"], &[Metric::Accuracy], &[SENTENCE1, SENTENCE2], LABEL),
 ];
 
-/// A similarity as T5 writes it: the nearest fifth, halves to even, with one decimal. In f32, as in T5.
-pub(super) fn rounded(number: f32) -> String {
-    format!("{:.1}", (number * 5.0).round_ties_even() / 5.0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ml::tasks::error::ReadError;
-    use crate::ml::tasks::format::{Reading, read, read_decided};
+    use crate::ml::tasks::format::Reading;
+    use crate::ml::tasks::published::{read, read_decided};
     use crate::ml::tasks::{Example, Split};
 
     fn train(format: &str, text: &str) -> Result<Vec<Example>, ReadError> {
@@ -233,14 +233,6 @@ mod tests {
     fn a_file_without_rows_is_refused() {
         for text in ["sentence\tlabel\n", "[]", "sentence\tlabel"] {
             assert_eq!(train("glue/sst2", text).unwrap_err().to_string(), "no rows; expected one at least", "{text}");
-        }
-    }
-
-    #[test]
-    fn similarities_are_rounded_to_even_fifths() {
-        let cases = [(2.8, "2.8"), (1.66, "1.6"), (2.5, "2.4"), (0.1, "0.0"), (0.3, "0.4"), (5.0, "5.0"), (0.0, "0.0")];
-        for (number, expected) in cases {
-            assert_eq!(rounded(number), expected, "{number}");
         }
     }
 

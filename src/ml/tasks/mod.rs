@@ -9,8 +9,10 @@ mod glue;
 mod held_out;
 mod json;
 mod labels;
+mod layout;
 mod multirc;
 mod own;
+mod published;
 mod record;
 mod rows;
 mod score;
@@ -25,12 +27,14 @@ mod wsc;
 #[cfg(test)]
 pub(crate) mod shared;
 
+pub use super::metrics::Metric;
 pub use cell::Cell;
 pub use error::ReadError;
-pub use format::{HIDDEN, Reading, formats, read, read_decided, task, template};
+pub use format::{HIDDEN, Reading};
 pub use held_out::{Amount, hold_out, sample};
 pub use labels::Labels;
 pub use own::{Mistake, Own, check_name};
+pub use published::{formats, read, read_decided, task, template};
 pub use score::Scores;
 pub use sheet::{Place, Quotes, Sheet, SheetError, Wanted};
 pub use template::Template;
@@ -69,56 +73,6 @@ pub enum Answer {
     Text,
     /// The referent of a pronoun (WSC), matched as a set of words.
     Referent,
-}
-
-/// A measure of quality, reported in 0..=100 (correlations in -100..=100).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of predictions equal to the target.
-    Accuracy,
-    /// F1 of the class with label id 1; an illegal prediction counts as the wrong class.
-    F1,
-    /// Unweighted mean of the F1 of every label.
-    MacroF1,
-    /// Matthews correlation coefficient.
-    Matthews,
-    /// Pearson correlation.
-    Pearson,
-    /// Spearman rank correlation, ties by mean rank.
-    Spearman,
-    /// Share of groups of which every answer is right (MultiRC).
-    GroupExactMatch,
-    /// SQuAD exact match, the best over accepted answers.
-    ExactMatch,
-    /// SQuAD token F1, the best over accepted answers.
-    TokenF1,
-    /// ROUGE-1 F-measure: shared words, the best over accepted answers.
-    Rouge1,
-    /// ROUGE-2 F-measure: shared pairs of words, the best over accepted answers.
-    Rouge2,
-    /// ROUGE-Lsum F-measure: longest common subsequences by sentence, the best over accepted answers.
-    RougeLsum,
-}
-
-impl Metric {
-    /// The name used in files and reports, the same as in data: `macro_f1`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::F1 => "f1",
-            Self::MacroF1 => "macro_f1",
-            Self::Matthews => "matthews",
-            Self::Pearson => "pearson",
-            Self::Spearman => "spearman",
-            Self::GroupExactMatch => "group_exact_match",
-            Self::ExactMatch => "exact_match",
-            Self::TokenF1 => "token_f1",
-            Self::Rouge1 => "rouge1",
-            Self::Rouge2 => "rouge2",
-            Self::RougeLsum => "rouge_lsum",
-        }
-    }
 }
 
 /// One example in text-to-text form.
@@ -176,9 +130,6 @@ mod tests {
 
     #[test]
     fn names_are_those_of_serialised_values() {
-        for metric in [Answer::Label, Answer::Number, Answer::Text].into_iter().flat_map(Answer::metrics) {
-            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
-        }
         for split in Split::ALL {
             assert_eq!(serde_json::to_value(split).unwrap(), split.name());
             assert_eq!(Split::named(split.name()), Some(split));

@@ -8,6 +8,7 @@ use super::sheet::{Place, Sheet, SheetError, Wanted};
 use super::template::Template;
 use super::value::Value;
 use super::{Answer, Example, Metric, Split, Task};
+use crate::ml::metrics::Needs;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -38,11 +39,8 @@ pub type Mistake = (&'static str, String);
 impl Own {
     /// The metrics of a task that names none.
     pub fn usual_metrics(answer: Answer) -> Vec<Metric> {
-        match answer {
-            Answer::Label | Answer::Referent => vec![Metric::Accuracy],
-            Answer::Number => vec![Metric::Pearson, Metric::Spearman],
-            Answer::Text => vec![Metric::ExactMatch, Metric::TokenF1],
-        }
+        let answers = answer.measured();
+        Metric::of(answers).into_iter().filter(|metric| metric.is_usual(answers)).collect()
     }
 
     /// Looks for contradictions.
@@ -83,16 +81,23 @@ impl Own {
                 ));
             }
         }
+        self.metrics.iter().try_for_each(|metric| self.check_needs(*metric))
+    }
+
+    fn check_needs(&self, metric: Metric) -> Result<(), Mistake> {
+        let name = metric.name();
         let words = self.labels.as_ref().map_or(0, |labels| labels.words().len());
-        if self.metrics.contains(&Metric::F1) && words != 2 {
-            return wrong(format!("has `f1`, which is of two labels, but there are {words}; use `macro_f1`"));
-        }
-        if self.metrics.contains(&Metric::GroupExactMatch) && self.group.is_none() {
-            return wrong(
-                "has `group_exact_match`, which needs `group`, the column that says what belongs together".to_owned(),
-            );
-        }
-        Ok(())
+        let message = match metric.needs() {
+            Needs::TwoLabels if words != 2 => {
+                let instead = Metric::MacroF1.name();
+                format!("has `{name}`, which is of two labels, but there are {words}; use `{instead}`")
+            }
+            Needs::Groups if self.group.is_none() => {
+                format!("has `{name}`, which needs `group`, the column that says what belongs together")
+            }
+            Needs::Nothing | Needs::TwoLabels | Needs::Groups => return Ok(()),
+        };
+        Err(("metrics", message))
     }
 
     /// The task as data sets describe it.

@@ -1,7 +1,7 @@
 //! From answers in text to the numbers of a task.
 
 use super::{Answer, Example, Metric, Task};
-use crate::ml::metrics::{self, ILLEGAL};
+use crate::ml::metrics::{self, Answers, Classes, ILLEGAL, Texts};
 use crate::ml::statistics;
 use serde::{Deserialize, Serialize};
 
@@ -67,14 +67,9 @@ impl Task {
     fn score_classes(&self, ids: &[i64], known: &[(&str, &Example)], classes: usize) -> Scores {
         let targets: Vec<i64> = known.iter().map(|(_, example)| example.label.map_or(ILLEGAL, i64::from)).collect();
         let groups: Vec<&str> = known.iter().map(|(_, example)| group(example)).collect();
-        self.scores(known.len(), ids.iter().filter(|id| **id == ILLEGAL).count(), |metric| match metric {
-            Metric::Accuracy => Some(metrics::accuracy(&targets, ids)),
-            Metric::F1 => Some(metrics::binary_f1(&targets, ids)),
-            Metric::MacroF1 => Some(metrics::macro_f1(&targets, ids, classes)),
-            Metric::Matthews => Some(metrics::matthews(&targets, ids)),
-            Metric::GroupExactMatch => Some(metrics::group_mean(&groups, &targets, ids, metrics::all_match)),
-            _ => None,
-        })
+        let of = Classes { targets: &targets, predictions: ids, count: classes, groups: &groups };
+        let illegal = ids.iter().filter(|id| **id == ILLEGAL).count();
+        self.scores(known.len(), illegal, |metric| metric.of_classes(&of))
     }
 
     fn score_numbers(&self, known: &[(&str, &Example)]) -> Scores {
@@ -82,17 +77,7 @@ impl Task {
         let numbers: Vec<Option<f64>> = known.iter().map(|(prediction, _)| number(prediction)).collect();
         let filled: Vec<f64> = numbers.iter().map(|number| number.unwrap_or(-1.0)).collect();
         let illegal = numbers.iter().filter(|number| number.is_none()).count();
-        self.scores(known.len(), illegal, |metric| match metric {
-            Metric::Pearson => Some(100.0 * statistics::pearson(&targets, &filled)),
-            Metric::Spearman => Some(100.0 * statistics::spearman(&targets, &filled)),
-            Metric::Accuracy => Some(
-                100.0
-                    * statistics::mean(
-                        &targets.iter().zip(&filled).map(|(t, p)| f64::from(t == p)).collect::<Vec<_>>(),
-                    ),
-            ),
-            _ => None,
-        })
+        self.scores(known.len(), illegal, |metric| metric.of_numbers(&targets, &filled))
     }
 
     /// Copies of an example for several answers (ReCoRD's training form) count once.
@@ -100,21 +85,11 @@ impl Task {
         let groups: Vec<&str> = known.iter().map(|(_, example)| group(example)).collect();
         let first: Vec<&(&str, &Example)> =
             metrics::first_of_groups(&groups).into_iter().map(|at| &known[at]).collect();
+        let targets: Vec<&str> = first.iter().map(|(_, example)| example.target.as_str()).collect();
         let answers: Vec<&[String]> = first.iter().map(|(_, example)| accepted(example)).collect();
         let predictions: Vec<&str> = first.iter().map(|(prediction, _)| *prediction).collect();
-        let (exact, overlap) = metrics::squad(&answers, &predictions);
-        self.scores(first.len(), 0, |metric| match metric {
-            Metric::ExactMatch => Some(exact),
-            Metric::TokenF1 => Some(overlap),
-            Metric::Rouge1 => Some(metrics::rouge(metrics::rouge1, &answers, &predictions)),
-            Metric::Rouge2 => Some(metrics::rouge(metrics::rouge2, &answers, &predictions)),
-            Metric::RougeLsum => Some(metrics::rouge(metrics::rouge_lsum, &answers, &predictions)),
-            Metric::Accuracy => {
-                let right = first.iter().filter(|(prediction, example)| *prediction == example.target).count();
-                Some(100.0 * right as f64 / (first.len() as f64).max(1.0))
-            }
-            _ => None,
-        })
+        let of = Texts { targets: &targets, answers: &answers, predictions: &predictions };
+        self.scores(first.len(), 0, |metric| metric.of_texts(&of))
     }
 
     /// # Panics
@@ -135,21 +110,17 @@ impl Task {
 }
 
 impl Answer {
-    /// The metrics that answers of this kind can have.
-    pub fn metrics(self) -> &'static [Metric] {
+    /// The metrics that answers of this kind can have, first the usual ones.
+    pub fn metrics(self) -> Vec<Metric> {
+        Metric::of(self.measured())
+    }
+
+    /// What metrics see of them.
+    pub(super) fn measured(self) -> Answers {
         match self {
-            Self::Label | Self::Referent => {
-                &[Metric::Accuracy, Metric::F1, Metric::MacroF1, Metric::Matthews, Metric::GroupExactMatch]
-            }
-            Self::Number => &[Metric::Pearson, Metric::Spearman, Metric::Accuracy],
-            Self::Text => &[
-                Metric::ExactMatch,
-                Metric::TokenF1,
-                Metric::Accuracy,
-                Metric::Rouge1,
-                Metric::Rouge2,
-                Metric::RougeLsum,
-            ],
+            Self::Label | Self::Referent => Answers::Classes,
+            Self::Number => Answers::Numbers,
+            Self::Text => Answers::Texts,
         }
     }
 

@@ -14,7 +14,7 @@ const fn row(
     metrics: &'static [Metric],
     fields: &'static [Field],
 ) -> Format {
-    let source = Source::Rows(Layout { header: Header::First, fields, answer: &["label"] });
+    let source = Source::Rows(Layout { header: Header::First, fields, answer: &["label"], undecided: None });
     Format { name, task: word, word, labels, answer: Answer::Label, metrics, source }
 }
 
@@ -102,7 +102,8 @@ pub(super) static FORMATS: &[Format] = &[
 #[cfg(test)]
 mod tests {
     use crate::ml::tasks::Split;
-    use crate::ml::tasks::format::{Reading, read};
+    use crate::ml::tasks::format::Reading;
+    use crate::ml::tasks::published::read;
 
     #[track_caller]
     fn check(format: &str, line: &str, input: &str, target: &str, label: Option<u32>) {

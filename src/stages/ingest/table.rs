@@ -1,12 +1,12 @@
 //! Tasks of a user's own, from tables that people have: `from: {table: …}`.
 
 use super::{Splits, stem};
-use crate::data::{read_sheet, unpacked, without_packing};
+use crate::data::Layout;
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Quotes, Sheet, Split, Task, Template, hold_out};
+use crate::ml::tasks::{Amount, Answer, Example, Labels, Metric, Own, Quotes, Split, Task, Template, hold_out};
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
@@ -98,35 +98,8 @@ struct Recipe<'t> {
     quotes: Option<Quotes>,
 }
 
-/// How a file is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Layout {
-    Csv,
-    Tsv,
-    /// Or JSON of another form: the content says.
-    JsonLines,
-    Parquet,
-}
-
 /// The part of the training rows that becomes the validation split if there is none.
 const VALIDATION_SHARE: f64 = 0.1;
-
-impl Layout {
-    const ENDINGS: &'static str =
-        "`.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`, or in `.json`; `.gz` or `.zst` may follow";
-
-    fn of(path: &str) -> Option<Self> {
-        let name = without_packing(path.rsplit(['/', '\\']).next()?);
-        Some(match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
-            "csv" => Self::Csv,
-            "tsv" => Self::Tsv,
-            "jsonl" | "ndjson" | "json" => Self::JsonLines,
-            "parquet" => Self::Parquet,
-            _ => return None,
-        })
-    }
-}
 
 impl Serialize for Table {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -227,13 +200,8 @@ impl Table {
         split: Split,
         prefix: bool,
     ) -> anyhow::Result<Vec<Example>> {
-        let (wanted, bytes) = (own.wanted(split), unpacked(bytes, path)?);
-        let sheet = match Layout::of(path).with_context(|| format!("expected {}", Layout::ENDINGS))? {
-            Layout::Csv => Sheet::from_csv(&bytes, &wanted)?,
-            Layout::Tsv => Sheet::from_tsv(&bytes, self.quotes, &wanted)?,
-            Layout::JsonLines => Sheet::from_json(&bytes, &wanted)?,
-            Layout::Parquet => read_sheet(&bytes, &wanted)?,
-        };
+        let layout = Layout::of(path).with_context(|| format!("expected {}", Layout::ENDINGS))?;
+        let sheet = layout.read(path, bytes, self.quotes, &own.wanted(split))?;
         Ok(own.examples(sheet, split, prefix)?)
     }
 

@@ -1,6 +1,12 @@
 //! Ways to tune a target from source prompts (SPoT, section 3), and the controls that they must beat: each says which sources it
-//! takes and what it makes of them.
+//! takes and what it makes of them. A new one is a value here, and what is new about it a file beside this one.
 
+use super::average::Average;
+use super::choice::{All, Choice, First, Largest, Nothing, Random};
+use super::each::Each;
+use super::making::Making;
+use super::mixture::Mixture;
+use super::restarts::Restarts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,83 +37,26 @@ pub(super) enum Strategy {
     Restarts(usize),
 }
 
-/// Which sources a strategy takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
-    /// The first of the ranking.
-    First(usize),
-    /// All of them.
-    All,
-    /// So many, drawn at random.
-    Random(usize),
-    /// The one with the most training examples.
-    Largest,
-    /// None.
-    Nothing,
-}
-
-/// What it makes of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// A tuning from each, of which the best counts.
-    Each,
-    /// A tuning from their average.
-    Average,
-    /// A tuning from a prompt that is tuned on their data.
-    Mixture,
-    /// So many tunings from scratch, of which the best counts.
-    Scratch(usize),
-}
-
 impl Strategy {
-    pub(super) fn choice(self) -> Choice {
+    /// Which sources it takes, and what it makes of them.
+    pub(super) fn parts(self) -> (Box<dyn Choice>, Box<dyn Making>) {
         match self {
-            Self::BestOfTopK(k) | Self::WeightedAverageOfTopK(k) | Self::MixtureOfTopK(k) => Choice::First(k),
-            Self::BruteForce => Choice::All,
-            Self::RandomSource => Choice::Random(1),
-            Self::RandomK(k) => Choice::Random(k),
-            Self::LargestSource => Choice::Largest,
-            Self::Restarts(_) => Choice::Nothing,
+            Self::BestOfTopK(k) => (Box::new(First(k)), Box::new(Each)),
+            Self::WeightedAverageOfTopK(k) => (Box::new(First(k)), Box::new(Average)),
+            Self::MixtureOfTopK(k) => (Box::new(First(k)), Box::new(Mixture)),
+            Self::BruteForce => (Box::new(All), Box::new(Each)),
+            Self::RandomSource => (Box::new(Random(1)), Box::new(Each)),
+            Self::RandomK(k) => (Box::new(Random(k)), Box::new(Each)),
+            Self::LargestSource => (Box::new(Largest), Box::new(Each)),
+            Self::Restarts(k) => (Box::new(Nothing), Box::new(Restarts(k))),
         }
     }
 
-    pub(super) fn makes(self) -> Use {
-        match self {
-            Self::BestOfTopK(_) | Self::BruteForce | Self::RandomSource | Self::RandomK(_) | Self::LargestSource => {
-                Use::Each
-            }
-            Self::WeightedAverageOfTopK(_) => Use::Average,
-            Self::MixtureOfTopK(_) => Use::Mixture,
-            Self::Restarts(k) => Use::Scratch(k),
-        }
-    }
-}
-
-impl Choice {
-    /// How many sources of so many it takes.
-    pub(super) fn of(self, sources: usize) -> usize {
-        match self {
-            Self::First(k) | Self::Random(k) => k,
-            Self::All => sources,
-            Self::Largest => 1,
-            Self::Nothing => 0,
-        }
+    pub(super) fn choice(self) -> Box<dyn Choice> {
+        self.parts().0
     }
 
-    /// Whether the sources' examples are looked at.
-    pub(super) fn looks_at_data(self) -> bool {
-        self == Self::Largest
-    }
-}
-
-impl Use {
-    /// Jobs that it asks for, given so many sources.
-    pub(super) fn jobs(self, sources: usize) -> usize {
-        match self {
-            Self::Each => sources,
-            Self::Average => 1,
-            Self::Mixture => 2,
-            Self::Scratch(k) => k,
-        }
+    pub(super) fn making(self) -> Box<dyn Making> {
+        self.parts().1
     }
 }

@@ -1,0 +1,77 @@
+//! Published data sets by name: the one table of formats, gathered from the suites, and files read by it.
+
+use super::error::{ReadError, closest, listed};
+use super::format::{Format, Reading, Source, join};
+use super::{Example, Split, Task, glue, layout, squad, superglue};
+
+fn table() -> impl Iterator<Item = &'static Format> {
+    glue::FORMATS.iter().chain(superglue::FORMATS).chain(squad::FORMATS)
+}
+
+fn find(name: &str) -> Option<&'static Format> {
+    table().find(|format| format.name == name)
+}
+
+/// Names of all known formats, such as `glue/mnli`.
+pub fn formats() -> impl Iterator<Item = &'static str> {
+    table().map(|format| format.name)
+}
+
+/// The task that a format's examples make up.
+pub fn task(format: &str) -> Option<Task> {
+    find(format).map(Format::task)
+}
+
+/// How a format's inputs are put together, for people: `mnli hypothesis: {hypothesis} premise: {premise}`.
+pub fn template(format: &str, reading: &Reading) -> Option<String> {
+    let format = find(format)?;
+    Some(match &format.source {
+        Source::Rows(layout) => {
+            let holes: Vec<String> = layout.fields.iter().map(|field| format!("{{{}}}", field.name)).collect();
+            let values: Vec<(&str, &str)> =
+                layout.fields.iter().zip(&holes).map(|(field, hole)| (field.name, hole.as_str())).collect();
+            join(format.word, reading.prefix, &values)
+        }
+        Source::Whole { template, .. } if reading.prefix => (*template).to_owned(),
+        Source::Whole { template, .. } => taskless(format.word, template).to_owned(),
+    })
+}
+
+/// The examples of a file in the given format. Test splits may hide their labels; others must not.
+pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+    Ok(read_decided(format, bytes, split, reading)?.0)
+}
+
+/// As [`read`], and the number of rows that were left out because their annotators could not decide: SNLI and MNLI give them
+/// the label `-`, and nobody trains or evaluates on them (Bowman et al. 2015).
+pub fn read_decided(
+    format: &str,
+    bytes: &[u8],
+    split: Split,
+    reading: &Reading,
+) -> Result<(Vec<Example>, usize), ReadError> {
+    let Some(known) = find(format) else {
+        return Err(ReadError::Format {
+            found: format.to_owned(),
+            near: closest(format, formats()),
+            known: listed(formats()),
+        });
+    };
+    let (examples, undecided) = match &known.source {
+        Source::Rows(layout) => layout::read(known, layout, bytes, split, reading)?,
+        Source::Whole { read, .. } => (read(bytes, split, reading)?, 0),
+    };
+    if examples.is_empty() {
+        return Err(ReadError::Empty { expected: "one at least".to_owned() });
+    }
+    Ok((examples, undecided))
+}
+
+/// An input or template without the task's name in front.
+fn taskless<'a>(word: &str, text: &'a str) -> &'a str {
+    match text.strip_prefix(word) {
+        // `wsc: …`, `record query: …`
+        Some(rest) if rest.starts_with([' ', ':']) => rest.split_once(' ').map_or(rest, |(_, rest)| rest),
+        _ => text,
+    }
+}
