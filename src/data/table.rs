@@ -239,14 +239,6 @@ impl Table {
         }
     }
 
-    /// Takes out a column of booleans.
-    pub fn take_bool(&mut self, name: &str) -> Result<Vec<bool>, DataError> {
-        match self.take(name)? {
-            Column::Bool(rows) => Ok(rows),
-            other => Err(unexpected(name, &other, "booleans")),
-        }
-    }
-
     /// Takes out a column of lists of texts.
     pub fn take_texts(&mut self, name: &str) -> Result<Vec<Vec<String>>, DataError> {
         match self.take(name)? {

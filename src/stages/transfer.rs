@@ -12,7 +12,7 @@ use super::tune::{Average, Init, Tune, WhichCheckpoint};
 use super::{DATASET, PROMPT, RANKING, TRIALS};
 use crate::data::{Column, Table, read_size};
 use crate::engine::context::{Artifact, Cx, Expanded};
-use crate::engine::stage::{Given, Input, Issue, Known, Output, Ref, Refs, Spec, Stage, Subject};
+use crate::engine::stage::{Input, Issue, Known, Made, Output, Ref, Refs, Spec, Stage, Subject};
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::random::{Stream, seed_about};
 use crate::ml::train::mixture::Mixing;
@@ -203,7 +203,7 @@ impl Stage for Transfer {
                 let mixture = self.mixture_tuning(cx, &top)?;
                 let tune = self.tune(Init::Prompt(Ref::default()), self.seed);
                 let mut target = self.tuning(cx, "from the mixture".to_owned(), tune, Vec::new())?;
-                target.inputs.push(("init.prompt".to_owned(), Given::Output(0, "prompt")));
+                target.inputs.push(("init.prompt".to_owned(), Made::Output(0, "prompt".into())));
                 Ok(vec![mixture, target])
             }
             Use::Scratch(k) => {
@@ -472,7 +472,7 @@ impl Transfer {
             checkpoint: WhichCheckpoint::Final,
             ..self.tune(Init::sampled(mixture.vocabulary), self.seed)
         };
-        let mut inputs: Vec<(String, Given)> = vec![("backbone".to_owned(), cx.one("backbone")?.clone().into())];
+        let mut inputs: Vec<(String, Made)> = vec![("backbone".to_owned(), cx.one("backbone")?.clone().into())];
         inputs.extend(data.into_values().chain([target.clone()]).map(|artifact| ("data".to_owned(), artifact.into())));
         Ok(Spec { name, job: Box::new(tune), inputs })
     }
@@ -501,7 +501,7 @@ impl Transfer {
         tune: Tune,
         prompts: Vec<(&'static str, Artifact)>,
     ) -> anyhow::Result<Spec> {
-        let mut inputs: Vec<(String, Given)> = vec![
+        let mut inputs: Vec<(String, Made)> = vec![
             ("backbone".to_owned(), cx.one("backbone")?.clone().into()),
             ("data".to_owned(), cx.one("data")?.clone().into()),
         ];

@@ -5,9 +5,9 @@ use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, clipped, listed, suggestion};
 use super::variables::Scope;
-use crate::engine::stage::{Input, Job, Kind, Promise, Type};
+use crate::engine::stage::{Input, Job, Kind, Promise, Ref, Source};
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 /// A stage of the manifest.
@@ -25,25 +25,10 @@ pub(super) struct Draft {
     pub(super) name: String,
     pub(super) stage: usize,
     pub(super) job: Arc<dyn Job>,
-    pub(super) wants: Vec<Want>,
+    pub(super) inputs: Vec<Input>,
+    /// Of each input, where its references stand.
+    pub(super) places: Vec<Vec<Place>>,
     pub(super) outputs: Vec<Promise>,
-}
-
-/// What a job reads, as written.
-pub(super) struct Want {
-    pub(super) role: String,
-    pub(super) what: Wanted,
-}
-
-pub(super) enum Wanted {
-    /// References and where they stand.
-    Artifacts {
-        refs: Vec<(String, Place)>,
-        of: Type,
-        many: bool,
-    },
-    File(PathBuf),
-    Folder(PathBuf, fn(&[String]) -> Vec<String>),
 }
 
 /// All stages and jobs.
@@ -121,9 +106,10 @@ impl Drafts {
             let row = stage.matrix.row(index);
             let mut problems = Vec::new();
             match job(stage, &params, &Scope { matrix: &row, ..*scope }, &mut problems) {
-                Some((job, wants)) if problems.is_empty() => {
-                    let outputs = job.outputs();
-                    self.jobs.push(Draft { name, stage: self.stages.len(), job, wants, outputs });
+                Some((job, inputs)) if problems.is_empty() => {
+                    let (stage, outputs) = (self.stages.len(), job.outputs());
+                    let (inputs, places) = inputs.into_iter().unzip();
+                    self.jobs.push(Draft { name, stage, job, inputs, places, outputs });
                 }
                 _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
             }
@@ -154,13 +140,13 @@ fn kind(name: &Key, node: &Node, kinds: &[Kind]) -> Result<Kind, Problem> {
         .ok_or_else(|| Problem::new(written.place, format!("no kind `{}`{}", clipped(text), suggestion(text, known()))))
 }
 
-/// One job of a stage, and what it reads.
+/// One job of a stage, and what it reads, with the places of references.
 fn job(
     stage: &Stage,
     params: &[&(Key, Node)],
     scope: &Scope<'_>,
     found: &mut Vec<Problem>,
-) -> Option<(Arc<dyn Job>, Vec<Want>)> {
+) -> Option<(Arc<dyn Job>, Vec<(Input, Vec<Place>)>)> {
     let mut expanded = Vec::with_capacity(params.len());
     let mut missing = BTreeSet::new();
     for (key, value) in params {
@@ -174,32 +160,27 @@ fn job(
     }
     let params = Node::new(Value::Map(expanded), stage.place);
     let job = issue::read(&stage.kind, &params, missing, found)?;
-    let wants = job.inputs().into_iter().filter_map(|input| want(input, &params).map_err(|p| found.push(p)).ok());
-    let wants = wants.collect();
-    Some((job.into(), wants))
+    let mut inputs = Vec::new();
+    for input in job.inputs() {
+        match places(&input, &params) {
+            Ok(places) => inputs.push((input, places)),
+            Err(problem) => found.push(problem),
+        }
+    }
+    Some((job.into(), inputs))
 }
 
-fn want(input: Input, params: &Node) -> Result<Want, Problem> {
-    Ok(match input {
-        Input::Artifacts { field, refs, of, many } => {
-            let node = params.at(&field);
-            if many && node.value == Value::List(Vec::new()) {
-                let message = format!("`{field}` is an empty list, expected at least one reference");
-                return Err(Problem::new(node.place, message));
-            }
-            let refs = refs.into_iter().map(|reference| (place_of_text(node, &reference.0), reference.0));
-            let refs = refs.map(|(place, text)| (text, place)).collect();
-            Want { role: field, what: Wanted::Artifacts { refs, of, many } }
+/// Where the references of an input stand; a path is checked instead.
+fn places(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
+    let node = params.at(&input.role);
+    match &input.from {
+        Source::Made(asked) if asked.many && node.value == Value::List(Vec::new()) => {
+            let message = format!("`{}` is an empty list, expected at least one reference", input.role);
+            Err(Problem::new(node.place, message))
         }
-        Input::File { field, path } => {
-            let path = within_reach(params.at(&field), path)?;
-            Want { role: field, what: Wanted::File(path) }
-        }
-        Input::Folder { field, path, pick } => {
-            let path = within_reach(params.at(&field), path)?;
-            Want { role: field, what: Wanted::Folder(path, pick) }
-        }
-    })
+        Source::Made(asked) => Ok(asked.refs.iter().map(|Ref(text)| place_of_text(node, text)).collect()),
+        Source::File(path) | Source::Folder(path, _) => within_reach(node, path).map(|()| Vec::new()),
+    }
 }
 
 /// The place of a text in a field that may be a list, or a mapping such as `{output: text}`.
@@ -212,18 +193,18 @@ fn place_of_text(node: &Node, text: &str) -> Place {
     }
 }
 
-/// A path that a job may read: within the current folder, or supplied by a variable that somebody named.
-fn within_reach(node: &Node, path: String) -> Result<PathBuf, Problem> {
-    if path.is_empty() {
+/// Whether a job may read a path: within the current folder, or supplied by a variable that somebody named.
+fn within_reach(node: &Node, path: &Path) -> Result<(), Problem> {
+    if path == Path::new("") {
         return Err(Problem::new(node.place, "an empty path"));
     }
-    if !node.from_variable && leaves(Path::new(&path)) {
-        let path = clipped(&path);
+    if !node.from_variable && leaves(path) {
+        let path = clipped(&path.to_string_lossy());
         let message =
             format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
         return Err(Problem::new(node.place, message));
     }
-    Ok(PathBuf::from(path))
+    Ok(())
 }
 
 /// Whether a path leads out of the current folder, by its text.
