@@ -4,6 +4,8 @@
 //! recipe. The engine sees kinds only through the table of [`Kind`]s that it is given.
 
 use super::context::{Artifact, Cx};
+use super::manifest::node::Node;
+use super::manifest::typed::{self, Mistake};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -461,7 +463,7 @@ pub struct Kind {
     /// [`Stage::WORDS`].
     pub words: &'static [&'static str],
     /// Reads the parameters of a stage, without `kind` and `matrix`.
-    pub parse: fn(serde_yaml::Value) -> Result<Box<dyn Job>, Issue>,
+    pub parse: fn(&Node) -> Result<Box<dyn Job>, Mistake>,
     /// The schema of the parameters.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
@@ -474,18 +476,7 @@ impl Kind {
             version: S::VERSION,
             expands: S::EXPANDS,
             words: S::WORDS,
-            parse: |value| {
-                let mut track = serde_path_to_error::Track::new();
-                let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
-                // Choices are written `name: settings`, not as YAML tags.
-                match serde_yaml::with::singleton_map_recursive::deserialize::<S, _>(deserializer) {
-                    Ok(stage) => Ok(Box::new(stage)),
-                    Err(error) => {
-                        let path = track.path().to_string();
-                        Err(Issue::new(if path == "." { String::new() } else { path }, error.to_string()))
-                    }
-                }
-            },
+            parse: |params| Ok(Box::new(typed::read::<S>(params)?)),
             schema: |generator| generator.subschema_for::<S>(),
         }
     }

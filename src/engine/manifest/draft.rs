@@ -105,12 +105,9 @@ impl Drafts {
             }
             let row = stage.matrix.row(index);
             let mut problems = Vec::new();
-            match job(stage, &params, &Scope { matrix: &row, ..*scope }, &mut problems) {
-                Some((job, inputs)) if problems.is_empty() => {
-                    let (stage, outputs) = (self.stages.len(), job.outputs());
-                    let (inputs, places) = inputs.into_iter().unzip();
-                    self.jobs.push(Draft { name, stage, job, inputs, places, outputs });
-                }
+            let scope = Scope { matrix: &row, ..*scope };
+            match job(name, (stage, self.stages.len()), &params, &scope, &mut problems) {
+                Some(draft) if problems.is_empty() => self.jobs.push(draft),
                 _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
             }
             if seen.len() >= MOST_PROBLEMS {
@@ -140,13 +137,14 @@ fn kind(name: &Key, node: &Node, kinds: &[Kind]) -> Result<Kind, Problem> {
         .ok_or_else(|| Problem::new(written.place, format!("no kind `{}`{}", clipped(text), suggestion(text, known()))))
 }
 
-/// One job of a stage, and what it reads, with the places of references.
+/// One job of a stage, which has this index.
 fn job(
-    stage: &Stage,
+    name: String,
+    (stage, index): (&Stage, usize),
     params: &[&(Key, Node)],
     scope: &Scope<'_>,
     found: &mut Vec<Problem>,
-) -> Option<(Arc<dyn Job>, Vec<(Input, Vec<Place>)>)> {
+) -> Option<Draft> {
     let mut expanded = Vec::with_capacity(params.len());
     let mut missing = BTreeSet::new();
     for (key, value) in params {
@@ -160,18 +158,20 @@ fn job(
     }
     let params = Node::new(Value::Map(expanded), stage.place);
     let job = issue::read(&stage.kind, &params, missing, found)?;
-    let mut inputs = Vec::new();
+    let (mut inputs, mut places) = (Vec::new(), Vec::new());
     for input in job.inputs() {
-        match places(&input, &params) {
-            Ok(places) => inputs.push((input, places)),
-            Err(problem) => found.push(problem),
-        }
+        places.push(places_of(&input, &params).unwrap_or_else(|problem| {
+            found.push(problem);
+            Vec::new()
+        }));
+        inputs.push(input);
     }
-    Some((job.into(), inputs))
+    let outputs = job.outputs();
+    Some(Draft { name, stage: index, job: job.into(), inputs, places, outputs })
 }
 
 /// Where the references of an input stand; a path is checked instead.
-fn places(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
+fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
     let node = params.at(&input.role);
     match &input.from {
         Source::Made(asked) if asked.many && node.value == Value::List(Vec::new()) => {

@@ -1,7 +1,8 @@
 //! Manifests over toy kinds: what they give, and what is said where they are wrong.
 
+use super::node::parse;
 use super::schema::schema;
-use super::{LoadError, Options, load};
+use super::{LoadError, Options, load, typed};
 use crate::engine::context::Cx;
 use crate::engine::plan::graph::{Format, Level, render, render_with};
 use crate::engine::plan::{Linked, Plan};
@@ -373,7 +374,7 @@ fn names_of_stages_order_of_keys_comments_and_formatting_do_not_matter() {
         .replace("{steps: 3, rate: 0.5}", "{\n  rate: 5e-1,\n  steps: 3,\n}")
         .replace('\n', "\r\n");
     assert_eq!(essence(&plan(&formatted)), original);
-    let json = serde_json::to_string(&serde_yaml::from_str::<serde_json::Value>(GOOD).unwrap()).unwrap();
+    let json = serde_json::to_string(&typed::read::<serde_json::Value>(&parse(GOOD).unwrap()).unwrap()).unwrap();
     assert_eq!(essence(&plan(&json)).len(), original.len());
 }
 
