@@ -1,9 +1,10 @@
-//! Panics of others that are errors here: caught without a word on standard error, and what they have to say.
+//! Panics of others that are errors here: caught without a word on standard error, what they have to say, and locks that
+//! outlive them.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -30,6 +31,11 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+/// Locks a mutex. That somebody panicked while holding it is no reason to panic too: what these guard is whole at every instant.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

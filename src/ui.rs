@@ -4,6 +4,7 @@ mod printable;
 
 use crate::engine::run::reason::Reason;
 use crate::engine::run::{Ending, Outcome, Watch};
+use crate::panic::lock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(crate) use printable::printable;
 use printable::printable_json;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Reasons shown of one job; the rest are counted.
@@ -170,7 +171,7 @@ impl Lines {
     }
 
     fn update(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         change(&mut running);
         if !self.bar.is_hidden() {
             let texts: Vec<_> = running.iter().map(|(job, progress)| format!("{job} {progress}")).collect();

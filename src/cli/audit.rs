@@ -76,7 +76,7 @@ impl Audit {
 fn again(plan: &Plan, store: &Arc<Store>, count: usize, programs: bool) -> anyhow::Result<Vec<Rerun>> {
     let stop = run::stop_on_signals()?;
     let Some(_hold) = store.share(|| !stop.load(Ordering::Relaxed))? else { return Ok(Vec::new()) };
-    let (scratch, lines) = (store.trial_path(), Lines::new(false));
+    let (scratch, lines) = (store.temp_path(), Lines::new(false));
     let settings = How { programs, ..run::defaults()? };
     let found = rerun(plan, store, count, &scratch, &settings, &lines, &stop);
     lines.finish();

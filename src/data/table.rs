@@ -221,6 +221,14 @@ impl Table {
         }
     }
 
+    /// Takes out a column of booleans.
+    pub fn take_bool(&mut self, name: &str) -> Result<Vec<bool>, DataError> {
+        match self.take(name)? {
+            Column::Bool(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "booleans")),
+        }
+    }
+
     /// Takes out a column of numbers.
     pub fn take_float(&mut self, name: &str) -> Result<Vec<f64>, DataError> {
         match self.take(name)? {
@@ -236,14 +244,6 @@ impl Table {
             Column::Float(rows) => Ok(rows.into_iter().map(Some).collect()),
             Column::OptFloat(rows) => Ok(rows),
             other => Err(unexpected(name, &other, "numbers")),
-        }
-    }
-
-    /// Takes out a column of booleans.
-    pub fn take_bool(&mut self, name: &str) -> Result<Vec<bool>, DataError> {
-        match self.take(name)? {
-            Column::Bool(rows) => Ok(rows),
-            other => Err(unexpected(name, &other, "booleans")),
         }
     }
 

@@ -19,11 +19,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Artifact {
     /// Of its content.
     pub digest: Digest,
-    origin: Origin,
+    home: Home,
 }
 
+/// Where the content of an artifact is.
 #[derive(Clone, Debug)]
-enum Origin {
+enum Home {
     /// In the store. `name` is for messages: `source[mnli,0].prompt`.
     Blob { store: Arc<Store>, name: Arc<str>, size: u64, parts: Arc<[Part]> },
     /// Outside.
@@ -115,29 +116,29 @@ pub struct ChangedInput(pub PathBuf);
 impl Artifact {
     /// A file outside the store.
     pub(super) fn file(path: &Path, digest: Digest) -> Self {
-        Self { digest, origin: Origin::File { path: path.into() } }
+        Self { digest, home: Home::File { path: path.into() } }
     }
 
     /// An artifact of the job called `job`.
     pub(super) fn recorded(store: &Arc<Store>, job: &str, record: &Record) -> Self {
         let name = format!("{job}.{}", record.name).into();
-        let origin = Origin::Blob { store: store.clone(), name, size: record.size, parts: record.parts.clone().into() };
-        Self { digest: record.digest, origin }
+        let home = Home::Blob { store: store.clone(), name, size: record.size, parts: record.parts.clone().into() };
+        Self { digest: record.digest, home }
     }
 
     /// Where it comes from, for people: `source[mnli,0].prompt`, or a path.
     pub fn origin(&self) -> String {
-        match &self.origin {
-            Origin::Blob { name, .. } => name.to_string(),
-            Origin::File { path } => path.display().to_string(),
+        match &self.home {
+            Home::Blob { name, .. } => name.to_string(),
+            Home::File { path } => path.display().to_string(),
         }
     }
 
     /// The path, if this is a file outside the store.
     pub(super) fn path(&self) -> Option<&Path> {
-        match &self.origin {
-            Origin::Blob { .. } => None,
-            Origin::File { path } => Some(path),
+        match &self.home {
+            Home::Blob { .. } => None,
+            Home::File { path } => Some(path),
         }
     }
 
@@ -146,9 +147,9 @@ impl Artifact {
     /// # Errors
     /// If it cannot be read, is damaged, or changed since the job started.
     pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
-        match &self.origin {
-            Origin::Blob { store, name, .. } => store.read(&self.digest, name),
-            Origin::File { path } => {
+        match &self.home {
+            Home::Blob { store, name, .. } => store.read(&self.digest, name),
+            Home::File { path } => {
                 let bytes = fs_err::read(path)?;
                 if Digest::of(&bytes) != self.digest {
                     return Err(ChangedInput(path.to_path_buf()).into());
@@ -163,9 +164,9 @@ impl Artifact {
     /// # Errors
     /// As [`bytes`](Self::bytes).
     pub fn map(&self) -> anyhow::Result<Content> {
-        match &self.origin {
-            Origin::Blob { store, name, .. } => store.map(&self.digest, name),
-            Origin::File { path } => {
+        match &self.home {
+            Home::Blob { store, name, .. } => store.map(&self.digest, name),
+            Home::File { path } => {
                 let content = Content::of(path)?;
                 if Digest::of(&content) != self.digest {
                     return Err(ChangedInput(path.to_path_buf()).into());
@@ -177,9 +178,9 @@ impl Artifact {
 
     /// Names and digests of its parts (see [`Cx::attach`]).
     pub fn parts(&self) -> Vec<(&str, Digest)> {
-        match &self.origin {
-            Origin::Blob { parts, .. } => parts.iter().map(|part| (part.name.as_str(), part.digest)).collect(),
-            Origin::File { .. } => Vec::new(),
+        match &self.home {
+            Home::Blob { parts, .. } => parts.iter().map(|part| (part.name.as_str(), part.digest)).collect(),
+            Home::File { .. } => Vec::new(),
         }
     }
 
@@ -188,7 +189,7 @@ impl Artifact {
     /// # Errors
     /// If there is no such part, or it cannot be read or is damaged.
     pub fn part(&self, digest: &Digest) -> anyhow::Result<Content> {
-        let Origin::Blob { store, name, parts, .. } = &self.origin else {
+        let Home::Blob { store, name, parts, .. } = &self.home else {
             bail!("`{}` is a file and has no parts", self.origin());
         };
         let part = parts.iter().find(|part| part.digest == *digest);
@@ -292,9 +293,9 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// If the kind has no such output.
     pub fn attach_input(&mut self, output: &str, part: &str, input: &Artifact) -> anyhow::Result<Digest> {
-        let (size, external) = match &input.origin {
-            Origin::Blob { size, .. } => (*size, None),
-            Origin::File { path } => (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?)),
+        let (size, external) = match &input.home {
+            Home::Blob { size, .. } => (*size, None),
+            Home::File { path } => (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?)),
         };
         self.add(output, Part { name: part.to_owned(), digest: input.digest, size, external })
     }

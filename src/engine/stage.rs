@@ -4,10 +4,13 @@
 //! recipe. The engine sees kinds only through the table of [`Kind`]s that it is given.
 
 use super::context::{Artifact, Cx};
+use super::manifest::node::Node;
+use super::manifest::typed::{self, Mistake};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The type of an artifact: `dataset`, `prompt`. References are checked against it before anything runs.
@@ -139,53 +142,96 @@ impl JsonSchema for Refs {
     }
 }
 
-/// Something a job reads. `field` is the YAML path of the field that names it (`init.prompt`): it is the input's role in
-/// the recipe, and where problems are shown.
+/// Something that a job reads, as it is known so far: `M` is what is known of what other jobs make. A kind gives what it
+/// [`Asked`] for; a plan knows the jobs that make it, an order the artifacts.
 #[derive(Clone, Debug)]
-pub enum Input {
-    /// Artifacts of other jobs.
-    Artifacts {
-        /// Role and YAML path.
-        field: String,
-        /// What the field says.
-        refs: Vec<Ref>,
-        /// The type they must have.
-        of: Type,
-        /// Whether wildcards and lists are allowed.
-        many: bool,
-    },
-    /// A file.
-    File {
-        /// Role and YAML path.
-        field: String,
-        /// As written, relative to the current folder.
-        path: String,
-    },
-    /// Some files of a folder.
-    Folder {
-        /// YAML path; the role of a file is `field/name`.
-        field: String,
-        /// As written, relative to the current folder.
-        path: String,
-        /// Which of the folder's files (their names, sorted) are read.
-        pick: fn(&[String]) -> Vec<String>,
-    },
+pub struct Input<M = Asked> {
+    /// The YAML path of the field that names it (`init.prompt`): its role in the recipe, and where problems are shown. The role
+    /// of a file of a folder is `role/name`.
+    pub role: String,
+    /// Where it comes from.
+    pub from: Source<M>,
+}
+
+/// Where an input comes from.
+#[derive(Clone, Debug)]
+pub enum Source<M = Asked> {
+    /// Artifacts of other jobs; several are hashed and handed over in the order of their digests.
+    Made(M),
+    /// A file, relative to the current folder.
+    File(PathBuf),
+    /// Some files of a folder, relative to the current folder.
+    Folder(PathBuf, Pick),
+}
+
+/// Which of a folder's files (their names, sorted) are read.
+pub type Pick = fn(&[String]) -> Vec<String>;
+
+/// Artifacts of other jobs as a kind asks for them.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What the field says.
+    pub refs: Vec<Ref>,
+    /// The type they must have.
+    pub of: Type,
+    /// Whether wildcards and lists are allowed.
+    pub many: bool,
+}
+
+/// Something that a job made or will make. `J` says which job: its place among those that are asked for together, or in a plan.
+#[derive(Clone, Debug)]
+pub enum Made<J = usize> {
+    /// What is there already.
+    Artifact(Artifact),
+    /// An output of a job, by its name.
+    Output(J, Arc<str>),
 }
 
 impl Input {
     /// One artifact.
     pub fn one(field: impl Into<String>, reference: &Ref, of: Type) -> Self {
-        Self::Artifacts { field: field.into(), refs: vec![reference.clone()], of, many: false }
+        Self { role: field.into(), from: Source::Made(Asked { refs: vec![reference.clone()], of, many: false }) }
     }
 
     /// Any number of artifacts.
     pub fn many(field: impl Into<String>, refs: &Refs, of: Type) -> Self {
-        Self::Artifacts { field: field.into(), refs: refs.0.clone(), of, many: true }
+        Self { role: field.into(), from: Source::Made(Asked { refs: refs.0.clone(), of, many: true }) }
     }
 
     /// A file.
-    pub fn file(field: impl Into<String>, path: impl Into<String>) -> Self {
-        Self::File { field: field.into(), path: path.into() }
+    pub fn file(field: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { role: field.into(), from: Source::File(path.into()) }
+    }
+
+    /// Some files of a folder.
+    pub fn folder(field: impl Into<String>, path: impl Into<PathBuf>, pick: Pick) -> Self {
+        Self { role: field.into(), from: Source::Folder(path.into(), pick) }
+    }
+}
+
+impl<M> Input<M> {
+    /// The same input with more known of what other jobs make for it; `None` if that is not to be had.
+    pub(super) fn refine<N>(&self, made: impl FnOnce(&M) -> Option<N>) -> Option<Input<N>> {
+        let from = match &self.from {
+            Source::Made(known) => Source::Made(made(known)?),
+            Source::File(path) => Source::File(path.clone()),
+            Source::Folder(path, pick) => Source::Folder(path.clone(), *pick),
+        };
+        Some(Input { role: self.role.clone(), from })
+    }
+
+    /// What is known of what other jobs make for it; `None` if it is no such input.
+    pub(super) fn made(&self) -> Option<&M> {
+        match &self.from {
+            Source::Made(known) => Some(known),
+            Source::File(_) | Source::Folder(..) => None,
+        }
+    }
+}
+
+impl From<Artifact> for Made {
+    fn from(artifact: Artifact) -> Self {
+        Self::Artifact(artifact)
     }
 }
 
@@ -212,22 +258,7 @@ pub struct Spec {
     /// What to do. Its references are not looked at; `inputs` stand for them.
     pub job: Box<dyn Job>,
     /// Inputs by role, in the order in which [`Stage::inputs`] of the kind gives them.
-    pub inputs: Vec<(String, Given)>,
-}
-
-/// Something that a job reads that another asked for.
-#[derive(Clone, Debug)]
-pub enum Given {
-    /// What is there already.
-    Artifact(Artifact),
-    /// An output of a job that stands earlier in the same list: its place there, and the name of the output.
-    Output(usize, &'static str),
-}
-
-impl From<Artifact> for Given {
-    fn from(artifact: Artifact) -> Self {
-        Self::Artifact(artifact)
-    }
+    pub inputs: Vec<(String, Made)>,
 }
 
 /// What the outputs of a job are about, as far as the manifest tells: later jobs find them by name, so that two of one name that
@@ -445,7 +476,7 @@ pub struct Kind {
     /// [`Stage::CURVES`].
     pub curves: Option<Curves>,
     /// Reads the parameters of a stage, without `kind` and `matrix`.
-    pub parse: fn(serde_yaml::Value) -> Result<Box<dyn Job>, Issue>,
+    pub parse: fn(&Node) -> Result<Box<dyn Job>, Mistake>,
     /// The schema of the parameters.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
@@ -459,18 +490,7 @@ impl Kind {
             expands: S::EXPANDS,
             words: S::WORDS,
             curves: S::CURVES,
-            parse: |value| {
-                let mut track = serde_path_to_error::Track::new();
-                let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
-                // Choices are written `name: settings`, not as YAML tags.
-                match serde_yaml::with::singleton_map_recursive::deserialize::<S, _>(deserializer) {
-                    Ok(stage) => Ok(Box::new(stage)),
-                    Err(error) => {
-                        let path = track.path().to_string();
-                        Err(Issue::new(if path == "." { String::new() } else { path }, error.to_string()))
-                    }
-                }
-            },
+            parse: |params| Ok(Box::new(typed::read::<S>(params)?)),
             schema: |generator| generator.subschema_for::<S>(),
         }
     }

@@ -1,9 +1,10 @@
 //! The engine at work on toy kinds: what runs again, what does not, and what happens when something breaks.
 
 use super::check::audit::audit;
-use super::plan::{Plan, Source};
+use super::plan::Plan;
 use super::run::state::{Question, survey};
 use super::run::{Ending, Fault};
+use super::stage::Source;
 use super::store::digest::Key;
 use super::toys::{Borrower, Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;

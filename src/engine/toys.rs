@@ -1,9 +1,9 @@
 //! Kinds and plans for the tests of the engine: no model, no manifest.
 
 use super::context::{Cx, Interrupted};
-use super::plan::{Plan, Planned, PlannedInput, Source};
+use super::plan::{Linked, Plan, Planned};
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
-use super::stage::{Given, Input, Job, Needs, Output, Ref, Refs, Spec, Stage, Type};
+use super::stage::{Input, Job, Made, Needs, Output, Ref, Refs, Source, Spec, Stage, Type};
 use super::store::Store;
 use super::store::digest::Digest;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -117,7 +117,7 @@ impl Stage for Fan {
             let text = letter.to_string();
             let job = Concat { text: text.clone(), log: self.log.clone(), ..Concat::default() };
             let read = match place.checked_sub(1) {
-                Some(before) if self.chain => Given::Output(before, "text"),
+                Some(before) if self.chain => Made::Output(before, "text".into()),
                 _ => of.clone().into(),
             };
             Spec { name: text, job: Box::new(job), inputs: vec![("parts".to_owned(), read)] }
@@ -285,15 +285,14 @@ impl Sketch {
         sketch
     }
 
-    pub(super) fn job(&mut self, name: &str, job: impl Stage, inputs: Vec<(&str, Source)>) -> NodeIndex {
+    pub(super) fn job(&mut self, name: &str, job: impl Stage, inputs: Vec<(&str, From)>) -> NodeIndex {
         let stage = name.split('[').next().unwrap().to_owned();
-        let inputs: Vec<_> =
-            inputs.into_iter().map(|(role, source)| PlannedInput { role: role.to_owned(), source }).collect();
-        let from: Vec<_> = inputs.iter().flat_map(|input| nodes(&input.source)).collect();
+        let inputs: Vec<_> = inputs.into_iter().map(|(role, from)| Input { role: role.to_owned(), from }).collect();
+        let from: Vec<_> = inputs.iter().flat_map(Linked::jobs).collect();
         let job: Arc<dyn Job> = Arc::new(job);
         let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), job, inputs });
         for upstream in from {
-            self.plan.graph.add_edge(upstream, node, ());
+            self.plan.graph.update_edge(upstream, node, ());
         }
         node
     }
@@ -303,22 +302,17 @@ impl Sketch {
     }
 }
 
-fn nodes(source: &Source) -> Vec<NodeIndex> {
-    match source {
-        Source::Output(node, _) => vec![*node],
-        Source::Outputs(many) => many.iter().map(|(node, _)| *node).collect(),
-        Source::File(_) | Source::Folder(..) => Vec::new(),
-    }
-}
+/// Where an input of a planned job comes from.
+pub(super) type From = Source<Vec<Made<NodeIndex>>>;
 
 /// Everything that one job makes.
-pub(super) fn of(node: NodeIndex) -> Source {
-    Source::Output(node, "text".into())
+pub(super) fn of(node: NodeIndex) -> From {
+    all(&[node])
 }
 
 /// What several jobs make.
-pub(super) fn all(nodes: &[NodeIndex]) -> Source {
-    Source::Outputs(nodes.iter().map(|node| (*node, "text".into())).collect())
+pub(super) fn all(nodes: &[NodeIndex]) -> From {
+    Source::Made(nodes.iter().map(|node| Made::Output(*node, "text".into())).collect())
 }
 
 /// A cache, a place for files, and what happened in the last run.

@@ -121,7 +121,7 @@ impl Stage for Backbone {
     fn inputs(&self) -> Vec<Input> {
         match &self.from {
             From::Builtin(_) => Vec::new(),
-            From::Path(path) => vec![Input::Folder { field: FOLDER.into(), path: path.clone(), pick }],
+            From::Path(path) => vec![Input::folder(FOLDER, path, pick)],
         }
     }
 

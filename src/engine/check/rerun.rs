@@ -6,6 +6,7 @@ use crate::engine::run::{Outcome, Settings, Watch, run};
 use crate::engine::store::Store;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::Entry;
+use crate::panic::lock;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,7 +154,7 @@ impl Watch for Outcomes<'_> {
     }
 
     fn ended(&self, outcome: &Outcome) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = lock(&self.ended);
         ended.insert(outcome.job.clone(), outcome.clone());
         self.watch.ended(outcome);
     }

@@ -5,9 +5,9 @@ use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, clipped, listed, suggestion};
 use super::variables::Scope;
-use crate::engine::stage::{Input, Job, Kind, Promise, Type};
+use crate::engine::stage::{Input, Job, Kind, Promise, Ref, Source};
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 /// A stage of the manifest.
@@ -25,25 +25,10 @@ pub(super) struct Draft {
     pub(super) name: String,
     pub(super) stage: usize,
     pub(super) job: Arc<dyn Job>,
-    pub(super) wants: Vec<Want>,
+    pub(super) inputs: Vec<Input>,
+    /// Of each input, where its references stand.
+    pub(super) places: Vec<Vec<Place>>,
     pub(super) outputs: Vec<Promise>,
-}
-
-/// What a job reads, as written.
-pub(super) struct Want {
-    pub(super) role: String,
-    pub(super) what: Wanted,
-}
-
-pub(super) enum Wanted {
-    /// References and where they stand.
-    Artifacts {
-        refs: Vec<(String, Place)>,
-        of: Type,
-        many: bool,
-    },
-    File(PathBuf),
-    Folder(PathBuf, fn(&[String]) -> Vec<String>),
 }
 
 /// All stages and jobs.
@@ -120,11 +105,9 @@ impl Drafts {
             }
             let row = stage.matrix.row(index);
             let mut problems = Vec::new();
-            match job(stage, &params, &Scope { matrix: &row, ..*scope }, &mut problems) {
-                Some((job, wants)) if problems.is_empty() => {
-                    let outputs = job.outputs();
-                    self.jobs.push(Draft { name, stage: self.stages.len(), job, wants, outputs });
-                }
+            let scope = Scope { matrix: &row, ..*scope };
+            match job(name, (stage, self.stages.len()), &params, &scope, &mut problems) {
+                Some(draft) if problems.is_empty() => self.jobs.push(draft),
                 _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
             }
             if seen.len() >= MOST_PROBLEMS {
@@ -154,13 +137,14 @@ fn kind(name: &Key, node: &Node, kinds: &[Kind]) -> Result<Kind, Problem> {
         .ok_or_else(|| Problem::new(written.place, format!("no kind `{}`{}", clipped(text), suggestion(text, known()))))
 }
 
-/// One job of a stage, and what it reads.
+/// One job of a stage, which has this index.
 fn job(
-    stage: &Stage,
+    name: String,
+    (stage, index): (&Stage, usize),
     params: &[&(Key, Node)],
     scope: &Scope<'_>,
     found: &mut Vec<Problem>,
-) -> Option<(Arc<dyn Job>, Vec<Want>)> {
+) -> Option<Draft> {
     let mut expanded = Vec::with_capacity(params.len());
     let mut missing = BTreeSet::new();
     for (key, value) in params {
@@ -174,32 +158,29 @@ fn job(
     }
     let params = Node::new(Value::Map(expanded), stage.place);
     let job = issue::read(&stage.kind, &params, missing, found)?;
-    let wants = job.inputs().into_iter().filter_map(|input| want(input, &params).map_err(|p| found.push(p)).ok());
-    let wants = wants.collect();
-    Some((job.into(), wants))
+    let (mut inputs, mut places) = (Vec::new(), Vec::new());
+    for input in job.inputs() {
+        places.push(places_of(&input, &params).unwrap_or_else(|problem| {
+            found.push(problem);
+            Vec::new()
+        }));
+        inputs.push(input);
+    }
+    let outputs = job.outputs();
+    Some(Draft { name, stage: index, job: job.into(), inputs, places, outputs })
 }
 
-fn want(input: Input, params: &Node) -> Result<Want, Problem> {
-    Ok(match input {
-        Input::Artifacts { field, refs, of, many } => {
-            let node = params.at(&field);
-            if many && node.value == Value::List(Vec::new()) {
-                let message = format!("`{field}` is an empty list, expected at least one reference");
-                return Err(Problem::new(node.place, message));
-            }
-            let refs = refs.into_iter().map(|reference| (place_of_text(node, &reference.0), reference.0));
-            let refs = refs.map(|(place, text)| (text, place)).collect();
-            Want { role: field, what: Wanted::Artifacts { refs, of, many } }
+/// Where the references of an input stand; a path is checked instead.
+fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
+    let node = params.at(&input.role);
+    match &input.from {
+        Source::Made(asked) if asked.many && node.value == Value::List(Vec::new()) => {
+            let message = format!("`{}` is an empty list, expected at least one reference", input.role);
+            Err(Problem::new(node.place, message))
         }
-        Input::File { field, path } => {
-            let path = within_reach(params.at(&field), path)?;
-            Want { role: field, what: Wanted::File(path) }
-        }
-        Input::Folder { field, path, pick } => {
-            let path = within_reach(params.at(&field), path)?;
-            Want { role: field, what: Wanted::Folder(path, pick) }
-        }
-    })
+        Source::Made(asked) => Ok(asked.refs.iter().map(|Ref(text)| place_of_text(node, text)).collect()),
+        Source::File(path) | Source::Folder(path, _) => within_reach(node, path).map(|()| Vec::new()),
+    }
 }
 
 /// The place of a text in a field that may be a list, or a mapping such as `{output: text}`.
@@ -212,18 +193,18 @@ fn place_of_text(node: &Node, text: &str) -> Place {
     }
 }
 
-/// A path that a job may read: within the current folder, or supplied by a variable that somebody named.
-fn within_reach(node: &Node, path: String) -> Result<PathBuf, Problem> {
-    if path.is_empty() {
+/// Whether a job may read a path: within the current folder, or supplied by a variable that somebody named.
+fn within_reach(node: &Node, path: &Path) -> Result<(), Problem> {
+    if path == Path::new("") {
         return Err(Problem::new(node.place, "an empty path"));
     }
-    if !node.from_variable && leaves(Path::new(&path)) {
-        let path = clipped(&path);
+    if !node.from_variable && leaves(path) {
+        let path = clipped(&path.to_string_lossy());
         let message =
             format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
         return Err(Problem::new(node.place, message));
     }
-    Ok(PathBuf::from(path))
+    Ok(())
 }
 
 /// Whether a path leads out of the current folder, by its text.

@@ -1,7 +1,8 @@
-//! From YAML to a typed job, and serde's complaints as problems of the manifest: what was found, what was expected, where.
+//! From YAML to a typed job, and what is wrong with it as problems of the manifest: what was found, what was expected, where.
 
 use super::node::{Key, Node, Value};
-use super::problem::{Place, Problem, clipped, listed, nearest};
+use super::problem::{Problem, clipped, listed, nearest};
+use super::typed::{Mistake, Step, What, path_in_words};
 use crate::engine::stage::{Issue, Job, Kind};
 use std::collections::BTreeSet;
 
@@ -26,19 +27,21 @@ pub(super) fn read(
     }
     let mut good = missing.is_empty();
     for _ in 0..MOST {
-        let issue = match (kind.parse)(rest.to_yaml()) {
-            Ok(job) if good => match job.check() {
+        let mistake = match (kind.parse)(&rest) {
+            Ok(_) if !good => return None,
+            Ok(job) => match job.check() {
                 Ok(()) => return Some(job),
-                Err(issue) => issue,
+                Err(Issue { field, message }) => {
+                    found.push(Problem::new(params.at(&field).place, told(&field, &message)));
+                    return None;
+                }
             },
-            Ok(_) => return None,
-            Err(issue) => issue,
+            Err(mistake) => mistake,
         };
-        let absent = quoted(&issue.message, "missing field").map(|name| join(&issue.field, name));
-        if absent.is_none_or(|path| !missing.contains(&path)) {
-            found.push(problem(&issue, params));
+        if !is_told(&mistake, &missing) {
+            found.push(problem(&mistake, params));
         }
-        if !leave_out(&mut rest, &issue, &mut missing) {
+        if !leave_out(&mut rest, &mistake, &mut missing) {
             return None;
         }
         good = false;
@@ -46,25 +49,56 @@ pub(super) fn read(
     None
 }
 
-/// Removes what an issue is about; `false` if that is not there.
-fn leave_out(params: &mut Node, issue: &Issue, missing: &mut BTreeSet<String>) -> bool {
-    if let Some(written) = quoted(&issue.message, "unknown field") {
-        let (parent, last) = split(&issue.field);
+/// Whether a mistake is that something lacks which was left out.
+fn is_told(mistake: &Mistake, missing: &BTreeSet<String>) -> bool {
+    matches!(mistake.what, What::Missing(key) if missing.contains(&join(&path_in_words(&mistake.path), key)))
+}
+
+/// Removes what a mistake is about; `false` if that is not there.
+fn leave_out(params: &mut Node, mistake: &Mistake, missing: &mut BTreeSet<String>) -> bool {
+    if let What::UnknownKey { written, known } = &mistake.what {
         // A misspelt parameter is not called missing as well.
-        missing.extend(nearest(written, expected(&issue.message)).map(|meant| join(parent, meant)));
-        return at_mut(params, parent).is_some_and(|node| remove(node, last));
+        let parent = path_in_words(&mistake.path);
+        missing.extend(nearest(written, known.iter().copied()).map(|meant| join(&parent, meant)));
+        return along_mut(params, &mistake.path).is_some_and(|node| remove(node, written));
     }
-    let end = issue.field.find(['.', '[']).unwrap_or(issue.field.len());
-    let first = &issue.field[..end];
-    missing.insert(first.to_owned());
+    let Some(Step::Key(first)) = mistake.path.first() else { return false };
+    missing.insert(first.clone());
     remove(params, first)
 }
 
+fn along_mut<'n>(node: &'n mut Node, path: &[Step]) -> Option<&'n mut Node> {
+    path.iter().try_fold(node, |node, step| match (&mut node.value, step) {
+        (Value::List(items), Step::Item(at)) => items.get_mut(*at),
+        (Value::Map(entries), Step::Key(name)) => value_of(entries, name),
+        _ => None,
+    })
+}
+
+/// The value at the end of a path; the deepest that exists.
+fn along<'n>(node: &'n Node, path: &[Step]) -> &'n Node {
+    let mut node = node;
+    for step in path {
+        let next = match (&node.value, step) {
+            (Value::List(items), Step::Item(at)) => items.get(*at),
+            (_, Step::Key(key)) => node.get(key),
+            _ => None,
+        };
+        match next {
+            Some(next) => node = next,
+            None => break,
+        }
+    }
+    node
+}
+
+fn value_of<'n>(entries: &'n mut [(Key, Node)], name: &str) -> Option<&'n mut Node> {
+    entries.iter_mut().find(|(key, _)| key.text == name).map(|(_, node)| node)
+}
+
 fn at_mut<'n>(node: &'n mut Node, path: &str) -> Option<&'n mut Node> {
-    let mut parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
-    parts.try_fold(node, |node, part| match &mut node.value {
-        Value::List(items) => items.get_mut(part.parse::<usize>().ok()?),
-        Value::Map(entries) => entries.iter_mut().find(|(key, _)| key.text == part).map(|(_, node)| node),
+    path.split('.').try_fold(node, |node, part| match &mut node.value {
+        Value::Map(entries) => value_of(entries, part),
         _ => None,
     })
 }
@@ -76,75 +110,47 @@ fn remove(node: &mut Node, key: &str) -> bool {
     entries.len() < before
 }
 
-/// Everything before the last key of a path, and that key.
-fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('.').unwrap_or(("", path))
-}
-
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// Where a mistake in parameters stands, and what it says.
-fn problem(issue: &Issue, params: &Node) -> Problem {
-    let Issue { field, message } = issue;
-    let node = params.at(field);
-    let (parent, last) = split(field);
-    let key = params.at(parent).entries().iter().map(|(key, _)| key).find(|key| key.text == last);
-    if let Some(written) = quoted(message, "unknown field") {
-        return unknown_field(written, parent, message, key.map_or(node.place, |key| key.place));
-    }
-    if let Some(written) = quoted(message, "unknown variant") {
-        return unknown_variant(written, field, node, key, message);
-    }
-    if let Some(name) = quoted(message, "missing field") {
-        return Problem::new(node.place, format!("`{}` is missing; it has no default", join(field, name)));
-    }
-    let told = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-    let told = match told.and_then(|rest| rest.rsplit_once(", expected ")) {
-        Some((_, "map with a single key")) => format!("{}, expected a mapping with one key", keys(node)),
-        Some((_, expected)) => format!("{}, expected {}", node.describe(), in_words(expected)),
-        None => {
-            let says = ["is ", "are ", "has ", "asks ", "sum"].iter().any(|verb| message.starts_with(verb));
-            let prefix = match field.as_str() {
-                "" => String::new(),
-                field if says => format!("`{field}` "),
-                field => format!("`{field}`: "),
-            };
-            return Problem::new(node.place, format!("{prefix}{message}"));
-        }
-    };
+fn problem(mistake: &Mistake, params: &Node) -> Problem {
+    let (node, field) = (along(params, &mistake.path), path_in_words(&mistake.path));
+    let place_of = |written: &str| node.entries().iter().find(|(key, _)| key.text == written).map(|(key, _)| key.place);
     let subject = if field.is_empty() { "the stage".to_owned() } else { format!("`{field}`") };
-    Problem::new(node.place, format!("{subject} is {told}"))
+    let message = match &mistake.what {
+        What::Expected(words) => format!("{subject} is {}, expected {words}", node.describe()),
+        What::NotOneKey => format!("{subject} is {}, expected a mapping with one key", keys(node)),
+        What::Missing(key) => format!("`{}` is missing; it has no default", join(&field, key)),
+        What::UnknownKey { written, known } => {
+            let place = place_of(written).unwrap_or(node.place);
+            return Problem::new(place, unknown_key(written, &field, known));
+        }
+        What::UnknownChoice { written, known } => {
+            let place = place_of(written).unwrap_or(node.place);
+            return Problem::new(place, format!("{subject} cannot be `{}`{}", clipped(written), hint(written, known)));
+        }
+        What::Other(message) => told(&field, message),
+    };
+    Problem::new(node.place, message)
 }
 
-fn unknown_field(written: &str, parent: &str, message: &str, place: Place) -> Problem {
+fn unknown_key(written: &str, parent: &str, known: &[&str]) -> String {
     let root: &[&str] = if parent.is_empty() { &OF_EVERY_STAGE } else { &[] };
-    let known: Vec<&str> = expected(message).into_iter().chain(root.iter().copied()).collect();
+    let known: Vec<&str> = known.iter().chain(root).copied().collect();
     let inside = if parent.is_empty() { String::new() } else { format!(" in `{parent}`") };
-    Problem::new(place, format!("unknown key `{}`{inside}{}", clipped(written), hint(written, &known)))
+    format!("unknown key `{}`{inside}{}", clipped(written), hint(written, &known))
 }
 
-/// A choice that does not exist: a word (`metric: wrong`) or the key of a mapping (`from: {wrong: …}`).
-fn unknown_variant(written: &str, field: &str, node: &Node, key: Option<&Key>, message: &str) -> Problem {
-    let key = key.filter(|key| key.text == written && node.text() != Some(written));
-    let (place, field) = key.map_or((node.place, field), |key| (key.place, split(field).0));
-    let known = expected(message);
-    Problem::new(place, format!("`{field}` cannot be `{}`{}", clipped(written), hint(written, &known)))
-}
-
-/// The name in backticks after the beginning of a message.
-fn quoted<'m>(message: &'m str, beginning: &str) -> Option<&'m str> {
-    let rest = message.strip_prefix(beginning)?.strip_prefix(" `")?;
-    // The name is what somebody wrote, and may have backticks itself.
-    let end = rest.find("`, expected").or_else(|| rest.find("`, there are no")).or_else(|| rest.rfind('`'))?;
-    Some(&rest[..end])
-}
-
-/// The names that serde lists.
-fn expected(message: &str) -> Vec<&str> {
-    let list = message.rfind("`, expected ").map_or("", |at| &message[at + 1..]);
-    list.split('`').skip(1).step_by(2).collect()
+/// What a kind says of a field: a sentence that begins with its verb, or a remark.
+fn told(field: &str, message: &str) -> String {
+    let says = ["is ", "are ", "has ", "asks ", "sum"].iter().any(|verb| message.starts_with(verb));
+    match field {
+        "" => message.to_owned(),
+        field if says => format!("`{field}` {message}"),
+        field => format!("`{field}`: {message}"),
+    }
 }
 
 fn hint(written: &str, known: &[&str]) -> String {
@@ -159,24 +165,5 @@ fn keys(node: &Node) -> String {
     match node.entries() {
         [] => node.describe(),
         entries => format!("a mapping with {}", listed(entries.iter().map(|(key, _)| key.text.as_str()))),
-    }
-}
-
-/// What serde expects, for people who know YAML and not Rust.
-fn in_words(expected: &str) -> &str {
-    match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a boolean" => "true or false",
-        "a string" | "a borrowed string" => "a text",
-        "a character" => "one character",
-        "a sequence" => "a list",
-        "a map" => "a mapping",
-        "string or singleton map" => "a word or a mapping with one key",
-        "unit" => "nothing",
-        other if other.starts_with("struct ") => "a mapping",
-        other if other.starts_with("enum ") => "a word or a mapping with one key",
-        other => other,
     }
 }

@@ -1,10 +1,11 @@
 //! References become edges: which output of which job is meant, and that nothing waits for itself.
 
-use super::draft::{Draft, Drafts, Stage, Want, Wanted};
+use super::draft::{Draft, Drafts, Stage};
 use super::problem::{Place, Problem, clipped, suggestion};
 use super::reference;
-use crate::engine::plan::{Planned, PlannedInput, Source, count, order};
-use crate::engine::stage::{Issue, Known, Promise, Subject, Type};
+use crate::engine::plan::{Linked, Planned, count};
+use crate::engine::stage::{Asked, Input, Issue, Known, Made, Promise, Ref, Subject, Type};
+use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -22,7 +23,7 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
         let inputs = linker.inputs(index, draft);
         let Stage { name, kind, place, .. } = &drafts.stages[draft.stage];
         // Where a reference is wrong, numbers would be too.
-        if inputs.len() == draft.wants.len()
+        if inputs.len() == draft.inputs.len()
             && let Err(Issue { field, message }) = draft.job.check_inputs(&|role| count(&inputs, role))
         {
             linker.problems.insert(Problem::new(*place, format!("`{field}` {message}")).in_stage(name));
@@ -51,15 +52,10 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
 /// Carries what jobs are about from job to job, and asks each whether what it reads can be told apart.
 fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut BTreeSet<Problem>) {
     let mut subjects: Vec<Option<Subject>> = vec![None; graph.node_count()];
-    for index in order(graph) {
+    for index in toposort(graph, None).expect("a cycle is a problem") {
         let (planned, draft) = (&graph[index], &drafts.jobs[index.index()]);
         let known = |role: &str| -> Vec<Known> {
-            let inputs = planned.inputs.iter().filter(|input| input.role == role);
-            let jobs = inputs.flat_map(|input| match &input.source {
-                Source::Output(from, _) => vec![*from],
-                Source::Outputs(many) => many.iter().map(|(from, _)| *from).collect(),
-                Source::File(_) | Source::Folder(..) => Vec::new(),
-            });
+            let jobs = planned.inputs.iter().filter(|input| input.role == role).flat_map(Linked::jobs);
             let known = |job: NodeIndex| {
                 let subject = subjects[job.index()].clone()?;
                 Some(Known { job: graph[job].name.clone(), subject })
@@ -68,11 +64,9 @@ fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut 
         };
         if let Err(Issue { field, message }) = planned.job.check_subjects(&known) {
             let stage = &drafts.stages[draft.stage];
-            let refs = draft.wants.iter().find(|want| want.role == field).and_then(|want| match &want.what {
-                Wanted::Artifacts { refs, .. } => refs.first(),
-                Wanted::File(_) | Wanted::Folder(..) => None,
-            });
-            let place = refs.map_or(stage.place, |(_, place)| *place);
+            let mut roles = draft.inputs.iter().zip(&draft.places);
+            let places = roles.find(|(input, _)| input.role == field).map(|(_, places)| places);
+            let place = places.and_then(|places| places.first()).copied().unwrap_or(stage.place);
             problems.insert(Problem::new(place, format!("`{field}` {message}")).in_stage(&stage.name));
         }
         let subject = planned.job.subject(&known);
@@ -81,7 +75,7 @@ fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut 
 }
 
 /// A job, and the name of an output that it makes.
-type Made = (NodeIndex, Arc<str>);
+type Output = (NodeIndex, Arc<str>);
 
 struct Linker<'d> {
     drafts: &'d Drafts,
@@ -91,32 +85,28 @@ struct Linker<'d> {
 }
 
 impl Linker<'_> {
-    fn inputs(&mut self, index: usize, draft: &Draft) -> Vec<PlannedInput> {
-        draft.wants.iter().filter_map(|want| self.input(index, draft, want)).collect()
+    /// The inputs of a job, without those with which, or with whose stage, something is wrong.
+    fn inputs(&mut self, index: usize, draft: &Draft) -> Vec<Linked> {
+        let inputs = draft.inputs.iter().zip(&draft.places);
+        inputs.filter_map(|(input, places)| self.input(index, draft, input, places)).collect()
     }
 
-    /// What an input stands for; `None` if something is wrong with it, or with the stage that it refers to.
-    fn input(&mut self, index: usize, draft: &Draft, want: &Want) -> Option<PlannedInput> {
-        let source = match &want.what {
-            Wanted::Artifacts { refs, of, many } => self.artifacts(index, draft, refs, *of, *many)?,
-            Wanted::File(path) => Source::File(path.clone()),
-            Wanted::Folder(path, pick) => Source::Folder(path.clone(), *pick),
-        };
-        Some(PlannedInput { role: want.role.clone(), source })
+    fn input(&mut self, index: usize, draft: &Draft, input: &Input, places: &[Place]) -> Option<Linked> {
+        input.refine(|asked| self.artifacts(index, draft, asked, places))
     }
 
     fn artifacts(
         &mut self,
         index: usize,
         draft: &Draft,
-        refs: &[(String, Place)],
-        of: Type,
-        many: bool,
-    ) -> Option<Source> {
-        let mut sources: Vec<Made> = Vec::new();
+        asked: &Asked,
+        places: &[Place],
+    ) -> Option<Vec<Made<NodeIndex>>> {
+        let Asked { refs, of, many } = asked;
+        let mut sources: Vec<Output> = Vec::new();
         let mut good = true;
-        for (reference, place) in refs {
-            match self.reference(index, draft, reference, of, many) {
+        for (Ref(reference), place) in refs.iter().zip(places) {
+            match self.reference(index, draft, reference, *of, *many) {
                 Ok(Some(found)) => {
                     self.references += found.len();
                     sources.extend(found);
@@ -137,13 +127,10 @@ impl Linker<'_> {
         if !good {
             return None;
         }
-        if many {
-            // A set: what two patterns both stand for is read once.
-            let mut seen = BTreeSet::new();
-            sources.retain(|source| seen.insert(source.clone()));
-            return Some(Source::Outputs(sources));
-        }
-        sources.into_iter().next().map(|(job, output)| Source::Output(job, output))
+        // A set: what two patterns both stand for is read once.
+        let mut seen = BTreeSet::new();
+        sources.retain(|source| seen.insert(source.clone()));
+        Some(sources.into_iter().map(|(job, output)| Made::Output(job, output)).collect())
     }
 
     /// The outputs that a reference stands for; `None` if its stage has mistakes of its own.
@@ -154,7 +141,7 @@ impl Linker<'_> {
         text: &str,
         of: Type,
         many: bool,
-    ) -> Result<Option<Vec<Made>>, String> {
+    ) -> Result<Option<Vec<Output>>, String> {
         let parsed = reference::parse(text)?;
         if self.drafts.broken.contains(parsed.stage) {
             return Ok(None);
@@ -224,13 +211,7 @@ fn output(name: &str, outputs: &[Promise], named: Option<&str>, of: Type) -> Res
 fn connect(graph: &mut DiGraph<Planned, ()>, jobs: usize) {
     let mut edges = BTreeSet::new();
     for index in graph.node_indices() {
-        for input in &graph[index].inputs {
-            match &input.source {
-                Source::Output(from, _) => drop(edges.insert((*from, index))),
-                Source::Outputs(many) => edges.extend(many.iter().map(|(from, _)| (*from, index))),
-                Source::File(_) | Source::Folder(..) => {}
-            }
-        }
+        edges.extend(graph[index].inputs.iter().flat_map(Linked::jobs).map(|from| (from, index)));
     }
     // Where linking was broken off, some jobs are not in the graph.
     if graph.node_count() == jobs {

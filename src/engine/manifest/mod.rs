@@ -11,6 +11,7 @@ pub(super) mod reference;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+pub mod typed;
 mod variables;
 
 use super::plan::Plan;

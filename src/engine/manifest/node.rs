@@ -130,22 +130,6 @@ impl Node {
         }
     }
 
-    /// The value for serde.
-    pub fn to_yaml(&self) -> serde_yaml::Value {
-        use serde_yaml::Value as Yaml;
-        match &self.value {
-            Value::Null => Yaml::Null,
-            Value::Bool(x) => Yaml::Bool(*x),
-            Value::Int(x) => Yaml::Number((*x).into()),
-            Value::Float(x) => Yaml::Number((*x).into()),
-            Value::Text(x) => Yaml::String(x.clone()),
-            Value::List(items) => Yaml::Sequence(items.iter().map(Node::to_yaml).collect()),
-            Value::Map(entries) => {
-                Yaml::Mapping(entries.iter().map(|(k, v)| (Yaml::String(k.text.clone()), v.to_yaml())).collect())
-            }
-        }
-    }
-
     /// The value at the end of a chain of keys, for changing it; `None` if there is none.
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         match &mut self.value {
@@ -470,6 +454,7 @@ fn grouped(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::typed::read;
     use super::*;
 
     fn messages(text: &str) -> Vec<(usize, usize, String)> {
@@ -577,7 +562,8 @@ mod tests {
         let mut base = parse("a: {x: 1, y: 2, z: {p: 1}}\nb: [1]\n").unwrap();
         overlay(&mut base, &parse("a: {x: null, y: 3, z: {q: 2}}\nb: [2]\nc: 4\n").unwrap());
         let expected = parse("a: {y: 3, z: {p: 1, q: 2}}\nb: [2]\nc: 4\n").unwrap();
-        assert_eq!(base.to_yaml(), expected.to_yaml());
+        let values = |node: &Node| read::<serde_json::Value>(node).unwrap();
+        assert_eq!(values(&base), values(&expected));
     }
 
     #[test]

@@ -260,8 +260,9 @@ fn closing(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::engine::manifest::node::parse;
+    use crate::engine::manifest::typed::read;
 
-    fn expand(text: &str) -> Result<serde_yaml::Value, String> {
+    fn expand(text: &str) -> Result<serde_json::Value, String> {
         expand_with(
             "n: 3\nname: mnli\nlist: [a, b]\nmap: {mnli: {x: 1}, cb: two, deep: \"${map.mnli}\"}\nalias: ${map}\n\
              loop: ${pool}\npool: ${loop}\n",
@@ -269,18 +270,18 @@ mod tests {
         )
     }
 
-    fn expand_with(vars: &str, text: &str) -> Result<serde_yaml::Value, String> {
+    fn expand_with(vars: &str, text: &str) -> Result<serde_json::Value, String> {
         let vars = parse(vars).unwrap();
         let environment = BTreeMap::from([("DIR".to_owned(), Some("/data".to_owned())), ("GONE".to_owned(), None)]);
         let task = Node::new(Value::Text("cb".to_owned()), Place::default());
         let scope =
             Scope { vars: &vars, environment: &environment, matrix: &[("task", &task)], budget: &Cell::new(LARGEST) };
         let node = parse(&format!("v: {text}")).unwrap();
-        scope.expand(node.get("v").unwrap()).map(|node| node.to_yaml()).map_err(|problem| problem.message)
+        scope.expand(node.get("v").unwrap()).map(|node| read(&node).unwrap()).map_err(|problem| problem.message)
     }
 
-    fn yaml(text: &str) -> serde_yaml::Value {
-        serde_yaml::from_str(text).unwrap()
+    fn yaml(text: &str) -> serde_json::Value {
+        read(&parse(text).unwrap()).unwrap()
     }
 
     #[test]

@@ -3,15 +3,12 @@
 pub mod graph;
 
 use super::manifest::problem::suggestion;
-use super::stage::{Job, Kind};
-use petgraph::Direction;
+use super::stage::{Input, Job, Kind, Made};
 use petgraph::graph::{DiGraph, NodeIndex};
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The jobs of a manifest under one profile. An edge leads from a job to one that reads its output.
+/// The jobs of a manifest under one profile. An edge leads from a job to one that reads its output; there are no cycles.
 pub struct Plan {
     /// `name:` of the manifest.
     pub name: String,
@@ -37,78 +34,29 @@ pub struct Planned {
     /// What it does.
     pub job: Arc<dyn Job>,
     /// What it reads, in the order in which it is hashed.
-    pub inputs: Vec<PlannedInput>,
+    pub inputs: Vec<Linked>,
 }
 
-/// An input of a planned job.
-#[derive(Clone)]
-pub struct PlannedInput {
-    /// Role in the recipe.
-    pub role: String,
-    /// Where it comes from.
-    pub source: Source,
-}
+/// An input of which the jobs are known that make it.
+pub type Linked = Input<Vec<Made<NodeIndex>>>;
 
-/// Where an input comes from.
-#[derive(Clone)]
-pub enum Source {
-    /// One output of one job.
-    Output(NodeIndex, Arc<str>),
-    /// Outputs of several jobs; hashed and handed over in the order of their digests.
-    Outputs(Vec<(NodeIndex, Arc<str>)>),
-    /// A file.
-    File(PathBuf),
-    /// Files of a folder; the role of each is `role/name`.
-    Folder(PathBuf, fn(&[String]) -> Vec<String>),
+impl Linked {
+    /// The jobs whose outputs it is.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = NodeIndex> {
+        self.made().into_iter().flatten().filter_map(|made| match made {
+            Made::Output(job, _) => Some(*job),
+            Made::Artifact(_) => None,
+        })
+    }
 }
 
 /// Number of artifacts and files among `inputs` that are read in a role.
-pub(super) fn count(inputs: &[PlannedInput], role: &str) -> usize {
-    let of = |input: &PlannedInput| match &input.source {
-        Source::Outputs(many) => many.len(),
-        Source::Output(..) | Source::File(_) | Source::Folder(..) => 1,
-    };
-    inputs.iter().filter(|input| input.role == role).map(of).sum()
-}
-
-/// The jobs of a graph without cycles, each after those whose outputs it reads; otherwise in the order of the manifest.
-pub(super) fn order(graph: &DiGraph<Planned, ()>) -> Vec<NodeIndex> {
-    let incoming = |job| graph.neighbors_directed(job, Direction::Incoming).count();
-    let mut waits: Vec<usize> = graph.node_indices().map(incoming).collect();
-    let ready = graph.node_indices().filter(|job| waits[job.index()] == 0).map(Reverse);
-    let mut ready: BinaryHeap<Reverse<NodeIndex>> = ready.collect();
-    let mut order = Vec::with_capacity(waits.len());
-    while let Some(Reverse(job)) = ready.pop() {
-        order.push(job);
-        for reader in graph.neighbors(job) {
-            waits[reader.index()] -= 1;
-            if waits[reader.index()] == 0 {
-                ready.push(Reverse(reader));
-            }
-        }
-    }
-    order
+pub(super) fn count(inputs: &[Linked], role: &str) -> usize {
+    let inputs = inputs.iter().filter(|input| input.role == role);
+    inputs.map(|input| input.made().map_or(1, Vec::len)).sum()
 }
 
 impl Plan {
-    /// The jobs, each after those whose outputs it reads; otherwise in the order of the manifest.
-    pub fn order(&self) -> Vec<NodeIndex> {
-        order(&self.graph)
-    }
-
-    /// All jobs that read what these make, directly or not, in the order of the manifest; without the jobs themselves.
-    pub fn dependants(&self, jobs: &[NodeIndex]) -> BTreeSet<NodeIndex> {
-        let mut found = BTreeSet::new();
-        let mut queue = jobs.to_vec();
-        while let Some(job) = queue.pop() {
-            queue.extend(self.graph.neighbors(job).filter(|reader| found.insert(*reader)));
-        }
-        for job in jobs {
-            found.remove(job);
-        }
-        found
-    }
-
     /// The job with this name.
     ///
     /// # Errors

@@ -1,51 +1,38 @@
-//! The jobs of a plan and those that they ask for while they run, and what each of them reads.
+//! The graph of a plan while it is walked: it grows by the jobs that jobs ask for, and knows what was made so far.
 
+use super::inputs::{self, UnreadableInput};
 use crate::engine::context::{Artifact, Cx, Expanded, Read, Readers};
-use crate::engine::plan::{Plan, PlannedInput, Source};
-use crate::engine::stage::{Given, Job, Kind, Promise, Spec};
+use crate::engine::plan::{Linked, Plan, Planned, count};
+use crate::engine::stage::{Input, Job, Kind, Made, Promise, Source, Spec};
+use crate::engine::store::Store;
 use crate::engine::store::digest::Digest;
-use crate::engine::store::files;
 use crate::engine::store::provenance::Origin;
 use crate::engine::store::recipe::Recipe;
-use crate::engine::store::{self, Store};
 use anyhow::Context as _;
+use petgraph::Direction;
+use petgraph::algo::toposort;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{Dfs, Reversed};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// Index of a job. Those of the plan come first, in its order.
-pub(super) type Id = usize;
+/// Index of a job. Those of the plan have the same as there.
+pub(super) type Id = NodeIndex;
 
-/// The jobs known so far. Grows while jobs expand.
+/// The jobs known so far. An edge leads from a job to one that reads its output, or that asked for it.
 pub(super) struct Jobs {
-    list: Vec<Known>,
+    graph: DiGraph<Known, ()>,
 }
 
 /// A job, and what is known of it.
 pub(super) struct Known {
-    pub(super) name: String,
-    pub(super) stage: String,
-    pub(super) kind: Kind,
-    pub(super) job: Arc<dyn Job>,
-    feeds: Feeds,
+    pub(super) plan: Planned,
     /// The jobs that it asked for and what it calls them, once it has been asked.
     pub(super) children: Option<Vec<(String, Id)>>,
     /// What it made, once it is done.
     pub(super) outputs: Option<Vec<(Arc<str>, Artifact)>>,
     readers: Arc<Readers>,
-}
-
-enum Feeds {
-    Planned(Vec<PlannedInput>),
-    Given(Vec<(String, Due)>),
-}
-
-/// What a job reads that another job asked for.
-enum Due {
-    Made(Artifact),
-    /// An output of a job.
-    Of(Id, &'static str),
 }
 
 /// A job with everything known that it reads but the content of files: what a worker needs.
@@ -54,265 +41,199 @@ pub(super) struct Order {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) job: Arc<dyn Job>,
-    feeds: Vec<Feed>,
+    inputs: Vec<Input<Vec<Artifact>>>,
     /// The finished jobs it asked for; `None` until it has been asked. Jobs of kinds that never ask have asked for none.
     pub(super) expanded: Option<Vec<Expanded>>,
     readers: Arc<Readers>,
-}
-
-enum Feed {
-    /// Artifacts with one role; several are sorted by digest.
-    Made(String, Vec<Artifact>),
-    File(String, PathBuf),
-    Folder(String, PathBuf, fn(&[String]) -> Vec<String>),
-}
-
-/// A file that a job reads and that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("input `{role}`")]
-pub(super) struct UnreadableInput {
-    role: String,
-    #[source]
-    error: io::Error,
 }
 
 impl Jobs {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut read: Vec<BTreeSet<Arc<str>>> = vec![BTreeSet::new(); plan.graph.node_count()];
         let mut of_stages: BTreeMap<&str, BTreeSet<Arc<str>>> = BTreeMap::new();
-        for input in plan.graph.node_weights().flat_map(|job| &job.inputs) {
-            let made = match &input.source {
-                Source::Output(from, output) => &[(*from, output.clone())][..],
-                Source::Outputs(many) => many,
-                Source::File(_) | Source::Folder(..) => &[],
-            };
-            for (from, output) in made {
-                read[from.index()].insert(output.clone());
-                of_stages.entry(&plan.graph[*from].stage).or_default().insert(output.clone());
-            }
+        let inputs = plan.graph.node_weights().flat_map(|job| &job.inputs);
+        for made in inputs.filter_map(Input::made).flatten() {
+            let Made::Output(from, output) = made else { continue };
+            read[from.index()].insert(output.clone());
+            of_stages.entry(&plan.graph[*from].stage).or_default().insert(output.clone());
         }
-        let known = |(job, of_job): (&crate::engine::plan::Planned, BTreeSet<Arc<str>>)| Known {
-            name: job.name.clone(),
-            stage: job.stage.clone(),
-            kind: job.kind,
-            job: job.job.clone(),
-            feeds: Feeds::Planned(job.inputs.clone()),
-            children: None,
-            outputs: None,
-            readers: Arc::new(Readers {
-                of_job,
-                of_stage: of_stages.get(job.stage.as_str()).cloned().unwrap_or_default(),
-            }),
+        let known = |id: Id, job: &Planned| {
+            let of_stage = of_stages.get(job.stage.as_str()).cloned().unwrap_or_default();
+            Known::new(job.clone(), Readers { of_job: read[id.index()].clone(), of_stage })
         };
-        Self { list: plan.graph.node_weights().zip(read).map(known).collect() }
+        Self { graph: plan.graph.map(known, |_, ()| ()) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.list.len()
+        self.graph.node_count()
     }
 
     pub(super) fn get(&self, id: Id) -> &Known {
-        &self.list[id]
+        &self.graph[id]
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> &mut Known {
-        &mut self.list[id]
+        &mut self.graph[id]
     }
 
     /// The jobs whose outputs a job reads, each once; for one that expanded, the jobs that it asked for too.
     pub(super) fn upstream(&self, id: Id) -> BTreeSet<Id> {
-        let known = &self.list[id];
-        let mut jobs: BTreeSet<Id> = known.children.iter().flatten().map(|(_, child)| *child).collect();
-        match &known.feeds {
-            Feeds::Planned(inputs) => {
-                for input in inputs {
-                    match &input.source {
-                        Source::Output(node, _) => drop(jobs.insert(node.index())),
-                        Source::Outputs(many) => jobs.extend(many.iter().map(|(node, _)| node.index())),
-                        Source::File(_) | Source::Folder(..) => {}
-                    }
-                }
-            }
-            Feeds::Given(due) => jobs.extend(due.iter().filter_map(|(_, due)| match due {
-                Due::Of(job, _) => Some(*job),
-                Due::Made(_) => None,
-            })),
-        }
-        jobs
+        self.graph.neighbors_directed(id, Direction::Incoming).collect()
     }
 
-    /// The jobs called `only`, and everything upstream of them; all if `None`.
-    pub(super) fn wanted(&self, only: Option<&BTreeSet<String>>) -> BTreeSet<Id> {
-        let asked = |id: &Id| only.is_none_or(|only| only.contains(&self.get(*id).name));
-        let mut open: Vec<Id> = (0..self.len()).filter(asked).collect();
+    /// The jobs that read what a job makes, or that asked for it.
+    pub(super) fn downstream(&self, id: Id) -> BTreeSet<Id> {
+        self.graph.neighbors(id).collect()
+    }
+
+    /// The jobs called `only`, and everything upstream of them; all if `None`. Each after those upstream of it.
+    pub(super) fn wanted(&self, only: Option<&BTreeSet<String>>) -> Vec<Id> {
+        let mut order = toposort(&self.graph, None).expect("a plan has no cycles");
+        let Some(only) = only else { return order };
+        let asked = self.graph.node_indices().filter(|id| only.contains(&self.get(*id).plan.name));
+        let against = Reversed(&self.graph);
+        let mut upstream = Dfs::empty(against);
+        upstream.stack.extend(asked);
         let mut wanted = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if wanted.insert(id) {
-                open.extend(self.upstream(id));
-            }
+        while let Some(id) = upstream.next(against) {
+            wanted.insert(id);
         }
-        wanted
+        order.retain(|id| wanted.contains(id));
+        order
     }
 
-    /// Adds the jobs that `parent` asks for.
+    /// Adds the jobs that `parent` asks for, each after those that it reads from.
     ///
     /// # Errors
     /// If two of them have one name, or one reads what none before it makes.
     pub(super) fn expand(&mut self, parent: Id, specs: Vec<Spec>) -> anyhow::Result<Vec<Id>> {
         let mut children: Vec<(String, Id)> = Vec::new();
         for spec in specs {
-            let (name, stage) = (format!("{}/{}", self.list[parent].name, spec.name), self.list[parent].stage.clone());
+            let Planned { name, stage, .. } = &self.get(parent).plan;
+            let (name, stage) = (format!("{name}/{}", spec.name), stage.clone());
             anyhow::ensure!(children.iter().all(|(known, _)| *known != spec.name), "asks for two jobs called `{name}`");
+            let inputs = self.linked(&name, spec.inputs, &children)?;
             let job: Arc<dyn Job> = spec.job.into();
-            let due = |(role, given): (String, Given)| match given {
-                Given::Artifact(artifact) => Ok((role, Due::Made(artifact))),
-                Given::Output(place, output) => {
-                    let before = children.get(place).map(|(_, id)| *id);
-                    let makes = |id: &Id| self.list[*id].job.outputs().iter().any(|made| &*made.name == output);
-                    let id = before.filter(makes);
-                    let id =
-                        id.with_context(|| format!("`{name}` reads an output `{output}` that no job before it makes"));
-                    Ok((role, Due::Of(id?, output)))
-                }
-            };
-            let due = spec.inputs.into_iter().map(due).collect::<anyhow::Result<_>>()?;
             // The job that asked for it gets all that it makes.
             let made: BTreeSet<Arc<str>> = job.outputs().into_iter().map(|output| output.name).collect();
-            let readers = Arc::new(Readers { of_job: made.clone(), of_stage: made });
-            children.push((spec.name, self.list.len()));
-            self.list.push(Known {
-                name,
-                stage,
-                kind: job.kind(),
-                job,
-                feeds: Feeds::Given(due),
-                children: None,
-                outputs: None,
-                readers,
-            });
+            let readers = Readers { of_job: made.clone(), of_stage: made };
+            let upstream: BTreeSet<Id> = inputs.iter().flat_map(Linked::jobs).collect();
+            let planned = Planned { name, stage, kind: job.kind(), job, inputs };
+            let child = self.graph.add_node(Known::new(planned, readers));
+            for upstream in upstream {
+                self.graph.add_edge(upstream, child, ());
+            }
+            self.graph.add_edge(child, parent, ());
+            children.push((spec.name, child));
         }
         let ids = children.iter().map(|(_, id)| *id).collect();
-        self.list[parent].children = Some(children);
+        self.graph[parent].children = Some(children);
         Ok(ids)
+    }
+
+    /// Inputs of a job that another asks for: neighbours with one role are a set. `before` are the jobs before it in the list.
+    fn linked(&self, name: &str, asked: Vec<(String, Made)>, before: &[(String, Id)]) -> anyhow::Result<Vec<Linked>> {
+        let mut inputs: Vec<(String, Vec<Made<Id>>)> = Vec::new();
+        for (role, made) in asked {
+            let made = match made {
+                Made::Artifact(artifact) => Made::Artifact(artifact),
+                Made::Output(place, output) => {
+                    let makes = |id: &Id| self.get(*id).plan.job.outputs().iter().any(|made| made.name == output);
+                    let id = before.get(place).map(|(_, id)| *id).filter(makes);
+                    let none = || format!("`{name}` reads an output `{output}` that no job before it makes");
+                    Made::Output(id.with_context(none)?, output)
+                }
+            };
+            match inputs.last_mut() {
+                Some((last, set)) if *last == role => set.push(made),
+                _ => inputs.push((role, vec![made])),
+            }
+        }
+        Ok(inputs.into_iter().map(|(role, made)| Input { role, from: Source::Made(made) }).collect())
     }
 
     /// What a worker needs to do a job; `None` while the outputs of a job upstream are not known.
     pub(super) fn order(&self, id: Id) -> Option<Order> {
-        let known = &self.list[id];
-        let feeds = match &known.feeds {
-            Feeds::Planned(inputs) => inputs.iter().map(|input| self.feed(input)).collect::<Option<_>>()?,
-            Feeds::Given(due) => {
-                let read = |(role, due): &(String, Due)| {
-                    let artifact = match due {
-                        Due::Made(artifact) => artifact.clone(),
-                        Due::Of(job, output) => self.output(*job, output)?,
-                    };
-                    Some(Read { role: role.clone(), artifact })
-                };
-                let reads = by_digest_within_roles(due.iter().map(read).collect::<Option<_>>()?);
-                reads.into_iter().map(|read| Feed::Made(read.role, vec![read.artifact])).collect()
-            }
-        };
+        let known = self.get(id);
+        let Planned { name, kind, job, .. } = &known.plan;
+        let inputs = known.plan.inputs.iter().map(|input| self.found(input)).collect::<Option<_>>()?;
         let expanded = match &known.children {
-            None => (!known.kind.expands).then(Vec::new),
+            None => (!kind.expands).then(Vec::new),
             Some(children) => Some(children.iter().map(|child| self.expanded(child)).collect::<Option<_>>()?),
         };
         let readers = known.readers.clone();
-        let (name, job) = (known.name.clone(), known.job.clone());
-        Some(Order { id, name, kind: known.kind, job, feeds, expanded, readers })
+        Some(Order { id, name: name.clone(), kind: *kind, job: job.clone(), inputs, expanded, readers })
     }
 
     /// The model that a job shares with others; `None` if it shares none, or if the model is not known yet.
     pub(super) fn model(&self, id: Id) -> Option<Digest> {
-        let known = &self.list[id];
-        let role = known.job.needs().shared_model?;
-        let artifact = match &known.feeds {
-            Feeds::Planned(inputs) => match &inputs.iter().find(|input| input.role == role)?.source {
-                Source::Output(node, name) => self.output(node.index(), name),
-                Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
-            },
-            Feeds::Given(due) => match &due.iter().find(|(known, _)| known == role)?.1 {
-                Due::Made(artifact) => Some(artifact.clone()),
-                Due::Of(job, output) => self.output(*job, output),
-            },
-        };
-        Some(artifact?.digest)
+        Some(self.artifact(self.made_model(id)?)?.digest)
     }
 
-    /// The job whose output is the model that a job of the plan shares with others; `None` if it shares none.
+    /// The job whose output is the model that a job shares with others; `None` if it shares none, or if none makes it.
     pub(super) fn model_from(&self, id: Id) -> Option<Id> {
-        let known = &self.list[id];
-        let role = known.job.needs().shared_model?;
-        let Feeds::Planned(inputs) = &known.feeds else { return None };
-        match &inputs.iter().find(|input| input.role == role)?.source {
-            Source::Output(node, _) => Some(node.index()),
-            Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
+        match self.made_model(id)? {
+            Made::Output(job, _) => Some(*job),
+            Made::Artifact(_) => None,
+        }
+    }
+
+    fn made_model(&self, id: Id) -> Option<&Made<Id>> {
+        let planned = &self.get(id).plan;
+        let role = planned.job.needs().shared_model?;
+        match planned.inputs.iter().find(|input| input.role == role)?.made()?.as_slice() {
+            [model] => Some(model),
+            _ => None,
         }
     }
 
     /// Number of artifacts that a job reads in a role.
     pub(super) fn count(&self, id: Id, role: &str) -> usize {
-        match &self.list[id].feeds {
-            Feeds::Planned(inputs) => crate::engine::plan::count(inputs, role),
-            Feeds::Given(due) => due.iter().filter(|(known, _)| known == role).count(),
-        }
+        count(&self.get(id).plan.inputs, role)
     }
 
     /// What is known of the inputs of a job whose upstream is not done: role and content.
     pub(super) fn known_inputs(&self, id: Id, store: &Store) -> Vec<(String, Digest)> {
-        let feeds: Vec<_> = match &self.list[id].feeds {
-            Feeds::Planned(inputs) => inputs.iter().filter_map(|input| self.feed(input)).collect(),
-            Feeds::Given(_) => Vec::new(),
-        };
-        let reads = feeds.iter().filter_map(|feed| feed.read(store).ok()).flatten();
+        let found = self.get(id).plan.inputs.iter().filter_map(|input| self.found(input));
+        let reads = found.filter_map(|input| inputs::read(&[input], store).ok()).flatten();
         reads.map(|read| (read.role, read.artifact.digest)).collect()
     }
 
     /// A file or folder that a job needs and that is not there, whatever its upstream will be.
-    pub(super) fn lacking(&self, id: Id) -> Option<UnreadableInput> {
-        let Feeds::Planned(inputs) = &self.list[id].feeds else { return None };
-        inputs.iter().find_map(|input| {
-            let found = match &input.source {
-                Source::File(path) => files::is_there(path),
-                Source::Folder(path, _) => folder_is_there(path),
-                Source::Output(..) | Source::Outputs(_) => Ok(()),
-            };
-            found.err().map(|error| UnreadableInput { role: input.role.clone(), error })
-        })
+    pub(super) fn missing(&self, id: Id) -> Option<UnreadableInput> {
+        inputs::missing(&self.get(id).plan.inputs)
     }
 
     fn expanded(&self, (name, id): &(String, Id)) -> Option<Expanded> {
-        Some(Expanded { name: name.clone(), outputs: self.list[*id].outputs.clone()? })
+        Some(Expanded { name: name.clone(), outputs: self.get(*id).outputs.clone()? })
     }
 
-    /// An output of a job that is done.
-    fn output(&self, id: Id, name: &str) -> Option<Artifact> {
-        let outputs = self.list[id].outputs.as_ref()?;
-        outputs.iter().find(|(output, _)| **output == *name).map(|(_, artifact)| artifact.clone())
+    /// An input with the artifacts that it stands for; `None` while one of them is not made.
+    fn found(&self, input: &Linked) -> Option<Input<Vec<Artifact>>> {
+        input.refine(|made| made.iter().map(|made| self.artifact(made)).collect())
     }
 
-    fn feed(&self, input: &PlannedInput) -> Option<Feed> {
-        let role = input.role.clone();
-        Some(match &input.source {
-            Source::Output(node, name) => Feed::Made(role, vec![self.output(node.index(), name)?]),
-            Source::Outputs(many) => {
-                let artifacts = many.iter().map(|(node, name)| self.output(node.index(), name));
-                Feed::Made(role, artifacts.collect::<Option<_>>()?)
+    fn artifact(&self, made: &Made<Id>) -> Option<Artifact> {
+        match made {
+            Made::Artifact(artifact) => Some(artifact.clone()),
+            Made::Output(id, name) => {
+                let outputs = self.get(*id).outputs.as_ref()?;
+                outputs.iter().find(|(output, _)| output == name).map(|(_, artifact)| artifact.clone())
             }
-            Source::File(path) => Feed::File(role, path.clone()),
-            Source::Folder(path, pick) => Feed::Folder(role, path.clone(), *pick),
-        })
+        }
+    }
+}
+
+impl Known {
+    fn new(plan: Planned, readers: Readers) -> Self {
+        Self { plan, children: None, outputs: None, readers: Arc::new(readers) }
     }
 }
 
 impl Order {
     /// Everything the job reads, in the order in which it is hashed; files are digested here.
     pub(super) fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
-        let mut reads = Vec::new();
-        for feed in &self.feeds {
-            reads.extend(feed.read(store)?);
-        }
-        Ok(reads)
+        inputs::read(&self.inputs, store)
     }
 
     /// The recipe of the job: its inputs, and the outputs of the jobs that it asked for.
@@ -344,51 +265,4 @@ impl Order {
     pub(super) fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
         self.job.expand(cx)
     }
-}
-
-impl Feed {
-    fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
-        let unreadable = |role: &str, error| UnreadableInput { role: role.to_owned(), error };
-        match self {
-            Self::Made(role, artifacts) => {
-                let reads = artifacts.iter().map(|artifact| Read { role: role.clone(), artifact: artifact.clone() });
-                Ok(by_digest_within_roles(reads.collect()))
-            }
-            Self::File(role, path) => {
-                let digest = store.files().digest(path).map_err(|error| unreadable(role, error))?;
-                Ok(vec![Read { role: role.clone(), artifact: Artifact::file(path, digest) }])
-            }
-            Self::Folder(role, path, pick) => folder(store, role, path, *pick).map_err(|error| unreadable(role, error)),
-        }
-    }
-}
-
-fn folder_is_there(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("`{}` is not a folder", path.display())))
-}
-
-fn folder(store: &Store, role: &str, path: &Path, pick: fn(&[String]) -> Vec<String>) -> io::Result<Vec<Read>> {
-    folder_is_there(path)?;
-    let mut names = store::list(path)?;
-    names.retain(|name| path.join(name).is_file());
-    let mut picked = pick(&names);
-    picked.sort();
-    let mut reads = Vec::new();
-    for name in picked {
-        let file = path.join(&name);
-        let artifact = Artifact::file(&file, store.files().digest(&file)?);
-        reads.push(Read { role: format!("{role}/{name}"), artifact });
-    }
-    Ok(reads)
-}
-
-/// Neighbours with one role are a set: in the order of their digests. The order of roles stays.
-fn by_digest_within_roles(mut reads: Vec<Read>) -> Vec<Read> {
-    for group in reads.chunk_by_mut(|a, b| a.role == b.role) {
-        group.sort_by_key(|read| read.artifact.digest);
-    }
-    reads
 }

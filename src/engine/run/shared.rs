@@ -5,9 +5,10 @@
 //! content is among the few that were used last. A run may tune any number of models; it must not keep them all.
 
 use crate::engine::store::digest::Digest;
+use crate::panic::lock;
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// So many contents stay, unless jobs use more: the model that most jobs of a study begin from, and the one that was tuned or
 /// evaluated last. Each more would be a whole model in memory for jobs that seldom come, and to read one again takes seconds.
@@ -41,10 +42,6 @@ type Slot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
 pub(in crate::engine) struct Hold<'a> {
     shared: &'a Shared,
     contents: Mutex<BTreeSet<Digest>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

@@ -12,7 +12,7 @@ use crate::engine::store::provenance::Origin;
 use crate::engine::store::recipe::{Difference, Recipe};
 use crate::engine::store::{Found, Store};
 use serde::{Serialize, Serializer};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -97,20 +97,22 @@ pub fn survey(plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::R
         forced: &question.forced,
         jobs: Jobs::new(plan),
         history: History::new(store.clone(), &plan.name),
-        states: Vec::new(),
+        states: BTreeMap::new(),
     };
-    survey.states.resize_with(survey.jobs.len(), || None);
-    let wanted = survey.jobs.wanted(question.only.as_ref());
+    let mut wanted = survey.jobs.wanted(question.only.as_ref());
     for &id in &wanted {
         survey.visit(id)?;
     }
+    wanted.sort_unstable();
     // Jobs that were asked for stand after the job that asked.
-    let mut order: Vec<Id> = Vec::new();
+    let mut states = Vec::new();
     for id in wanted {
-        order.push(id);
-        order.extend(survey.jobs.get(id).children.iter().flatten().map(|(_, child)| *child));
+        let children = survey.jobs.get(id).children.iter().flatten().map(|(_, child)| *child);
+        for id in std::iter::once(id).chain(children) {
+            states.extend(survey.states.remove(&id));
+        }
     }
-    Ok(order.into_iter().filter_map(|id| survey.states[id].take()).collect())
+    Ok(states)
 }
 
 struct Survey<'a> {
@@ -118,7 +120,7 @@ struct Survey<'a> {
     forced: &'a BTreeSet<String>,
     jobs: Jobs,
     history: History,
-    states: Vec<Option<JobState>>,
+    states: BTreeMap<Id, JobState>,
 }
 
 /// A job that says nothing: nobody watches while a plan is only looked at.
@@ -130,28 +132,22 @@ impl Progress for Silent {
 }
 
 impl Survey<'_> {
-    /// Finds the state of a job, those upstream first. Plans are shallow and have no cycles.
+    /// Finds the state of a job; those upstream have theirs.
     fn visit(&mut self, id: Id) -> anyhow::Result<()> {
-        if self.states[id].is_some() {
-            return Ok(());
-        }
-        for upstream in self.jobs.upstream(id) {
-            self.visit(upstream)?;
-        }
         let state = match self.open_upstream(id) {
             Some(state) => state,
             None => self.resolve(id)?,
         };
-        self.states[id] = Some(state);
+        self.states.insert(id, state);
         Ok(())
     }
 
     fn blank(&self, id: Id, state: State, reasons: Vec<Reason>) -> JobState {
         let known = self.jobs.get(id);
         JobState {
-            job: known.name.clone(),
-            stage: known.stage.clone(),
-            kind: known.kind.name,
+            job: known.plan.name.clone(),
+            stage: known.plan.stage.clone(),
+            kind: known.plan.kind.name,
             state,
             key: None,
             reasons,
@@ -159,23 +155,23 @@ impl Survey<'_> {
             entry: None,
             compared: None,
             origins: Vec::new(),
-            expands_to_at_most: (known.kind.expands && known.children.is_none())
-                .then(|| known.job.expands_to_at_most(&|role| self.jobs.count(id, role))),
+            expands_to_at_most: (known.plan.kind.expands && known.children.is_none())
+                .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role))),
         }
     }
 
     /// The state of a job whose inputs are not all known; `None` if they are.
     fn open_upstream(&mut self, id: Id) -> Option<JobState> {
-        if let Some(why) = self.jobs.get(id).job.blocked() {
+        if let Some(why) = self.jobs.get(id).plan.job.blocked() {
             return Some(self.blank(id, State::Blocked, vec![Reason::Cannot(why)]));
         }
-        let upstream = self.jobs.upstream(id).into_iter().filter_map(|id| self.states[id].as_ref());
+        let upstream = self.jobs.upstream(id).into_iter().filter_map(|id| self.states.get(&id));
         let open: Vec<_> = upstream.filter(|state| state.state != State::Cached).collect();
         if open.is_empty() {
             return None;
         }
-        if let Some(lacking) = self.jobs.lacking(id) {
-            let reason = Reason::Cannot(format!("{:#}", anyhow::Error::from(lacking)));
+        if let Some(missing) = self.jobs.missing(id) {
+            let reason = Reason::Cannot(format!("{:#}", anyhow::Error::from(missing)));
             return Some(self.blank(id, State::Blocked, vec![reason]));
         }
         if let Some(blocked) = open.iter().find(|state| state.state == State::Blocked) {
@@ -194,7 +190,7 @@ impl Survey<'_> {
 
     /// Why a job will run whatever its open inputs turn out to be: what differs from its own last entry.
     fn changed_anyway(&self, id: Id) -> Vec<Reason> {
-        let known = self.jobs.get(id);
+        let known = &self.jobs.get(id).plan;
         if self.forced.contains(&known.name) {
             return vec![Reason::Forced];
         }
@@ -236,11 +232,11 @@ impl Survey<'_> {
     }
 
     fn look_up(&mut self, id: Id, recipe: &Recipe, key: Key) -> anyhow::Result<JobState> {
-        let name = self.jobs.get(id).name.clone();
+        let name = self.jobs.get(id).plan.name.clone();
         let forced = self.forced.contains(&name);
         let damage = match self.store.find(&key)? {
             Found::Hit(entry) if !forced => {
-                let found = outputs(self.store, &name, &self.jobs.get(id).job.outputs(), &entry);
+                let found = outputs(self.store, &name, &self.jobs.get(id).plan.job.outputs(), &entry);
                 if let Some(found) = found {
                     return Ok(self.hit(id, found, *entry));
                 }
@@ -275,7 +271,6 @@ impl Survey<'_> {
             Ok(children) => children,
             Err(error) => return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(format!("{error:#}"))])),
         };
-        self.states.resize_with(self.jobs.len(), || None);
         for child in children {
             self.visit(child)?;
         }

@@ -1,13 +1,14 @@
 //! Digests of files, hashed once for as long as their stat data stay the same.
 
 use super::digest::Digest;
+use crate::panic::lock;
 use crate::replace::replace_unsynced;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A file must have rested this long before it was hashed for its stat data to stand for its content. Some file systems
@@ -87,7 +88,7 @@ impl Files {
 
     /// The table, read from disk on first use; an unreadable one is as good as none.
     fn table(&self) -> MutexGuard<'_, Table> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = lock(&self.table);
         if !table.loaded {
             table.loaded = true;
             let stored = fs_err::read(&self.path).ok();

@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::digest::Digest;
-use crate::engine::store;
+use super::names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ pub struct Broken {
 }
 
 fn folder(store: &Store, pipeline: &str) -> PathBuf {
-    store.root().join("runs").join(store::file_name(pipeline))
+    store.root().join("runs").join(names::file_name(pipeline))
 }
 
 impl Journal {
@@ -89,7 +89,7 @@ fn create(folder: &Path) -> io::Result<fs_err::File> {
 }
 
 fn last_run(folder: &Path) -> io::Result<Option<After>> {
-    let Some(run) = store::list(folder)?.into_iter().rfind(|name| name.ends_with(".jsonl")) else { return Ok(None) };
+    let Some(run) = names::list(folder)?.into_iter().rfind(|name| name.ends_with(".jsonl")) else { return Ok(None) };
     let text = fs_err::read_to_string(folder.join(&run))?;
     let last = whole_lines(&text).last().map(|line| Digest::of(line.as_bytes()));
     Ok(last.map(|line| After { run, line }))
@@ -118,8 +118,8 @@ pub fn events(store: &Store) -> io::Result<Vec<(String, String, Vec<Value>)>> {
 fn journals(store: &Store) -> io::Result<Vec<(String, String, PathBuf)>> {
     let root = store.root().join("runs");
     let mut found = Vec::new();
-    for pipeline in store::list(&root)? {
-        for run in store::list(&root.join(&pipeline))?.into_iter().filter(|name| name.ends_with(".jsonl")) {
+    for pipeline in names::list(&root)? {
+        for run in names::list(&root.join(&pipeline))?.into_iter().filter(|name| name.ends_with(".jsonl")) {
             let path = root.join(&pipeline).join(&run);
             found.push((pipeline.clone(), run, path));
         }

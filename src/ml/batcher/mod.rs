@@ -15,12 +15,13 @@ use super::model::batch::{Batch, Ragged};
 use super::model::cpu::Loss;
 use super::model::{CrossEntropy, Dropout};
 use super::model::{Dims, Engine, Precision, Rows, Weights, devices};
+use crate::panic::lock;
 use crate::panic::message;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -134,10 +135,6 @@ struct Answer {
     texts: Vec<Vec<u32>>,
     /// `[B, L]`.
     scores: Vec<Vec<LabelScore>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Batcher {

@@ -1,5 +1,6 @@
 //! A program at work: started without a shell, watched, and ended together with everything that it started.
 
+use crate::panic::lock;
 use anyhow::Context;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -10,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -194,7 +195,7 @@ impl Listener {
             loop {
                 match pipe.read(&mut buffer) {
                     Ok(0) => break,
-                    Ok(read) => heard.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..read]),
+                    Ok(read) => lock(&heard).add(&buffer[..read]),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }
@@ -207,7 +208,7 @@ impl Listener {
     fn text(self) -> String {
         // Never sends: it ends with the reader.
         let _ended = self.done.recv_timeout(LAST_WORDS);
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text()
+        lock(&self.tail).text()
     }
 }
 

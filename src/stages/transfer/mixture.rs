@@ -1,11 +1,11 @@
 //! A tuning from a prompt that is tuned on the data of the sources and of the target.
 
-use super::super::training::{PromptTraining, WhichCheckpoint};
+use super::super::training::WhichCheckpoint;
 use super::super::tune::{Init, Tune};
 use super::making::Making;
 use super::target::{Fields, Source, Target, size};
 use crate::engine::context::Artifact;
-use crate::engine::stage::{Given, Issue, Ref, Spec};
+use crate::engine::stage::{Issue, Made, Ref, Spec};
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ impl Making for Mixture {
         let mixture = on_mixture(target, &sources)?;
         let tune = target.tune(Init::Prompt(Ref::default()), target.seed);
         let mut tuning = target.tuning("from the mixture".to_owned(), tune, Vec::new())?;
-        tuning.inputs.push(("init.prompt".to_owned(), Given::Output(0, "prompt")));
+        tuning.inputs.push(("init.prompt".to_owned(), Made::Output(0, "prompt".into())));
         Ok(vec![mixture, tuning])
     }
 
@@ -69,7 +69,7 @@ fn on_mixture(target: &Target<'_>, sources: &[Source]) -> anyhow::Result<Spec> {
         checkpoint: WhichCheckpoint::Final,
         ..target.tune(Init::sampled(mixture.vocabulary), target.seed)
     };
-    let mut inputs: Vec<(String, Given)> = vec![("backbone".to_owned(), target.cx.one("backbone")?.clone().into())];
+    let mut inputs: Vec<(String, Made)> = vec![("backbone".to_owned(), target.cx.one("backbone")?.clone().into())];
     inputs.extend(data.into_values().chain([own.clone()]).map(|artifact| ("data".to_owned(), artifact.into())));
     Ok(Spec { name, job: Box::new(tune), inputs })
 }

@@ -4,7 +4,7 @@ use super::super::training::{PromptTraining, WhichCheckpoint};
 use super::super::tune::{Init, Tune};
 use crate::data::{Ranked, read_size};
 use crate::engine::context::{Artifact, Cx, Expanded};
-use crate::engine::stage::{Given, Issue, Ref, Refs, Spec};
+use crate::engine::stage::{Issue, Made, Ref, Refs, Spec};
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::train::mixture::Mixing;
 use anyhow::Context;
@@ -105,7 +105,7 @@ impl Target<'_> {
         tune: Tune,
         prompts: Vec<(&'static str, Artifact)>,
     ) -> anyhow::Result<Spec> {
-        let mut inputs: Vec<(String, Given)> = vec![
+        let mut inputs: Vec<(String, Made)> = vec![
             ("backbone".to_owned(), self.cx.one("backbone")?.clone().into()),
             ("data".to_owned(), self.cx.one("data")?.clone().into()),
         ];

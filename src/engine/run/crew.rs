@@ -1,0 +1,274 @@
+//! The workers: each does the job before it, or finds that it is done.
+
+use super::history::History;
+use super::inputs::unchanged;
+use super::jobs::{Id, Order};
+use super::memory::Parts;
+use super::outcome::{Ending, Watch};
+use super::reason::Reason;
+use super::settings::Settings;
+use crate::engine::context::{Bench, Cx, Interrupted, Progress, Read, outputs};
+use crate::engine::stage::Spec;
+use crate::engine::store::digest::Key;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::provenance::{self, Provenance};
+use crate::engine::store::recipe::Recipe;
+use crate::engine::store::{Found, Lock};
+use crate::panic::{lock, message};
+use anyhow::{Context as _, anyhow};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
+
+/// What the workers share.
+pub(super) struct Crew<'a> {
+    pub(super) pipeline: &'a str,
+    pub(super) bench: Bench<'a>,
+    pub(super) settings: &'a Settings,
+    pub(super) memory: Parts,
+    pub(super) watch: &'a dyn Watch,
+    pub(super) history: History,
+    /// Keys that a worker of this run executes; the scheduler takes them out.
+    pub(super) claimed: Mutex<HashSet<Key>>,
+    /// Keys that were executed because they were forced; once is enough.
+    pub(super) forced_done: Mutex<HashSet<Key>>,
+}
+
+/// What a worker has to say about an order.
+pub(super) struct Report {
+    pub(super) id: Id,
+    pub(super) key: Option<Key>,
+    /// The key that was claimed for it, if it got as far.
+    pub(super) executed: Option<Key>,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) seconds: f64,
+    pub(super) verdict: Verdict,
+}
+
+pub(super) enum Verdict {
+    Done(Box<Entry>, Ending),
+    /// The job asks for more jobs first.
+    Expanded(Vec<Spec>),
+    /// Another job of this run executes the same key.
+    Parked(Key),
+    /// Gave up waiting for another run, since this one is to stop.
+    Stopped,
+    Interrupted(u64),
+    Failed(anyhow::Error),
+}
+
+/// A job with its key.
+struct Ticket<'a> {
+    order: &'a Order,
+    reads: &'a [Read],
+    recipe: &'a Recipe,
+    key: Key,
+}
+
+/// Passes on what a job says of its progress.
+struct Reporter<'a> {
+    job: &'a str,
+    watch: &'a dyn Watch,
+}
+
+impl Progress for Reporter<'_> {
+    fn step(&self, done: u64, total: u64, note: &str) {
+        self.watch.step(self.job, done, total, note);
+    }
+
+    fn warn(&self, message: &str) {
+        self.watch.warn(self.job, message);
+    }
+}
+
+impl Crew<'_> {
+    /// Does what comes in until nothing more can.
+    pub(super) fn work(&self, inbox: &Mutex<Receiver<Order>>, outbox: &Sender<Report>) {
+        let pool = OnceCell::new();
+        loop {
+            let order = lock(inbox).recv();
+            let Ok(order) = order else { return };
+            let report = self.attend(&order, &pool);
+            if outbox.send(report).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn attend(&self, order: &Order, pool: &OnceCell<ThreadPool>) -> Report {
+        let started = Instant::now();
+        let mut report = Report {
+            id: order.id,
+            key: None,
+            executed: None,
+            reasons: Vec::new(),
+            seconds: 0.0,
+            verdict: Verdict::Stopped,
+        };
+        report.verdict = match self.find_or_make(order, pool, &mut report) {
+            Ok(verdict) => verdict,
+            Err(error) => match error.chain().find_map(|cause| cause.downcast_ref::<Interrupted>()) {
+                Some(interrupted) => Verdict::Interrupted(interrupted.step),
+                None => Verdict::Failed(error),
+            },
+        };
+        report.seconds = started.elapsed().as_secs_f64();
+        report
+    }
+
+    fn find_or_make(&self, order: &Order, pool: &OnceCell<ThreadPool>, report: &mut Report) -> anyhow::Result<Verdict> {
+        let reads = order.read(self.bench.store)?;
+        if order.expanded.is_none() {
+            return self.expand(order, &reads);
+        }
+        let recipe = order.recipe(&reads);
+        let key = recipe.key();
+        report.key = Some(key);
+        let ticket = Ticket { order, reads: &reads, recipe: &recipe, key };
+        if let Some(hit) = self.hit(&ticket, report)? {
+            return Ok(hit);
+        }
+        if !lock(&self.claimed).insert(key) {
+            return Ok(Verdict::Parked(key));
+        }
+        report.executed = Some(key);
+        let Some(_lock) = self.take_lock(&ticket)? else { return Ok(Verdict::Stopped) };
+        // Another run may have made it while this one waited.
+        if let Some(hit) = self.hit(&ticket, report)? {
+            return Ok(hit);
+        }
+        report.reasons = self.reasons(&ticket)?;
+        self.watch.started(&order.name);
+        let entry = self.execute(&ticket, pool)?;
+        lock(&self.forced_done).insert(key);
+        Ok(Verdict::Done(Box::new(entry), Ending::Executed))
+    }
+
+    fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
+        let progress = Reporter { job: &order.name, watch: self.watch };
+        let cx = Cx::new(&order.name, order.promises(), reads, &[], &self.bench, &progress, None);
+        catch(|| order.expand(&cx)).map(Verdict::Expanded)
+    }
+
+    fn hit(&self, ticket: &Ticket<'_>, report: &mut Report) -> anyhow::Result<Option<Verdict>> {
+        if self.is_forced(ticket) {
+            return Ok(None);
+        }
+        let Found::Hit(entry) = self.bench.store.find(&ticket.key)? else { return Ok(None) };
+        if outputs(self.bench.store, &ticket.order.name, &ticket.order.job.outputs(), &entry).is_none() {
+            return Ok(None);
+        }
+        report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
+        Ok(Some(Verdict::Done(entry, Ending::Cached)))
+    }
+
+    fn is_forced(&self, ticket: &Ticket<'_>) -> bool {
+        self.settings.forced.contains(&ticket.order.name) && !lock(&self.forced_done).contains(&ticket.key)
+    }
+
+    /// Why a job has to run. Called under its lock, so that what is found damaged can be set aside.
+    fn reasons(&self, ticket: &Ticket<'_>) -> anyhow::Result<Vec<Reason>> {
+        let store = self.bench.store;
+        if let Found::Damaged(damage) = store.find(&ticket.key)? {
+            for damage in &damage {
+                store.set_aside(damage)?;
+            }
+            return Ok(damage.iter().map(|damage| Reason::Damaged(damage.to_string())).collect());
+        }
+        if self.is_forced(ticket) {
+            return Ok(vec![Reason::Forced]);
+        }
+        Ok(self.history.reasons(&ticket.order.name, ticket.recipe).0)
+    }
+
+    fn take_lock(&self, ticket: &Ticket<'_>) -> anyhow::Result<Option<Lock>> {
+        let mut said = false;
+        let lock = self.bench.store.lock(&ticket.key, || {
+            if !said {
+                said = true;
+                self.watch.warn(&ticket.order.name, "another run is at it; waiting for its result");
+            }
+            !self.bench.stop.load(Ordering::Relaxed)
+        })?;
+        Ok(lock)
+    }
+
+    fn execute(&self, ticket: &Ticket<'_>, pool: &OnceCell<ThreadPool>) -> anyhow::Result<Entry> {
+        if ticket.order.job.needs().program && !self.settings.programs {
+            return Err(anyhow!("starts a program of the manifest, which was not asked for"));
+        }
+        let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
+        let resumed_at = store.interrupted_at(&ticket.key);
+        let attempts = self.count_attempt(&ticket.key)?;
+        let progress = Reporter { job: &order.name, watch: self.watch };
+        let expanded = order.expanded.as_deref().unwrap_or_default();
+        let scratch = Some(store.scratch_path(&ticket.key));
+        let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
+        let mut cx = Cx::new(&order.name, order.promises(), ticket.reads, expanded, &bench, &progress, scratch);
+        let threads = if order.job.needs().shared_model.is_some() {
+            catch(|| order.job.run(&mut cx))?;
+            self.settings.threads
+        } else {
+            let pool = self.pool(pool)?;
+            catch(|| pool.install(|| order.job.run(&mut cx)))?;
+            pool.current_num_threads()
+        };
+        unchanged(store, ticket.reads)?;
+        let (artifacts, notes) = cx.finish()?;
+        let provenance = Provenance {
+            pipeline: self.pipeline.to_owned(),
+            job: order.name.clone(),
+            inputs: order.origins(ticket.reads),
+            program: provenance::program(),
+            revision: provenance::revision(),
+            device: self.settings.device.clone(),
+            threads,
+            host: provenance::host(),
+            start,
+            end: provenance::now(),
+            seconds: started.elapsed().as_secs_f64(),
+            peak_memory: provenance::peak_memory(),
+            attempts,
+            resumed_at,
+            command_line: self.settings.command_line.clone(),
+            notes,
+        };
+        let entry = Entry { key: ticket.key, recipe: ticket.recipe.clone(), artifacts, provenance };
+        store.save(&entry)?;
+        store.drop_scratch(&ticket.key)?;
+        Ok(entry)
+    }
+
+    /// How often the job was started, this time included. Only jobs that left a scratch folder are counted.
+    fn count_attempt(&self, key: &Key) -> anyhow::Result<u32> {
+        let scratch = self.bench.store.scratch_path(key);
+        if !scratch.is_dir() {
+            return Ok(1);
+        }
+        let file = scratch.join("attempts");
+        let before = fs_err::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        let attempts = before.unwrap_or(1).saturating_add(1);
+        fs_err::write(file, attempts.to_string())?;
+        Ok(attempts)
+    }
+
+    /// The threads of a worker's jobs, made when the first of them executes.
+    fn pool<'p>(&self, pool: &'p OnceCell<ThreadPool>) -> anyhow::Result<&'p ThreadPool> {
+        if let Some(pool) = pool.get() {
+            return Ok(pool);
+        }
+        let threads = (self.settings.threads / self.settings.jobs.max(1)).max(1);
+        let made = ThreadPoolBuilder::new().num_threads(threads).build().context("failed to start threads")?;
+        Ok(pool.get_or_init(|| made))
+    }
+}
+
+/// Runs code of a kind; a panic in it is an error of the job like any other.
+fn catch<T>(run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))))
+}

@@ -1,0 +1,108 @@
+//! Lines of journals and of `run --format json`.
+
+use super::outcome::{Outcome, Summary};
+use super::reason::Reason;
+use super::settings::Settings;
+use crate::engine::plan::Plan;
+use crate::engine::store::digest::Key;
+use crate::engine::store::provenance;
+use serde::Serialize;
+use std::path::Path;
+
+/// A line of a journal, and of `run --format json`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event<'a> {
+    /// The first line of a journal.
+    Start {
+        /// Name of the pipeline.
+        pipeline: &'a str,
+        /// Its manifest.
+        manifest: &'a Path,
+        /// The profile in force.
+        profile: Option<&'a str>,
+        /// UTC.
+        time: String,
+        /// Version of the program.
+        program: String,
+        /// Revision that the program was built from.
+        revision: Option<String>,
+        /// The device that the user chose.
+        device: &'a str,
+        /// The command line.
+        command_line: &'a [String],
+    },
+    /// A job ended.
+    Job {
+        /// Its name.
+        job: &'a str,
+        /// The stage that it comes from.
+        stage: &'a str,
+        /// Its kind.
+        kind: &'a str,
+        /// How it ended.
+        state: String,
+        /// Its key, if it got as far.
+        key: Option<Key>,
+        /// Why it ran; for hits, where the entry comes from.
+        reasons: &'a [Reason],
+        /// How long it took.
+        seconds: f64,
+        /// What went wrong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+    /// The last line. Scripts rely on its fields.
+    Summary {
+        /// Jobs that belong to the run.
+        jobs: usize,
+        /// Jobs that ran.
+        executed: usize,
+        /// Jobs whose result was there.
+        cached: usize,
+        /// Jobs that failed.
+        failed: usize,
+        /// How long the run took.
+        seconds: f64,
+    },
+}
+
+impl<'a> Event<'a> {
+    /// The first event of a run.
+    pub(super) fn start(plan: &'a Plan, settings: &'a Settings) -> Self {
+        Self::Start {
+            pipeline: &plan.name,
+            manifest: &plan.path,
+            profile: plan.profile.as_deref(),
+            time: provenance::now(),
+            program: provenance::program(),
+            revision: provenance::revision(),
+            device: &settings.device,
+            command_line: &settings.command_line,
+        }
+    }
+}
+
+impl Summary {
+    /// The last event of a run.
+    pub fn event(&self) -> Event<'static> {
+        let Self { jobs, executed, cached, failed, seconds, .. } = *self;
+        Event::Summary { jobs, executed, cached, failed, seconds }
+    }
+}
+
+impl Outcome {
+    /// The event of a job's end.
+    pub fn event(&self) -> Event<'_> {
+        Event::Job {
+            job: &self.job,
+            stage: &self.stage,
+            kind: self.kind,
+            state: self.ending.to_string(),
+            key: self.key,
+            reasons: &self.reasons,
+            seconds: self.seconds,
+            error: self.error.as_deref(),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The scheduler: which job is ready, who does it, what becomes of it.
+
+use super::crew::{Crew, Report, Verdict};
+use super::jobs::{Id, Jobs, Order};
+use super::outcome::{Ending, Fault, Outcome, Summary};
+use super::reason::Reason;
+use super::shared::KEPT;
+use crate::engine::context::outputs;
+use crate::engine::plan::Planned;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::journal::Journal;
+use crate::panic::lock;
+use anyhow::anyhow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
+
+/// Where a job is; see the picture at the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not part of this run (`--only`).
+    Unwanted,
+    /// For so many jobs upstream.
+    Waiting(usize),
+    Ready,
+    Running,
+    Parked,
+    Ended,
+}
+
+pub(super) struct Scheduler<'a> {
+    crew: &'a Crew<'a>,
+    journal: Journal,
+    orders: Sender<Order>,
+    jobs: Jobs,
+    /// By the index of the job.
+    phases: Vec<Phase>,
+    ready: BTreeSet<Id>,
+    /// Jobs at work, and how many of them share a model.
+    running: usize,
+    sharing: usize,
+    /// How many of these compute through which model.
+    models: BTreeMap<Digest, usize>,
+    /// Jobs whose key another job is executing.
+    parked: BTreeMap<Key, Vec<Id>>,
+    summary: Summary,
+    /// Nothing new is started any more.
+    halted: bool,
+    started: Instant,
+}
+
+impl<'a> Scheduler<'a> {
+    pub(super) fn new(jobs: Jobs, wanted: &[Id], crew: &'a Crew<'a>, journal: Journal, orders: Sender<Order>) -> Self {
+        let n = jobs.len();
+        let mut scheduler = Self {
+            crew,
+            journal,
+            orders,
+            jobs,
+            phases: vec![Phase::Unwanted; n],
+            ready: BTreeSet::new(),
+            running: 0,
+            sharing: 0,
+            models: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            summary: Summary::default(),
+            halted: false,
+            started: Instant::now(),
+        };
+        for id in wanted {
+            scheduler.admit(*id);
+        }
+        scheduler
+    }
+
+    /// Makes a job part of the run.
+    fn admit(&mut self, id: Id) {
+        self.summary.jobs += 1;
+        self.wait_for(id, self.jobs.upstream(id).len());
+    }
+
+    fn wait_for(&mut self, id: Id, jobs: usize) {
+        if jobs == 0 {
+            self.phases[id.index()] = Phase::Ready;
+            self.ready.insert(id);
+        } else {
+            self.phases[id.index()] = Phase::Waiting(jobs);
+        }
+    }
+
+    /// Sees the run to its end.
+    ///
+    /// # Errors
+    /// If the store or the journal cannot be written.
+    pub(super) fn drive(mut self, reports: &Receiver<Report>) -> anyhow::Result<Summary> {
+        self.crew.watch.known(self.summary.jobs);
+        let mut broken = None;
+        loop {
+            self.dispatch();
+            if self.running == 0 {
+                break;
+            }
+            let report = reports.recv().expect("workers live as long as orders can be sent");
+            self.running -= 1;
+            self.leave(report.id);
+            if let Err(error) = self.settle(report) {
+                self.halted = true;
+                broken.get_or_insert(error);
+            }
+        }
+        let Self { journal, mut summary, started, crew, phases, .. } = self;
+        let unfinished = phases.iter().any(|phase| !matches!(phase, Phase::Ended | Phase::Unwanted));
+        summary.interrupted |= unfinished && crew.bench.stop.load(Ordering::Relaxed);
+        summary.seconds = started.elapsed().as_secs_f64();
+        journal.end(&summary.event())?;
+        crew.bench.store.files().save()?;
+        broken.map_or(Ok(summary), Err)
+    }
+
+    fn dispatch(&mut self) {
+        while !self.halted && !self.crew.bench.stop.load(Ordering::Relaxed) {
+            let Some(id) = self.ready.iter().copied().find(|id| self.has_room(*id)) else { break };
+            self.ready.remove(&id);
+            self.phases[id.index()] = Phase::Running;
+            self.join(id);
+            let order = self.jobs.order(id).expect("everything upstream of a ready job is done");
+            self.orders.send(order).expect("workers live as long as the scheduler");
+            self.running += 1;
+        }
+    }
+
+    fn shares(&self, id: Id) -> bool {
+        self.jobs.get(id).plan.job.needs().shared_model.is_some()
+    }
+
+    /// Counts a job among those that share a model, if it does.
+    fn join(&mut self, id: Id) {
+        self.sharing += usize::from(self.shares(id));
+        if let Some(model) = self.jobs.model(id) {
+            *self.models.entry(model).or_default() += 1;
+        }
+    }
+
+    /// A job that may have shared a model is done with it for now.
+    fn leave(&mut self, id: Id) {
+        self.sharing -= usize::from(self.shares(id));
+        if let Some(model) = self.jobs.model(id)
+            && let Some(jobs) = self.models.get_mut(&model)
+        {
+            *jobs -= 1;
+            self.models.retain(|_, jobs| *jobs > 0);
+        }
+    }
+
+    /// Whether one more job like this may start now.
+    fn has_room(&self, id: Id) -> bool {
+        let settings = self.crew.settings;
+        if !self.shares(id) {
+            return self.running - self.sharing < settings.jobs.max(1);
+        }
+        let fits = |model: Digest| self.models.len() < KEPT || self.models.contains_key(&model);
+        self.sharing < settings.together.max(1) && self.jobs.model(id).is_none_or(fits)
+    }
+
+    fn settle(&mut self, report: Report) -> anyhow::Result<()> {
+        let id = report.id;
+        match report.verdict {
+            Verdict::Expanded(specs) => match self.jobs.expand(id, specs) {
+                Ok(children) => self.adopt(id, &children),
+                Err(error) => return self.fail(id, report.key, report.seconds, &error),
+            },
+            Verdict::Parked(key) => self.park(id, key),
+            Verdict::Stopped => self.phases[id.index()] = Phase::Ready,
+            Verdict::Failed(error) => return self.fail(id, report.key, report.seconds, &error),
+            Verdict::Interrupted(step) => {
+                self.summary.interrupted = true;
+                self.end(id, Ending::Interrupted(step), report.key, report.reasons, report.seconds, None)?;
+            }
+            Verdict::Done(entry, ending) => {
+                let Planned { name, job, .. } = &self.jobs.get(id).plan;
+                let made = outputs(self.crew.bench.store, name, &job.outputs(), &entry);
+                self.crew.bench.store.view(self.crew.pipeline, name, &entry)?;
+                self.jobs.get_mut(id).outputs = made;
+                self.end(id, ending, report.key, report.reasons, report.seconds, None)?;
+                self.release(id);
+            }
+        }
+        if let Some(key) = report.executed {
+            self.unpark(key);
+        }
+        Ok(())
+    }
+
+    /// Jobs that `parent` asked for become part of the run, and `parent` waits for them.
+    fn adopt(&mut self, parent: Id, children: &[Id]) {
+        self.phases.resize(self.jobs.len(), Phase::Unwanted);
+        for &child in children {
+            self.admit(child);
+        }
+        self.wait_for(parent, children.len());
+        self.crew.watch.known(self.summary.jobs);
+    }
+
+    /// A job of this run executes the same key; unless it is done by now, wait for it.
+    fn park(&mut self, id: Id, key: Key) {
+        if lock(&self.crew.claimed).contains(&key) {
+            self.phases[id.index()] = Phase::Parked;
+            self.parked.entry(key).or_default().push(id);
+        } else {
+            self.wait_for(id, 0);
+        }
+    }
+
+    fn unpark(&mut self, key: Key) {
+        lock(&self.crew.claimed).remove(&key);
+        for id in self.parked.remove(&key).unwrap_or_default() {
+            self.wait_for(id, 0);
+        }
+    }
+
+    /// Everything that waited for this job waits for one job less.
+    fn release(&mut self, id: Id) {
+        for dependant in self.jobs.downstream(id) {
+            if let Phase::Waiting(jobs) = self.phases[dependant.index()] {
+                self.wait_for(dependant, jobs - 1);
+            }
+        }
+    }
+
+    /// A job failed, with it all jobs with its key, and everything that depends on them is blocked.
+    fn fail(&mut self, id: Id, key: Option<Key>, seconds: f64, error: &anyhow::Error) -> anyhow::Result<()> {
+        self.summary.fault = self.summary.fault.max(Some(Fault::of(error)));
+        self.halted |= !self.crew.settings.keep_going || Fault::of(error) == Fault::Environment;
+        self.end(id, Ending::Failed, key, Vec::new(), seconds, Some(format!("{error:#}")))?;
+        self.block_dependants(id)?;
+        let Some(key) = key else { return Ok(()) };
+        lock(&self.crew.claimed).remove(&key);
+        let name = self.jobs.get(id).plan.name.clone();
+        for twin in self.parked.remove(&key).unwrap_or_default() {
+            self.fail(twin, Some(key), 0.0, &anyhow!("`{name}`, which has the same recipe, failed"))?;
+        }
+        Ok(())
+    }
+
+    fn block_dependants(&mut self, failed: Id) -> anyhow::Result<()> {
+        let mut open = vec![failed];
+        while let Some(upstream) = open.pop() {
+            let name = self.jobs.get(upstream).plan.name.clone();
+            for id in self.jobs.downstream(upstream) {
+                if matches!(self.phases[id.index()], Phase::Waiting(_)) {
+                    let reason = Reason::Cannot(format!("depends on `{name}`, which did not succeed"));
+                    self.end(id, Ending::Blocked, None, vec![reason], 0.0, None)?;
+                    open.push(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts, journals and shows what became of a job.
+    fn end(
+        &mut self,
+        id: Id,
+        ending: Ending,
+        key: Option<Key>,
+        reasons: Vec<Reason>,
+        seconds: f64,
+        error: Option<String>,
+    ) -> anyhow::Result<()> {
+        self.phases[id.index()] = Phase::Ended;
+        match ending {
+            Ending::Executed => self.summary.executed += 1,
+            Ending::Cached => self.summary.cached += 1,
+            Ending::Failed => self.summary.failed += 1,
+            Ending::Blocked => self.summary.blocked += 1,
+            Ending::Interrupted(_) => {}
+        }
+        let planned = &self.jobs.get(id).plan;
+        let (job, stage, kind) = (planned.name.clone(), planned.stage.clone(), planned.kind.name);
+        let outcome = Outcome { job, stage, kind, ending, key, reasons, seconds, error };
+        if let (Ending::Executed | Ending::Cached, Some(key)) = (ending, key) {
+            self.summary.results.push((outcome.job.clone(), kind, key));
+        }
+        self.crew.watch.ended(&outcome);
+        Ok(self.journal.add(&outcome.event())?)
+    }
+}

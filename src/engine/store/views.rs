@@ -1,0 +1,111 @@
+//! Views: links with human names to the newest artifacts of a job.
+
+use super::Store;
+use super::digest::Key;
+use super::entry::{Entry, Record};
+use super::names::{file_name, list, readable, remove};
+use std::io;
+use std::path::{Path, PathBuf};
+
+impl Store {
+    /// The folder of the views of a pipeline's job.
+    pub fn view_path(&self, pipeline: &str, job: &str) -> PathBuf {
+        self.root.join("views").join(file_name(pipeline)).join(file_name(job))
+    }
+
+    /// Points the views of a job at an entry, its artifacts and their parts.
+    pub fn view(&self, pipeline: &str, job: &str, entry: &Entry) -> io::Result<()> {
+        let folder = self.view_path(pipeline, job);
+        fs_err::create_dir_all(&folder)?;
+        let entry_path = self.entry_path(&entry.key);
+        let mut links = vec![("entry.json".to_owned(), entry_path)];
+        links.extend(entry.artifacts.iter().map(|a| (file_name(&a.name), self.blob_path(&a.digest))));
+        for (name, target) in links {
+            let inside = target.strip_prefix(&self.root).expect("entries and blobs are in the store");
+            self.link(&folder.join(name), &Path::new("../../..").join(inside))?;
+        }
+        entry.artifacts.iter().try_for_each(|artifact| self.view_parts(&folder, artifact))
+    }
+
+    /// Links the parts of an artifact by their names in a folder beside it, which holds nothing else.
+    fn view_parts(&self, folder: &Path, artifact: &Record) -> io::Result<()> {
+        let folder = folder.join(format!("{}.parts", file_name(&artifact.name)));
+        let names: Vec<String> = artifact.parts.iter().map(|part| file_name(&part.name)).collect();
+        for old in list(&folder)?.into_iter().filter(|old| !names.contains(old)) {
+            remove(fs_err::remove_file(folder.join(old)))?;
+        }
+        if names.is_empty() {
+            return remove(fs_err::remove_dir(&folder));
+        }
+        fs_err::create_dir_all(&folder)?;
+        for (name, part) in names.iter().zip(&artifact.parts) {
+            let target = part.external.clone().unwrap_or_else(|| {
+                let blob = self.blob_path(&part.digest);
+                Path::new("../../../..").join(blob.strip_prefix(&self.root).expect("blobs are in the store"))
+            });
+            self.link(&folder.join(name), &target)?;
+        }
+        Ok(())
+    }
+
+    fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        if fs_err::read_link(path).is_ok_and(|now| now == target) {
+            return Ok(());
+        }
+        let temp = self.temp_path();
+        if let Some(folder) = temp.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::os::unix::fs::symlink(target, &temp)?;
+        fs_err::rename(&temp, path)
+    }
+
+    /// The key of the entry that a job's views point at.
+    pub fn viewed(&self, pipeline: &str, job: &str) -> Option<Key> {
+        viewed_in(&self.view_path(pipeline, job))
+    }
+
+    /// The folders of all views, and the keys that they point at.
+    pub fn view_folders(&self) -> io::Result<Vec<(PathBuf, Key)>> {
+        let root = self.root.join("views");
+        let mut folders = Vec::new();
+        for pipeline in list(&root)? {
+            for job in list(&root.join(&pipeline))? {
+                let folder = root.join(&pipeline).join(&job);
+                folders.extend(viewed_in(&folder).map(|key| (folder.clone(), key)));
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Removes a folder of views; files that somebody put there stay.
+    pub fn drop_views(&self, folder: &Path) -> io::Result<()> {
+        for name in list(folder)? {
+            let path = folder.join(&name);
+            if path.is_symlink() {
+                remove(fs_err::remove_file(path))?;
+            } else if name.ends_with(".parts") && path.is_dir() {
+                self.drop_views(&path)?;
+            }
+        }
+        if list(folder)?.is_empty() { remove(fs_err::remove_dir(folder)) } else { Ok(()) }
+    }
+
+    /// Every job that views show: pipeline, job and key, sorted. Names are as in the file system.
+    pub fn all_views(&self) -> io::Result<Vec<(String, String, Key)>> {
+        let mut views = Vec::new();
+        for pipeline in list(&self.root.join("views"))? {
+            for job in list(&self.root.join("views").join(&pipeline))? {
+                if let Some(key) = viewed_in(&self.root.join("views").join(&pipeline).join(&job)) {
+                    views.push((readable(&pipeline), readable(&job), key));
+                }
+            }
+        }
+        Ok(views)
+    }
+}
+
+/// The key of the entry that the views in a folder point at.
+fn viewed_in(folder: &Path) -> Option<Key> {
+    fs_err::read_link(folder.join("entry.json")).ok()?.file_stem()?.to_str()?.parse().ok()
+}
