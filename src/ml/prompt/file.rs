@@ -1,13 +1,15 @@
-//! The bytes of prompt files: safetensors with metadata, which we write, and NPY, which others publish.
+//! The bytes of prompt files: safetensors with metadata, which we write, and NPY and torch's own files, which others publish.
 //!
-//! Both are read strictly, in any precision that f32 holds without loss. Nothing in a file is executed, and no allocation is
+//! All are read strictly, in any precision that f32 holds without loss. Nothing in a file is executed, and no allocation is
 //! larger than twice the file.
 
 use super::Prompt;
 use super::peft;
 use crate::ml::error::{Error, Result};
 use crate::ml::pointer;
+use crate::ml::torch;
 use half::{bf16, f16};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -126,23 +128,53 @@ impl PromptFile {
         let tensors = SafeTensors::deserialize(bytes)?;
         let mut prompts = BTreeMap::new();
         for (name, view) in tensors.iter() {
-            let [length, width] = view.shape() else { return Err(unlike(name, view.shape(), view.dtype())) };
-            let number = match view.dtype() {
-                Dtype::F32 => Number::F32,
-                Dtype::F16 => Number::F16,
-                Dtype::BF16 => Number::Bf16,
-                Dtype::F64 => Number::F64,
-                _ => return Err(unlike(name, view.shape(), view.dtype())),
-            };
-            if *length == 0 || *width == 0 {
-                return Err(unlike(name, view.shape(), view.dtype()));
-            }
-            let values = number.read(view.data(), false);
-            let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
-            prompts.insert(name.to_owned(), Prompt { values, width: *width });
+            prompts.insert(name.to_owned(), prompt(name, &view)?);
         }
         Ok(Self { prompts, metadata })
     }
+}
+
+/// The most matrices of a torch file that are prompts. More are the weights of a model.
+const MATRICES: usize = 64;
+
+/// The prompts of a file of `torch.save`: a tensor, or all matrices of fractions among what a dict holds.
+///
+/// # Errors
+/// If the file is damaged or holds anything but tensors and plain values, or no matrix, or more than some runs leave.
+pub fn from_torch(bytes: &[u8]) -> Result<PromptFile> {
+    let tensors = match torch::read(bytes)? {
+        torch::Contents::Bare(tensor) => vec![(PROMPT.to_owned(), tensor)],
+        torch::Contents::Named(tensors) => tensors,
+    };
+    let is_matrix = |view: &TensorView<'_>| view.shape().len() == 2 && Number::of(view.dtype()).is_some();
+    let matrices: Vec<_> = tensors.iter().filter(|(_, view)| is_matrix(view)).collect();
+    match (&matrices[..], &tensors[..]) {
+        ([], [(name, view), ..]) => return Err(unlike(name, view.shape(), view.dtype())),
+        (matrices, _) if matrices.len() > MATRICES => {
+            return Err(Error::Prompt(format!(
+                "{} matrices are the weights of a model, expected a prompt",
+                matrices.len()
+            )));
+        }
+        _ => {}
+    }
+    let mut file = PromptFile::default();
+    for (name, view) in matrices {
+        if file.prompts.insert(name.clone(), prompt(name, view)?).is_some() {
+            return Err(Error::Prompt(format!("the file has two tensors `{name}`")));
+        }
+    }
+    Ok(file)
+}
+
+/// The prompt that a tensor is.
+fn prompt(name: &str, view: &TensorView<'_>) -> Result<Prompt> {
+    let refused = || unlike(name, view.shape(), view.dtype());
+    let [length, width] = *view.shape() else { return Err(refused()) };
+    let number = Number::of(view.dtype()).filter(|_| length > 0 && width > 0).ok_or_else(refused)?;
+    let values = number.read(view.data(), false);
+    let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
+    Ok(Prompt { values, width })
 }
 
 /// Writes matrices by name, each as its values and the length of its rows, as [`PromptFile::to_bytes`] does.
@@ -205,6 +237,16 @@ enum Number {
 }
 
 impl Number {
+    fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            Dtype::F64 => Some(Self::F64),
+            _ => None,
+        }
+    }
+
     fn bytes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
@@ -305,7 +347,12 @@ pub fn to_npy(prompt: &Prompt) -> Vec<u8> {
     bytes
 }
 
-/// A prompt file of either form, told apart by how it begins.
+/// Safetensors or a file of `torch.save`, told apart by how it begins.
+pub(super) fn tensors(bytes: &[u8]) -> Result<PromptFile> {
+    if torch::is(bytes) { from_torch(bytes) } else { PromptFile::from_bytes(bytes) }
+}
+
+/// A prompt file of any form, told apart by how it begins.
 ///
 /// # Errors
 /// If it is damaged, or a part of a PEFT adapter, whose rows are not all of the prompt.
@@ -313,7 +360,7 @@ pub fn read(bytes: &[u8]) -> Result<PromptFile> {
     if bytes.starts_with(b"\x93NUMPY") {
         return Ok(PromptFile::of(read_npy(bytes)?, BTreeMap::new()));
     }
-    let file = PromptFile::from_bytes(bytes)?;
+    let file = tensors(bytes)?;
     match file.prompts.get(peft::TENSOR) {
         None => Ok(file),
         Some(prompt) => Err(Error::Prompt(format!(
