@@ -192,7 +192,7 @@ impl Source {
                 .with_context(|| format!("`{SPIECE}`"))
                 .with_context(shown)?;
         }
-        let form = Form::of(names.iter().copied());
+        let form = Form::of(names);
         let index = if names.contains(&form.index) { Some(read(form.index)?) } else { None };
         let weights: Vec<&str> = names.iter().copied().filter(|name| form.is_weights(name)).collect();
         form.check_shards(&weights, index.as_deref()).with_context(shown)?;
@@ -218,9 +218,9 @@ const SPIECE: &str = "spiece.model";
 /// former is taken.
 fn pick(names: &[String]) -> Vec<String> {
     let tokenizer = [TOKENIZER, SPIECE].into_iter().find(|known| names.iter().any(|name| name == known));
-    let all = names.iter().map(String::as_str);
-    let form = Form::of(all.clone());
-    let weights = |name: &str| form.takes(name, all.clone());
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let form = Form::of(&all);
+    let weights = |name: &str| form.takes(name, &all);
     names.iter().filter(|name| *name == CONFIG || Some(name.as_str()) == tokenizer || weights(name)).cloned().collect()
 }
 

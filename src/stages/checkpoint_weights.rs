@@ -33,9 +33,9 @@ const TORCH: Form = Form {
 
 impl Form {
     /// The form of the weights among some files: safetensors if there is anything of them, even where all is there in the other form.
-    pub(super) fn of<'n>(names: impl Iterator<Item = &'n str> + Clone) -> &'static Self {
-        let torch = names.clone().any(|name| TORCH.has(name)) && !names.clone().any(|name| SAFETENSORS.has(name));
-        if torch { &TORCH } else { &SAFETENSORS }
+    pub(super) fn of(names: &[&str]) -> &'static Self {
+        let has = |form: &Self| names.iter().any(|name| form.has(name));
+        if has(&TORCH) && !has(&SAFETENSORS) { &TORCH } else { &SAFETENSORS }
     }
 
     /// Whether a file is of this form, or its index.
@@ -53,11 +53,8 @@ impl Form {
     }
 
     /// Whether a file is one of those to take: the single file where it is there, or else shards and their index.
-    pub(super) fn takes<'n>(&self, name: &str, mut names: impl Iterator<Item = &'n str>) -> bool {
-        match names.any(|known| known == self.single) {
-            true => name == self.single,
-            false => self.has(name),
-        }
+    pub(super) fn takes(&self, name: &str, names: &[&str]) -> bool {
+        if names.contains(&self.single) { name == self.single } else { self.has(name) }
     }
 
     /// Checks that every shard of a checkpoint is there, and no other's.
@@ -103,9 +100,9 @@ mod tests {
     use super::*;
 
     fn taken(names: &str) -> String {
-        let names = names.split(' ');
-        let form = Form::of(names.clone());
-        names.clone().filter(|name| form.takes(name, names.clone())).collect::<Vec<_>>().join(" ")
+        let names: Vec<&str> = names.split(' ').collect();
+        let form = Form::of(&names);
+        names.iter().copied().filter(|name| form.takes(name, &names)).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             b'0' => self.pop().map(drop),
-            b'1' => self.to_mark().map(drop),
+            b'1' => self.until_mark().map(drop),
             b'2' => {
                 let value = self.pop()?;
                 self.stack.extend([value, value]);
@@ -191,12 +191,12 @@ impl<'a> Machine<'a> {
             b')' => self.push_tuple(Vec::new()),
             0x85..=0x87 => self.short_tuple(usize::from(operation - 0x84)),
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.until_mark()?;
                 self.push_tuple(items)
             }
             b']' => self.push_list(Vec::new()),
             b'l' => {
-                let items = self.to_mark()?;
+                let items = self.until_mark()?;
                 self.push_list(items)
             }
             b'a' => {
@@ -204,12 +204,12 @@ impl<'a> Machine<'a> {
                 self.append(vec![item])
             }
             b'e' => {
-                let items = self.to_mark()?;
+                let items = self.until_mark()?;
                 self.append(items)
             }
             b'}' => self.push_dict(&[]),
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.until_mark()?;
                 self.push_dict(&items)
             }
             b's' => {
@@ -217,7 +217,7 @@ impl<'a> Machine<'a> {
                 self.set(&[key, value])
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.until_mark()?;
                 self.set(&items)
             }
             // Objects.
@@ -464,6 +464,7 @@ impl<'a> Machine<'a> {
         self.push(Value::Storage(self.storages.len() as u32 - 1))
     }
 
+    /// Never fails: it is the last thing that an operation does, and gives what an operation gives.
     fn push(&mut self, value: Value<'a>) -> Result<()> {
         self.stack.push(value);
         Ok(())
@@ -480,7 +481,7 @@ impl<'a> Machine<'a> {
         self.stack[floor..].last().copied().ok_or_else(|| self.wrong("an operation on an empty stack"))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value<'a>>> {
+    fn until_mark(&mut self) -> Result<Vec<Value<'a>>> {
         let mark = self.marks.pop().ok_or_else(|| self.wrong("the end of a row of values without its beginning"))?;
         // Not `split_off`, which may hand over the whole capacity of the stack.
         Ok(self.stack.drain(mark..).collect())
