@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `spot rank`.
 #[derive(Args)]
 pub(super) struct Rank {
-    /// Folder of prompts of one model: `NAME.safetensors`, `NAME.npy`, and folders `NAME` that PEFT saved
+    /// Folder of prompts of one model: `NAME.safetensors`, `NAME.npy`, `NAME.pt` or `NAME.bin`, and folders `NAME` that PEFT saved
     folder: PathBuf,
     /// Rank the others by their similarity to this one
     #[arg(long, value_name = "NAME")]
@@ -153,7 +153,7 @@ pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<Known>> {
         }
     }
     if prompts.is_empty() {
-        let expected = "expected `NAME.safetensors`, `NAME.npy` or folders with `adapter_model.safetensors`";
+        let expected = "expected `NAME.safetensors`, `NAME.npy`, `NAME.pt` or folders with `adapter_model.safetensors`";
         return Err(Usage(format!("no prompt in `{}`; {expected}", folder.display())).into());
     }
     check_backbones(&prompts)?;

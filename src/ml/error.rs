@@ -31,6 +31,9 @@ pub enum Error {
     /// A safetensors file that cannot be read.
     #[error("safetensors: {0}")]
     Safetensors(String),
+    /// A file of torch's own that cannot be read.
+    #[error("torch file: {0}")]
+    Torch(String),
     /// Something wrong with one file of several.
     #[error("{file}: {message}")]
     File {

@@ -12,5 +12,6 @@ pub mod random;
 pub mod statistics;
 pub mod tasks;
 pub mod text;
+pub mod torch;
 pub mod train;
 pub mod world;

@@ -1,6 +1,7 @@
 //! `backbone`: the frozen model of a pipeline, from a folder in Hugging Face's layout or built into the program.
 
 use super::BACKBONE;
+use super::checkpoint_weights::{Form, SAFETENSORS};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::run::Unavailable;
@@ -9,14 +10,12 @@ use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
 use crate::ml::batcher::{self, Batcher, Client};
 use crate::ml::model::{Dims, Precision, Shard, Weights};
-use crate::ml::pointer;
 use crate::ml::text::sentencepiece;
 use crate::ml::text::tokens::Tokens;
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,7 +53,7 @@ enum From {
     /// A model that is part of the program.
     Builtin(Builtin),
     /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json` or else `spiece.model`, `model.safetensors` or its
-    /// shards.
+    /// shards, or else `pytorch_model.bin` or its.
     Path(#[serde(skip_serializing)] String),
 }
 
@@ -86,7 +85,7 @@ pub struct Parts {
     pub config: Digest,
     /// `tokenizer.json`, possibly made of a `spiece.model`.
     pub tokenizer: Digest,
-    /// Safetensors files, in the order of their names.
+    /// Files of weights, in the order of their names.
     pub weights: Vec<Digest>,
     /// How they are kept in memory.
     #[serde(default, skip_serializing_if = "is_single")]
@@ -163,7 +162,7 @@ fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Res
 fn missing(path: &str, name: &str) -> String {
     format!(
         "`{path}` has no `{name}`; expected a folder in Hugging Face's layout with `config.json`, `tokenizer.json` (or \
-         SentencePiece's `spiece.model`) and `model.safetensors` (or its shards)"
+         SentencePiece's `spiece.model`) and `model.safetensors` or `pytorch_model.bin` (or the shards of one of them)"
     )
 }
 
@@ -174,7 +173,7 @@ struct Source {
     tokenizer: Vec<u8>,
     /// Which of the two it is.
     tokenizer_name: &'static str,
-    /// Safetensors files by name.
+    /// Files of weights by name.
     weights: Vec<(String, Content)>,
 }
 
@@ -193,10 +192,11 @@ impl Source {
                 .with_context(|| format!("`{SPIECE}`"))
                 .with_context(shown)?;
         }
-        let index = if names.contains(&INDEX) { Some(read(INDEX)?) } else { None };
-        let weights: Vec<&str> = names.iter().copied().filter(|name| name.ends_with(".safetensors")).collect();
-        check_shards(&weights, index.as_deref()).with_context(shown)?;
-        ensure!(!weights.is_empty(), missing(path, SINGLE));
+        let form = Form::of(names);
+        let index = if names.contains(&form.index) { Some(read(form.index)?) } else { None };
+        let weights: Vec<&str> = names.iter().copied().filter(|name| form.is_weights(name)).collect();
+        form.check_shards(&weights, index.as_deref()).with_context(shown)?;
+        ensure!(!weights.is_empty(), missing(path, form.single));
         let weights = weights.into_iter().map(|name| Ok((name.to_owned(), read(name)?)));
         Ok(Self { config, tokenizer, tokenizer_name, weights: weights.collect::<anyhow::Result<_>>()? })
     }
@@ -208,59 +208,19 @@ impl Source {
     }
 }
 
-/// Checks that every shard of a checkpoint is there, and no other's.
-fn check_shards(names: &[&str], index: Option<&[u8]>) -> anyhow::Result<()> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    if let Some(index) = index {
-        pointer::refuse(index).with_context(|| format!("`{INDEX}`"))?;
-        let index: Index = serde_json::from_slice(index).with_context(|| format!("`{INDEX}`"))?;
-        let named: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
-        if let Some(lacking) = named.iter().find(|name| !names.contains(name)) {
-            let tensors = index.weight_map.values().filter(|name| name == lacking).count();
-            bail!("the shard `{lacking}` is missing, where `{INDEX}` has {tensors} tensors; copy or download it too");
-        }
-        if let Some(other) = names.iter().find(|name| !named.contains(*name)) {
-            bail!("the shard `{other}` is not in `{INDEX}`; is it of another checkpoint? Move it elsewhere");
-        }
-    }
-    for name in names {
-        let Some((_, total)) = place(name) else { continue };
-        let there = |at: usize| names.iter().any(|other| place(other) == Some((at, total)));
-        if let Some(at) = (1..=total).find(|at| !there(*at)) {
-            bail!("the shard {at} of {total} is missing beside `{name}`; copy or download it too");
-        }
-    }
-    Ok(())
-}
-
-/// The place of a shard among how many, from a name such as `model-00001-of-00002.safetensors`.
-fn place(name: &str) -> Option<(usize, usize)> {
-    let (at, total) = name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
-    Some((at.parse().ok()?, total.parse().ok()?))
-}
-
 const CONFIG: &str = "config.json";
 /// Hugging Face's file of a tokenizer.
 const TOKENIZER: &str = "tokenizer.json";
 /// SentencePiece's.
 const SPIECE: &str = "spiece.model";
-/// All weights.
-const SINGLE: &str = "model.safetensors";
-/// Which shard has which tensor.
-const INDEX: &str = "model.safetensors.index.json";
 
-/// The files that matter: configuration, tokenizer, and the weights. Of `model.safetensors` and shards beside it, the
-/// single file is taken, and of `tokenizer.json` and `spiece.model` the former.
+/// The files that matter: configuration, tokenizer, and the weights in one [`Form`]. Of `tokenizer.json` and `spiece.model` the
+/// former is taken.
 fn pick(names: &[String]) -> Vec<String> {
     let tokenizer = [TOKENIZER, SPIECE].into_iter().find(|known| names.iter().any(|name| name == known));
-    let single = names.iter().any(|name| name == SINGLE);
-    let weights = |name: &str| match single {
-        true => name == SINGLE,
-        false => name == INDEX || name.starts_with("model-") && name.ends_with(".safetensors"),
-    };
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let form = Form::of(&all);
+    let weights = |name: &str| form.takes(name, &all);
     names.iter().filter(|name| *name == CONFIG || Some(name.as_str()) == tokenizer || weights(name)).cloned().collect()
 }
 
@@ -359,7 +319,7 @@ impl Model {
     /// Never, or the program was built wrong.
     pub fn nano() -> anyhow::Result<Self> {
         let tokenizer = Shard { name: TOKENIZER, bytes: Nano::TOKENIZER };
-        Self::new(Nano::CONFIG, tokenizer, &[Shard { name: SINGLE, bytes: Nano::WEIGHTS }], Precision::F32)
+        Self::new(Nano::CONFIG, tokenizer, &[Shard { name: SAFETENSORS.single, bytes: Nano::WEIGHTS }], Precision::F32)
     }
 }
 

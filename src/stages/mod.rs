@@ -2,6 +2,7 @@
 
 pub mod backbone;
 mod checkpoint;
+mod checkpoint_weights;
 mod class_labels;
 pub mod command;
 mod corpus;

@@ -18,8 +18,8 @@ use std::fmt;
 pub struct Given {
     /// The model that it was tuned on.
     backbone: Ref,
-    /// Safetensors with one prompt, as `spot prompt import` and `spot prompt export` write it, or `.npy`; also an output of a
-    /// `command`, as `{output: stage.name}`.
+    /// Safetensors with one prompt, as `spot prompt import` and `spot prompt export` write it, `.npy`, or a file of `torch.save`; also
+    /// an output of a `command`, as `{output: stage.name}`.
     #[serde(skip_serializing)]
     file: FileInput,
     /// Its task, if the file does not say.

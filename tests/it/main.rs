@@ -26,3 +26,4 @@ mod shell;
 mod study;
 mod submission;
 mod tidy;
+mod torch_files;

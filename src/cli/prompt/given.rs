@@ -6,21 +6,24 @@ use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
+use crate::ml::error::Error;
+use crate::ml::pointer;
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::prompt::form;
 use crate::ml::prompt::peft;
+use crate::ml::torch;
 use clap::Args;
 use std::path::Path;
 
-/// Files that Python's `pickle` wrote.
-const PICKLED: [&str; 6] = ["pt", "pth", "bin", "ckpt", "pkl", "pickle"];
+/// Files that torch or Python's `pickle` wrote; the last are those of Su et al. (2022).
+const PICKLED: [&str; 7] = ["pt", "pth", "bin", "ckpt", "pkl", "pickle", "task_prompt"];
 
 /// Which prompt is meant.
 #[derive(Args)]
 pub(super) struct Which {
-    /// A file (`.safetensors`, `.npy`), a folder that PEFT saved, a job, or the first digits of a key or digest
+    /// A file (`.safetensors`, `.npy`, or `.pt` and `.bin` of `torch.save`), a folder that PEFT saved, a job, or the first digits of a key or digest
     #[arg(value_name = "WHAT")]
     what: String,
     /// Of a tuning, the prompt at this step, one of its `keep_at`
@@ -93,33 +96,30 @@ impl Which {
 
 /// Whether PEFT saved this folder, wholly or in part.
 pub(in crate::cli) fn is_adapter(folder: &Path) -> bool {
-    [peft::WEIGHTS, peft::CONFIG, peft::PICKLED_WEIGHTS].iter().any(|name| folder.join(name).is_file())
+    [peft::WEIGHTS, peft::CONFIG, peft::TORCH_WEIGHTS].iter().any(|name| folder.join(name).is_file())
 }
 
-/// The prompt of a folder that PEFT saved.
+/// The prompt of a folder that PEFT saved, from its safetensors if both forms are there.
 pub(in crate::cli) fn adapter(folder: &Path) -> anyhow::Result<PromptFile> {
+    let older = !folder.join(peft::WEIGHTS).is_file() && folder.join(peft::TORCH_WEIGHTS).is_file();
+    adapter_of(folder, if older { peft::TORCH_WEIGHTS } else { peft::WEIGHTS })
+}
+
+/// The same from one of the two.
+fn adapter_of(folder: &Path, name: &str) -> anyhow::Result<PromptFile> {
     let shown = folder.display();
-    let (weights, config) = (folder.join(peft::WEIGHTS), folder.join(peft::CONFIG));
+    let (weights, config) = (folder.join(name), folder.join(peft::CONFIG));
     if !weights.is_file() {
-        let message = match folder.join(peft::PICKLED_WEIGHTS).is_file() {
-            true => format!(
-                "{shown}: the prompt is in `{}`, a pickle, which can run any code when it is read; load the adapter with PEFT and \
-                 save it again: `model.save_pretrained(\"NEW\", safe_serialization=True)`",
-                peft::PICKLED_WEIGHTS
-            ),
-            false => format!("{shown}: no `{}` beside `{}`", peft::WEIGHTS, peft::CONFIG),
-        };
-        return Err(Usage(message).into());
+        return Err(Usage(format!("{shown}: no `{name}` beside `{}`", peft::CONFIG)).into());
     }
     if !config.is_file() {
         let message = format!(
-            "{shown}: no `{}` beside `{}`; it says how many of the rows are the prompt, and how it was tuned",
-            peft::CONFIG,
-            peft::WEIGHTS
+            "{shown}: no `{}` beside `{name}`; it says how many of the rows are the prompt, and how it was tuned",
+            peft::CONFIG
         );
         return Err(Usage(message).into());
     }
-    let read = peft::read(&fs_err::read(weights)?, &fs_err::read(config)?);
+    let read = peft::read(name, &fs_err::read(weights)?, &fs_err::read(config)?);
     let adapter = read.map_err(|error| Usage(format!("{shown}: {error}")))?;
     let about = About { base_model: adapter.base_model, ..About::default() };
     Ok(PromptFile::of(adapter.prompt, about))
@@ -127,22 +127,26 @@ pub(in crate::cli) fn adapter(folder: &Path) -> anyhow::Result<PromptFile> {
 
 /// The prompts of a file.
 pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
-    if path.file_name().is_some_and(|name| name == peft::WEIGHTS) {
-        return adapter(path.parent().unwrap_or(Path::new(".")));
+    if let Some(name) = [peft::WEIGHTS, peft::TORCH_WEIGHTS].into_iter().find(|name| path.ends_with(name)) {
+        return adapter_of(path.parent().unwrap_or(Path::new(".")), name);
     }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if PICKLED.contains(&extension) {
-        let message = format!(
-            "{}: a pickle, which can run any code when it is read; save it from Python as safetensors or `.npy`",
-            path.display()
-        );
-        return Err(Usage(message).into());
-    }
     if extension == "npz" {
         let message = format!("{}: several arrays in one file; save each with `numpy.save` as `.npy`", path.display());
         return Err(Usage(message).into());
     }
-    form::read(&fs_err::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+    let bytes = fs_err::read(path)?;
+    let refused = |error: Error| Usage(format!("{}: {error}", path.display()));
+    if PICKLED.contains(&extension) && !torch::is(&bytes) {
+        pointer::refuse(&bytes).map_err(refused)?;
+        let message = format!(
+            "{}: no file that `torch.save` wrote, or it is cut off; save the prompt from Python with `torch.save`, as safetensors or \
+             as `.npy`",
+            path.display()
+        );
+        return Err(Usage(message).into());
+    }
+    Ok(form::read(&bytes).map_err(refused)?)
 }
 
 /// Whether a file is one that people keep prompts in, though it may be one that is refused.

@@ -4,11 +4,12 @@ use super::layout::Slot;
 use super::{Dims, Head, Layout};
 use crate::ml::error::{Error, Result};
 use crate::ml::pointer;
+use crate::ml::torch;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 
-/// A safetensors file of a checkpoint.
+/// A file of a checkpoint, safetensors or torch's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Shard<'a> {
     /// What messages call it.
@@ -68,14 +69,23 @@ impl<'a> Tensors<'a> {
     /// Writes the tensor of a slot.
     pub(super) fn read(&self, slot: &Slot, out: &mut [f32]) -> Result<()> {
         let tensor = self.found.get(&slot.name).ok_or_else(|| self.missing(slot))?;
-        read(&tensor.view, out).map_err(|(found, expected)| tensor.wrong(&slot.name, found, expected))
+        read(&tensor.view, out).map_err(|(found, expected)| tensor.wrong(&slot.name, found, expected))?;
+        match (is_weight(slot), out) {
+            (true, [first, rest @ ..]) if !rest.is_empty() && rest.iter().all(|x| x == first) => {
+                Err(tensor.wrong(&slot.name, format!("is {first} everywhere"), "weights; is the file a placeholder?"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn add(&mut self, Shard { name: file, bytes }: Shard<'a>) -> Result<()> {
         let named = |error: Error| Error::File { file: format!("`{file}`"), message: error.to_string() };
         pointer::refuse(bytes).map_err(named)?;
-        let views = SafeTensors::deserialize(bytes).map_err(|error| Error::damaged(file, &error))?;
-        for (name, view) in views.tensors() {
+        let views = match torch::is(bytes) {
+            true => of_torch(bytes).map_err(named)?,
+            false => SafeTensors::deserialize(bytes).map_err(|error| Error::damaged(file, &error))?.tensors(),
+        };
+        for (name, view) in views {
             if let Some(other) = self.found.insert(name.clone(), Tensor { view, file }) {
                 let found = format!("is in `{}` too", other.file);
                 return Err(self.found[&name].wrong(&name, found, "once in all files"));
@@ -239,6 +249,12 @@ impl<'a> Tensors<'a> {
     }
 }
 
+/// Whether a slot is a matrix that no model has without a difference among its numbers. A position bias may be the same at all
+/// distances.
+fn is_weight(slot: &Slot) -> bool {
+    slot.shape.len() == 2 && !slot.name.ends_with("relative_attention_bias.weight")
+}
+
 impl Tensor<'_> {
     fn wrong(&self, name: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
         let tensor = Error::Tensor { name: name.to_owned(), found: found.into(), expected: expected.into() };
@@ -258,6 +274,17 @@ impl Tensor<'_> {
             read(&tensor.view, &mut out).ok().map(|()| out)
         };
         numbers(self).is_some_and(|own| numbers(other) == Some(own))
+    }
+}
+
+/// The tensors of one of torch's files.
+fn of_torch(bytes: &[u8]) -> Result<Vec<(String, TensorView<'_>)>> {
+    match torch::read(bytes)? {
+        torch::Contents::Named(tensors) => Ok(tensors),
+        torch::Contents::Bare(tensor) => Err(Error::Torch(format!(
+            "a single tensor without a name, of shape {:?}; expected those of a model by name",
+            tensor.shape()
+        ))),
     }
 }
 

@@ -58,19 +58,10 @@ impl Matrices {
 }
 
 /// A tensor, if it is a matrix of finite numbers.
-fn matrix(name: &str, view: &TensorView<'_>) -> Result<Prompt> {
+pub(super) fn matrix(name: &str, view: &TensorView<'_>) -> Result<Prompt> {
     let unlike = || unlike(name, view.shape(), view.dtype());
     let [length, width] = view.shape() else { return Err(unlike()) };
-    let number = match view.dtype() {
-        Dtype::F32 => Number::F32,
-        Dtype::F16 => Number::F16,
-        Dtype::BF16 => Number::Bf16,
-        Dtype::F64 => Number::F64,
-        _ => return Err(unlike()),
-    };
-    if *length == 0 || *width == 0 {
-        return Err(unlike());
-    }
+    let number = Number::of(view.dtype()).filter(|_| *length > 0 && *width > 0).ok_or_else(unlike)?;
     let values = number.read(view.data(), false);
     let values = values.map_err(|(at, value)| odd(name, at / width, at % width, value))?;
     Ok(Prompt { values, width: *width })
@@ -193,7 +184,7 @@ pub fn write(
     Ok(())
 }
 
-fn unlike(name: &str, shape: &[usize], dtype: Dtype) -> Error {
+pub(super) fn unlike(name: &str, shape: &[usize], dtype: Dtype) -> Error {
     Error::Prompt(format!(
         "tensor `{name}` is {dtype:?} {shape:?}, expected F32, BF16, F16 or F64 [length, width], neither being 0"
     ))

@@ -2,10 +2,11 @@
 
 use super::about::About;
 use super::file::PromptFile;
+use super::saved::tensors;
 use super::{npy, peft};
 use crate::ml::error::{Error, Result};
 
-/// A prompt file of either form, told apart by how it begins.
+/// A prompt file of any form, told apart by how it begins.
 ///
 /// # Errors
 /// If it is damaged, or a part of a PEFT adapter, whose rows are not all of the prompt.
@@ -13,7 +14,7 @@ pub fn read(bytes: &[u8]) -> Result<PromptFile> {
     if bytes.starts_with(npy::SIGNATURE) {
         return Ok(PromptFile::of(npy::read(bytes)?, About::default()));
     }
-    let file = PromptFile::from_bytes(bytes)?;
+    let file = tensors(bytes)?;
     match file.prompts.get(peft::TENSOR) {
         None => Ok(file),
         Some(prompt) => Err(Error::Prompt(format!(

@@ -9,6 +9,7 @@ pub mod neighbours;
 pub mod npy;
 mod number;
 pub mod peft;
+pub mod saved;
 pub mod similarity;
 
 use super::error::{Error, Result};

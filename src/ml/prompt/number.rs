@@ -2,6 +2,7 @@
 
 use crate::ml::error::Error;
 use half::{bf16, f16};
+use safetensors::Dtype;
 
 /// How a file keeps a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,17 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// `None` of what is no fraction.
+    pub(super) fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            Dtype::F64 => Some(Self::F64),
+            _ => None,
+        }
+    }
+
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,

@@ -1,10 +1,12 @@
-//! Soft prompts as Hugging Face's PEFT keeps them: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+//! Soft prompts as Hugging Face's PEFT keeps them: a folder with `adapter_config.json` and `adapter_model.safetensors`, or an older
+//! `adapter_model.bin`.
 //!
 //! For an encoder-decoder PEFT allocates the rows twice, once for each of its two "transformer submodules", and uses the
 //! first half (`PeftModelForSeq2SeqLM` in `peft_model.py`). What is written here has the first half again as the second.
 
 use super::Prompt;
-use super::file::{self, PromptFile};
+use super::file;
+use super::saved::tensors;
 use crate::ml::error::{Error, Result};
 use crate::ml::pointer;
 use serde::Deserialize;
@@ -15,32 +17,32 @@ use std::collections::BTreeMap;
 pub const CONFIG: &str = "adapter_config.json";
 /// The file of the prompt.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// The prompt in older adapters, and where `safe_serialization` is false: a pickle.
-pub const PICKLED_WEIGHTS: &str = "adapter_model.bin";
+/// The prompt in older adapters, and where `safe_serialization` is false: a file of `torch.save`.
+pub const TORCH_WEIGHTS: &str = "adapter_model.bin";
 /// The tensor in it.
 pub const TENSOR: &str = "prompt_embeddings";
 /// Encoder and decoder.
 const SUBMODULES: usize = 2;
 
-/// The prompt of an adapter, from the bytes of its two files.
+/// The prompt of an adapter, from the bytes of its two files, of which that of the prompt is called `name`.
 ///
 /// Of the rows of two submodules those of the first are the prompt. The others are what they were drawn as, unless spot wrote
 /// them: PEFT neither trains nor uses them.
 ///
 /// # Errors
 /// If the two do not fit together, or it was tuned in another way than by prompt tuning of an encoder-decoder.
-pub fn read(weights: &[u8], config: &[u8]) -> Result<Adapter> {
+pub fn read(name: &str, weights: &[u8], config: &[u8]) -> Result<Adapter> {
     let refused = |message: String| Error::Prompt(format!("`{CONFIG}` {message}"));
     pointer::refuse(config).map_err(|error| Error::Prompt(format!("`{CONFIG}`: {error}")))?;
     let config: Config =
         serde_json::from_slice(config).map_err(|error| Error::Prompt(format!("`{CONFIG}`: {error}")))?;
     config.check_kind().map_err(refused)?;
-    let named = |error: Error| Error::Prompt(format!("`{WEIGHTS}`: {error}"));
-    let file = PromptFile::from_bytes(weights).map_err(named)?;
+    let named = |error: Error| Error::Prompt(format!("`{name}`: {error}"));
+    let file = tensors(weights).map_err(named)?;
     let mut prompt = file.prompt(TENSOR).map_err(named)?.clone();
     if let Some(other) = file.prompts.keys().find(|name| *name != TENSOR) {
         return Err(Error::Prompt(format!(
-            "`{WEIGHTS}`: tensor `{other}` is no part of a prompt, expected `{TENSOR}` alone"
+            "`{name}`: tensor `{other}` is no part of a prompt, expected `{TENSOR}` alone"
         )));
     }
     let rows = config.rows(&prompt).map_err(refused)?;
@@ -161,6 +163,7 @@ pub fn config(prompt: &Prompt, base_model: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::prompt::file::PromptFile;
 
     fn prompt() -> Prompt {
         Prompt { values: (0..6).map(|i| i as f32).collect(), width: 2 }
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn an_adapter_reads_back() {
         let config = config(&prompt(), Some("google/t5-small-lm-adapt"));
-        let adapter = read(&weights(&prompt()), config.as_bytes()).unwrap();
+        let adapter = read(WEIGHTS, &weights(&prompt()), config.as_bytes()).unwrap();
         assert_eq!(adapter, Adapter { prompt: prompt(), base_model: Some("google/t5-small-lm-adapt".to_owned()) });
     }
 
@@ -181,7 +184,7 @@ mod tests {
     }
 
     fn rows(file: &[u8], fields: &str) -> std::result::Result<usize, String> {
-        read(file, with(fields).as_bytes()).map(|read| read.prompt.length()).map_err(|error| error.to_string())
+        read(WEIGHTS, file, with(fields).as_bytes()).map(|read| read.prompt.length()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -190,7 +193,7 @@ mod tests {
         values.extend([9.0; 6]);
         let apart = Prompt { values, width: 2 };
         let file = PromptFile { prompts: [(TENSOR.to_owned(), apart)].into(), ..PromptFile::default() }.to_bytes();
-        assert_eq!(read(&file, with("{}").as_bytes()).unwrap().prompt, prompt());
+        assert_eq!(read(WEIGHTS, &file, with("{}").as_bytes()).unwrap().prompt, prompt());
     }
 
     #[test]
@@ -255,7 +258,7 @@ mod tests {
         let error = rows(&file(&["head", TENSOR]), "{}").unwrap_err();
         assert!(error.contains("tensor `head` is no part of a prompt"), "{error}");
         for config in [&b"{"[..], b"[]", b"{\"peft_type\": 3}", b"version https://git-lfs.github.com/spec/v1\n"] {
-            let error = read(&weights(&prompt()), config).unwrap_err().to_string();
+            let error = read(WEIGHTS, &weights(&prompt()), config).unwrap_err().to_string();
             assert!(error.starts_with("prompt: `adapter_config.json`: "), "{error}");
         }
     }
