@@ -4,7 +4,7 @@ use super::pickle::{Machine, OPERATIONS};
 use super::{Archive, Contents, read};
 use crate::ml::model::{Dims, Precision, Shard, Weights};
 use crate::ml::prompt::Prompt;
-use crate::ml::prompt::file;
+use crate::ml::prompt::form;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -153,12 +153,12 @@ fn every_form_of_a_prompt_has_the_same_numbers() {
     let rows: Vec<Vec<f32>> = serde_json::from_slice(golden!("expected.json").1).unwrap();
     let expected = Prompt { width: rows[0].len(), values: rows.concat() };
     for (name, bytes) in PROMPTS {
-        let file = file::read(bytes).unwrap();
+        let file = form::read(bytes).unwrap();
         assert_eq!(file.prompts.values().collect::<Vec<_>>(), [&expected], "{name}");
         assert_eq!(file.prompts.keys().collect::<Vec<_>>(), ["prompt"], "{name}");
     }
     for (name, bytes) in [golden!("two.pt"), golden!("legacy_two.pt")] {
-        let file = file::read(bytes).unwrap();
+        let file = form::read(bytes).unwrap();
         assert_eq!(file.prompts.keys().collect::<Vec<_>>(), ["moments", "prompt"], "{name}");
         assert_eq!(file.prompts["prompt"], expected, "{name}");
         assert_ne!(file.prompts["moments"], expected, "{name}");
@@ -168,7 +168,7 @@ fn every_form_of_a_prompt_has_the_same_numbers() {
 #[test]
 fn what_is_no_plain_tensor_is_refused_word_for_word() {
     for ((name, bytes), expected) in REFUSED {
-        assert_eq!(file::read(bytes).unwrap_err().to_string(), expected, "{name}");
+        assert_eq!(form::read(bytes).unwrap_err().to_string(), expected, "{name}");
     }
     // Nothing refused was executed, here or where the files were made.
     assert!(!std::path::Path::new("executed").exists());
