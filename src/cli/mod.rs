@@ -3,6 +3,7 @@
 
 mod analyse;
 mod audit;
+mod backbone;
 mod completions;
 mod diff;
 mod doctor;
@@ -12,6 +13,7 @@ mod graph;
 mod output;
 mod page;
 mod pipeline;
+mod predict;
 mod prompt;
 mod rank;
 mod report;
@@ -61,6 +63,8 @@ enum Command {
     Report(report::Report),
     /// Rank the prompts of a folder by similarity
     Rank(rank::Rank),
+    /// Answer new text with a tuned prompt: JSON lines out, in the order of what comes in
+    Predict(predict::Predict),
     /// Take soft prompts in and out: PEFT adapters, `.npy`, safetensors; or look at one
     #[command(subcommand)]
     Prompt(prompt::Prompt),
@@ -148,6 +152,7 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Diff(diff) => diff.execute(),
         Command::Report(report) => report.execute(kinds),
         Command::Rank(rank) => rank.execute(),
+        Command::Predict(predict) => predict.execute(),
         Command::Prompt(prompt) => prompt.execute(),
         Command::Analyse(analyse) => analyse.execute(),
         Command::Gc(gc) => gc.execute(kinds),

@@ -60,7 +60,7 @@ pub(super) struct Run {
 }
 
 /// A device as people write it; `cuda` is `cuda:0`. Of several GPUs none may be named twice.
-fn device(text: &str) -> Result<String, String> {
+pub(super) fn device(text: &str) -> Result<String, String> {
     let several = |numbers: &str| {
         let numbers: Option<Vec<u16>> = numbers.split(',').map(|number| number.parse().ok()).collect();
         numbers.is_some_and(|numbers| numbers.iter().collect::<BTreeSet<_>>().len() == numbers.len())
@@ -99,7 +99,7 @@ pub(super) fn free_memory() -> usize {
 const CUDA: bool = cfg!(feature = "cuda");
 
 /// The device that `--device` stands for.
-fn chosen_device(asked: &str) -> Result<String, Unavailable> {
+pub(super) fn chosen_device(asked: &str) -> Result<String, Unavailable> {
     match asked {
         "auto" if CUDA => Ok("cuda:0".to_owned()),
         "auto" => Ok("cpu".to_owned()),
@@ -110,7 +110,7 @@ fn chosen_device(asked: &str) -> Result<String, Unavailable> {
     }
 }
 
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 

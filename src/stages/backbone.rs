@@ -201,6 +201,12 @@ impl Source {
         Ok(Self { config, tokenizer, tokenizer_name, weights: weights.collect::<anyhow::Result<_>>()? })
     }
 
+    /// The artifact that a pipeline would make of it.
+    fn parts(&self, precision: Precision) -> Parts {
+        let weights = self.weights.iter().map(|(_, bytes)| Digest::of(bytes)).collect();
+        Parts { config: Digest::of(&self.config), tokenizer: Digest::of(&self.tokenizer), weights, precision }
+    }
+
     fn model(&self, precision: Precision) -> anyhow::Result<Model> {
         let weights: Vec<Shard<'_>> = self.weights.iter().map(|(name, bytes)| Shard { name, bytes }).collect();
         let tokenizer = Shard { name: self.tokenizer_name, bytes: &self.tokenizer };
@@ -299,7 +305,7 @@ impl Model {
     ///
     /// # Errors
     /// If it lacks a file or they do not fit together.
-    pub fn from_folder(folder: &Path) -> anyhow::Result<Self> {
+    pub fn from_folder(folder: &Path, wanted: Option<Digest>) -> anyhow::Result<(Self, Digest)> {
         let items = fs_err::read_dir(folder)?;
         let names = items.map(|item| Ok(item?.file_name().to_string_lossy().into_owned()));
         let mut names = pick(&names.collect::<std::io::Result<Vec<String>>>()?);
@@ -310,16 +316,32 @@ impl Model {
             Ok(Content::of(&folder.join(name))?)
         };
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        Source::read(&shown, &known, read)?.model(Precision::F32).with_context(|| format!("model in `{shown}`"))
+        let source = Source::read(&shown, &known, read)?;
+        let of = |precision| (precision, Digest::of(&source.parts(precision).to_bytes()));
+        let both = [of(Precision::F32), of(Precision::Bf16)];
+        let (precision, digest) = *both.iter().find(|(_, digest)| Some(*digest) == wanted).unwrap_or(&both[0]);
+        let model = source.model(precision).with_context(|| format!("model in `{shown}`"))?;
+        Ok((model, digest))
     }
 
     /// The model that is part of the program.
     ///
     /// # Errors
     /// Never, or the program was built wrong.
-    pub fn nano() -> anyhow::Result<Self> {
+    pub fn nano(precision: Precision) -> anyhow::Result<Self> {
         let tokenizer = Shard { name: TOKENIZER, bytes: Nano::TOKENIZER };
-        Self::new(Nano::CONFIG, tokenizer, &[Shard { name: SAFETENSORS.single, bytes: Nano::WEIGHTS }], Precision::F32)
+        Self::new(Nano::CONFIG, tokenizer, &[Shard { name: SAFETENSORS.single, bytes: Nano::WEIGHTS }], precision)
+    }
+
+    /// The same, if this is the digest of its artifact.
+    ///
+    /// # Errors
+    /// As [`nano`](Self::nano).
+    pub fn nano_with(digest: Digest) -> anyhow::Result<Option<Self>> {
+        let [config, tokenizer, weights] = [Nano::CONFIG, Nano::TOKENIZER, Nano::WEIGHTS].map(Digest::of);
+        let parts = |precision| Parts { config, tokenizer, weights: vec![weights], precision };
+        let is_it = |precision: &Precision| Digest::of(&parts(*precision).to_bytes()) == digest;
+        [Precision::F32, Precision::Bf16].into_iter().find(is_it).map(Self::nano).transpose()
     }
 }
 

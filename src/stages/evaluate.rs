@@ -346,7 +346,7 @@ fn majority(dataset: &Dataset, split: Split) -> Option<f64> {
 }
 
 /// Ids beyond the longest target by which an answer may overrun before it is cut.
-const OVERRUN: usize = 4;
+pub const OVERRUN: usize = 4;
 
 /// Answers to a split as text.
 pub fn answers(

@@ -37,7 +37,7 @@ enum Form {
 
 impl Export {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
-        let Given { name, prompt, about } = self.which.read()?;
+        let Given { name, prompt, about, .. } = self.which.read()?;
         let by_ending = || match self.to.extension().and_then(|extension| extension.to_str()) {
             Some("npy") => Form::Npy,
             Some("safetensors") => Form::Safetensors,

@@ -4,6 +4,7 @@ use crate::cli::Cache;
 use crate::cli::show;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
+use crate::engine::store::digest::Digest;
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
 use crate::ml::error::Error;
@@ -37,61 +38,88 @@ pub(super) struct Which {
 }
 
 /// A prompt, and what is known of it.
-pub(super) struct Given {
+pub(in crate::cli) struct Given {
     /// What it is called: a path, or `source[mnli,0].prompt`.
-    pub(super) name: String,
-    pub(super) prompt: Prompt,
-    pub(super) about: About,
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) prompt: Prompt,
+    pub(in crate::cli) about: About,
+    /// Of its artifact, where it is one of the cache.
+    pub(in crate::cli) digest: Option<Digest>,
 }
+
+/// The prompts of a file or artifact, what that is called, and its digest where it is of the cache.
+type Read = (String, PromptFile, Option<Digest>);
 
 impl Which {
     pub(super) fn read(&self) -> anyhow::Result<Given> {
-        let path = Path::new(&self.what);
-        let (name, read) = if path.is_file() {
-            (path.display().to_string(), file(path)?)
-        } else if is_adapter(path) {
-            (path.display().to_string(), adapter(path)?)
-        } else {
-            self.of_job(&self.cache.open())?
-        };
-        let step = self.at_step.map(|step| format!("step_{step}"));
-        let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
-        let wanted = match step.as_deref().or(self.tensor.as_deref()) {
-            Some(wanted) => wanted,
-            None if names.len() == 1 => names[0],
+        let read = match of_path(Path::new(&self.what))? {
+            Some(read) => read,
             None => {
-                let message = format!("`{name}` has several prompts: {}; name one with `--tensor`", names.join(", "));
-                return Err(Usage(message).into());
+                let store = self.cache.open();
+                of_job(&self.what, self.at_step.is_some(), &store, &Catalog::read(&store)?)?
             }
         };
-        let prompt = read.prompt(wanted).map_err(|error| Usage(format!("`{name}`: {error}")))?.clone();
-        let step = self.at_step.or(read.about.step);
-        Ok(Given { name, prompt, about: About { step, ..read.about } })
+        let step = self.at_step.map(|step| format!("step_{step}"));
+        let given = one_of(read, step.as_deref().or(self.tensor.as_deref()))?;
+        let step = self.at_step.or(given.about.step);
+        Ok(Given { about: About { step, ..given.about }, ..given })
     }
+}
 
-    fn of_job(&self, store: &Store) -> anyhow::Result<(String, PromptFile)> {
-        let catalog = Catalog::read(store)?;
-        let found = show::find(store, &catalog, &self.what)?;
-        let wanted = if self.at_step.is_some() { "checkpoints" } else { "prompt" };
-        let fits = |record: &Record| match found.digest {
-            Some(digest) if self.at_step.is_none() => record.digest == digest,
-            _ => record.r#type == wanted,
-        };
-        let records = found.entries.iter().flat_map(|entry| entry.artifacts.iter().map(move |record| (*entry, record)));
-        let records: Vec<(&Entry, &Record)> = records.filter(|(_, record)| fits(record)).collect();
-        let Some((entry, record)) = records.first() else {
-            return Err(Usage(format!("`{}` made nothing of type {wanted}", self.what)).into());
-        };
-        if records.iter().any(|(_, other)| other.digest != record.digest) {
-            let jobs: Vec<String> = records.iter().flat_map(|(entry, _)| catalog.jobs(&entry.key)).collect();
-            let message = format!("`{}` is several jobs: {}; name one as `pipeline:job`", self.what, jobs.join(", "));
+/// The prompt that is called so: a file, a folder that PEFT saved, or a job of the cache.
+///
+/// # Errors
+/// If there is no such prompt, or several.
+pub(in crate::cli) fn read(what: &str, store: &Store, catalog: &Catalog) -> anyhow::Result<Given> {
+    let read = of_path(Path::new(what))?.map_or_else(|| of_job(what, false, store, catalog), Ok)?;
+    one_of(read, None)
+}
+
+fn of_path(path: &Path) -> anyhow::Result<Option<Read>> {
+    let read = match path {
+        path if path.is_file() => file(path)?,
+        path if is_adapter(path) => adapter(path)?,
+        _ => return Ok(None),
+    };
+    Ok(Some((path.display().to_string(), read, None)))
+}
+
+/// The prompt of this name, or the only one.
+fn one_of((name, read, digest): Read, wanted: Option<&str>) -> anyhow::Result<Given> {
+    let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
+    let wanted = match wanted {
+        Some(wanted) => wanted,
+        None if names.len() == 1 => names[0],
+        None => {
+            let message = format!("`{name}` has several prompts: {}; name one with `--tensor`", names.join(", "));
             return Err(Usage(message).into());
         }
-        let name = format!("{}.{}", entry.provenance.job, record.name);
-        let bytes = store.read(&record.digest, &name)?;
-        let read = PromptFile::from_bytes(&bytes).map_err(|error| Usage(format!("`{name}`: {error}")))?;
-        Ok((name, read))
+    };
+    let prompt = read.prompt(wanted).map_err(|error| Usage(format!("`{name}`: {error}")))?.clone();
+    Ok(Given { name, prompt, about: read.about, digest })
+}
+
+fn of_job(what: &str, at_step: bool, store: &Store, catalog: &Catalog) -> anyhow::Result<Read> {
+    let found = show::find(store, catalog, what)?;
+    let wanted = if at_step { "checkpoints" } else { "prompt" };
+    let fits = |record: &Record| match found.digest {
+        Some(digest) if !at_step => record.digest == digest,
+        _ => record.r#type == wanted,
+    };
+    let records = found.entries.iter().flat_map(|entry| entry.artifacts.iter().map(move |record| (*entry, record)));
+    let records: Vec<(&Entry, &Record)> = records.filter(|(_, record)| fits(record)).collect();
+    let Some((entry, record)) = records.first() else {
+        return Err(Usage(format!("`{what}` made nothing of type {wanted}")).into());
+    };
+    if records.iter().any(|(_, other)| other.digest != record.digest) {
+        let jobs: Vec<String> = records.iter().flat_map(|(entry, _)| catalog.jobs(&entry.key)).collect();
+        let message = format!("`{what}` is several jobs: {}; name one as `pipeline:job`", jobs.join(", "));
+        return Err(Usage(message).into());
     }
+    let name = format!("{}.{}", entry.provenance.job, record.name);
+    let bytes = store.read(&record.digest, &name)?;
+    let read = PromptFile::from_bytes(&bytes).map_err(|error| Usage(format!("`{name}`: {error}")))?;
+    Ok((name, read, Some(record.digest)))
 }
 
 /// Whether PEFT saved this folder, wholly or in part.

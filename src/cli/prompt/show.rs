@@ -1,20 +1,17 @@
 //! `spot prompt show`: shape, metadata and norms of a prompt, and the pieces of the vocabulary that its rows are like.
 
 use super::given::{Given, Which};
-use crate::cli::{Format, JSON_VERSION, show};
-use crate::engine::store::Store;
+use crate::cli::backbone::{Backbone, Backbones};
+use crate::cli::{Format, JSON_VERSION};
 use crate::engine::store::catalog::Catalog;
-use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
-use crate::engine::store::entry::{Entry, Record};
 use crate::error::{Exit, Usage};
+use crate::ml::model::Precision;
 use crate::ml::prompt::neighbours::{self, Neighbour};
-use crate::stages::backbone::{Model, Parts};
+use crate::stages::backbone::Model;
 use crate::ui;
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Arguments of `spot prompt show`.
 #[derive(Args)]
@@ -33,13 +30,10 @@ pub(in crate::cli) struct Show {
     format: Format,
 }
 
-/// A model, and what it is called.
-type Backbone = (String, Model);
-
 impl Show {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let given = self.which.read()?;
-        let (name, model) = self.backbone(&given)?;
+        let Backbone { name, model, .. } = self.backbone(&given)?;
         let width = model.weights.dims.width;
         given.prompt.fits(width).map_err(|error| {
             Usage(format!("`{}` and the backbone `{name}`: {error}; name its own with `--backbone`", given.name))
@@ -71,46 +65,15 @@ impl Show {
     fn backbone(&self, given: &Given) -> anyhow::Result<Backbone> {
         let store = self.which.cache.open();
         let catalog = Catalog::read(&store)?;
-        let Some(named) = &self.backbone else {
-            let own = given.about.backbone.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
-            let maker = own.and_then(|digest| catalog.makers(&digest).next().map(|(entry, _)| (entry, digest)));
-            return match maker {
-                Some((entry, digest)) => of_entry(&store, entry, &digest),
-                None => Ok(("nano".to_owned(), Model::nano()?)),
-            };
-        };
-        if Path::new(named).join("config.json").is_file() {
-            return Ok((named.clone(), Model::from_folder(Path::new(named))?));
+        let backbones = Backbones { store: &store, catalog: &catalog };
+        let own = given.about.backbone.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
+        if let Some(named) = &self.backbone {
+            return backbones.named(named, own);
         }
-        let found = show::find(&store, &catalog, named)?;
-        let records = found.entries.iter().flat_map(|entry| entry.artifacts.iter().map(move |record| (*entry, record)));
-        let mut backbones = records.filter(|(_, record)| record.r#type == "backbone");
-        let backbone = backbones.next();
-        let (entry, record) = backbone.ok_or_else(|| Usage(format!("`{named}` made nothing of type backbone")))?;
-        if backbones.any(|(_, other)| other.digest != record.digest) {
-            return Err(Usage(format!("`{named}` is several jobs; name one as `pipeline:job`")).into());
+        match own.map(|digest| backbones.of_digest(digest)).transpose()?.flatten() {
+            Some(backbone) => Ok(backbone),
+            None => Ok(Backbone { name: "nano".to_owned(), model: Model::nano(Precision::F32)?, digest: None }),
         }
-        of_entry(&store, entry, &record.digest)
-    }
-}
-
-/// The model of an entry whose artifact has this digest.
-fn of_entry(store: &Store, entry: &Entry, digest: &Digest) -> anyhow::Result<Backbone> {
-    let name = entry.provenance.job.clone();
-    let record = entry.artifacts.iter().find(|record| record.digest == *digest);
-    let record = record.with_context(|| format!("`{name}` has no artifact `{}`", digest.short()))?;
-    let parts: Parts = serde_json::from_slice(&store.read(digest, &name)?).context("a backbone artifact")?;
-    let weights = parts.weights.iter().map(|digest| part(store, record, digest)).collect::<anyhow::Result<Vec<_>>>()?;
-    let (config, tokenizer) = (part(store, record, &parts.config)?, part(store, record, &parts.tokenizer)?);
-    Ok((name, parts.model(&config, &tokenizer, &weights)?))
-}
-
-/// A part of an artifact, in the store or outside.
-fn part(store: &Store, record: &Record, digest: &Digest) -> anyhow::Result<Content> {
-    let external = record.parts.iter().find(|part| part.digest == *digest).and_then(|part| part.external.as_ref());
-    match external {
-        Some(path) => Ok(Content::of(path)?),
-        None => store.map(digest, &record.name),
     }
 }
 

@@ -28,9 +28,9 @@ pub struct Heading {
 ///
 /// # Errors
 /// If a heading is neither a text nor a number.
-pub fn headings(
-    read: impl FnOnce(&[Wanted<'_>]) -> Result<Sheet, SheetError>,
-) -> Result<Vec<(Place, Heading)>, SheetError> {
+pub fn headings<E: From<SheetError>>(
+    read: impl FnOnce(&[Wanted<'_>]) -> Result<Sheet, E>,
+) -> Result<Vec<(Place, Heading)>, E> {
     let optional = |name| Wanted { name, required: false };
     let sheet = read(&[optional(ID), optional(PROMPT), optional(INPUT)])?;
     let heading = |(place, cells): (Place, Vec<Cell>)| {
@@ -41,17 +41,17 @@ pub fn headings(
         };
         Ok((place, Heading { id: next(ID)?, prompt: next(PROMPT)?, input: next(INPUT)? }))
     };
-    sheet.rows.into_iter().map(heading).collect()
+    Ok(sheet.rows.into_iter().map(heading).collect::<Result<_, SheetError>>()?)
 }
 
 /// The inputs that `template` makes of the columns of all rows.
 ///
 /// # Errors
 /// If a column is not there, or is empty or a list in some row.
-pub fn inputs(
+pub fn inputs<E: From<SheetError>>(
     template: &Template,
-    read: impl FnOnce(&[Wanted<'_>]) -> Result<Sheet, SheetError>,
-) -> Result<Vec<String>, SheetError> {
+    read: impl FnOnce(&[Wanted<'_>]) -> Result<Sheet, E>,
+) -> Result<Vec<String>, E> {
     let names = template.columns();
     let wanted: Vec<Wanted<'_>> = names.iter().map(|name| Wanted { name, required: true }).collect();
     let input = |(place, cells): (Place, Vec<Cell>)| {
@@ -64,7 +64,7 @@ pub fn inputs(
         }
         Ok(template.fill(|name| values.get(name).map_or("", String::as_str).into()))
     };
-    read(&wanted)?.rows.into_iter().map(input).collect()
+    Ok(read(&wanted)?.rows.into_iter().map(input).collect::<Result<_, SheetError>>()?)
 }
 
 fn text(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {

@@ -1,0 +1,81 @@
+//! The model that a command line names: a job, a folder, or the one that a prompt was tuned on.
+
+use super::show;
+use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::content::Content;
+use crate::engine::store::digest::Digest;
+use crate::engine::store::entry::{Entry, Record};
+use crate::error::Usage;
+use crate::stages::backbone::{Model, Parts};
+use anyhow::Context as _;
+use std::path::Path;
+
+/// A model, what it is called, and the digest of its artifact if it is known.
+pub(super) struct Backbone {
+    pub(super) name: String,
+    pub(super) model: Model,
+    pub(super) digest: Option<Digest>,
+}
+
+/// Where models are looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Backbones<'a> {
+    pub(super) store: &'a Store,
+    pub(super) catalog: &'a Catalog,
+}
+
+impl Backbones<'_> {
+    /// The model that is called so: a folder in Hugging Face's layout, or a job. Of a folder's model there is one for each
+    /// precision; `wanted` says which, if it is one of them.
+    ///
+    /// # Errors
+    /// If nothing is called so, or it is no model.
+    pub(super) fn named(&self, name: &str, wanted: Option<Digest>) -> anyhow::Result<Backbone> {
+        if Path::new(name).is_dir() {
+            let (model, digest) = Model::from_folder(Path::new(name), wanted)?;
+            return Ok(Backbone { name: name.to_owned(), model, digest: Some(digest) });
+        }
+        let found = show::find(self.store, self.catalog, name)?;
+        let records = found.entries.iter().flat_map(|entry| entry.artifacts.iter().map(move |record| (*entry, record)));
+        let mut backbones = records.filter(|(_, record)| record.r#type == "backbone");
+        let backbone = backbones.next();
+        let (entry, record) = backbone.ok_or_else(|| Usage(format!("`{name}` made nothing of type backbone")))?;
+        if backbones.any(|(_, other)| other.digest != record.digest) {
+            return Err(Usage(format!("`{name}` is several jobs; name one as `pipeline:job`")).into());
+        }
+        self.of_entry(entry, record.digest)
+    }
+
+    /// The model of this digest, if it is in the cache or part of the program.
+    ///
+    /// # Errors
+    /// If what is there of it is damaged.
+    pub(super) fn of_digest(&self, digest: Digest) -> anyhow::Result<Option<Backbone>> {
+        if let Some((entry, _)) = self.catalog.makers(&digest).next() {
+            return self.of_entry(entry, digest).map(Some);
+        }
+        let nano = Model::nano_with(digest)?;
+        Ok(nano.map(|model| Backbone { name: "nano".to_owned(), model, digest: Some(digest) }))
+    }
+
+    fn of_entry(&self, entry: &Entry, digest: Digest) -> anyhow::Result<Backbone> {
+        let name = entry.provenance.job.clone();
+        let record = entry.artifacts.iter().find(|record| record.digest == digest);
+        let record = record.with_context(|| format!("`{name}` has no artifact `{}`", digest.short()))?;
+        let parts: Parts = serde_json::from_slice(&self.store.read(&digest, &name)?).context("a backbone artifact")?;
+        let part = |digest: &Digest| self.part(record, digest);
+        let weights = parts.weights.iter().map(part).collect::<anyhow::Result<Vec<_>>>()?;
+        let model = parts.model(&part(&parts.config)?, &part(&parts.tokenizer)?, &weights)?;
+        Ok(Backbone { name, model, digest: Some(digest) })
+    }
+
+    /// A part of an artifact, in the store or outside.
+    fn part(&self, record: &Record, digest: &Digest) -> anyhow::Result<Content> {
+        let external = record.parts.iter().find(|part| part.digest == *digest).and_then(|part| part.external.as_ref());
+        match external {
+            Some(path) => Ok(Content::of(path)?),
+            None => self.store.map(digest, &record.name),
+        }
+    }
+}

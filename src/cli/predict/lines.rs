@@ -1,0 +1,246 @@
+//! The rows to answer, some at a time: lines of text, JSON lines, or a table.
+
+use crate::data::{DataError, Layout};
+use crate::error::Usage;
+use crate::ml::tasks::unlabelled::{self, Heading};
+use crate::ml::tasks::{Place, Sheet, SheetError, Template, Wanted};
+use anyhow::Context as _;
+use clap::ValueEnum;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+/// The form of what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// A text on each line
+    Text,
+    /// A JSON object on each line
+    Jsonl,
+    /// CSV, its first line naming the columns
+    Csv,
+    /// Fields between tabs, the first line naming the columns
+    Tsv,
+    /// Parquet
+    Parquet,
+}
+
+/// Bytes of the longest line. A longer one is no text that somebody wants to have answered.
+const LONGEST_LINE: u64 = 1 << 24;
+
+impl Form {
+    /// By the ending of a file's name, else text.
+    fn of(path: &Path) -> Self {
+        match path.to_str().and_then(Layout::of) {
+            Some(Layout::JsonLines) => Self::Jsonl,
+            Some(Layout::Csv) => Self::Csv,
+            Some(Layout::Tsv) => Self::Tsv,
+            Some(Layout::Parquet) => Self::Parquet,
+            None => Self::Text,
+        }
+    }
+
+    /// That of a table that is read whole.
+    fn layout(self) -> Option<Layout> {
+        match self {
+            Self::Text | Self::Jsonl => None,
+            Self::Csv => Some(Layout::Csv),
+            Self::Tsv => Some(Layout::Tsv),
+            Self::Parquet => Some(Layout::Parquet),
+        }
+    }
+}
+
+/// A row to answer.
+pub(super) struct Row {
+    pub(super) place: Place,
+    pub(super) heading: Heading,
+    rest: Rest,
+}
+
+/// What a row says beside its heading.
+enum Rest {
+    /// Nothing: a line of text.
+    Text(String),
+    /// An object.
+    Json(String),
+    /// The inputs are made of a whole table at a time.
+    Table(usize),
+}
+
+/// All rows, in their order.
+pub(super) struct Lines {
+    /// What messages call the file.
+    name: String,
+    source: Source,
+}
+
+/// A table, read whole.
+struct Table {
+    bytes: Vec<u8>,
+    /// By which packed files are known.
+    name: String,
+    layout: Layout,
+    rows: std::vec::IntoIter<(Place, Heading)>,
+    next: usize,
+    /// The inputs of all rows, by the template that made them.
+    inputs: Vec<(Template, Vec<String>)>,
+}
+
+impl Table {
+    fn input(&mut self, at: usize, template: &Template) -> Result<String, DataError> {
+        let known = self.inputs.iter().position(|(made_by, _)| made_by == template);
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let read = |columns: &[Wanted<'_>]| self.layout.read(&self.name, &self.bytes, None, columns);
+                let inputs = unlabelled::inputs(template, read)?;
+                self.inputs.push((template.clone(), inputs));
+                self.inputs.len() - 1
+            }
+        };
+        Ok(self.inputs[known].1[at].clone())
+    }
+}
+
+enum Source {
+    Lines { reader: Box<dyn BufRead>, form: Form, line: usize },
+    Table(Table),
+}
+
+impl Lines {
+    /// Opens a file; `-` is the standard input.
+    pub(super) fn open(path: &Path, form: Option<Form>) -> anyhow::Result<Self> {
+        let standard = path == Path::new("-");
+        let name = if standard { "standard input".to_owned() } else { path.display().to_string() };
+        let wanted = form.unwrap_or_else(|| Form::of(path));
+        let open = || -> io::Result<Box<dyn BufRead>> {
+            if standard {
+                Ok(Box::new(BufReader::new(io::stdin())))
+            } else {
+                Ok(Box::new(BufReader::new(fs_err::File::open(path)?)))
+            }
+        };
+        let mut reader = open().map_err(|error| Usage(error.to_string()))?;
+        let Some(layout) = wanted.layout() else {
+            if form.is_none() && standard && reader.fill_buf()?.trim_ascii_start().starts_with(b"{") {
+                let message =
+                    "standard input begins with `{`: is it JSON lines, or text? Say `--input jsonl` or `--input text`";
+                return Err(Usage(message.to_owned()).into());
+            }
+            return Ok(Self { name, source: Source::Lines { reader, form: wanted, line: 0 } });
+        };
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        let rows =
+            unlabelled::headings(|columns| layout.read(&name, &bytes, None, columns)).with_context(|| name.clone())?;
+        let rows = rows.into_iter();
+        let table = Table { bytes, name: name.clone(), layout, rows, next: 0, inputs: Vec::new() };
+        Ok(Self { name, source: Source::Table(table) })
+    }
+
+    /// What messages call the file.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The next rows, `most` of them at most; none at the end.
+    pub(super) fn next(&mut self, most: usize) -> anyhow::Result<Vec<Row>> {
+        let mut rows = Vec::with_capacity(most.min(1 << 12));
+        while rows.len() < most {
+            let Some(row) = self.row().with_context(|| self.name.clone())? else { break };
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn row(&mut self) -> anyhow::Result<Option<Row>> {
+        match &mut self.source {
+            Source::Table(Table { rows, next, .. }) => Ok(rows.next().map(|(place, heading)| {
+                *next += 1;
+                Row { place, heading, rest: Rest::Table(*next - 1) }
+            })),
+            Source::Lines { reader, form, line } => loop {
+                let Some(text) = next_line(reader, line)? else { return Ok(None) };
+                let place = Place::Line(*line);
+                if *form == Form::Text {
+                    return Ok(Some(Row { place, heading: Heading::default(), rest: Rest::Text(text) }));
+                }
+                if !text.trim().is_empty() {
+                    let read = unlabelled::headings(|columns| Sheet::from_json(text.as_bytes(), columns));
+                    let heading = read.map_err(|error| at(place, error))?.pop().context("one row for a line")?.1;
+                    return Ok(Some(Row { place, heading, rest: Rest::Json(text) }));
+                }
+            },
+        }
+    }
+
+    /// The input of a row, made by a template where it does not say the whole.
+    pub(super) fn input(&mut self, row: &Row, template: Option<&Template>) -> anyhow::Result<String> {
+        if let Some(input) = &row.heading.input {
+            return Ok(input.clone());
+        }
+        let Some(template) = template else {
+            return match &row.rest {
+                Rest::Text(text) => Ok(text.clone()),
+                Rest::Json(_) | Rest::Table(_) => {
+                    let message = "no `input`, and nothing says which columns make one; give `--template 'sst2 sentence: {sentence}'`";
+                    anyhow::bail!("{}: {}: {message}", self.name, row.place)
+                }
+            };
+        };
+        let made = match (&row.rest, &mut self.source) {
+            (Rest::Table(at), Source::Table(table)) => table.input(*at, template),
+            (Rest::Table(_), Source::Lines { .. }) => unreachable!("rows of a table are from one"),
+            (Rest::Json(text), _) => one_input(template, text).map_err(|error| at(row.place, error).into()),
+            (Rest::Text(text), _) => {
+                let columns = template.columns();
+                let [column] = columns[..] else {
+                    let (count, columns) = (columns.len(), columns.join("`, `"));
+                    let message = format!(
+                        "a line of text for a template of {count} columns (`{columns}`); give JSON lines or a table with them, or \
+                         complete inputs and `--complete`"
+                    );
+                    return Err(Usage(message).into());
+                };
+                let object = serde_json::json!({ column: text }).to_string();
+                one_input(template, &object).map_err(|error| at(row.place, error).into())
+            }
+        };
+        made.with_context(|| self.name.clone())
+    }
+}
+
+/// The input of a row that is an object by itself.
+fn one_input(template: &Template, object: &str) -> Result<String, SheetError> {
+    let mut inputs = unlabelled::inputs(template, |columns| Sheet::from_json(object.as_bytes(), columns))?;
+    Ok(inputs.pop().unwrap_or_default())
+}
+
+/// A line without its end; `None` after the last.
+fn next_line(reader: &mut impl BufRead, line: &mut usize) -> anyhow::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let read = io::Read::take(&mut *reader, LONGEST_LINE).read_until(b'\n', &mut bytes)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    *line += 1;
+    if *line == 1 && bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(..3);
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    } else if read as u64 == LONGEST_LINE {
+        anyhow::bail!("line {line}: longer than {} MiB; expected one text", LONGEST_LINE >> 20);
+    }
+    if bytes.last() == Some(&b'\r') {
+        bytes.pop();
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some)
+        .map_err(|error| anyhow::anyhow!("line {line}: not UTF-8 at its byte {}", error.utf8_error().valid_up_to()))
+}
+
+/// What is wrong with a row that was read by itself, at its place in the file.
+fn at(place: Place, error: SheetError) -> SheetError {
+    SheetError { place, ..error }
+}
