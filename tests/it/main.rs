@@ -19,6 +19,7 @@ mod model_tuning;
 mod models;
 mod own_tasks;
 mod page;
+mod predict;
 mod prompts;
 mod reading;
 mod run;
