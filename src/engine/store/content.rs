@@ -1,5 +1,6 @@
 //! The content of a file as it was at one instant: weights of many gigabytes are served without a copy where that is safe.
 
+use super::files::is_file;
 use memmap2::Mmap;
 use rustix::fs::{Mode, OFlags, ioctl_ficlone, open};
 use std::io;
@@ -32,6 +33,7 @@ impl Content {
     /// # Errors
     /// If it cannot be opened or read.
     pub fn of(path: &Path) -> io::Result<Self> {
+        is_file(path)?;
         let file = fs_err::File::open(path)?;
         match cloned(&file, path).and_then(|clone| map(&clone)) {
             Ok(mapped) => Ok(mapped),

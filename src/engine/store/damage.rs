@@ -1,7 +1,6 @@
 //! What can be wrong with a store.
 
 use super::digest::{Digest, Key};
-use rustix::io::Errno;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -89,7 +88,6 @@ impl Wrong {
         match error.kind() {
             ErrorKind::NotFound => Some(Self::Missing),
             ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::NotADirectory => Some(Self::NoFile),
-            _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Some(Self::NoFile),
             _ => None,
         }
     }

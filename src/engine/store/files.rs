@@ -5,6 +5,7 @@ use super::seal::seal;
 use crate::panic::lock;
 use crate::replace::replace_unsynced;
 use rayon::prelude::*;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -157,8 +158,11 @@ pub(in crate::engine) fn is_read_only(error: &io::Error) -> bool {
 
 /// Whether there is a file and nothing else: to open a pipe would take for ever.
 pub(super) fn is_file(path: &Path) -> io::Result<()> {
-    if fs_err::metadata(path)?.is_file() {
-        return Ok(());
+    let is_circle = || matches!(rustix::fs::stat(path), Err(Errno::LOOP));
+    match fs_err::metadata(path) {
+        Ok(meta) if meta.is_file() => return Ok(()),
+        Err(error) if !is_circle() => return Err(error),
+        _ => {}
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is not a file", path.display())))
 }
