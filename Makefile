@@ -6,7 +6,7 @@ ARGS    ?=
 JOB     ?=
 
 # One build serves the program and its tests: the dev profile is optimised wherever something is computed (Cargo.toml).
-SPOT  = target/debug/spot
+SPOT  = $(or $(CARGO_TARGET_DIR),target)/debug/spot
 FLAGS = $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
 .PHONY: all pipeline status explain graph audit report build test lint bench

@@ -46,6 +46,31 @@ pub(crate) fn replace_unsynced(
     replaced
 }
 
+/// Makes sure that the content of a file is on disk.
+///
+/// # Errors
+/// If it cannot be opened or synced.
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
+    fs_err::File::open(path)?.sync_all()
+}
+
+/// Makes sure that whatever was written to the file system of a folder is on disk; `false` where a system has no way to ask.
+///
+/// # Errors
+/// If it cannot be opened or synced.
+pub(crate) fn sync_file_system(folder: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::fs::syncfs(fs_err::File::open(folder)?)?;
+        Ok(true)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        Ok(false)
+    }
+}
+
 /// Makes sure that what was renamed in a folder, or removed from it, stays so even if the power fails.
 ///
 /// # Errors

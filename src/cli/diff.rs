@@ -94,7 +94,7 @@ struct Metric {
 impl Diff {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let store = self.cache.open();
-        let runs: Vec<Run> = journal::events(&store)?.into_iter().map(run).collect();
+        let runs: Vec<Run> = journal::runs(&store)?.into_iter().map(run).collect();
         let newest = runs.iter().max_by_key(|run| (run.time.as_str(), &run.run)).map(|run| run.pipeline.clone());
         let Some(pipeline) = self.pipeline.clone().or(newest) else {
             return Err(Usage(format!("no runs in `{}`", store.root().display())).into());
@@ -116,7 +116,7 @@ impl Diff {
     }
 }
 
-fn run((pipeline, run, events): (String, String, Vec<Value>)) -> Run {
+fn run(journal::Run { pipeline, run, events }: journal::Run) -> Run {
     let run = run.strip_suffix(".jsonl").unwrap_or(&run).to_owned();
     let start = events.first().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -321,7 +321,9 @@ mod tests {
 
     #[test]
     fn runs_are_found_by_their_place_and_by_the_start_of_their_name() {
-        let named = |name: &str| run(("p".to_owned(), format!("{name}.jsonl"), Vec::new()));
+        let named = |name: &str| {
+            run(journal::Run { pipeline: "p".to_owned(), run: format!("{name}.jsonl"), events: Vec::new() })
+        };
         let runs = ["20260101T000000Z-001", "20260101T000000Z-002", "20260102T000000Z-001"].map(named);
         let found = |name: &str| find(&runs, "p", name).map(|run| run.run.clone()).map_err(|error| error.0);
         assert_eq!(found("last").unwrap(), "20260102T000000Z-001");

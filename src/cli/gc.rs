@@ -3,16 +3,16 @@
 use super::pipeline;
 use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::check::gc::{Item, Policy, Root, Sweep, sweep};
-use crate::engine::manifest;
+use crate::engine::manifest::{self, LoadError, Outline};
+use crate::engine::plan::Plan;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
-use crate::ui;
-use anyhow::Context as _;
+use crate::ui::{self, Colour, tell};
 use clap::Args;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +87,7 @@ impl Gc {
         Ok(Exit::Ok)
     }
 
-    /// Every manifest under each of its profiles. One that cannot be planned stops everything, since what it needs would
-    /// count as needed by nobody.
+    /// Every manifest under each of its profiles. One that cannot be planned keeps what its last runs used, and that is said.
     fn roots(&self, store: &Arc<Store>, kinds: &[Kind]) -> anyhow::Result<Vec<Root>> {
         let mut paths: Vec<PathBuf> = pipeline::manifests();
         for pipe in &self.pipes {
@@ -102,17 +101,26 @@ impl Gc {
                            manifests: `spot gc PIPE`";
             return Err(Usage(message.to_owned()).into());
         }
-        let environment = |name: &str| std::env::var(name).ok();
-        let mut roots = Vec::new();
+        let (mut roots, mut planned, mut unplanned) = (Vec::new(), BTreeSet::new(), Vec::new());
         for path in paths {
-            let profiles = manifest::outline(&path)?.profiles.into_iter().map(Some);
-            let profiles: Vec<Option<String>> = if profiles.len() == 0 { vec![None] } else { profiles.collect() };
-            for profile in profiles {
-                let options = manifest::Options { profile: profile.as_deref(), set: &[], environment: &environment };
-                let plan =
-                    manifest::load(&path, kinds, &options).with_context(|| unplanned(&path, profile.as_deref()))?;
-                roots.push(Root::of_plan(&plan, store)?);
+            match manifest::outline(&path) {
+                Ok(outline) => {
+                    for plan in plans(&path, &outline, kinds) {
+                        match plan {
+                            Ok(plan) => {
+                                planned.insert(plan.name.clone());
+                                roots.push(Root::of_plan(&plan, store)?);
+                            }
+                            Err(warning) => unplanned.push((path.clone(), outline.name.clone(), warning)),
+                        }
+                    }
+                }
+                Err(error) => unplanned.push((path.clone(), None, warning(&path, None, &error))),
             }
+        }
+        for (path, pipeline, warning) in unplanned {
+            tell("warning:", Colour::Yellow, &warning);
+            roots.push(Root::of_unplanned(&path, pipeline.as_deref(), &planned, store)?);
         }
         Ok(roots)
     }
@@ -149,7 +157,10 @@ impl Gc {
         for extra in &found.extras {
             text += &format!("  {}: `{}`, {}\n", extra.what, extra.path.display(), ui::bytes(extra.bytes));
         }
-        let nothing = gone + dropped + found.extras.len() + found.views == 0;
+        if found.runs > 0 {
+            text += &format!("  journals of {} old runs: only what they named is remembered, and when\n", found.runs);
+        }
+        let nothing = gone + dropped + found.extras.len() + found.views + found.runs == 0;
         text + match (nothing, self.apply) {
             (true, _) => "there is nothing to remove\n",
             (false, true) => "removed\n",
@@ -158,12 +169,23 @@ impl Gc {
     }
 }
 
-fn unplanned(path: &std::path::Path, profile: Option<&str>) -> String {
+/// The plans of a manifest, one for each of its profiles, or why there is none.
+fn plans(path: &Path, outline: &Outline, kinds: &[Kind]) -> Vec<Result<Plan, String>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let plan = |profile: Option<&str>| {
+        let options = manifest::Options { profile, set: &[], environment: &environment };
+        manifest::load(path, kinds, &options).map_err(|error| warning(path, profile, &error))
+    };
+    match outline.profiles.as_slice() {
+        [] => vec![plan(None)],
+        profiles => profiles.iter().map(|profile| plan(Some(profile))).collect(),
+    }
+}
+
+fn warning(path: &Path, profile: Option<&str>, error: &LoadError) -> String {
     let profile = profile.map_or_else(String::new, |profile| format!(" (profile `{profile}`)"));
-    format!(
-        "what `{}`{profile} needs cannot be told, so nothing is removed; mend the manifest or move it elsewhere",
-        path.display()
-    )
+    let path = path.display();
+    format!("what `{path}`{profile} needs cannot be told, so what its last runs used stays: {error}")
 }
 
 /// Blobs without an entry that stay.

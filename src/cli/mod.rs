@@ -74,7 +74,7 @@ enum Command {
     ///
     /// What stays: the results of all manifests in `pipelines/`, under each of their profiles; of jobs that are to run again,
     /// their last result; what the last runs of each pipeline made or found; and everything that these were made from.
-    /// Of pipelines of other projects that share the cache, only the last runs count. Journals stay. While a run is at work, nothing is removed (exit code 4).
+    /// Of pipelines of other projects that share the cache, only the last runs count. Journals of old runs are folded into what they named. While a run is at work, nothing is removed (exit code 4).
     Gc(gc::Gc),
     /// Say whether this machine is fit for a run, and what to do where it is not
     Doctor(doctor::Doctor),

@@ -247,7 +247,7 @@ mod tests {
             seconds: 75.0,
             ..Provenance::default()
         };
-        store.save(&Entry { key: recipe.key(), recipe, artifacts: vec![artifact], provenance }).unwrap();
+        store.save(&[&Entry { key: recipe.key(), recipe, artifacts: vec![artifact], provenance }]).unwrap();
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::engine::store::{Found, Store};
 use crate::error::Exit;
 use crate::ui::{self, Events, Lines};
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -199,11 +199,19 @@ impl Run {
 /// A flag that the first signal sets; the second ends the program at once.
 pub(super) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), stop.clone())?;
         flag::register(signal, stop.clone())?;
     }
     Ok(stop)
+}
+
+/// Whether whoever started the program wants it to outlive a signal, as `nohup` does; known on Linux only.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// What the report jobs of a run have to say, as text.

@@ -6,7 +6,8 @@ use super::stage::Promise;
 use super::store::content::Content;
 use super::store::digest::Digest;
 use super::store::entry::{Entry, Part, Record};
-use super::store::{Damage, Store};
+use super::store::files::again;
+use super::store::{Damage, Store, Wrong};
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -195,12 +196,11 @@ impl Artifact {
         let part = parts.iter().find(|part| part.digest == *digest);
         let part = part.with_context(|| format!("`{name}` has no part `{}`", digest.short()))?;
         let Some(path) = &part.external else { return store.map(digest, name) };
-        let damage = |what| Damage::External { path: path.clone(), artifact: name.to_string(), what };
-        match Content::of(path) {
-            Ok(content) if Digest::of(&content) == *digest => Ok(content),
-            Ok(_) => Err(damage("changed").into()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(damage("missing").into()),
-            Err(error) => Err(error.into()),
+        let content = Content::of(path);
+        let found = content.as_ref().map(|content| Digest::of(content)).map_err(again);
+        match Wrong::of(found, digest)? {
+            Some(wrong) => Err(Damage::External { path: path.clone(), artifact: name.to_string(), wrong }.into()),
+            None => Ok(content?),
         }
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A file of the project by its path, or an output of another job as `{output: stage.name}`. Serialises as nothing: its
-/// content enters a recipe by digest.
+/// A file of the project by its path, or an output of another job: as `{output: stage.name}`, or, if a stage is called so, in
+/// short as `stage` or `stage[value]`. Serialises as nothing: its content enters a recipe by digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileInput {
     /// A path, relative to the current folder.
@@ -30,6 +30,7 @@ impl FileInput {
     /// The input that this is; an output must be of the type `of`.
     pub fn input(&self, field: impl Into<String>, of: Type) -> Input {
         match self {
+            Self::Path(path) if is_short(path) => Input::one_or_file(field, &Ref(path.clone()), of),
             Self::Path(path) => Input::file(field, path),
             Self::Output(reference) => Input::one(field, reference, of),
         }
@@ -43,6 +44,12 @@ impl FileInput {
             Self::Output(Ref(text)) => reference::parse(text).ok().and_then(|known| known.output).unwrap_or_default(),
         }
     }
+}
+
+/// Whether a path may be a reference: to the only output of a job, or with values in brackets. `stage.name` would be the name of
+/// many a file.
+fn is_short(path: &str) -> bool {
+    reference::parse(path).is_ok_and(|known| known.pattern.is_some() || known.output.is_none())
 }
 
 /// For messages.
@@ -91,7 +98,7 @@ impl JsonSchema for FileInput {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": ["string", "object"],
-            "description": "A path within the project, or an output of another job: `{output: stage.name}`.",
+            "description": "A path within the project, or an output of another job: `{output: stage.name}`, `stage`, `stage[value]`.",
             "properties": {"output": {"type": "string"}},
             "required": ["output"],
             "additionalProperties": false,

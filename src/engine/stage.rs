@@ -176,6 +176,8 @@ pub struct Asked {
     pub of: Type,
     /// Whether wildcards and lists are allowed.
     pub many: bool,
+    /// Whether it is the path of a file if no stage is called so.
+    pub or_file: bool,
 }
 
 /// Something that a job made or will make. `J` says which job: its place among those that are asked for together, or in a plan.
@@ -190,12 +192,23 @@ pub enum Made<J = usize> {
 impl Input {
     /// One artifact.
     pub fn one(field: impl Into<String>, reference: &Ref, of: Type) -> Self {
-        Self { role: field.into(), from: Source::Made(Asked { refs: vec![reference.clone()], of, many: false }) }
+        Self {
+            role: field.into(),
+            from: Source::Made(Asked { refs: vec![reference.clone()], of, many: false, or_file: false }),
+        }
+    }
+
+    /// One artifact, or a file if no stage has the name.
+    pub fn one_or_file(field: impl Into<String>, reference: &Ref, of: Type) -> Self {
+        Self {
+            role: field.into(),
+            from: Source::Made(Asked { refs: vec![reference.clone()], of, many: false, or_file: true }),
+        }
     }
 
     /// Any number of artifacts.
     pub fn many(field: impl Into<String>, refs: &Refs, of: Type) -> Self {
-        Self { role: field.into(), from: Source::Made(Asked { refs: refs.0.clone(), of, many: true }) }
+        Self { role: field.into(), from: Source::Made(Asked { refs: refs.0.clone(), of, many: true, or_file: false }) }
     }
 
     /// A file.

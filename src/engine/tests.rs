@@ -5,7 +5,8 @@ use super::plan::Plan;
 use super::run::state::{Question, survey};
 use super::run::{Ending, Fault};
 use super::stage::Source;
-use super::store::digest::Key;
+use super::store::Store;
+use super::store::digest::{Digest, Key};
 use super::toys::{Borrower, Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -543,7 +544,7 @@ fn a_killed_run_costs_only_the_step_it_was_at() {
     assert_eq!(yard.run(&plan).failed, 0);
     assert_eq!(yard.text("slow"), "20");
     assert_eq!(yard.log("steps").len(), 20, "no step was done twice");
-    assert_eq!(super::store::journal::check(&yard.store).unwrap().1, []);
+    assert_eq!(super::store::journal::chain::check(&yard.store).unwrap().1, []);
 }
 
 #[test]
@@ -671,4 +672,119 @@ fn an_edited_journal_is_found() {
     let text = fs_err::read_to_string(&journal).unwrap();
     fs_err::write(&journal, text.replace("executed", "cached")).unwrap();
     check_audit(&yard, &plan, &[("does not follow the line before it", &[])]);
+}
+
+#[test]
+fn odd_things_in_the_store_are_named_and_made_anew() {
+    let folder = |path: &Path| fs_err::create_dir_all(path.join("inside")).unwrap();
+    let pipe = |path: &Path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    let circle = |path: &Path| fs_err::os::unix::fs::symlink(path, path).unwrap();
+    let odd: [&dyn Fn(&Path); 3] = [&folder, &pipe, &circle];
+    for put in odd {
+        let yard = Yard::new();
+        let plan = triangle(&yard, "a");
+        yard.run(&plan);
+        let entry = yard.store.entry_path(&yard.outcome("b").key.unwrap());
+        for path in [yard.blob("a"), entry, yard.store.view_path("toy", "c").join("text")] {
+            fs_err::remove_file(&path).unwrap();
+            put(&path);
+        }
+        let found: Vec<String> =
+            audit(&yard.store, None).unwrap().problems.into_iter().map(|problem| problem.what).collect();
+        assert!(found.iter().any(|what| what.contains("of `a.text` is no file")), "{found:?}");
+        assert!(found.iter().any(|what| what.contains("is damaged: it is no file")), "{found:?}");
+        assert_eq!(found.len(), 2);
+        yard.run(&plan);
+        assert_eq!(yard.ended(Ending::Executed), ["a", "b"]);
+        assert_eq!(yard.text("c"), "c0;a0;b0;");
+        check_audit(&yard, &plan, &[]);
+    }
+}
+
+#[test]
+fn a_file_in_place_of_a_folder_of_the_store_makes_way() {
+    let yard = Yard::new();
+    let plan = triangle(&yard, "a");
+    yard.run(&plan);
+    let (blobs, view) = (yard.blob("a").parent().unwrap().to_owned(), yard.store.view_path("toy", "b"));
+    for folder in [blobs, view] {
+        fs_err::remove_dir_all(&folder).unwrap();
+        fs_err::write(&folder, "odd").unwrap();
+    }
+    yard.run(&plan);
+    assert!(yard.ended(Ending::Executed).contains(&"a".to_owned()));
+    assert_eq!(yard.text("b"), "b0;");
+    check_audit(&yard, &plan, &[]);
+}
+
+#[test]
+fn entries_of_a_newer_program_are_neither_damage_nor_replaced() {
+    let seal = |text: &str| {
+        let mut hasher = blake3::Hasher::new_derive_key("spot entry seal v1");
+        hasher.update(text.as_bytes());
+        format!("{text}\"seal\": \"{}\"\n}}\n", hasher.finalize())
+    };
+    for (from, to, why) in [
+        ("\"version\": 1,", "\"version\": 2,", "format 2"),
+        ("\"name\":\"text\"", "\"name\":\"text\",\"later\":1", "unknown field `later`"),
+    ] {
+        let yard = Yard::new();
+        let plan = triangle(&yard, "a");
+        yard.run(&plan);
+        let path = yard.store.entry_path(&yard.outcome("a").key.unwrap());
+        let text = fs_err::read_to_string(&path).unwrap();
+        let newer = seal(&text[..text.find("\"seal\"").unwrap()].replacen(from, to, 1));
+        overwrite(&path, newer.as_bytes());
+        let mut found = audit(&yard.store, Some(&plan)).unwrap();
+        assert_eq!((found.newer, found.problems.len()), (1, 0), "{:?}", found.problems);
+        found.repair(&yard.store).unwrap();
+        assert_eq!(state(&yard, &plan, "a").0, "blocked");
+        let summary = yard.run(&plan);
+        assert_eq!((summary.failed, summary.fault), (1, Some(Fault::Environment)));
+        let error = yard.outcome("a").error.unwrap();
+        assert!(error.contains("was written by a newer program") && error.contains(why), "{error}");
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), newer);
+    }
+}
+
+#[test]
+fn an_audit_hashes_sources_again_and_repair_forgets_what_was_remembered() {
+    let yard = Yard::new();
+    let file = yard.file("rows.tsv", "rows");
+    let rested = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let set_times = |path: &Path| fs_err::File::open(path).unwrap().file().set_modified(rested).unwrap();
+    set_times(&file);
+    // Until its change of times is old enough, the file is hashed each time.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let plan = reader(concat("x"), &file);
+    yard.run(&plan);
+    // What a writer through a map may do: another content, with no trace in size and times.
+    let remembered = yard.store.root().join("files.json");
+    let text = fs_err::read_to_string(&remembered).unwrap();
+    let json = text.split_once('\n').unwrap().1.trim_end();
+    let (old, new) = (Digest::of(b"rows").to_string(), Digest::of(b"ROWS").to_string());
+    let json = json.replace(&old, &new);
+    let mut hasher = blake3::Hasher::new_derive_key("spot files seal v1");
+    hasher.update(json.as_bytes());
+    fs_err::write(&remembered, format!("spot files v1 {}\n{json}\n", hasher.finalize())).unwrap();
+    let store = Store::new(&yard.path("cache"));
+    let mut found = audit(&store, Some(&plan)).unwrap();
+    assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
+    assert!(found.problems[0].what.contains("rows.tsv` changed, but not its size and times"));
+    found.repair(&store).unwrap();
+    let store = Store::new(&yard.path("cache"));
+    assert_eq!(audit(&store, Some(&plan)).unwrap().problems.len(), 0);
+    // One that was only flipped counts as none.
+    let text = fs_err::read_to_string(&remembered).unwrap();
+    fs_err::write(&remembered, text.replacen("rows.tsv", "rows.tsw", 1)).unwrap();
+    let yard = Yard { store: Store::new(&yard.path("cache")), ..yard };
+    assert_eq!(yard.run(&plan).cached, 1);
+}
+
+#[test]
+fn a_cache_that_is_no_folder_is_named() {
+    let yard = Yard::new();
+    fs_err::write(yard.path("cache"), "a file").unwrap();
+    assert!(audit(&yard.store, None).unwrap_err().to_string().contains("is no folder"));
+    assert!(yard.store.prepare().unwrap_err().to_string().contains("is no folder"));
 }

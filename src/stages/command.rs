@@ -5,6 +5,7 @@
 //! more than the recipe by accident: the environment, the current folder, a shell.
 
 mod child;
+mod guard;
 mod workplace;
 
 use super::word::Word;

@@ -310,8 +310,8 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
     appears(&shell.path("pid"));
     run.kill().unwrap();
     run.wait().unwrap();
-    // The kernel killed the program; its child slept on.
-    let _killed = Command::new("kill").args(["-KILL", shell.read("pid").trim()]).status();
+    // The kernel killed the program, and the guard what it had started.
+    ends(&shell.read("pid"));
     let kept = shell.read("s.sh");
     shell.put("s.sh", "echo done > \"$SPOT_OUT/a\"\n");
     shell.spot("run one").ok();
@@ -402,4 +402,53 @@ fn mistakes_in_a_manifest_are_underlined() {
     );
     refused("    outputs:", "    timeout: 0\n    outputs:", "`timeout` is 0", "timeout: 0");
     refused("    outputs:", "    environment: {SPOT_OUT: x}\n    outputs:", "is set by the program itself", "SPOT_OUT");
+}
+
+#[test]
+fn a_closed_terminal_stops_a_run_like_any_signal() {
+    let shell = sleeper("outputs: [a]");
+    let mut run = shell.spot("run one").start();
+    appears(&shell.path("pid"));
+    assert!(Command::new("kill").args(["-HUP", &run.id().to_string()]).status().unwrap().success());
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    ends(&shell.read("pid"));
+}
+
+#[test]
+fn nobody_listening_does_not_spoil_a_run() {
+    let shell = script("echo > \"$SPOT_OUT/a\"", "outputs: [a]");
+    let line = format!("'{}' run one --force it 2>/dev/full", env!("CARGO_BIN_EXE_spot"));
+    for line in
+        [line.clone(), line.replace("2>/dev/full", "2>&-"), line.replace("2>/dev/full", "2>&1 >/dev/null | head -c1")]
+    {
+        let done = Command::new("sh").args(["-c", &line]).current_dir(shell.path(".")).output().unwrap();
+        assert!(done.status.success(), "{line}: {done:?}");
+    }
+}
+
+#[test]
+fn an_output_may_be_called_like_the_parts_of_another() {
+    let shell = script("echo 1 > \"$SPOT_OUT/a\"; echo 2 > \"$SPOT_OUT/a.parts\"", "outputs: [a, a.parts]");
+    shell.spot("run one").ok();
+    assert_eq!(shell.executed_by("run one"), [""; 0]);
+    assert_eq!((made(&shell, "it", "a"), made(&shell, "it", "a.parts")), ("1\n".to_owned(), "2\n".to_owned()));
+    shell.spot("audit one").ok();
+}
+
+#[test]
+fn an_input_may_name_a_stage_in_short() {
+    let stages = "  first: {kind: command, matrix: {n: [1, 2]}, run: [sh, -c, 'echo ${n} > \"$SPOT_OUT/x\"'], outputs: [x]}\n  \
+                  last:\n    kind: command\n    run: [sh, -c, 'cat \"$SPOT_IN_up\" \"$SPOT_IN_it\" > \"$SPOT_OUT/y\"']\n    \
+                  inputs: {up: \"first[2]\", it: file}\n    outputs: [y]\n  \
+                  copy: {kind: command, run: [sh, -c, 'cp \"$SPOT_IN_up\" \"$SPOT_OUT/z\"'], inputs: {up: last}, outputs: [z]}\n";
+    let shell = Shell::new()
+        .write("pipelines/one.yaml", format!("version: 1\nname: one\nstages:\n{stages}"))
+        .write("file", "of the project\n");
+    shell.spot("run one").ok();
+    assert_eq!(made(&shell, "copy", "z"), "2\nof the project\n");
+    // The long form is the same recipe.
+    shell.edit("pipelines/one.yaml", "{up: last}", "{up: {output: last.y}}");
+    assert_eq!(shell.executed_by("run one"), [""; 0]);
+    shell.edit("pipelines/one.yaml", "first[2]", "first");
+    shell.spot("run one").exits_with(2).complains("may stand for several jobs, but one is needed");
 }

@@ -108,16 +108,70 @@ fn a_result_stays_while_its_job_waits_for_an_edit_to_run() {
     is_whole(&shell);
 }
 
+/// A pipeline of one small program that prints `text`.
+fn small(name: &str, text: &str) -> String {
+    format!(
+        "version: 1\nname: {name}\nprofiles: {{plain: {{}}, other: {{vars: {{text: other}}}}}}\nvars: {{text: {text}}}\nstages:\n  \
+         it: {{kind: command, run: [sh, -c, 'echo ${{text}} > \"$SPOT_OUT/x\"'], outputs: [x]}}\n"
+    )
+}
+
 #[test]
-fn a_manifest_that_cannot_be_planned_stops_everything() {
-    let shell = edited().write("pipelines/broken.yaml", "version: 1\nname: broken\nstages: {x: {kind: nothing}}\n");
-    let before = shell.blobs();
-    let done = shell.spot("gc --apply --keep-runs 0").exits_with(2);
-    done.complains("what `pipelines/broken.yaml` needs cannot be told, so nothing is removed").complains("no kind");
-    assert_eq!(shell.blobs(), before);
+fn a_manifest_that_cannot_be_planned_keeps_what_its_last_runs_used() {
+    let broken = |text: String| text.replace("vars: {text: other}", "stages: {it: {kind: nothing}}");
+    let shell = Shell::new().write("pipelines/a.yaml", small("a", "one")).write("pipelines/b.yaml", small("b", "two"));
+    for line in ["run a --profile plain", "run a --profile other", "run b --profile plain"] {
+        shell.spot(line).ok();
+    }
+    shell.put("pipelines/a.yaml", broken(small("a", "three")));
+    shell.put("pipelines/b.yaml", small("b", "four"));
+    shell.spot("run b").ok();
+    let done = shell.spot("gc --apply --keep-runs 0").ok();
+    done.complains(
+        "warning: what `pipelines/a.yaml` (profile `other`) needs cannot be told, so what its last runs used stays",
+    );
+    done.complains("no kind `nothing`").prints("by `pipelines/a.yaml`, which cannot be planned").prints("removed");
+    let texts = || {
+        let mut texts: Vec<String> = shell.blobs().iter().map(|blob| shell.read(blob)).collect();
+        texts.sort();
+        texts
+    };
+    assert_eq!(texts(), ["four\n", "one\n", "other\n"], "only `two` is gone");
+    // Not even its name can be read: whatever belongs to no other manifest stays.
+    shell.put("pipelines/a.yaml", "a: [\n");
+    shell.spot("gc --apply --keep-runs 0").ok().complains("pipelines/a.yaml").prints("there is nothing to remove");
+    assert_eq!(texts().len(), 3);
     std::fs::remove_dir_all(shell.path("pipelines")).unwrap();
     shell.spot("gc --apply --keep-runs 0").exits_with(2).complains("no manifest in `pipelines/`");
-    assert_eq!(shell.blobs(), before);
+}
+
+#[test]
+fn links_in_saved_work_are_not_followed() {
+    let shell = Shell::new().write("pipelines/a.yaml", small("a", "one"));
+    shell.spot("run a").ok();
+    let folder = format!("cache/v1/partial/{}", "0".repeat(64));
+    shell.put(&format!("{folder}/step"), "1");
+    for (name, target) in [("a", "."), ("b", "."), ("root", "/")] {
+        std::os::unix::fs::symlink(target, shell.path(&format!("{folder}/{name}"))).unwrap();
+    }
+    shell.spot("gc --apply --partial").ok().prints("saved work of an interrupted job");
+    assert!(!shell.path(&folder).exists());
+}
+
+#[test]
+fn journals_of_old_runs_are_folded() {
+    let shell = Shell::new().write("pipelines/a.yaml", small("a", "one"));
+    for _ in 0..24 {
+        shell.spot("run a").ok();
+    }
+    let journals = || std::fs::read_dir(shell.path("cache/v1/runs/a")).unwrap().count();
+    assert_eq!(journals(), 24 + 1);
+    shell.spot("gc --apply").ok().prints("journals of 4 old runs: only what they named is remembered, and when");
+    assert_eq!(journals(), 21 + 1);
+    shell.spot("audit a").ok();
+    shell.spot("gc --apply").ok().prints("there is nothing to remove");
+    shell.spot("run a").ok();
+    shell.spot("audit a").ok().prints("everything is as it was made");
 }
 
 #[test]

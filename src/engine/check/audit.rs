@@ -2,13 +2,14 @@
 //! of a pipeline followed back to the files that they were made from.
 
 use crate::engine::plan::Plan;
+use crate::engine::run::Unavailable;
 use crate::engine::run::state::{Question, State, survey};
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::Entry;
-use crate::engine::store::files;
-use crate::engine::store::journal;
-use crate::engine::store::{Damage, Store};
+use crate::engine::store::files::{self, again};
+use crate::engine::store::journal::chain::{self, Broken};
+use crate::engine::store::{Damage, Store, Wrong};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,8 @@ pub struct Audit {
     pub unreferenced: usize,
     /// Journals.
     pub runs: usize,
+    /// Entries of a newer program, which were not looked at.
+    pub newer: usize,
     /// The results of a pipeline followed to their sources, if one was named.
     pub lineage: Option<Lineage>,
     /// What is wrong.
@@ -62,7 +65,24 @@ pub struct Problem {
     /// Whether it was set aside, so that the next run makes it anew.
     pub repaired: bool,
     #[serde(skip)]
-    damage: Option<(Damage, Vec<Key>)>,
+    mend: Option<Mend>,
+}
+
+/// What sets something aside that is wrong.
+#[derive(Debug)]
+enum Mend {
+    /// A blob or an entry goes, with the entries that need it.
+    Damage(Damage, Vec<Key>),
+    /// A journal goes.
+    Journal(Broken),
+    /// What is remembered of a file goes.
+    Remembered(PathBuf),
+}
+
+impl Problem {
+    fn new(what: String, path: PathBuf, jobs: Vec<String>, mend: Option<Mend>) -> Self {
+        Self { what, path, jobs, repaired: false, mend }
+    }
 }
 
 /// Audits a store, and the lineage of a plan's results.
@@ -70,17 +90,20 @@ pub struct Problem {
 /// # Errors
 /// If the store cannot be read. What is damaged is in the result.
 pub fn audit(store: &Arc<Store>, plan: Option<&Plan>) -> anyhow::Result<Audit> {
+    store.is_folder().map_err(|error| Unavailable(error.to_string()))?;
     let catalog = Catalog::read(store)?;
     let blobs = store.blobs()?;
     let mut audit = Audit {
         entries: catalog.entries().len() + catalog.damaged.len(),
         blobs: blobs.len(),
         bytes: blobs.iter().map(|(_, size)| size).sum(),
+        newer: catalog.newer.len(),
         ..Audit::default()
     };
     audit.check_entries(store, &catalog);
-    audit.check_blobs(store, &catalog, &blobs)?;
-    audit.check_external(&catalog)?;
+    audit.check_blobs(store, &catalog, &blobs);
+    let hashed = audit.check_external(&catalog);
+    audit.check_remembered(store, &hashed);
     audit.check_journals(store)?;
     if let Some(plan) = plan {
         audit.follow(store, plan, &catalog)?;
@@ -97,67 +120,81 @@ impl Audit {
     fn check_entries(&mut self, store: &Store, catalog: &Catalog) {
         for damage in &catalog.damaged {
             let Damage::Entry { key, why } = damage else { continue };
-            let damage = Damage::Entry { key: *key, why: why.clone() };
-            self.problems.push(Problem {
-                what: format!("entry `{key}` is damaged: {why}"),
-                path: store.entry_path(key),
-                jobs: catalog.jobs(key),
-                repaired: false,
-                damage: Some((damage, vec![*key])),
-            });
+            let mend = Mend::Damage(Damage::Entry { key: *key, why: why.clone() }, vec![*key]);
+            let what = format!("entry `{key}` is damaged: {why}");
+            self.problems.push(Problem::new(what, store.entry_path(key), catalog.jobs(key), Some(mend)));
         }
     }
 
-    fn check_blobs(&mut self, store: &Store, catalog: &Catalog, blobs: &[(Digest, u64)]) -> io::Result<()> {
-        let hashed: io::Result<Vec<(Digest, Digest)>> =
-            blobs.par_iter().map(|(digest, _)| Ok((*digest, files::hash(&store.blob_path(digest))?))).collect();
-        let hashed: BTreeMap<Digest, Digest> = hashed?.into_iter().collect();
-        let needed: BTreeSet<Digest> =
-            catalog.entries().iter().flat_map(|entry| entry.blobs().map(|(_, digest, _)| digest)).collect();
-        self.unreferenced = hashed.keys().filter(|digest| !needed.contains(digest)).count();
-        for digest in needed.iter().chain(hashed.keys().filter(|digest| !needed.contains(digest))) {
+    fn check_blobs(&mut self, store: &Store, catalog: &Catalog, blobs: &[(Digest, u64)]) {
+        let needed = catalog.entries().iter().flat_map(|entry| entry.blobs().map(|(_, digest, _)| digest));
+        let needed: BTreeSet<Digest> = needed.collect();
+        let there: BTreeSet<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
+        let unneeded = there.difference(&needed);
+        self.unreferenced = unneeded.clone().count();
+        let all: Vec<&Digest> = needed.iter().chain(unneeded).collect();
+        let hashed = all.into_par_iter().map(|digest| (digest, files::hash(&store.blob_path(digest))));
+        for (digest, found) in hashed.collect::<Vec<_>>() {
+            // What is being removed by somebody else goes after the entries that need it.
+            let makers = catalog.makers(digest).map(|(entry, _)| entry.key);
+            let makers: Vec<Key> = makers.filter(|key| store.entry_path(key).exists()).collect();
             let artifact = artifact(catalog, digest);
-            let damage = match hashed.get(digest) {
-                Some(found) if found == digest => continue,
-                Some(_) => Damage::Corrupt { digest: *digest, artifact },
-                None => Damage::Missing { digest: *digest, artifact },
-            };
-            self.problems.push(Problem {
-                what: damage.to_string(),
-                path: store.blob_path(digest),
-                jobs: catalog.users(digest),
-                repaired: false,
-                damage: Some((damage, catalog.makers(digest).map(|(entry, _)| entry.key).collect())),
-            });
+            let (path, jobs) = (store.blob_path(digest), catalog.users(digest));
+            match Wrong::of(found, digest) {
+                Ok(None) => {}
+                Ok(Some(Wrong::Missing)) if makers.is_empty() => {}
+                Ok(Some(wrong)) => {
+                    let damage = Damage::Blob { digest: *digest, artifact, wrong };
+                    let what = damage.to_string();
+                    self.problems.push(Problem::new(what, path, jobs, Some(Mend::Damage(damage, makers))));
+                }
+                Err(error) => self.problems.push(unreadable(&artifact, path, jobs, &error)),
+            }
         }
-        Ok(())
     }
 
-    fn check_external(&mut self, catalog: &Catalog) -> io::Result<()> {
+    /// Checks files outside that entries refer to; gives their digests.
+    fn check_external(&mut self, catalog: &Catalog) -> BTreeMap<PathBuf, Digest> {
         let parts = catalog.entries().iter().flat_map(Entry::external);
         let paths: BTreeSet<_> = parts.map(|(_, part, path)| (path, part.digest)).collect();
         self.external = paths.len();
+        let hash = |path: &PathBuf| (path.clone(), files::hash(path));
+        let hashed: BTreeMap<PathBuf, io::Result<Digest>> =
+            paths.iter().map(|(path, _)| *path).collect::<BTreeSet<_>>().into_par_iter().map(hash).collect();
         for (path, digest) in paths {
-            let what = match files::hash(path) {
-                Ok(found) if found == digest => continue,
-                Ok(_) => "changed",
-                Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
-                Err(error) => return Err(error),
-            };
-            let damage = Damage::External { path: path.clone(), artifact: artifact(catalog, &digest), what };
-            let (what, path, jobs) = (damage.to_string(), path.clone(), catalog.users(&digest));
-            self.problems.push(Problem { what, path, jobs, repaired: false, damage: None });
+            let (artifact, jobs) = (artifact(catalog, &digest), catalog.users(&digest));
+            let found = hashed[path].as_ref().copied().map_err(again);
+            match Wrong::of(found, &digest) {
+                Ok(None) => {}
+                Ok(Some(wrong)) => {
+                    let what = Damage::External { path: path.clone(), artifact, wrong }.to_string();
+                    self.problems.push(Problem::new(what, path.clone(), jobs, None));
+                }
+                Err(error) => self.problems.push(unreadable(&artifact, path.clone(), jobs, &error)),
+            }
         }
-        Ok(())
+        hashed.into_iter().filter_map(|(path, digest)| Some((path, digest.ok()?))).collect()
+    }
+
+    /// Hashes again what runs would not, since its size and times are what they were when it was hashed last.
+    fn check_remembered(&mut self, store: &Store, hashed: &BTreeMap<PathBuf, Digest>) {
+        for path in store.files().mistaken(hashed) {
+            let what = format!(
+                "`{}` changed, but not its size and times: results of what it was are taken for up to date",
+                path.display()
+            );
+            let mend = Mend::Remembered(path.clone());
+            self.problems.push(Problem::new(what, path, Vec::new(), Some(mend)));
+        }
     }
 
     fn check_journals(&mut self, store: &Store) -> io::Result<()> {
-        let (runs, broken) = journal::check(store)?;
+        let (runs, broken) = chain::check(store)?;
         self.runs = runs;
-        for journal::Broken { path, what } in broken {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let what = format!("journal `{name}`: {what}");
-            self.problems.push(Problem { what, path, jobs: Vec::new(), repaired: false, damage: None });
+        for broken in broken {
+            let name = broken.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let what = format!("journal `{name}`: {}", broken.what);
+            self.problems.push(Problem::new(what, broken.path.clone(), Vec::new(), Some(Mend::Journal(broken))));
         }
         Ok(())
     }
@@ -177,13 +214,12 @@ impl Audit {
                 match (origin.and_then(|origin| origin.file.clone()), maker) {
                     (Some(file), _) => drop(sources.insert(file)),
                     (None, Some(maker)) => open.push(maker),
-                    (None, None) => self.problems.push(Problem {
-                        what: format!("input `{role}` ({}): no entry made it and it is no file", digest.short()),
-                        path: store.entry_path(&key),
-                        jobs: catalog.jobs(&key),
-                        repaired: false,
-                        damage: None,
-                    }),
+                    (None, None) if !store.entry_path(&key).exists() => {}
+                    (None, None) => {
+                        let short = digest.short();
+                        let what = format!("input `{role}` ({short}): no entry made it and it is no file");
+                        self.problems.push(Problem::new(what, store.entry_path(&key), catalog.jobs(&key), None));
+                    }
                 }
             }
         }
@@ -193,22 +229,30 @@ impl Audit {
         Ok(())
     }
 
-    /// Sets aside what is damaged, with the entries that need it, so that the next run makes it anew. Journals and files
-    /// outside cannot be repaired.
+    /// Sets aside what is damaged, with the entries that need it, so that the next run makes it anew. Files outside cannot be
+    /// repaired.
     ///
     /// # Errors
     /// If the store cannot be written.
     pub fn repair(&mut self, store: &Store) -> io::Result<()> {
         for problem in &mut self.problems {
-            let Some((damage, keys)) = &problem.damage else { continue };
-            store.set_aside(damage)?;
-            for key in keys {
-                store.set_entry_aside(key)?;
+            match &problem.mend {
+                None => continue,
+                Some(Mend::Damage(damage, keys)) => {
+                    store.set_aside(damage)?;
+                    keys.iter().try_for_each(|key| store.set_entry_aside(key))?;
+                }
+                Some(Mend::Journal(broken)) => chain::set_aside(store, broken)?,
+                Some(Mend::Remembered(path)) => store.files().forget(path),
             }
             problem.repaired = true;
         }
-        Ok(())
+        store.files().save()
     }
+}
+
+fn unreadable(artifact: &str, path: PathBuf, jobs: Vec<String>, error: &io::Error) -> Problem {
+    Problem::new(format!("`{artifact}` cannot be read: {error}"), path, jobs, None)
 }
 
 /// What people call the artifact with this digest.

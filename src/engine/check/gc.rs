@@ -9,7 +9,9 @@ use crate::engine::run::state::{Question, survey};
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::Entry;
-use crate::engine::store::journal;
+use crate::engine::store::journal::fold::{Fold, foldable};
+use crate::engine::store::journal::{self, Use};
+use crate::engine::store::names::remove_all;
 use crate::engine::store::provenance;
 use crate::engine::store::{Hold, Store};
 use serde::Serialize;
@@ -21,6 +23,8 @@ use std::time::{Duration, SystemTime};
 
 /// A blob without an entry must have rested so long: on file systems without locks its job may be at work elsewhere.
 const REST: Duration = Duration::from_secs(3600);
+/// Journals of each pipeline that stay as they are, for `spot diff`.
+const WHOLE_RUNS: usize = 20;
 
 /// What stays beside what the manifests need.
 #[derive(Clone, Debug, Default)]
@@ -99,10 +103,14 @@ pub struct Sweep {
     pub unreadable: usize,
     /// Folders of views that lead nowhere.
     pub views: usize,
+    /// Journals of old runs that are folded into one.
+    pub runs: usize,
     #[serde(skip)]
     blobs_to_drop: Vec<Digest>,
     #[serde(skip)]
     views_to_drop: Vec<PathBuf>,
+    #[serde(skip)]
+    fold: Fold,
 }
 
 impl Root {
@@ -131,6 +139,29 @@ impl Root {
     }
 }
 
+impl Root {
+    /// What the views of a pipeline show and what its last runs named, for a manifest that cannot be planned. `None` stands for all
+    /// pipelines but `others`, where not even the name of the pipeline can be read. Nothing that could be resumed goes either.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn of_unplanned(
+        path: &Path,
+        pipeline: Option<&str>,
+        others: &BTreeSet<String>,
+        store: &Store,
+    ) -> io::Result<Self> {
+        let name = format!("`{}`, which cannot be planned", path.display());
+        let is_meant = |known: &str| pipeline.map_or(!others.contains(known), |pipeline| pipeline == known);
+        let views = store.all_views()?.into_iter().filter(|(known, ..)| is_meant(known));
+        let mut keys: BTreeSet<Key> = views.map(|(.., key)| key).collect();
+        for run in journal::runs(store)?.iter().filter(|run| is_meant(&run.pipeline)) {
+            keys.extend(run.keys());
+        }
+        Ok(Self { name, keys, resumable: store.scratch_keys()?.into_iter().collect() })
+    }
+}
+
 /// Decides what goes. Nothing is changed.
 ///
 /// # Errors
@@ -144,7 +175,8 @@ pub fn sweep(store: &Store, mut roots: Vec<Root>, policy: &Policy) -> io::Result
     if let Some(most) = policy.max_size {
         stock.shrink(&catalog, &used, most);
     }
-    let mut sweep = Sweep { bytes: stock.bytes, unreadable: catalog.damaged.len(), ..Sweep::default() };
+    let mut sweep =
+        Sweep { bytes: stock.bytes, unreadable: catalog.damaged.len() + catalog.newer.len(), ..Sweep::default() };
     for entry in catalog.entries() {
         let item = item(&catalog, entry, &used, &roots);
         if stock.stays.contains(&entry.key) { sweep.stays.push(item) } else { sweep.goes.push(item) }
@@ -160,6 +192,9 @@ pub fn sweep(store: &Store, mut roots: Vec<Root>, policy: &Policy) -> io::Result
         }
     }
     sweep.views = sweep.views_to_drop.len();
+    sweep.fold = foldable(store, WHOLE_RUNS.max(policy.keep_runs))?;
+    sweep.runs = sweep.fold.runs;
+    sweep.freed += sweep.fold.bytes;
     Ok(sweep)
 }
 
@@ -184,15 +219,18 @@ impl Uses {
         let mut used: BTreeMap<Key, String> =
             catalog.entries().iter().map(|entry| (entry.key, entry.provenance.end.clone())).collect();
         let mut runs: BTreeMap<String, Vec<BTreeSet<Key>>> = BTreeMap::new();
-        for (pipeline, _, events) in journal::events(store)? {
-            let keys = events.iter().filter_map(|event| event["key"].as_str()?.parse().ok());
-            let keys: BTreeSet<Key> = keys.collect();
-            let time = events.first().and_then(|start| start["time"].as_str()).unwrap_or_default();
-            for key in &keys {
-                if let Some(last) = used.get_mut(key).filter(|last| last.as_str() < time) {
-                    time.clone_into(last);
-                }
+        let mut note = |key: &Key, time: &str| {
+            if let Some(last) = used.get_mut(key).filter(|last| last.as_str() < time) {
+                time.clone_into(last);
             }
+        };
+        for (_, Use { key, time, .. }) in journal::folded(store)? {
+            note(&key, &time);
+        }
+        for run in journal::runs(store)? {
+            let (pipeline, keys) = (run.pipeline.clone(), run.keys());
+            let time = run.events.first().and_then(|start| start["time"].as_str()).unwrap_or_default();
+            keys.iter().for_each(|key| note(key, time));
             runs.entry(pipeline).or_default().push(keys);
         }
         for (pipeline, runs) in runs {
@@ -259,7 +297,7 @@ impl Stock {
     fn take(store: &Store, catalog: &Catalog, kept: &BTreeSet<Key>) -> io::Result<Self> {
         let mut stock = Self { stays: BTreeSet::new(), blobs: BTreeMap::new(), files: BTreeMap::new(), bytes: 0 };
         for entry in catalog.entries().iter().filter(|entry| kept.contains(&entry.key)) {
-            let size = fs_err::metadata(store.entry_path(&entry.key))?.len();
+            let size = size(&store.entry_path(&entry.key))?;
             stock.bytes += size;
             stock.files.insert(entry.key, size);
             stock.stays.insert(entry.key);
@@ -371,7 +409,7 @@ impl Sweep {
         }
         self.dropped_blobs = self.blobs_to_drop.len();
         for item in &self.goes {
-            self.freed += fs_err::metadata(store.entry_path(&item.key))?.len();
+            self.freed += size(&store.entry_path(&item.key))?;
         }
         Ok(())
     }
@@ -413,9 +451,9 @@ impl Sweep {
         store.drop_entries(&keys)?;
         self.blobs_to_drop.iter().try_for_each(|digest| store.drop_blob(digest))?;
         self.views_to_drop.iter().try_for_each(|folder| store.drop_views(folder))?;
-        for extra in &self.extras {
-            if extra.path.is_dir() { fs_err::remove_dir_all(&extra.path)? } else { fs_err::remove_file(&extra.path)? }
-        }
+        self.extras.iter().try_for_each(|extra| remove_all(&extra.path))?;
+        let stays: BTreeSet<Key> = self.stays.iter().map(|item| item.key).collect();
+        self.fold.apply(store, &|key| stays.contains(key))?;
         for key in store.lock_keys()? {
             // Left behind by a kill; to give a lock back is to remove it.
             drop(store.lock(&key, || false)?);
@@ -426,24 +464,31 @@ impl Sweep {
 
 /// Whether nothing in a file or folder changed for so long.
 fn rested(path: &Path, rest: Duration) -> io::Result<bool> {
-    let rested_itself = |path: &Path| {
-        let changed = fs_err::metadata(path)?.modified()?;
-        Ok::<bool, io::Error>(SystemTime::now().duration_since(changed).unwrap_or_default() >= rest)
-    };
-    if path.is_dir() {
-        for item in fs_err::read_dir(path)? {
+    let Some(meta) = there(fs_err::symlink_metadata(path))? else { return Ok(true) };
+    if meta.is_dir() {
+        for item in there(fs_err::read_dir(path))?.into_iter().flatten() {
             if !rested(&item?.path(), rest)? {
                 return Ok(false);
             }
         }
     }
-    rested_itself(path)
+    Ok(SystemTime::now().duration_since(meta.modified()?).unwrap_or_default() >= rest)
 }
 
-/// Bytes of a file, or of the files in a folder.
+/// Bytes of a file, or of the files in a folder; links are not followed.
 fn size(path: &Path) -> io::Result<u64> {
-    if !path.is_dir() {
-        return Ok(fs_err::symlink_metadata(path)?.len());
+    let Some(meta) = there(fs_err::symlink_metadata(path))? else { return Ok(0) };
+    if !meta.is_dir() {
+        return Ok(meta.len());
     }
-    fs_err::read_dir(path)?.map(|item| size(&item?.path())).sum()
+    there(fs_err::read_dir(path))?.into_iter().flatten().map(|item| size(&item?.path())).sum()
+}
+
+/// What there is, if it is not just being removed by somebody else.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -4,8 +4,9 @@ use super::issue::{self, OF_EVERY_STAGE};
 use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, clipped, listed, suggestion};
+use super::reference;
 use super::variables::Scope;
-use crate::engine::stage::{Input, Job, Kind, Promise, Ref, Source};
+use crate::engine::stage::{Asked, Input, Job, Kind, Promise, Ref, Source};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -106,7 +107,7 @@ impl Drafts {
             let row = stage.matrix.row(index);
             let mut problems = Vec::new();
             let scope = Scope { matrix: &row, ..*scope };
-            match job(name, (stage, self.stages.len()), &params, &scope, &mut problems) {
+            match job(name, (stage, self.stages.len()), &self.names, &params, &scope, &mut problems) {
                 Some(draft) if problems.is_empty() => self.jobs.push(draft),
                 _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
             }
@@ -141,6 +142,7 @@ fn kind(name: &Key, node: &Node, kinds: &[Kind]) -> Result<Kind, Problem> {
 fn job(
     name: String,
     (stage, index): (&Stage, usize),
+    names: &[String],
     params: &[&(Key, Node)],
     scope: &Scope<'_>,
     found: &mut Vec<Problem>,
@@ -159,7 +161,7 @@ fn job(
     let params = Node::new(Value::Map(expanded), stage.place);
     let job = issue::read(&stage.kind, &params, missing, found)?;
     let (mut inputs, mut places) = (Vec::new(), Vec::new());
-    for input in job.inputs() {
+    for input in job.inputs().into_iter().map(|input| settled(input, names)) {
         places.push(places_of(&input, &params).unwrap_or_else(|problem| {
             found.push(problem);
             Vec::new()
@@ -168,6 +170,22 @@ fn job(
     }
     let outputs = job.outputs();
     Some(Draft { name, stage: index, job: job.into(), inputs, places, outputs })
+}
+
+/// An input that is either, as the reference or the file that it is.
+fn settled(input: Input, names: &[String]) -> Input {
+    match input.from {
+        Source::Made(Asked { refs, or_file: true, .. })
+            if !refs.iter().any(|reference| names_stage(reference, names)) =>
+        {
+            Input::file(input.role, refs.into_iter().map(|Ref(path)| path).collect::<String>())
+        }
+        from => Input { role: input.role, from },
+    }
+}
+
+fn names_stage(Ref(text): &Ref, names: &[String]) -> bool {
+    reference::parse(text).is_ok_and(|known| names.iter().any(|name| name == known.stage))
 }
 
 /// Where the references of an input stand; a path is checked instead.

@@ -102,7 +102,7 @@ impl Linker<'_> {
         asked: &Asked,
         places: &[Place],
     ) -> Option<Vec<Made<NodeIndex>>> {
-        let Asked { refs, of, many } = asked;
+        let Asked { refs, of, many, .. } = asked;
         let mut sources: Vec<Output> = Vec::new();
         let mut good = true;
         for (Ref(reference), place) in refs.iter().zip(places) {

@@ -72,6 +72,8 @@ pub fn load(path: &Path, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, 
 /// What a manifest says about itself before a profile is chosen.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outline {
+    /// The name of its pipeline, if it has one.
+    pub name: Option<String>,
     /// Names of its profiles, the default first.
     pub profiles: Vec<String>,
     /// The environment variables that it names, in any of its profiles, and whether each has a default.
@@ -92,7 +94,8 @@ pub fn outline(path: &Path) -> Result<Outline, LoadError> {
             *environment.entry(name.text.clone()).or_default() |= default.value != Value::Null;
         }
     }
-    Ok(Outline { profiles: profiles.iter().map(|(name, _)| name.text.clone()).collect(), environment })
+    let name = root.get("name").and_then(Node::text).map(str::to_owned);
+    Ok(Outline { name, profiles: profiles.iter().map(|(name, _)| name.text.clone()).collect(), environment })
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -4,8 +4,9 @@ use super::history::History;
 use super::inputs::unchanged;
 use super::jobs::{Id, Order};
 use super::memory::Parts;
-use super::outcome::{Ending, Watch};
+use super::outcome::Watch;
 use super::reason::Reason;
+use super::saver::Saved;
 use super::settings::Settings;
 use crate::engine::context::{Bench, Cx, Interrupted, Progress, Read, outputs};
 use crate::engine::stage::Spec;
@@ -39,6 +40,14 @@ pub(super) struct Crew<'a> {
     pub(super) forced_done: Mutex<HashSet<Key>>,
 }
 
+/// What the scheduler hears.
+pub(super) enum News {
+    /// From a worker.
+    Report(Report),
+    /// From the saver.
+    Saved(Saved),
+}
+
 /// What a worker has to say about an order.
 pub(super) struct Report {
     pub(super) id: Id,
@@ -51,7 +60,10 @@ pub(super) struct Report {
 }
 
 pub(super) enum Verdict {
-    Done(Box<Entry>, Ending),
+    /// Its result was there.
+    Found(Box<Entry>),
+    /// It ran; its entry is to be written, and the lock of its key given back then.
+    Made(Box<Entry>, Lock),
     /// The job asks for more jobs first.
     Expanded(Vec<Spec>),
     /// Another job of this run executes the same key.
@@ -88,13 +100,13 @@ impl Progress for Reporter<'_> {
 
 impl Crew<'_> {
     /// Does what comes in until nothing more can.
-    pub(super) fn work(&self, inbox: &Mutex<Receiver<Order>>, outbox: &Sender<Report>) {
+    pub(super) fn work(&self, inbox: &Mutex<Receiver<Order>>, outbox: &Sender<News>) {
         let pool = OnceCell::new();
         loop {
             let order = lock(inbox).recv();
             let Ok(order) = order else { return };
             let report = self.attend(&order, &pool);
-            if outbox.send(report).is_err() {
+            if outbox.send(News::Report(report)).is_err() {
                 return;
             }
         }
@@ -137,7 +149,7 @@ impl Crew<'_> {
             return Ok(Verdict::Parked(key));
         }
         report.executed = Some(key);
-        let Some(_lock) = self.take_lock(&ticket)? else { return Ok(Verdict::Stopped) };
+        let Some(lock) = self.take_lock(&ticket)? else { return Ok(Verdict::Stopped) };
         // Another run may have made it while this one waited.
         if let Some(hit) = self.hit(&ticket, report)? {
             return Ok(hit);
@@ -145,8 +157,8 @@ impl Crew<'_> {
         report.reasons = self.reasons(&ticket)?;
         self.watch.started(&order.name);
         let entry = self.execute(&ticket, pool)?;
-        lock(&self.forced_done).insert(key);
-        Ok(Verdict::Done(Box::new(entry), Ending::Executed))
+        crate::panic::lock(&self.forced_done).insert(key);
+        Ok(Verdict::Made(Box::new(entry), lock))
     }
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
@@ -164,7 +176,7 @@ impl Crew<'_> {
             return Ok(None);
         }
         report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
-        Ok(Some(Verdict::Done(entry, Ending::Cached)))
+        Ok(Some(Verdict::Found(entry)))
     }
 
     fn is_forced(&self, ticket: &Ticket<'_>) -> bool {
@@ -238,10 +250,7 @@ impl Crew<'_> {
             command_line: self.settings.command_line.clone(),
             notes,
         };
-        let entry = Entry { key: ticket.key, recipe: ticket.recipe.clone(), artifacts, provenance };
-        store.save(&entry)?;
-        store.drop_scratch(&ticket.key)?;
-        Ok(entry)
+        Ok(Entry { key: ticket.key, recipe: ticket.recipe.clone(), artifacts, provenance })
     }
 
     /// How often the job was started, this time included. Only jobs that left a scratch folder are counted.

@@ -7,10 +7,12 @@
 //!   different models at a time, since each takes memory;
 //! - the worker digests the job's files and, if the kind expands, first asks it for more jobs, which the scheduler adds;
 //! - then it has the key, and looks for an entry: that is a hit, or it takes the lock of the key, looks again, and executes;
-//! - the scheduler journals the outcome, points the views at the entry, and sees who is ready now.
+//! - the saver writes entries, those of jobs that ended meanwhile together, each after its blobs;
+//! - the scheduler sees who is ready as soon as a job has run; once its entry is there it journals the outcome and points the views
+//!   at it.
 //!
 //! ```text
-//! waiting ─► ready ─► running ─► executed | cached | failed | interrupted
+//! waiting ─► ready ─► running ─► (saving) ─► executed | cached | failed | interrupted
 //!    │         ▲         ├─► waiting (for the jobs that it asked for)
 //!    ▼         └─────────┴─► parked  (another job of this run has the same key)
 //! blocked
@@ -26,6 +28,7 @@ mod jobs;
 mod memory;
 mod outcome;
 pub mod reason;
+mod saver;
 mod scheduler;
 mod settings;
 pub(super) mod shared;
@@ -34,8 +37,10 @@ pub mod state;
 use super::context::Bench;
 use super::plan::Plan;
 use super::store::Store;
+use super::store::files::is_read_only;
 use super::store::journal::Journal;
-use crew::Crew;
+use super::store::journal::chain::Broken;
+use crew::{Crew, News};
 pub use event::Event;
 use history::History;
 use jobs::Jobs;
@@ -44,8 +49,10 @@ pub use outcome::{Ending, Fault, Outcome, Summary, Unavailable, Watch};
 use scheduler::Scheduler;
 pub use settings::Settings;
 use shared::Shared;
+use state::{JobState, Question, State, survey};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Instant;
 
 /// Runs a plan. `stop` may be set at any time: jobs save their work and nothing new starts.
 ///
@@ -58,7 +65,10 @@ pub fn run(
     watch: &dyn Watch,
     stop: &AtomicBool,
 ) -> anyhow::Result<Summary> {
-    store.prepare()?;
+    match store.prepare() {
+        Err(error) if is_read_only(&error) => return only_found(plan, store, settings, watch, &error),
+        other => other.map_err(|error| Unavailable(error.to_string()))?,
+    }
     let mut said = false;
     let hold = store.share(|| {
         if !std::mem::replace(&mut said, true) {
@@ -67,7 +77,14 @@ pub fn run(
         !stop.load(Ordering::Relaxed)
     })?;
     let Some(_hold) = hold else { return Ok(Summary { interrupted: true, ..Summary::default() }) };
-    let journal = Journal::start(store, &plan.name, &Event::start(plan, settings))?;
+    let (journal, broken) = Journal::start(store, &plan.name, &Event::start(plan, settings))?;
+    if let Some(Broken { path, what }) = broken {
+        let path = path.display();
+        watch.warn(
+            &plan.name,
+            &format!("the journal of an earlier run, `{path}`, was damaged ({what}) and is set aside"),
+        );
+    }
     let (shared, jobs) = (Shared::default(), Jobs::new(plan));
     let wanted = jobs.wanted(settings.only.as_ref());
     let crew = Crew {
@@ -88,14 +105,42 @@ pub fn run(
         forced_done: Mutex::default(),
     };
     let (orders, inbox) = mpsc::channel();
-    let (outbox, reports) = mpsc::channel();
+    let (outbox, news) = mpsc::channel();
+    let (saver, unsaved) = mpsc::channel();
     let inbox = Mutex::new(inbox);
     std::thread::scope(|scope| {
         for _ in 0..settings.jobs.max(1) + settings.together.max(1) {
             let (outbox, inbox, crew) = (outbox.clone(), &inbox, &crew);
             scope.spawn(move || crew.work(inbox, &outbox));
         }
-        let scheduler = Scheduler::new(jobs, &wanted, &crew, journal, orders);
-        scheduler.drive(&reports)
+        scope.spawn(move || saver::save(store, &unsaved, &outbox, News::Saved));
+        let scheduler = Scheduler::new(jobs, &wanted, &crew, journal, (orders, saver));
+        scheduler.drive(&news)
     })
+}
+
+/// A run in a store that cannot be written: it serves what is there, if that is all. Nothing is locked and nothing journaled.
+fn only_found(
+    plan: &Plan,
+    store: &Arc<Store>,
+    settings: &Settings,
+    watch: &dyn Watch,
+    error: &std::io::Error,
+) -> anyhow::Result<Summary> {
+    let started = Instant::now();
+    let jobs = survey(plan, store, &Question { only: settings.only.clone(), forced: settings.forced.clone() })?;
+    let folder = store.root().display();
+    if let Some(job) = jobs.iter().find(|job| job.state != State::Cached) {
+        let name = &job.job;
+        return Err(Unavailable(format!("`{folder}` cannot be written ({error}), but `{name}` is to run")).into());
+    }
+    watch.warn(&plan.name, &format!("`{folder}` cannot be written ({error}), so this run leaves no journal"));
+    watch.known(jobs.len());
+    let mut summary = Summary { jobs: jobs.len(), cached: jobs.len(), ..Summary::default() };
+    for JobState { job, stage, kind, key, reasons, .. } in jobs {
+        summary.results.extend(key.map(|key| (job.clone(), kind, key)));
+        watch.ended(&Outcome { job, stage, kind, ending: Ending::Cached, key, reasons, seconds: 0.0, error: None });
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
 }

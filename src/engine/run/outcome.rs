@@ -1,8 +1,8 @@
 //! What becomes of jobs and of a run, and who is told.
 
 use super::reason::Reason;
-use crate::engine::store::Damage;
 use crate::engine::store::digest::Key;
+use crate::engine::store::{Damage, Newer};
 
 /// How the run of a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,8 @@ impl Fault {
             matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
         };
         for cause in error.chain() {
-            if cause.downcast_ref::<std::io::Error>().is_some_and(full) || cause.is::<Unavailable>() {
+            let io = cause.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|error| full(error) || Newer::is(error)) || cause.is::<Unavailable>() {
                 return Self::Environment;
             }
             if cause.is::<Damage>() {

@@ -1,17 +1,21 @@
 //! The scheduler: which job is ready, who does it, what becomes of it.
 
-use super::crew::{Crew, Report, Verdict};
+use super::crew::{Crew, News, Report, Verdict};
 use super::jobs::{Id, Jobs, Order};
 use super::outcome::{Ending, Fault, Outcome, Summary};
 use super::reason::Reason;
+use super::saver::{Finished, Saved};
 use super::shared::KEPT;
 use crate::engine::context::outputs;
 use crate::engine::plan::Planned;
 use crate::engine::store::digest::{Digest, Key};
-use crate::engine::store::journal::Journal;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::files::again;
+use crate::engine::store::journal::{Found, Journal};
 use crate::panic::lock;
 use anyhow::anyhow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
@@ -25,6 +29,8 @@ enum Phase {
     Waiting(usize),
     Ready,
     Running,
+    /// Done but for its entry, which is being written.
+    Saving,
     Parked,
     Ended,
 }
@@ -33,6 +39,7 @@ pub(super) struct Scheduler<'a> {
     crew: &'a Crew<'a>,
     journal: Journal,
     orders: Sender<Order>,
+    saver: Sender<Finished>,
     jobs: Jobs,
     /// By the index of the job.
     phases: Vec<Phase>,
@@ -42,6 +49,8 @@ pub(super) struct Scheduler<'a> {
     sharing: usize,
     /// How many of these compute through which model.
     models: BTreeMap<Digest, usize>,
+    /// What is known of jobs whose entries are being written.
+    saving: BTreeMap<Id, Unsaved>,
     /// Jobs whose key another job is executing.
     parked: BTreeMap<Key, Vec<Id>>,
     summary: Summary,
@@ -50,19 +59,34 @@ pub(super) struct Scheduler<'a> {
     started: Instant,
 }
 
+/// A job whose entry is being written.
+struct Unsaved {
+    entry: Arc<Entry>,
+    reasons: Vec<Reason>,
+    seconds: f64,
+}
+
 impl<'a> Scheduler<'a> {
-    pub(super) fn new(jobs: Jobs, wanted: &[Id], crew: &'a Crew<'a>, journal: Journal, orders: Sender<Order>) -> Self {
+    pub(super) fn new(
+        jobs: Jobs,
+        wanted: &[Id],
+        crew: &'a Crew<'a>,
+        journal: Journal,
+        (orders, saver): (Sender<Order>, Sender<Finished>),
+    ) -> Self {
         let n = jobs.len();
         let mut scheduler = Self {
             crew,
             journal,
             orders,
+            saver,
             jobs,
             phases: vec![Phase::Unwanted; n],
             ready: BTreeSet::new(),
             running: 0,
             sharing: 0,
             models: BTreeMap::new(),
+            saving: BTreeMap::new(),
             parked: BTreeMap::new(),
             summary: Summary::default(),
             halted: false,
@@ -93,18 +117,23 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     /// If the store or the journal cannot be written.
-    pub(super) fn drive(mut self, reports: &Receiver<Report>) -> anyhow::Result<Summary> {
+    pub(super) fn drive(mut self, news: &Receiver<News>) -> anyhow::Result<Summary> {
         self.crew.watch.known(self.summary.jobs);
         let mut broken = None;
         loop {
             self.dispatch();
-            if self.running == 0 {
+            if self.running == 0 && self.saving.is_empty() {
                 break;
             }
-            let report = reports.recv().expect("workers live as long as orders can be sent");
-            self.running -= 1;
-            self.leave(report.id);
-            if let Err(error) = self.settle(report) {
+            let settled = match news.recv().expect("workers and saver live as long as orders can be sent") {
+                News::Report(report) => {
+                    self.running -= 1;
+                    self.leave(report.id);
+                    self.settle(report)
+                }
+                News::Saved(saved) => self.settle_saved(saved),
+            };
+            if let Err(error) = settled {
                 self.halted = true;
                 broken.get_or_insert(error);
             }
@@ -113,7 +142,7 @@ impl<'a> Scheduler<'a> {
         let unfinished = phases.iter().any(|phase| !matches!(phase, Phase::Ended | Phase::Unwanted));
         summary.interrupted |= unfinished && crew.bench.stop.load(Ordering::Relaxed);
         summary.seconds = started.elapsed().as_secs_f64();
-        journal.end(&summary.event())?;
+        journal.end(crew.bench.store, &summary.event())?;
         crew.bench.store.files().save()?;
         broken.map_or(Ok(summary), Err)
     }
@@ -177,19 +206,48 @@ impl<'a> Scheduler<'a> {
                 self.summary.interrupted = true;
                 self.end(id, Ending::Interrupted(step), report.key, report.reasons, report.seconds, None)?;
             }
-            Verdict::Done(entry, ending) => {
-                let Planned { name, job, .. } = &self.jobs.get(id).plan;
-                let made = outputs(self.crew.bench.store, name, &job.outputs(), &entry);
-                self.crew.bench.store.view(self.crew.pipeline, name, &entry)?;
-                self.jobs.get_mut(id).outputs = made;
-                self.end(id, ending, report.key, report.reasons, report.seconds, None)?;
-                self.release(id);
+            Verdict::Found(entry) => {
+                self.know(id, &entry);
+                self.show(id, &entry)?;
+                self.end(id, Ending::Cached, report.key, report.reasons, report.seconds, None)?;
+            }
+            Verdict::Made(entry, lock) => {
+                self.know(id, &entry);
+                self.phases[id.index()] = Phase::Saving;
+                let entry: Arc<Entry> = entry.into();
+                self.saver.send(Finished { id, entry: entry.clone(), lock })?;
+                self.saving.insert(id, Unsaved { entry, reasons: report.reasons, seconds: report.seconds });
+                return Ok(());
             }
         }
         if let Some(key) = report.executed {
             self.unpark(key);
         }
         Ok(())
+    }
+
+    /// A job is done once its entry is written; others may read what it made before that.
+    fn settle_saved(&mut self, Saved { id, result }: Saved) -> anyhow::Result<()> {
+        let Unsaved { entry, reasons, seconds } = self.saving.remove(&id).expect("only unsaved entries are saved");
+        if let Err(error) = result {
+            return self.fail(id, Some(entry.key), seconds, &again(&error).into());
+        }
+        self.show(id, &entry)?;
+        self.end(id, Ending::Executed, Some(entry.key), reasons, seconds, None)?;
+        self.unpark(entry.key);
+        Ok(())
+    }
+
+    /// What a job made is known, to all that wait for it.
+    fn know(&mut self, id: Id, entry: &Entry) {
+        let Planned { name, job, .. } = &self.jobs.get(id).plan;
+        let made = outputs(self.crew.bench.store, name, &job.outputs(), entry);
+        self.jobs.get_mut(id).outputs = made;
+        self.release(id);
+    }
+
+    fn show(&self, id: Id, entry: &Entry) -> std::io::Result<()> {
+        self.crew.bench.store.view(self.crew.pipeline, &self.jobs.get(id).plan.name, entry)
     }
 
     /// Jobs that `parent` asked for become part of the run, and `parent` waits for them.
@@ -283,6 +341,11 @@ impl<'a> Scheduler<'a> {
             self.summary.results.push((outcome.job.clone(), kind, key));
         }
         self.crew.watch.ended(&outcome);
+        if let (Ending::Cached, Some(key)) = (ending, key) {
+            let Outcome { job, stage, .. } = outcome;
+            self.journal.found(Found { job, stage, kind: kind.to_owned(), key });
+            return Ok(());
+        }
         Ok(self.journal.add(&outcome.event())?)
     }
 }

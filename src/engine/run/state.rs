@@ -234,7 +234,11 @@ impl Survey<'_> {
     fn look_up(&mut self, id: Id, recipe: &Recipe, key: Key) -> anyhow::Result<JobState> {
         let name = self.jobs.get(id).plan.name.clone();
         let forced = self.forced.contains(&name);
-        let damage = match self.store.find(&key)? {
+        let found = match self.store.find(&key) {
+            Ok(found) => found,
+            Err(error) => return Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(error.to_string())])),
+        };
+        let damage = match found {
             Found::Hit(entry) if !forced => {
                 let found = outputs(self.store, &name, &self.jobs.get(id).plan.job.outputs(), &entry);
                 if let Some(found) = found {

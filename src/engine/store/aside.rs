@@ -1,13 +1,27 @@
 //! What is damaged and was set aside, to be looked at.
 
 use super::Store;
-use super::damage::Damage;
+use super::damage::{Damage, Wrong};
 use super::digest::Key;
-use super::names::{list, remove};
+use super::names::{list, remove, remove_all};
 use std::io;
 use std::path::{Path, PathBuf};
 
 impl Store {
+    /// Moves out of the way what must not stand where a file of the store is to be: a folder in its place, or a file in that of
+    /// its folder.
+    pub(super) fn clear_way(&self, path: &Path) -> io::Result<()> {
+        let odd = |path: &Path, is_odd: bool| {
+            let name = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().replace('/', "~");
+            if is_odd { self.move_aside(path, &name) } else { Ok(()) }
+        };
+        let below = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
+        for folder in below.collect::<Vec<_>>().into_iter().rev() {
+            odd(folder, !folder.is_dir() && folder.symlink_metadata().is_ok())?;
+        }
+        odd(path, path.symlink_metadata().is_ok_and(|meta| meta.is_dir()))
+    }
+
     pub(super) fn set_aside_path(&self, key: &Key) -> PathBuf {
         self.root.join("damaged").join(format!("{key}.json"))
     }
@@ -15,21 +29,29 @@ impl Store {
     /// Moves what is damaged out of the way; it stays in `damaged/` to be looked at. Files outside are not touched.
     pub fn set_aside(&self, damage: &Damage) -> io::Result<()> {
         match damage {
-            Damage::Corrupt { digest, .. } => {
-                self.move_aside(&self.blob_path(digest), &self.root.join("damaged").join(digest.to_string()))
-            }
+            Damage::Blob { wrong: Wrong::Missing, .. } => Ok(()),
+            Damage::Blob { digest, .. } => self.move_aside(&self.blob_path(digest), &digest.to_string()),
             Damage::Entry { key, .. } => self.set_entry_aside(key),
-            Damage::Missing { .. } | Damage::External { .. } | Damage::SetAside { .. } => Ok(()),
+            Damage::External { .. } | Damage::SetAside { .. } => Ok(()),
         }
     }
 
     /// Moves an entry out of the way, so that its job runs again.
     pub fn set_entry_aside(&self, key: &Key) -> io::Result<()> {
-        self.move_aside(&self.entry_path(key), &self.set_aside_path(key))
+        self.move_aside(&self.entry_path(key), &format!("{key}.json"))?;
+        let mut misplaced = self.misplaced()?.into_iter().filter(|(found, _)| found == key);
+        misplaced.try_for_each(|(_, path)| self.move_aside(&path, &format!("{key}.json")))
     }
 
-    fn move_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
+    /// Moves something to `damaged/` under a name; what has that name there goes.
+    pub(super) fn move_aside(&self, from: &Path, name: &str) -> io::Result<()> {
+        // What is gone already may be what has that name there.
+        if from.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let to = self.root.join("damaged").join(name);
         fs_err::create_dir_all(self.root.join("damaged"))?;
+        remove_all(&to)?;
         remove(fs_err::rename(from, to))
     }
 

@@ -1,10 +1,11 @@
 //! Blobs: bytes under the names of their digests.
 
 use super::content::Content;
-use super::damage::Damage;
+use super::damage::{Damage, Wrong};
 use super::digest::Digest;
 use super::names::{remove, two_levels};
-use super::{Store, files};
+use super::{Store, files, written};
+use crate::replace::replace_unsynced;
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
@@ -17,22 +18,16 @@ impl Store {
         self.root.join("blobs").join(&name[..2]).join(&name[2..])
     }
 
-    /// Stores bytes. A blob that is there already is checked, so that a damaged one is replaced.
+    /// Stores bytes. A blob that is there already is checked, so that a damaged one is replaced. It is on disk for sure once an entry
+    /// that needs it is saved.
     pub fn put(&self, bytes: &[u8]) -> io::Result<Digest> {
         let digest = Digest::of(bytes);
         let path = self.blob_path(&digest);
-        if !self.holds(&path, &digest)? {
-            self.write(&path, bytes, 0o444)?;
+        if Wrong::of(files::hash(&path), &digest)?.is_some() {
+            let temp = self.ready(&path)?;
+            replace_unsynced(&path, &temp, |file| written(file, bytes, 0o444))?;
         }
         Ok(digest)
-    }
-
-    fn holds(&self, path: &Path, digest: &Digest) -> io::Result<bool> {
-        match files::hash(path) {
-            Ok(found) => Ok(found == *digest),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// The bytes of a blob, checked. `artifact` is what needs it.
@@ -48,7 +43,7 @@ impl Store {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn map(&self, digest: &Digest, artifact: &str) -> anyhow::Result<Content> {
-        self.checked(digest, artifact, Content::of)
+        self.checked(digest, artifact, Content::of_blob)
     }
 
     fn checked<B: Deref<Target = [u8]>>(
@@ -57,14 +52,12 @@ impl Store {
         artifact: &str,
         open: impl FnOnce(&Path) -> io::Result<B>,
     ) -> anyhow::Result<B> {
-        let artifact = artifact.to_owned();
-        match open(&self.blob_path(digest)) {
-            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
-            Ok(_) => Err(Damage::Corrupt { digest: *digest, artifact }.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Damage::Missing { digest: *digest, artifact }.into())
-            }
-            Err(error) => Err(error.into()),
+        let path = self.blob_path(digest);
+        let opened = files::is_file(&path).and_then(|()| open(&path));
+        let found = opened.as_ref().map(|bytes| Digest::of(bytes)).map_err(files::again);
+        match Wrong::of(found, digest)? {
+            Some(wrong) => Err(Damage::Blob { digest: *digest, artifact: artifact.to_owned(), wrong }.into()),
+            None => Ok(opened?),
         }
     }
 
@@ -73,7 +66,12 @@ impl Store {
         let mut blobs = Vec::new();
         for (folder, name) in two_levels(&self.root.join("blobs"))? {
             if let Ok(digest) = format!("{folder}{name}").parse::<Digest>() {
-                blobs.push((digest, fs_err::metadata(self.blob_path(&digest))?.size()));
+                // One that is just being removed counts no more.
+                let meta = fs_err::metadata(self.blob_path(&digest));
+                match meta {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    meta => blobs.push((digest, meta.map_or(0, |meta| meta.size()))),
+                }
             }
         }
         blobs.sort();

@@ -3,7 +3,7 @@
 use super::digest::{Digest, Key};
 use super::entry::Entry;
 use super::journal;
-use super::{Damage, Store};
+use super::{Damage, Newer, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -12,6 +12,8 @@ pub struct Catalog {
     entries: Vec<Entry>,
     /// Entries that cannot be read.
     pub damaged: Vec<Damage>,
+    /// Entries that a newer program wrote.
+    pub newer: Vec<Key>,
     jobs: BTreeMap<Key, BTreeSet<(String, String)>>,
     makers: BTreeMap<Digest, Vec<(usize, String)>>,
     readers: BTreeMap<Digest, Vec<(usize, String)>>,
@@ -26,19 +28,24 @@ impl Catalog {
         let mut catalog = Self {
             entries: Vec::new(),
             damaged: Vec::new(),
+            newer: Vec::new(),
             jobs: BTreeMap::new(),
             makers: BTreeMap::new(),
             readers: BTreeMap::new(),
         };
         for key in store.keys()? {
-            match store.entry(&key)? {
-                Ok(Some(entry)) => catalog.add(entry),
-                Ok(None) => {
-                    catalog.damaged.push(Damage::Entry { key, why: "it is in the wrong folder".to_owned() });
-                }
-                Err(damage) => catalog.damaged.push(damage),
+            match store.entry(&key) {
+                Ok(Ok(Some(entry))) => catalog.add(entry),
+                // It is just being removed.
+                Ok(Ok(None)) => {}
+                Ok(Err(damage)) => catalog.damaged.push(damage),
+                Err(error) if Newer::is(&error) => catalog.newer.push(key),
+                Err(error) => catalog.damaged.push(Damage::Entry { key, why: format!("it cannot be read: {error}") }),
             }
         }
+        let misplaced = store.misplaced()?.into_iter();
+        let why = "it is in the wrong folder";
+        catalog.damaged.extend(misplaced.map(|(key, _)| Damage::Entry { key, why: why.to_owned() }));
         for (pipeline, job, key) in store.all_views()? {
             catalog.jobs.entry(key).or_default().insert((pipeline, job));
         }
@@ -64,13 +71,16 @@ impl Catalog {
     }
 
     fn read_journals(&mut self, store: &Store) -> io::Result<()> {
-        for (pipeline, _, events) in journal::events(store)? {
-            for event in events {
+        for run in journal::runs(store)? {
+            for event in run.events {
                 let key = event["key"].as_str().and_then(|key| key.parse().ok());
                 if let (Some(job), Some(key)) = (event["job"].as_str(), key) {
-                    self.jobs.entry(key).or_default().insert((pipeline.clone(), job.to_owned()));
+                    self.jobs.entry(key).or_default().insert((run.pipeline.clone(), job.to_owned()));
                 }
             }
+        }
+        for (pipeline, used) in journal::folded(store)? {
+            self.jobs.entry(used.key).or_default().insert((pipeline, used.job));
         }
         Ok(())
     }

@@ -1,17 +1,19 @@
 //! Entries in the store: found, checked, saved, set aside.
 
-use super::damage::Damage;
+use super::damage::{Damage, Newer, Wrong};
 use super::digest::{Digest, Key};
-use super::entry::Entry;
-use super::names::{remove, two_levels};
-use super::{Store, files};
-use crate::replace::sync_folder;
+use super::entry::{Entry, Unreadable};
+use super::names::{remove, remove_all, two_levels};
+use super::{Store, files, written};
+use crate::replace::{sync_file, sync_file_system, sync_folder};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Blobs up to this size are hashed whenever they are served; larger ones when their stat data changed.
 const SMALL: u64 = 64 << 20;
+/// So many entries are synced with all of their file system, fewer one by one.
+const MANY: usize = 4;
 
 /// What the store has for a key.
 #[derive(Debug)]
@@ -38,75 +40,122 @@ impl Store {
             Ok(None) if self.set_aside_path(key).exists() => Ok(Found::Damaged(vec![Damage::SetAside { key: *key }])),
             Ok(None) => Ok(Found::Nothing),
             Ok(Some(entry)) => {
-                let damage = self.check(&entry, false)?;
+                let damage = self.check(&entry)?;
                 Ok(if damage.is_empty() { Found::Hit(Box::new(entry)) } else { Found::Damaged(damage) })
             }
         }
     }
 
     /// The entry with this key, its blobs not looked at.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is [`Newer`] than this program; that it is damaged is a result.
     pub fn entry(&self, key: &Key) -> io::Result<Result<Option<Entry>, Damage>> {
-        let bytes = match fs_err::read(self.entry_path(key)) {
+        let path = self.entry_path(key);
+        let damage = |why: String| Ok(Err(Damage::Entry { key: *key, why }));
+        let bytes = match files::is_file(&path).and_then(|()| fs_err::read(&path)) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
-            Err(error) => return Err(error),
+            Err(error) => {
+                return match Wrong::in_place(&error) {
+                    Some(Wrong::Missing) => Ok(Ok(None)),
+                    Some(_) => damage("it is no file".to_owned()),
+                    None => Err(error),
+                };
+            }
         };
-        let damage = |why: String| Damage::Entry { key: *key, why };
-        let text = String::from_utf8(bytes).map_err(|_| damage("it is not text".to_owned()));
-        Ok(text.and_then(|text| Entry::from_text(&text, *key).map(Some).map_err(|error| damage(error.to_string()))))
+        let Ok(text) = String::from_utf8(bytes) else { return damage("it is not text".to_owned()) };
+        match Entry::from_text(&text, *key) {
+            Ok(entry) => Ok(Ok(Some(entry))),
+            Err(Unreadable::Newer(why)) => Err(io::Error::other(Newer { key: *key, why })),
+            Err(error) => damage(error.to_string()),
+        }
     }
 
-    /// What is wrong with the blobs and files of an entry. `fresh` hashes all of them, whatever is remembered.
-    pub fn check(&self, entry: &Entry, fresh: bool) -> io::Result<Vec<Damage>> {
+    /// What is wrong with the blobs and files of an entry.
+    pub fn check(&self, entry: &Entry) -> io::Result<Vec<Damage>> {
         let mut found = Vec::new();
         for (artifact, digest, size) in entry.blobs() {
-            found.extend(self.check_blob(artifact, digest, size, fresh)?);
+            let wrong = Wrong::of(self.hash(&self.blob_path(&digest), size), &digest)?;
+            found.extend(wrong.map(|wrong| Damage::Blob { digest, artifact: artifact.to_owned(), wrong }));
         }
         for (artifact, part, path) in entry.external() {
-            let what = match self.hash(path, part.size, fresh) {
-                Ok(digest) if digest == part.digest => continue,
-                Ok(_) => "changed",
-                Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
-                Err(error) => return Err(error),
-            };
-            found.push(Damage::External { path: path.clone(), artifact: artifact.to_owned(), what });
+            let wrong = Wrong::of(self.hash(path, part.size), &part.digest)?;
+            found.extend(wrong.map(|wrong| Damage::External {
+                path: path.clone(),
+                artifact: artifact.to_owned(),
+                wrong,
+            }));
         }
         Ok(found)
     }
 
-    fn check_blob(&self, artifact: &str, digest: Digest, size: u64, fresh: bool) -> io::Result<Option<Damage>> {
-        let artifact = artifact.to_owned();
-        match self.hash(&self.blob_path(&digest), size, fresh) {
-            Ok(found) if found == digest => Ok(None),
-            Ok(_) => Ok(Some(Damage::Corrupt { digest, artifact })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Damage::Missing { digest, artifact })),
-            Err(error) => Err(error),
+    fn hash(&self, path: &Path, size: u64) -> io::Result<Digest> {
+        if size <= SMALL { files::hash(path) } else { self.files.digest(path) }
+    }
+
+    /// Writes entries; their blobs must be there. Whatever fails meanwhile or afterwards, be it the power, an entry is there only if
+    /// its blobs are, and all are there once this returns.
+    pub fn save(&self, entries: &[&Entry]) -> io::Result<()> {
+        let mut unnamed = Vec::new();
+        for entry in entries {
+            let path = self.entry_path(&entry.key);
+            let temp = self.ready(&path)?;
+            let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&temp)?;
+            written(&mut file, entry.to_text().as_bytes(), 0o444)?;
+            unnamed.push((temp, path));
         }
+        let blobs = entries.iter().flat_map(|entry| entry.blobs()).map(|(_, digest, _)| self.blob_path(&digest));
+        let files: BTreeSet<PathBuf> = blobs.chain(unnamed.iter().map(|(temp, _)| temp.clone())).collect();
+        // To sync a file system waits for whatever others write to it too, so it has to be worth it.
+        let together = entries.len() >= MANY;
+        self.sync(&files, together)?;
+        for (temp, path) in &unnamed {
+            fs_err::rename(temp, path)?;
+        }
+        let named: BTreeSet<PathBuf> = unnamed.into_iter().map(|(_, path)| path).collect();
+        self.sync_folders(&named, together)?;
+        entries.iter().try_for_each(|entry| remove_all(&self.set_aside_path(&entry.key)))
     }
 
-    fn hash(&self, path: &Path, size: u64, fresh: bool) -> io::Result<Digest> {
-        if fresh || size <= SMALL { files::hash(path) } else { self.files.digest(path) }
+    /// Makes sure that files and their names are on disk.
+    fn sync(&self, files: &BTreeSet<PathBuf>, together: bool) -> io::Result<()> {
+        if together && sync_file_system(self.root())? {
+            return Ok(());
+        }
+        files.iter().try_for_each(|path| sync_file(path))?;
+        self.sync_folders(files, false)
     }
 
-    /// Writes an entry; its blobs must be there. Whatever fails afterwards, be it the power, they are there as well as it is.
-    pub fn save(&self, entry: &Entry) -> io::Result<()> {
-        let parts = entry.artifacts.iter().flat_map(|artifact| &artifact.parts).filter(|part| part.external.is_none());
-        let blobs = entry.artifacts.iter().map(|artifact| &artifact.digest).chain(parts.map(|part| &part.digest));
-        let folders = blobs.filter_map(|digest| self.blob_path(digest).parent().map(Path::to_owned));
-        folders.collect::<BTreeSet<PathBuf>>().iter().try_for_each(|folder| sync_folder(folder))?;
-        let path = self.entry_path(&entry.key);
-        self.write(&path, entry.to_text().as_bytes(), 0o444)?;
-        path.parent().map_or(Ok(()), sync_folder)?;
-        remove(fs_err::remove_file(self.set_aside_path(&entry.key)))
+    fn sync_folders(&self, files: &BTreeSet<PathBuf>, together: bool) -> io::Result<()> {
+        if together && sync_file_system(self.root())? {
+            return Ok(());
+        }
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|path| path.parent()).collect();
+        folders.into_iter().try_for_each(sync_folder)
     }
 
     /// The keys of all entries, sorted.
     pub fn keys(&self) -> io::Result<Vec<Key>> {
-        let names = two_levels(&self.root.join("entries"))?.into_iter();
-        let mut keys: Vec<Key> =
-            names.filter_map(|(_, name)| name.strip_suffix(".json").and_then(|stem| stem.parse().ok())).collect();
-        keys.sort();
-        Ok(keys)
+        let right = self.entry_files()?.into_iter().filter(|(key, path)| self.entry_path(key) == *path);
+        Ok(right.map(|(key, _)| key).collect())
+    }
+
+    /// Entries in the wrong folder.
+    pub fn misplaced(&self) -> io::Result<Vec<(Key, PathBuf)>> {
+        let wrong = self.entry_files()?.into_iter().filter(|(key, path)| self.entry_path(key) != *path);
+        Ok(wrong.collect())
+    }
+
+    fn entry_files(&self) -> io::Result<Vec<(Key, PathBuf)>> {
+        let root = self.root.join("entries");
+        let names = two_levels(&root)?.into_iter();
+        let known = |(folder, name): (String, String)| {
+            let key = name.strip_suffix(".json")?.parse::<Key>().ok()?;
+            Some((key, root.join(folder).join(name)))
+        };
+        let mut files: Vec<(Key, PathBuf)> = names.filter_map(known).collect();
+        files.sort_unstable();
+        Ok(files)
     }
 
     /// Removes entries. Their folders are synced, so that what is removed afterwards does not go before them even if the

@@ -1,11 +1,14 @@
 //! An entry: recipe, artifacts and provenance of a finished job; at once cache record, evidence and attestation.
 
-use super::digest::{Digest, Key, NotHex};
+use super::digest::{Digest, Key};
 use super::provenance::Provenance;
 use super::recipe::Recipe;
+use super::seal::seal;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What the seal of an entry is for.
+const SEALED: &str = "spot entry seal v1";
 /// Version of the format of entries.
 pub const VERSION: u32 = 1;
 
@@ -71,9 +74,6 @@ pub struct Part {
 /// Why a text is no entry.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// Not the JSON of an entry.
-    #[error("not the JSON of an entry: {0}")]
-    Json(#[from] serde_json::Error),
     /// Not laid out as this program lays entries out.
     #[error("line {line} is not `{expected}`")]
     Layout {
@@ -82,12 +82,9 @@ pub enum Unreadable {
         /// What it starts with in an entry.
         expected: &'static str,
     },
-    /// Made by another version.
-    #[error("version {0} of the format; this program reads version {VERSION}")]
-    Version(u32),
-    /// A digest that is none.
-    #[error(transparent)]
-    NotHex(#[from] NotHex),
+    /// Made by a newer program.
+    #[error("made by a newer program: {0}")]
+    Newer(String),
     /// Edited by hand or damaged.
     #[error("the seal does not fit the text: it was edited or damaged")]
     Seal,
@@ -129,7 +126,7 @@ impl Entry {
         for (field, value) in FIELDS[1..SEAL].iter().zip(values) {
             text += &format!("{field}{value},\n");
         }
-        let seal = seal(&text);
+        let seal = seal(SEALED, &text);
         text + &format!("\"seal\": \"{seal}\"\n}}\n")
     }
 
@@ -139,14 +136,16 @@ impl Entry {
     /// Any text that [`Entry::to_text`] did not write.
     pub fn from_text(text: &str, key: Key) -> Result<Self, Unreadable> {
         let lines = lines(text)?;
-        let entry: Text = serde_json::from_str(text)?;
-        if entry.version != VERSION {
-            return Err(Unreadable::Version(entry.version));
-        }
         let sealed = text.len() - lines[SEAL..].iter().map(|line| line.len() + 1).sum::<usize>();
-        if seal(&text[..sealed]) != entry.seal {
+        if lines[SEAL] != format!("{}\"{}\"", FIELDS[SEAL], seal(SEALED, &text[..sealed])) {
             return Err(Unreadable::Seal);
         }
+        // Whole, so whatever is not known here is not damage.
+        let version = lines[1].trim_start_matches(FIELDS[1]).trim_end_matches(',');
+        if version != VERSION.to_string() {
+            return Err(Unreadable::Newer(format!("format {version}, and this program reads {VERSION}")));
+        }
+        let entry: Text = serde_json::from_str(text).map_err(|error| Unreadable::Newer(error.to_string()))?;
         // From the bytes as they stand: a float that was read and written again might not be the same text.
         let recipe = lines[RECIPE].trim_start_matches(FIELDS[RECIPE]).trim_end_matches(',');
         let derived = Key::of(recipe.as_bytes());
@@ -193,12 +192,6 @@ fn lines(text: &str) -> Result<Vec<&str>, Unreadable> {
         return Err(Unreadable::Layout { line: FIELDS.len(), expected: "}" });
     }
     Ok(lines)
-}
-
-fn seal(text: &str) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("spot entry seal v1");
-    hasher.update(text.as_bytes());
-    Digest::from_hasher(&hasher)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Digests of files, hashed once for as long as their stat data stay the same.
 
 use super::digest::Digest;
+use super::seal::seal;
 use crate::panic::lock;
 use crate::replace::replace_unsynced;
+use rayon::prelude::*;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -71,8 +74,8 @@ impl Files {
         Ok(digest)
     }
 
-    /// Writes what was learned. Losing it costs time only, so the file is neither locked nor synced; a damaged one counts as
-    /// none.
+    /// Writes what was learned. Losing it costs time only, so the file is neither locked nor synced, a store that cannot be written
+    /// goes without, and one that is not as it was written counts as none.
     pub fn save(&self) -> io::Result<()> {
         let mut table = self.table();
         let folder_exists = self.path.parent().is_some_and(Path::is_dir);
@@ -80,26 +83,93 @@ impl Files {
             return Ok(());
         }
         let temp = self.path.with_extension(format!("json.{}", std::process::id()));
-        let json = serde_json::to_vec(&table.seen)?;
-        replace_unsynced(&self.path, &temp, |file| file.write_all(&json))?;
+        let json = serde_json::to_string(&table.seen)?;
+        let text = format!("{}{}\n{json}\n", BEGINNING, seal(SEALED, &json));
+        match replace_unsynced(&self.path, &temp, |file| file.write_all(text.as_bytes())) {
+            Err(error) if is_read_only(&error) => {}
+            other => other?,
+        }
         table.changed = false;
         Ok(())
     }
 
-    /// The table, read from disk on first use; an unreadable one is as good as none.
+    /// The remembered files that would be taken for what they are not: they have the size and times with which another content is
+    /// remembered. `known` are digests that were just found.
+    pub fn mistaken(&self, known: &BTreeMap<PathBuf, Digest>) -> Vec<PathBuf> {
+        let seen: Vec<(PathBuf, Seen)> = self.table().seen.iter().map(|(path, seen)| (path.clone(), *seen)).collect();
+        // Blobs are known by their names.
+        let is_own = |path: &Path| self.path.parent().is_some_and(|root| path.starts_with(root));
+        let is_mistaken = |(path, seen): &(PathBuf, Seen)| {
+            let counts = stat(path).is_ok_and(|stat| seen.stands_for(&stat));
+            let now = || known.get(path).copied().or_else(|| hash(path).ok());
+            counts && !is_own(path) && now().is_some_and(|now| now != seen.digest)
+        };
+        seen.into_par_iter().filter(is_mistaken).map(|(path, _)| path).collect()
+    }
+
+    /// Forgets a file, so that it is hashed when it is next asked for.
+    pub fn forget(&self, path: &Path) {
+        let mut table = self.table();
+        table.changed |= table.seen.remove(path).is_some();
+    }
+
+    /// The table, read from disk on first use; one that is not as it was written is as good as none.
     fn table(&self) -> MutexGuard<'_, Table> {
         let mut table = lock(&self.table);
         if !table.loaded {
             table.loaded = true;
-            let stored = fs_err::read(&self.path).ok();
-            table.seen = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            if let Ok(stored) = read(&self.path) {
+                let seen = opened(&stored);
+                // A new one takes the place of one that is no good.
+                table.changed = seen.is_none();
+                table.seen = seen.unwrap_or_default();
+            }
         }
         table
     }
 }
 
+/// How the file begins; then comes the seal of the second line.
+const BEGINNING: &str = "spot files v1 ";
+/// What that seal is for.
+const SEALED: &str = "spot files seal v1";
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    is_file(path)?;
+    fs_err::read(path)
+}
+
+/// The table in a file, if it is as it was written.
+fn opened(stored: &[u8]) -> Option<BTreeMap<PathBuf, Seen>> {
+    let (seal_of, json) = std::str::from_utf8(stored).ok()?.strip_prefix(BEGINNING)?.split_once('\n')?;
+    let json = json.strip_suffix('\n')?;
+    (seal(SEALED, json).to_string() == seal_of).then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+/// The same error once more.
+pub(in crate::engine) fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// Whether an error says that somebody may not write there, and not that something went wrong.
+pub(in crate::engine) fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Whether there is a file and nothing else: to open a pipe would take for ever.
+pub(super) fn is_file(path: &Path) -> io::Result<()> {
+    let is_circle = || matches!(rustix::fs::stat(path), Err(Errno::LOOP));
+    match fs_err::metadata(path) {
+        Ok(meta) if meta.is_file() => return Ok(()),
+        Err(error) if !is_circle() => return Err(error),
+        _ => {}
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is not a file", path.display())))
+}
+
 /// The digest of a file's bytes as they are now.
 pub fn hash(path: &Path) -> io::Result<Digest> {
+    is_file(path)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(fs_err::File::open(path)?)?;
     Ok(Digest::from_hasher(&hasher))
@@ -163,8 +233,9 @@ mod tests {
         fs_err::write(&path, "content").unwrap();
         let (stat, wrong) = (stat(&path).unwrap(), Digest::of(b"not the content"));
         let rested = Seen { stat, hashed_ns: stat.ctime_ns + REST_NS + 1, digest: wrong };
-        let table = BTreeMap::from([(path.clone(), rested)]);
-        fs_err::write(folder.path().join("files.json"), serde_json::to_vec(&table).unwrap()).unwrap();
+        let first = files(folder.path());
+        *lock(&first.table) = Table { loaded: true, changed: true, seen: BTreeMap::from([(path.clone(), rested)]) };
+        first.save().unwrap();
         assert_eq!(files(folder.path()).digest(&path).unwrap(), wrong);
         fs_err::write(&path, "longer content").unwrap();
         assert_eq!(files(folder.path()).digest(&path).unwrap(), Digest::of(b"longer content"));

@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// Never removed, so it needs no second look as the locks of keys do.
-    fn hold_file(&self) -> io::Result<fs_err::File> {
+    pub(super) fn hold_file(&self) -> io::Result<fs_err::File> {
         let folder = self.root.join("locks");
         fs_err::create_dir_all(&folder)?;
         fs_err::OpenOptions::new().create(true).append(true).open(folder.join("store"))

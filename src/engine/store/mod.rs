@@ -4,7 +4,7 @@
 //! cache/v1/                CACHEDIR.TAG and .gitignore of its own
 //!   blobs/ab/cdef…         read-only; written to tmp/, synced, renamed; checked against the digest when read
 //!   entries/ab/<key>.json  written after its blobs
-//!   runs/<pipeline>/….jsonl  journals
+//!   runs/<pipeline>/….jsonl  journals, and found/ with what they share
 //!   partial/<key>/         scratch of an interrupted job
 //!   locks/<key>            advisory; freed by the kernel on death
 //!   locks/store            shared by runs; held alone by what removes things
@@ -28,10 +28,11 @@ pub(super) mod names;
 mod partial;
 pub mod provenance;
 pub mod recipe;
+mod seal;
 mod views;
 
 use crate::replace::replace;
-pub use damage::Damage;
+pub use damage::{Damage, Newer, Wrong};
 pub use entries::Found;
 use files::Files;
 pub use locks::{Hold, InUse, Lock};
@@ -74,6 +75,7 @@ impl Store {
 
     /// Makes the folder, marks it as a cache and removes what earlier runs left half-written.
     pub fn prepare(&self) -> io::Result<()> {
+        self.is_folder()?;
         fs_err::create_dir_all(self.root.join("tmp"))?;
         let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by spot; see https://bford.info/cachedir/\n";
         let cache = self.root.parent().unwrap_or(&self.root);
@@ -83,7 +85,24 @@ impl Store {
                 fs_err::write(path, text)?;
             }
         }
+        // Whatever there is may belong to somebody else, or to a system that is only read.
+        drop(self.hold_file()?);
         self.remove_leftovers()
+    }
+
+    /// Whether the cache is a folder, if there is one.
+    ///
+    /// # Errors
+    /// If something else stands in its place.
+    pub fn is_folder(&self) -> io::Result<()> {
+        let is_odd = |folder: &&Path| !folder.is_dir() && folder.symlink_metadata().is_ok();
+        match self.root.ancestors().take(2).find(is_odd) {
+            Some(odd) => {
+                let message = format!("`{}` is no folder, so no results can be kept in it", odd.display());
+                Err(io::Error::new(io::ErrorKind::NotADirectory, message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Temporary files of processes that no longer exist. Only old ones: a process of another container, which shares the
@@ -105,14 +124,18 @@ impl Store {
 
     /// Replaces a file of the store; see [`replace`].
     pub fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let temp = self.ready(path)?;
+        replace(path, &temp, |file| written(file, bytes, mode))
+    }
+
+    /// Makes room for a file of the store; gives a path for it until it is whole.
+    fn ready(&self, path: &Path) -> io::Result<PathBuf> {
         let temp = self.temp_path();
+        self.clear_way(path)?;
         for folder in [temp.parent(), path.parent()].into_iter().flatten() {
             fs_err::create_dir_all(folder)?;
         }
-        replace(path, &temp, |file| {
-            file.write_all(bytes)?;
-            file.set_permissions(PermissionsExt::from_mode(mode))
-        })
+        Ok(temp)
     }
 
     /// A path for something of this process that is to go; a later run removes it if this process does not.
@@ -120,4 +143,9 @@ impl Store {
         let number = UNIQUE.fetch_add(1, Ordering::Relaxed);
         self.root.join("tmp").join(format!("{}-{number}", std::process::id()))
     }
+}
+
+fn written(file: &mut fs_err::File, bytes: &[u8], mode: u32) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.set_permissions(PermissionsExt::from_mode(mode))
 }

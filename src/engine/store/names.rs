@@ -24,9 +24,15 @@ pub(in crate::engine) fn list(folder: &Path) -> io::Result<Vec<String>> {
 /// A removal or move of something that may be gone already.
 pub(super) fn remove(done: io::Result<()>) -> io::Result<()> {
     match done {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
         other => other,
     }
+}
+
+/// Removes a file, or a folder with all that is in it, which may be gone already.
+pub(in crate::engine) fn remove_all(path: &Path) -> io::Result<()> {
+    let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    remove(if is_folder { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) })
 }
 
 /// A name as one component of a path; two names never become one. [`readable`] undoes it.

@@ -16,6 +16,7 @@ impl Store {
     /// Points the views of a job at an entry, its artifacts and their parts.
     pub fn view(&self, pipeline: &str, job: &str, entry: &Entry) -> io::Result<()> {
         let folder = self.view_path(pipeline, job);
+        self.clear_way(&folder.join("entry.json"))?;
         fs_err::create_dir_all(&folder)?;
         let entry_path = self.entry_path(&entry.key);
         let mut links = vec![("entry.json".to_owned(), entry_path)];
@@ -31,11 +32,13 @@ impl Store {
     fn view_parts(&self, folder: &Path, artifact: &Record) -> io::Result<()> {
         let folder = folder.join(format!("{}.parts", file_name(&artifact.name)));
         let names: Vec<String> = artifact.parts.iter().map(|part| file_name(&part.name)).collect();
-        for old in list(&folder)?.into_iter().filter(|old| !names.contains(old)) {
+        let old = if folder.is_symlink() { Vec::new() } else { list(&folder)? };
+        for old in old.into_iter().filter(|old| !names.contains(old)) {
             remove(fs_err::remove_file(folder.join(old)))?;
         }
         if names.is_empty() {
-            return remove(fs_err::remove_dir(&folder));
+            // A link of that name is an artifact that is called so.
+            return if folder.is_symlink() { Ok(()) } else { remove(fs_err::remove_dir(&folder)) };
         }
         fs_err::create_dir_all(&folder)?;
         for (name, part) in names.iter().zip(&artifact.parts) {
@@ -52,6 +55,7 @@ impl Store {
         if fs_err::read_link(path).is_ok_and(|now| now == target) {
             return Ok(());
         }
+        self.clear_way(path)?;
         let temp = self.temp_path();
         if let Some(folder) = temp.parent() {
             fs_err::create_dir_all(folder)?;

@@ -1,5 +1,6 @@
 //! A program at work: started without a shell, watched, and ended together with everything that it started.
 
+use super::guard::Guarded;
 use crate::panic::lock;
 use anyhow::Context;
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes that are kept of the end of what a program says.
 const KEPT: usize = 4096;
-/// How often a program is looked at.
+/// How long to wait for the end of a program before looking whether it is to be stopped.
 const LOOK: Duration = Duration::from_millis(20);
 /// What a program that is asked to end has for it before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
@@ -63,6 +64,7 @@ impl Program<'_> {
         let mut child = self.start()?;
         let (out, err) = (Listener::new(child.stdout.take()), Listener::new(child.stderr.take()));
         let group = Pid::from_child(&child);
+        let _guarded = Guarded::new(group);
         let how = self.watch(&mut child, stopped).inspect_err(|_| drop(kill(group, Signal::KILL)))?;
         Ok(Ended { how, out: out.text(), err: err.text() })
     }
@@ -99,6 +101,7 @@ impl Program<'_> {
 
     fn watch(&self, child: &mut Child, stopped: &dyn Fn() -> bool) -> anyhow::Result<End> {
         let (group, started) = (Pid::from_child(child), Instant::now());
+        let look = Look::at(group);
         let mut end = None;
         while !exited(group)? {
             let late = self.timeout.is_some_and(|timeout| started.elapsed() >= timeout);
@@ -107,12 +110,34 @@ impl Program<'_> {
                 ask_to_end(group)?;
                 break;
             }
-            thread::sleep(LOOK);
+            look.wait(LOOK);
         }
         // Its number cannot belong to another group: the program is dead or dying, but still to be waited for.
         kill(group, Signal::KILL)?;
         let status = child.wait()?;
         Ok(end.unwrap_or(End::Exited(status)))
+    }
+}
+
+/// Hears of the end of a child.
+struct Look(Receiver<()>);
+
+impl Look {
+    fn at(child: Pid) -> Self {
+        let (tell, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(waitid(WaitId::Pid(child), options), Err(Errno::INTR)) {}
+            // Nobody listens any more to the end of a program that was killed.
+            let _ = tell.send(());
+        });
+        Self(ended)
+    }
+
+    /// Waits until the child has ended, and no longer than `most`.
+    fn wait(&self, most: Duration) {
+        // Once it was heard of there is nothing to wait for.
+        let _ended = self.0.recv_timeout(most);
     }
 }
 

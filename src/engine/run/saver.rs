@@ -1,0 +1,38 @@
+//! The saver: writes the entries of finished jobs, those that came in meanwhile together, since to sync one costs as much as to
+//! sync many.
+
+use super::jobs::Id;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::{Lock, Store};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+/// An entry to be written, and the lock of its key, which is given back then.
+pub(super) struct Finished {
+    pub(super) id: Id,
+    pub(super) entry: Arc<Entry>,
+    pub(super) lock: Lock,
+}
+
+/// What became of an entry.
+pub(super) struct Saved {
+    pub(super) id: Id,
+    pub(super) result: Result<(), Arc<io::Error>>,
+}
+
+/// Writes what comes in until nothing more can; `report` makes of each end what the scheduler reads.
+pub(super) fn save<R>(store: &Store, inbox: &Receiver<Finished>, outbox: &Sender<R>, report: impl Fn(Saved) -> R) {
+    while let Ok(first) = inbox.recv() {
+        let batch: Vec<Finished> = std::iter::once(first).chain(inbox.try_iter()).collect();
+        let entries: Vec<&Entry> = batch.iter().map(|finished| &*finished.entry).collect();
+        let dropped = |()| entries.iter().try_for_each(|entry| store.drop_scratch(&entry.key));
+        let result = store.save(&entries).and_then(dropped).map_err(Arc::new);
+        for Finished { id, lock, .. } in batch {
+            drop(lock);
+            if outbox.send(report(Saved { id, result: result.clone() })).is_err() {
+                return;
+            }
+        }
+    }
+}
