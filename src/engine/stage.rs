@@ -4,6 +4,7 @@
 //! recipe. The engine sees kinds only through the table of [`Kind`]s that it is given.
 
 use super::context::{Artifact, Cx};
+use super::remote::Remote;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -169,6 +170,13 @@ pub enum Input {
         path: String,
         /// Which of the folder's files (their names, sorted) are read.
         pick: fn(&[String]) -> Vec<String>,
+    },
+    /// Files that are kept elsewhere.
+    Remote {
+        /// YAML path; the role of a file is `field/name`.
+        field: String,
+        /// What brings them.
+        remote: Arc<dyn Remote>,
     },
 }
 

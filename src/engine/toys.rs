@@ -1,7 +1,8 @@
 //! Kinds and plans for the tests of the engine: no model, no manifest.
 
-use super::context::{Cx, Interrupted};
+use super::context::{Cx, Interrupted, Progress};
 use super::plan::{Plan, Planned, PlannedInput, Source};
+use super::remote::{Presence, Remote};
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
 use super::stage::{Given, Input, Job, Needs, Output, Ref, Refs, Spec, Stage, Type};
 use super::store::Store;
@@ -303,11 +304,36 @@ impl Sketch {
     }
 }
 
+/// A file that is kept in one folder and fetched into another.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    pub(super) from: PathBuf,
+    pub(super) to: PathBuf,
+}
+
+impl Remote for Elsewhere {
+    fn look(&self) -> anyhow::Result<Presence> {
+        if !self.to.exists() {
+            return Ok(Presence::Away("not fetched".to_owned()));
+        }
+        Ok(Presence::Here { files: vec![("x".to_owned(), self.to.clone())], version: "the first".to_owned() })
+    }
+
+    fn fetch(&self, progress: &dyn Progress, stopped: &dyn Fn() -> bool) -> anyhow::Result<()> {
+        progress.step(1, 2, "");
+        if stopped() {
+            return Err(Interrupted { step: 1 }.into());
+        }
+        fs_err::copy(&self.from, &self.to)?;
+        Ok(())
+    }
+}
+
 fn nodes(source: &Source) -> Vec<NodeIndex> {
     match source {
         Source::Output(node, _) => vec![*node],
         Source::Outputs(many) => many.iter().map(|(node, _)| *node).collect(),
-        Source::File(_) | Source::Folder(..) => Vec::new(),
+        Source::File(_) | Source::Folder(..) | Source::Remote(_) => Vec::new(),
     }
 }
 
@@ -343,6 +369,8 @@ impl Watch for Yard {
         }
     }
 
+    fn say(&self, _: &str, _: &str) {}
+
     fn warn(&self, job: &str, message: &str) {
         self.warnings.lock().unwrap().push(format!("{job}: {message}"));
     }
@@ -364,6 +392,7 @@ impl Yard {
             keep_going: false,
             only: None,
             programs: true,
+            fetch: true,
             forced: BTreeSet::new(),
             command_line: vec!["spot".to_owned()],
         };
@@ -407,6 +436,11 @@ impl Yard {
 
     pub(super) fn reasons(&self, job: &str) -> Vec<String> {
         self.outcome(job).reasons.iter().map(ToString::to_string).collect()
+    }
+
+    /// What went wrong with a job in the last run.
+    pub(super) fn error(&self, job: &str) -> String {
+        self.outcome(job).error.unwrap()
     }
 
     /// What a job of the pipeline `toy` made, through its view.

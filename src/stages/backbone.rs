@@ -1,12 +1,13 @@
 //! `backbone`: the frozen model of a pipeline, from a folder in Hugging Face's layout or built into the program.
 
-use super::BACKBONE;
+use super::{BACKBONE, checkpoint_files, hub};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
+use crate::hub::{Kind, Repo, check_id, check_revision};
 use crate::ml::batcher::{self, Batcher, Client};
 use crate::ml::model::{Dims, Precision, Shard, Weights};
 use crate::ml::pointer;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct Backbone {
     /// Where the model comes from.
+    #[schemars(with = "Fields")]
     from: From,
     /// How its weights are kept in memory: `f32`, or `bf16` in half of it, which rounds weights of other precision.
     #[serde(default, deserialize_with = "precision", skip_serializing_if = "is_single")]
@@ -48,14 +50,58 @@ fn is_single(precision: &Precision) -> bool {
 }
 
 /// Where a model comes from.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "Fields")]
 enum From {
     /// A model that is part of the program.
     Builtin(Builtin),
     /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json` or else `spiece.model`, `model.safetensors` or its
     /// shards.
     Path(#[serde(skip_serializing)] String),
+    /// A repository of the hub, by the same files.
+    Hub(#[serde(skip_serializing)] Hub),
+}
+
+/// A repository of the hub.
+#[derive(Clone, Debug)]
+struct Hub {
+    name: String,
+    revision: String,
+}
+
+/// Where a model comes from: one of `builtin`, `path` and `hub`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["builtin"]}, {"required": ["path"]}, {"required": ["hub"]}]))]
+struct Fields {
+    /// A model that is part of the program.
+    builtin: Option<Builtin>,
+    /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json` or else `spiece.model`, `model.safetensors` or its
+    /// shards.
+    path: Option<String>,
+    /// A repository of the Hugging Face hub, such as `google/t5-base-lm-adapt`: what is not in the cache that its Python tools
+    /// share is downloaded by `spot run`.
+    hub: Option<String>,
+    /// Its branch, tag, commit or `refs/pr/N`; `main` if it is not said. Content counts, not its name.
+    revision: Option<String>,
+}
+
+impl TryFrom<Fields> for From {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        match fields {
+            Fields { builtin: Some(model), path: None, hub: None, revision: None } => Ok(Self::Builtin(model)),
+            Fields { builtin: None, path: Some(path), hub: None, revision: None } => Ok(Self::Path(path)),
+            Fields { builtin: None, path: None, hub: Some(name), revision } => {
+                Ok(Self::Hub(Hub { name, revision: revision.unwrap_or_else(|| "main".to_owned()) }))
+            }
+            Fields { hub: None, revision: Some(_), .. } => {
+                Err("`revision` belongs to `hub`, which is not there".to_owned())
+            }
+            _ => Err("expected one of `builtin`, `path` and `hub`".to_owned()),
+        }
+    }
 }
 
 /// Models that are part of the program.
@@ -122,7 +168,19 @@ impl Stage for Backbone {
         match &self.from {
             From::Builtin(_) => Vec::new(),
             From::Path(path) => vec![Input::Folder { field: FOLDER.into(), path: path.clone(), pick }],
+            From::Hub(Hub { name, revision }) => {
+                // What is no name was refused by `check`.
+                let repo = Repo::new(Kind::Model, name, revision).ok();
+                let remote = repo.map(|repo| Arc::new(hub::Files { repo, choose: checkpoint_files::choose }));
+                remote.into_iter().map(|remote| Input::Remote { field: HUB.into(), remote }).collect()
+            }
         }
+    }
+
+    fn check(&self) -> Result<(), Issue> {
+        let From::Hub(Hub { name, revision }) = &self.from else { return Ok(()) };
+        check_id(name).map_err(|message| Issue::new(HUB, message))?;
+        check_revision(revision).map_err(|message| Issue::new("from.revision", message))
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
@@ -133,7 +191,8 @@ impl Stage for Backbone {
                 weights: vec![cx.attach("backbone", "model.safetensors", Nano::WEIGHTS)?],
                 precision: self.precision,
             },
-            From::Path(path) => from_folder(cx, path, self.precision)?,
+            From::Path(path) => from_folder(cx, FOLDER, path, self.precision)?,
+            From::Hub(hub) => from_folder(cx, HUB, &hub.name, self.precision)?,
         };
         cx.write("backbone", &parts.to_bytes())
     }
@@ -141,10 +200,12 @@ impl Stage for Backbone {
 
 /// Role of the files of a folder.
 const FOLDER: &str = "from.path";
+/// Role of the files of a repository.
+const HUB: &str = "from.hub";
 
-fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Result<Parts> {
+fn from_folder(cx: &mut Cx<'_>, role: &str, path: &str, precision: Precision) -> anyhow::Result<Parts> {
     let files: Vec<(String, Artifact)> =
-        cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
+        cx.folder(role).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
     let find = |name: &str| files.iter().find(|(known, _)| known == name).map(|(_, file)| file);
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let read = |name: &str| find(name).with_context(|| missing(path, name))?.map().with_context(|| format!("`{name}`"));

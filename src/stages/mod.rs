@@ -2,11 +2,13 @@
 
 pub mod backbone;
 mod checkpoint;
+mod checkpoint_files;
 mod class_labels;
 pub mod command;
 mod corpus;
 pub mod embed;
 pub mod evaluate;
+mod hub;
 pub mod ingest;
 mod learning;
 mod names;

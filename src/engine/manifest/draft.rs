@@ -5,6 +5,7 @@ use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, clipped, listed, suggestion};
 use super::variables::Scope;
+use crate::engine::remote::Remote;
 use crate::engine::stage::{Input, Job, Kind, Promise, Type};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -44,6 +45,7 @@ pub(super) enum Wanted {
     },
     File(PathBuf),
     Folder(PathBuf, fn(&[String]) -> Vec<String>),
+    Remote(Arc<dyn Remote>),
 }
 
 /// All stages and jobs.
@@ -199,6 +201,7 @@ fn want(input: Input, params: &Node) -> Result<Want, Problem> {
             let path = within_reach(params.at(&field), path)?;
             Want { role: field, what: Wanted::Folder(path, pick) }
         }
+        Input::Remote { field, remote } => Want { role: field, what: Wanted::Remote(remote) },
     })
 }
 

@@ -58,7 +58,7 @@ fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut 
             let jobs = inputs.flat_map(|input| match &input.source {
                 Source::Output(from, _) => vec![*from],
                 Source::Outputs(many) => many.iter().map(|(from, _)| *from).collect(),
-                Source::File(_) | Source::Folder(..) => Vec::new(),
+                Source::File(_) | Source::Folder(..) | Source::Remote(_) => Vec::new(),
             });
             let known = |job: NodeIndex| {
                 let subject = subjects[job.index()].clone()?;
@@ -70,7 +70,7 @@ fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut 
             let stage = &drafts.stages[draft.stage];
             let refs = draft.wants.iter().find(|want| want.role == field).and_then(|want| match &want.what {
                 Wanted::Artifacts { refs, .. } => refs.first(),
-                Wanted::File(_) | Wanted::Folder(..) => None,
+                Wanted::File(_) | Wanted::Folder(..) | Wanted::Remote(_) => None,
             });
             let place = refs.map_or(stage.place, |(_, place)| *place);
             problems.insert(Problem::new(place, format!("`{field}` {message}")).in_stage(&stage.name));
@@ -101,6 +101,7 @@ impl Linker<'_> {
             Wanted::Artifacts { refs, of, many } => self.artifacts(index, draft, refs, *of, *many)?,
             Wanted::File(path) => Source::File(path.clone()),
             Wanted::Folder(path, pick) => Source::Folder(path.clone(), *pick),
+            Wanted::Remote(remote) => Source::Remote(remote.clone()),
         };
         Some(PlannedInput { role: want.role.clone(), source })
     }
@@ -228,7 +229,7 @@ fn connect(graph: &mut DiGraph<Planned, ()>, jobs: usize) {
             match &input.source {
                 Source::Output(from, _) => drop(edges.insert((*from, index))),
                 Source::Outputs(many) => edges.extend(many.iter().map(|(from, _)| (*from, index))),
-                Source::File(_) | Source::Folder(..) => {}
+                Source::File(_) | Source::Folder(..) | Source::Remote(_) => {}
             }
         }
     }

@@ -248,6 +248,7 @@ fn described(plan: &Plan) -> String {
                 }
                 Source::File(path) => format!("file {}", path.display()),
                 Source::Folder(path, _) => format!("folder {}", path.display()),
+                Source::Remote(remote) => format!("remote {remote:?}"),
             };
             writeln!(out, "  {}: {source}", input.role).unwrap();
         }
@@ -331,6 +332,7 @@ fn essence(plan: &Plan) -> Vec<String> {
             format!("{:?}", many.iter().map(|(job, output)| (job.index(), output)).collect::<Vec<_>>())
         }
         Source::File(path) | Source::Folder(path, _) => path.display().to_string(),
+        Source::Remote(remote) => format!("{remote:?}"),
     };
     let job = |job: &crate::engine::plan::Planned| {
         let inputs: Vec<String> = job.inputs.iter().map(|i| format!("{} {}", i.role, shape(&i.source))).collect();

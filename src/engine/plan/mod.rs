@@ -3,6 +3,7 @@
 pub mod graph;
 
 use super::manifest::problem::suggestion;
+use super::remote::Remote;
 use super::stage::{Job, Kind};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -60,13 +61,15 @@ pub enum Source {
     File(PathBuf),
     /// Files of a folder; the role of each is `role/name`.
     Folder(PathBuf, fn(&[String]) -> Vec<String>),
+    /// Files that are kept elsewhere; the role of each is `role/name`.
+    Remote(Arc<dyn Remote>),
 }
 
 /// Number of artifacts and files among `inputs` that are read in a role.
 pub(super) fn count(inputs: &[PlannedInput], role: &str) -> usize {
     let of = |input: &PlannedInput| match &input.source {
         Source::Outputs(many) => many.len(),
-        Source::Output(..) | Source::File(_) | Source::Folder(..) => 1,
+        Source::Output(..) | Source::File(_) | Source::Folder(..) | Source::Remote(_) => 1,
     };
     inputs.iter().filter(|input| input.role == role).map(of).sum()
 }

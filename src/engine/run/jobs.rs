@@ -2,6 +2,7 @@
 
 use crate::engine::context::{Artifact, Cx, Expanded, Read, Readers};
 use crate::engine::plan::{Plan, PlannedInput, Source};
+use crate::engine::remote::{Presence, Remote};
 use crate::engine::stage::{Given, Job, Kind, Promise, Spec};
 use crate::engine::store::digest::Digest;
 use crate::engine::store::files;
@@ -65,6 +66,7 @@ enum Feed {
     Made(String, Vec<Artifact>),
     File(String, PathBuf),
     Folder(String, PathBuf, fn(&[String]) -> Vec<String>),
+    Remote(String, Arc<dyn Remote>),
 }
 
 /// A file that a job reads and that cannot be read.
@@ -84,7 +86,7 @@ impl Jobs {
             let made = match &input.source {
                 Source::Output(from, output) => &[(*from, output.clone())][..],
                 Source::Outputs(many) => many,
-                Source::File(_) | Source::Folder(..) => &[],
+                Source::File(_) | Source::Folder(..) | Source::Remote(_) => &[],
             };
             for (from, output) in made {
                 read[from.index()].insert(output.clone());
@@ -129,7 +131,7 @@ impl Jobs {
                     match &input.source {
                         Source::Output(node, _) => drop(jobs.insert(node.index())),
                         Source::Outputs(many) => jobs.extend(many.iter().map(|(node, _)| node.index())),
-                        Source::File(_) | Source::Folder(..) => {}
+                        Source::File(_) | Source::Folder(..) | Source::Remote(_) => {}
                     }
                 }
             }
@@ -229,7 +231,7 @@ impl Jobs {
         let artifact = match &known.feeds {
             Feeds::Planned(inputs) => match &inputs.iter().find(|input| input.role == role)?.source {
                 Source::Output(node, name) => self.output(node.index(), name),
-                Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
+                Source::Outputs(_) | Source::File(_) | Source::Folder(..) | Source::Remote(_) => None,
             },
             Feeds::Given(due) => match &due.iter().find(|(known, _)| known == role)?.1 {
                 Due::Made(artifact) => Some(artifact.clone()),
@@ -246,7 +248,7 @@ impl Jobs {
         let Feeds::Planned(inputs) = &known.feeds else { return None };
         match &inputs.iter().find(|input| input.role == role)?.source {
             Source::Output(node, _) => Some(node.index()),
-            Source::Outputs(_) | Source::File(_) | Source::Folder(..) => None,
+            Source::Outputs(_) | Source::File(_) | Source::Folder(..) | Source::Remote(_) => None,
         }
     }
 
@@ -275,9 +277,22 @@ impl Jobs {
             let found = match &input.source {
                 Source::File(path) => files::is_there(path),
                 Source::Folder(path, _) => folder_is_there(path),
-                Source::Output(..) | Source::Outputs(_) => Ok(()),
+                Source::Output(..) | Source::Outputs(_) | Source::Remote(_) => Ok(()),
             };
             found.err().map(|error| UnreadableInput { role: input.role.clone(), error })
+        })
+    }
+
+    /// Why files that a job reads and that are kept elsewhere are not here; `None` if they are.
+    pub(super) fn away(&self, id: Id) -> Option<String> {
+        let Feeds::Planned(inputs) = &self.list[id].feeds else { return None };
+        inputs.iter().find_map(|input| {
+            let Source::Remote(remote) = &input.source else { return None };
+            match remote.look() {
+                Ok(Presence::Here { .. }) => None,
+                Ok(Presence::Away(why)) => Some(why),
+                Err(error) => Some(format!("{error:#}")),
+            }
         })
     }
 
@@ -301,11 +316,20 @@ impl Jobs {
             }
             Source::File(path) => Feed::File(role, path.clone()),
             Source::Folder(path, pick) => Feed::Folder(role, path.clone(), *pick),
+            Source::Remote(remote) => Feed::Remote(role, remote.clone()),
         })
     }
 }
 
 impl Order {
+    /// What of its inputs is kept elsewhere, by role.
+    pub(super) fn remotes(&self) -> impl Iterator<Item = (&str, &dyn Remote)> {
+        self.feeds.iter().filter_map(|feed| match feed {
+            Feed::Remote(role, remote) => Some((role.as_str(), &**remote)),
+            Feed::Made(..) | Feed::File(..) | Feed::Folder(..) => None,
+        })
+    }
+
     /// Everything the job reads, in the order in which it is hashed; files are digested here.
     pub(super) fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
         let mut reads = Vec::new();
@@ -359,6 +383,7 @@ impl Feed {
                 Ok(vec![Read { role: role.clone(), artifact: Artifact::file(path, digest) }])
             }
             Self::Folder(role, path, pick) => folder(store, role, path, *pick).map_err(|error| unreadable(role, error)),
+            Self::Remote(role, remote) => remote_files(store, role, &**remote).map_err(|error| unreadable(role, error)),
         }
     }
 }
@@ -374,15 +399,25 @@ fn folder(store: &Store, role: &str, path: &Path, pick: fn(&[String]) -> Vec<Str
     folder_is_there(path)?;
     let mut names = store::list(path)?;
     names.retain(|name| path.join(name).is_file());
-    let mut picked = pick(&names);
-    picked.sort();
-    let mut reads = Vec::new();
-    for name in picked {
-        let file = path.join(&name);
-        let artifact = Artifact::file(&file, store.files().digest(&file)?);
-        reads.push(Read { role: format!("{role}/{name}"), artifact });
+    named_files(store, role, pick(&names).into_iter().map(|name| (name.clone(), path.join(name))).collect())
+}
+
+fn remote_files(store: &Store, role: &str, remote: &dyn Remote) -> io::Result<Vec<Read>> {
+    match remote.look() {
+        Ok(Presence::Here { files, .. }) => named_files(store, role, files),
+        Ok(Presence::Away(why)) => Err(io::Error::new(io::ErrorKind::NotFound, why)),
+        Err(error) => Err(io::Error::other(format!("{error:#}"))),
     }
-    Ok(reads)
+}
+
+/// Files by name and path, in the order of their names.
+fn named_files(store: &Store, role: &str, mut files: Vec<(String, PathBuf)>) -> io::Result<Vec<Read>> {
+    files.sort();
+    let read = |(name, path): (String, PathBuf)| {
+        let artifact = Artifact::file(&path, store.files().digest(&path)?);
+        Ok(Read { role: format!("{role}/{name}"), artifact })
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// Neighbours with one role are a set: in the order of their digests. The order of roles stays.

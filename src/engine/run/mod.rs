@@ -6,6 +6,7 @@
 //!   compute through a shared model have workers of their own, more of them, since they mostly wait for it, and work on few
 //!   different models at a time, since each takes memory;
 //! - the worker digests the job's files and, if the kind expands, first asks it for more jobs, which the scheduler adds;
+//! - what of the inputs is kept elsewhere is brought here, then files are digested;
 //! - then it has the key, and looks for an entry: that is a hit, or it takes the lock of the key, looks again, and executes;
 //! - the scheduler journals the outcome, points the views at the entry, and sees who is ready now.
 //!
@@ -27,6 +28,7 @@ pub mod state;
 
 use super::context::{Bench, ChangedInput, Cx, Interrupted, Progress, Read, outputs};
 use super::plan::Plan;
+use super::remote::Presence;
 use super::stage::Spec;
 use super::store::digest::{Digest, Key};
 use super::store::entry::Entry;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub only: Option<BTreeSet<String>>,
     /// Start the programs that the manifest names; without, jobs that need one fail.
     pub programs: bool,
+    /// Fetch what is kept elsewhere; without, jobs that need it and do not find it here fail.
+    pub fetch: bool,
     /// Execute these jobs though they are cached.
     pub forced: BTreeSet<String>,
     /// For the journal and provenance.
@@ -134,6 +138,8 @@ pub trait Watch: Sync {
     /// A job has done `done` of `total` steps.
     fn step(&self, job: &str, done: u64, total: u64, note: &str);
     /// A job has something to say that is worth a line.
+    fn say(&self, job: &str, message: &str);
+    /// The same of something that is not as it should be.
     fn warn(&self, job: &str, message: &str);
     /// A job ended.
     fn ended(&self, outcome: &Outcome);
@@ -670,6 +676,8 @@ struct Ticket<'a> {
     reads: &'a [Read],
     recipe: &'a Recipe,
     key: Key,
+    /// Of the inputs that are kept elsewhere, by role.
+    versions: &'a BTreeMap<String, String>,
 }
 
 /// Passes on what a job says of its progress.
@@ -681,6 +689,10 @@ struct Reporter<'a> {
 impl Progress for Reporter<'_> {
     fn step(&self, done: u64, total: u64, note: &str) {
         self.watch.step(self.job, done, total, note);
+    }
+
+    fn say(&self, message: &str) {
+        self.watch.say(self.job, message);
     }
 
     fn warn(&self, message: &str) {
@@ -723,6 +735,7 @@ impl Crew<'_> {
     }
 
     fn find_or_make(&self, order: &Order, pool: &OnceCell<ThreadPool>, report: &mut Report) -> anyhow::Result<Verdict> {
+        let Some(versions) = self.fetch(order)? else { return Ok(Verdict::Stopped) };
         let reads = order.read(self.bench.store)?;
         if order.expanded.is_none() {
             return self.expand(order, &reads);
@@ -730,7 +743,7 @@ impl Crew<'_> {
         let recipe = order.recipe(&reads);
         let key = recipe.key();
         report.key = Some(key);
-        let ticket = Ticket { order, reads: &reads, recipe: &recipe, key };
+        let ticket = Ticket { order, reads: &reads, recipe: &recipe, key, versions: &versions };
         if let Some(hit) = self.hit(&ticket, report)? {
             return Ok(hit);
         }
@@ -748,6 +761,29 @@ impl Crew<'_> {
         let entry = self.execute(&ticket, pool)?;
         lock(&self.forced_done).insert(key);
         Ok(Verdict::Done(Box::new(entry), Ending::Executed))
+    }
+
+    /// Brings what the job reads and is kept elsewhere, and says by role which versions these are; `None` if this run is to stop.
+    fn fetch(&self, order: &Order) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+        let progress = Reporter { job: &order.name, watch: self.watch };
+        let stopped = || self.bench.stop.load(Ordering::Relaxed);
+        let mut versions = BTreeMap::new();
+        for (role, remote) in order.remotes() {
+            let mut presence = remote.look()?;
+            if let Presence::Away(why) = &presence {
+                anyhow::ensure!(self.settings.fetch, "`{role}`: {why}; `spot run` fetches it, and nothing else does");
+                match catch(|| remote.fetch(&progress, &stopped)) {
+                    Err(error) if error.is::<Interrupted>() => return Ok(None),
+                    fetched => fetched.with_context(|| format!("`{role}`"))?,
+                }
+                presence = remote.look()?;
+            }
+            match presence {
+                Presence::Here { version, .. } => drop(versions.insert(role.to_owned(), version)),
+                Presence::Away(why) => anyhow::bail!("`{role}`: {why}, though it was fetched a moment ago"),
+            }
+        }
+        Ok(Some(versions))
     }
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
@@ -820,7 +856,8 @@ impl Crew<'_> {
             pool.current_num_threads()
         };
         unchanged(store, ticket.reads)?;
-        let (artifacts, notes) = cx.finish()?;
+        let (artifacts, mut notes) = cx.finish()?;
+        notes.extend(ticket.versions.clone());
         let provenance = Provenance {
             pipeline: self.pipeline.to_owned(),
             job: order.name.clone(),

@@ -26,7 +26,7 @@ pub enum State {
     Stale,
     /// It will run if a job upstream makes something new.
     MayRun,
-    /// It cannot run.
+    /// It cannot run, or not with what is on this machine.
     Blocked,
     /// It will run, from this step on.
     Interrupted(u64),
@@ -126,6 +126,7 @@ pub(super) struct Silent;
 
 impl Progress for Silent {
     fn step(&self, _: u64, _: u64, _: &str) {}
+    fn say(&self, _: &str) {}
     fn warn(&self, _: &str) {}
 }
 
@@ -166,7 +167,7 @@ impl Survey<'_> {
 
     /// The state of a job whose inputs are not all known; `None` if they are.
     fn open_upstream(&mut self, id: Id) -> Option<JobState> {
-        if let Some(why) = self.jobs.get(id).job.blocked() {
+        if let Some(why) = self.jobs.get(id).job.blocked().or_else(|| self.jobs.away(id)) {
             return Some(self.blank(id, State::Blocked, vec![Reason::Cannot(why)]));
         }
         let upstream = self.jobs.upstream(id).into_iter().filter_map(|id| self.states[id].as_ref());
