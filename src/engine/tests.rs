@@ -78,7 +78,7 @@ fn only_a_run_fetches_what_is_kept_elsewhere() {
     assert_eq!(yard.run(&plan).executed, 2);
     assert_eq!(yard.text("fetcher"), "x0;xcontent");
     // By then it is a file like any other: what it was fetched from counts no more, its content does.
-    std::fs::remove_file(yard.path("elsewhere")).unwrap();
+    fs_err::remove_file(yard.path("elsewhere")).unwrap();
     assert_eq!(yard.run(&plan).cached, 2);
     yard.file("here", "other content");
     assert_eq!(state(&yard, &plan, "fetcher").0, "stale");

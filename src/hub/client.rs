@@ -183,9 +183,6 @@ impl<'a> Client<'a> {
             }
             let next = header(&response, "location").and_then(|place| joined(&url, place));
             let next = next.ok_or_else(|| refused(&url, "points to an address that cannot be followed"))?;
-            if url.starts_with("https://") && !next.starts_with("https://") {
-                return Err(refused(&url, "points to an address that is not encrypted").into());
-            }
             if method == Method::Head && !same_origin(&url, &next) {
                 return Ok((response, head));
             }
@@ -322,7 +319,7 @@ fn same_origin(one: &str, other: &str) -> bool {
     host(one).eq_ignore_ascii_case(host(other))
 }
 
-/// The address that a `Location` means which came from `base`.
+/// The address that a `Location` means which came from `base`. What was encrypted stays so.
 fn joined(base: &str, location: &str) -> Option<String> {
     let next = if location.starts_with("https://") || location.starts_with("http://") {
         location.to_owned()
@@ -336,7 +333,8 @@ fn joined(base: &str, location: &str) -> Option<String> {
     let uri: Uri = next.parse().ok()?;
     // A name before the host may look like the host.
     let authority = uri.authority()?.as_str();
-    (!authority.contains('@')).then_some(next)
+    let open = base.starts_with("https://") && !next.starts_with("https://");
+    (!authority.contains('@') && !open).then_some(next)
 }
 
 #[cfg(test)]
@@ -349,7 +347,8 @@ mod tests {
         let all = [
             ("/c", Some("https://hub.co:8/c")),
             ("//cdn.co/c", Some("https://cdn.co/c")),
-            ("http://cdn.co/c?y", Some("http://cdn.co/c?y")),
+            ("https://cdn.co/c?y", Some("https://cdn.co/c?y")),
+            ("http://cdn.co/c", None),
             ("c", None),
             ("file:///etc/passwd", None),
             ("https://hub.co:8@evil.co/", None),
@@ -358,6 +357,7 @@ mod tests {
         for (location, expected) in all {
             assert_eq!(joined(base, location).as_deref(), expected, "{location}");
         }
+        assert_eq!(joined("http://hub", "http://cdn.co/c").as_deref(), Some("http://cdn.co/c"));
     }
 
     #[test]
