@@ -1,9 +1,10 @@
 //! Downloads from a hub: by the client itself, and by the real `spot`.
 
 use super::mock_hub::{MockHub, Request, Wrong, git_hash, sha256};
-use super::shell::{Shell, Spot};
+use super::shell::{PROJECT, Shell, Spot};
 use spot::hub::{self, Error, Kind, Presence, Repo, Settings, Snapshot, Watch};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -542,6 +543,79 @@ fn two_that_want_the_same_fetch_it_once() {
     assert_eq!(ranges(&place.hub.requests()), [None]);
     let said = heard.said.into_inner().unwrap();
     assert!(said.iter().any(|text| text.contains("somebody else is downloading")), "{said:?}");
+}
+
+// ---- the Python tools ---------------------------------------------------------------------------------------------------
+
+/// A Python that has `huggingface_hub`: `$SPOT_HF_PYTHON`, or `python3` if it has it.
+fn python() -> Option<std::ffi::OsString> {
+    if let Some(named) = std::env::var_os("SPOT_HF_PYTHON") {
+        return Some(named);
+    }
+    let tried = Command::new("python3").args(["-c", "import huggingface_hub"]).output();
+    tried.is_ok_and(|tried| tried.status.success()).then(|| "python3".into())
+}
+
+impl Place {
+    /// What tests/golden/hub.py says.
+    #[track_caller]
+    fn python(&self, python: &std::ffi::OsStr, words: &[&str]) -> serde_json::Value {
+        let mut command = Command::new(python);
+        command
+            .arg(Path::new(PROJECT).join("tests/golden/hub.py"))
+            .args(words)
+            .args(["config.json", "model.safetensors"]);
+        for name in super::shell::OF_THE_HUB {
+            command.env_remove(name);
+        }
+        command
+            .env("HF_ENDPOINT", self.hub.endpoint())
+            .env("HF_HOME", self.folder.path())
+            .env("HF_HUB_DISABLE_TELEMETRY", "1");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn python_and_spot_share_the_cache() {
+    let Some(python) = python() else {
+        eprintln!("skipped: no Python with huggingface_hub; name one by SPOT_HF_PYTHON");
+        return;
+    };
+    // What is fetched here, Python finds, and does not fetch again.
+    let place = Place::new();
+    place.fetches();
+    place.hub.requests();
+    let found = place.python(&python, &["find", ID, "main"]);
+    assert_eq!(lines(&place.hub.requests()), [""; 0]);
+    assert_eq!(found["warnings"], serde_json::json!([]));
+    let revision =
+        serde_json::json!({"commit": place.commit, "refs": ["main"], "files": ["config.json", "model.safetensors"]});
+    assert_eq!(found["revisions"], serde_json::json!([revision]));
+    assert_eq!(std::fs::read(found["paths"]["model.safetensors"].as_str().unwrap()).unwrap(), weights());
+    place.python(&python, &["download", ID, "main"]);
+    let asked = place.hub.requests();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|request| request.method == "HEAD" || request.path.starts_with("/api/")),
+        "{asked:?}"
+    );
+    place.fetches();
+    assert_eq!(lines(&place.hub.requests()), [""; 0]);
+
+    // What Python fetches is here.
+    for revision in ["main", "refs/pr/2"] {
+        let place = Place::new();
+        let files: [(&str, &[u8]); 2] = [("config.json", CONFIG), ("model.safetensors", &weights())];
+        place.hub.put(ID, "refs/pr/2", &files);
+        let folder = place.python(&python, &["download", ID, revision])["folder"].as_str().unwrap().to_owned();
+        place.hub.requests();
+        let snapshot = hub::fetch(&place.settings(&[]), &repo(revision), pair, &Heard::default()).unwrap();
+        assert_eq!(snapshot.files[0].1, Path::new(&folder).join("config.json"));
+        assert_eq!(std::fs::read(&snapshot.files[1].1).unwrap(), weights());
+        assert_eq!(lines(&place.hub.requests()), [""; 0]);
+    }
 }
 
 // ---- in pipelines -------------------------------------------------------------------------------------------------------

@@ -258,6 +258,11 @@ impl State {
             return file.map_or(Answer::new(404, b""), |file| ranged(file, request, wrong));
         }
         if let Some(listing) = path.strip_prefix("/api/") {
+            if let Some((repo, rest)) = listing.split_once("/tree/") {
+                let commit = rest.split('/').next().unwrap();
+                let found = lock(&self.revisions).get(&format!("{repo}/revision/{commit}")).map(tree);
+                return found.unwrap_or_else(|| self.unknown(listing));
+            }
             let found = lock(&self.revisions).get(listing).map(listed);
             return found.unwrap_or_else(|| self.unknown(listing));
         }
@@ -356,6 +361,20 @@ fn listed(revision: &Revision) -> Answer {
     let files: Vec<_> = revision.files.iter().map(file).collect();
     let model = json!({"id": "org/name", "private": false, "tags": [], "downloads": 3, "sha": revision.commit, "siblings": files});
     Answer::new(200, model.to_string().as_bytes()).with("Content-Type", "application/json")
+}
+
+/// What the Python tools ask for in place of a listing.
+fn tree(revision: &Revision) -> Answer {
+    let file = |file: &File| {
+        let mut value =
+            json!({"type": "file", "oid": git_hash(&file.content), "size": file.content.len(), "path": file.name});
+        if file.is_large() {
+            value["lfs"] = json!({"oid": file.checksum(), "size": file.content.len(), "pointerSize": 130});
+        }
+        value
+    };
+    let files: Vec<_> = revision.files.iter().map(file).collect();
+    Answer::new(200, json!(files).to_string().as_bytes()).with("Content-Type", "application/json")
 }
 
 fn ranged(file: &File, request: &Request, wrong: Option<&Wrong>) -> Answer {

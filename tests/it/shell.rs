@@ -43,7 +43,7 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
 }
 
 /// What decides where models of a hub are, and how they get there.
-const OF_THE_HUB: [&str; 14] = [
+pub(crate) const OF_THE_HUB: [&str; 14] = [
     "ALL_PROXY",
     "HF_ENDPOINT",
     "HF_HOME",
