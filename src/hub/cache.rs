@@ -35,6 +35,8 @@ pub(super) struct Lock {
 
 /// Folders within folders of a snapshot that are looked into.
 const DEEPEST: usize = 8;
+/// What tells programs that make backups to leave a folder out (<https://bford.info/cachedir/>).
+const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n";
 /// Bytes of a reference or listing that are read.
 const LARGEST: u64 = 32 << 20;
 
@@ -46,7 +48,9 @@ impl<'a> Cache<'a> {
     /// Makes the folders that files are written to.
     pub(super) fn prepare(&self) -> io::Result<()> {
         fs_err::create_dir_all(self.folder.join("blobs"))?;
-        fs_err::create_dir_all(self.locks())
+        fs_err::create_dir_all(self.locks())?;
+        let tag = self.root.join("CACHEDIR.TAG");
+        if tag.exists() { Ok(()) } else { self.write(&tag, TAG) }
     }
 
     fn locks(&self) -> PathBuf {

@@ -4,7 +4,7 @@ use super::checksum::Checksum;
 use super::listing::Listing;
 use super::patience::{Ended, Hitch, Patience, attempts};
 use super::{Error, Repo, Settings, Watch};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
@@ -210,13 +210,9 @@ impl<'a> Client<'a> {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
                 refused(url, &error.to_string()).into()
             }
-            ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::Pem(_) => refused(
-                url,
-                &format!(
-                    "no safe connection ({error}); if a proxy has its own certificate, name its file by SSL_CERT_FILE"
-                ),
-            )
-            .into(),
+            // What rustls finds wrong with the other side comes as data that are invalid.
+            ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => unsafe_connection(url, &error).into(),
+            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => unsafe_connection(url, &error).into(),
             error => Trouble::Again(Hitch::new(format!("{} cannot be reached ({error})", host(url)))),
         })
     }
@@ -301,6 +297,13 @@ pub(super) fn again(url: &str, error: &std::io::Error) -> Trouble {
 
 fn refused(url: &str, why: &str) -> Error {
     Error::Refused(format!("{} {why}", shown(url)))
+}
+
+fn unsafe_connection(url: &str, error: &dyn std::error::Error) -> Error {
+    let why = format!(
+        "gives no safe connection ({error}); if a proxy has its own certificate, name its file by SSL_CERT_FILE"
+    );
+    refused(host(url), &why)
 }
 
 /// An address for messages: without its query, which may be a secret of whoever may read it.

@@ -5,7 +5,7 @@ use super::checksum::{Checksum, Hasher};
 use super::client::{Client, Failed, Trouble, again, header};
 use super::listing::Listing;
 use super::patience::{Hitch, Patience};
-use super::{Error, Watch};
+use super::{Error, Watch, space};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,8 @@ impl Download<'_> {
 
     /// Brings all of it into the file for what is incomplete.
     fn download(&self, expected: &Expected<'_>, meter: &mut Meter<'_>, watch: &dyn Watch) -> Result<(), Failed> {
-        let mut partial = self.begun(expected)?;
+        let mut partial = self.begun(expected, watch)?;
+        space::check(self.client.settings.cache(), expected.size - partial.length)?;
         let (mut patience, mut damaged) = (Patience::new(self.client.settings.pause()), 0);
         loop {
             let before = partial.length;
@@ -96,7 +97,7 @@ impl Download<'_> {
     }
 
     /// What an earlier download left, hashed.
-    fn begun(&self, expected: &Expected<'_>) -> Result<Partial, Error> {
+    fn begun(&self, expected: &Expected<'_>, watch: &dyn Watch) -> Result<Partial, Error> {
         let path = self.cache.incomplete(expected.checksum);
         let mut file = fs_err::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         let (mut hasher, mut length, mut buffer) = (expected.checksum.start(expected.size), 0, vec![0; BUFFER]);
@@ -104,6 +105,9 @@ impl Download<'_> {
             let read = file.read(&mut buffer)?;
             if read == 0 {
                 break;
+            }
+            if watch.stopped() {
+                return Err(Error::Stopped);
             }
             hasher.update(&buffer[..read]);
             length += read as u64;
@@ -134,11 +138,24 @@ impl Download<'_> {
         };
         if begins != Some(partial.length) {
             partial.begin(expected)?;
+            // A server that knows no ranges sends all of it.
+            if begins != Some(0) {
+                return Err(Trouble::Again(Hitch::new("the hub sends another part of the file than was asked for")));
+            }
         }
-        if begins != Some(partial.length) {
-            return Err(Trouble::Again(Hitch::new("the hub sends another part of the file than was asked for")));
-        }
-        let (mut body, mut buffer) = (response.into_body().into_reader(), vec![0; BUFFER]);
+        self.receive(&mut response.into_body().into_reader(), expected, partial, meter, watch)
+    }
+
+    /// Writes what comes, up to the size of the file.
+    fn receive(
+        &self,
+        body: &mut dyn Read,
+        expected: &Expected<'_>,
+        partial: &mut Partial,
+        meter: &mut Meter<'_>,
+        watch: &dyn Watch,
+    ) -> Result<(), Trouble> {
+        let mut buffer = vec![0; BUFFER];
         while partial.length < expected.size {
             if watch.stopped() {
                 partial.file.sync_data()?;
@@ -148,7 +165,6 @@ impl Download<'_> {
             if read == 0 {
                 return Err(Trouble::Again(Hitch::new(format!("`{}` ended early", self.name))));
             }
-            // Whatever comes beyond its size is not written.
             let wanted = usize::try_from(expected.size - partial.length).map_or(read, |left| left.min(read));
             partial.write(&buffer[..wanted])?;
             meter.bytes(partial.length, self.name);

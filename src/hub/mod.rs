@@ -12,7 +12,7 @@ mod settings;
 mod space;
 
 use cache::Cache;
-use client::Client;
+use client::{Client, Failed};
 use download::{Download, Meter};
 pub use repo::{Kind, Repo, check_id, check_revision};
 pub use settings::Settings;
@@ -109,14 +109,23 @@ pub fn fetch(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch
         Presence::Away(missing) if settings.offline() => {
             Err(Error::Unavailable(absent(settings, repo, &missing, "HF_HUB_OFFLINE is set")))
         }
-        Presence::Away(missing) => bring(settings, repo, choose, watch).map_err(|error| match error {
-            client::Failed::Unreachable(why) => Error::Unavailable(absent(settings, repo, &missing, &why)),
-            client::Failed::Other(error) => error,
+        Presence::Away(_) => bring(settings, repo, choose, watch).map_err(|failed| match failed {
+            Failed::Unreachable(why) => unreachable(settings, repo, choose, &why),
+            Failed::Other(error) => error,
         }),
     }
 }
 
-fn bring(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch) -> Result<Snapshot, client::Failed> {
+/// What to say where no answer came, which may be after a part of the files.
+fn unreachable(settings: &Settings, repo: &Repo, choose: Choose, why: &str) -> Error {
+    let missing = match look(settings, repo, choose) {
+        Ok(Presence::Away(missing)) => missing,
+        _ => Missing::default(),
+    };
+    Error::Unavailable(absent(settings, repo, &missing, why))
+}
+
+fn bring(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch) -> Result<Snapshot, Failed> {
     let (client, cache) = (Client::new(settings, repo)?, Cache::new(settings.cache(), repo));
     let listing = client.listing(watch)?;
     let names = listing.choose(choose).map_err(|why| Error::Refused(format!("{repo} cannot be used: {why}")))?;

@@ -72,7 +72,9 @@ struct Hub {
 /// Where a model comes from: one of `builtin`, `path` and `hub`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FromModel")]
 #[schemars(extend("oneOf" = [{"required": ["builtin"]}, {"required": ["path"]}, {"required": ["hub"]}]))]
+#[schemars(extend("dependentRequired" = {"revision": ["hub"]}))]
 struct Fields {
     /// A model that is part of the program.
     builtin: Option<Builtin>,

@@ -3,6 +3,7 @@
     HF_ENDPOINT=… HF_HOME=… python tests/golden/hub.py find REPOSITORY REVISION FILE…       as JSON: paths in the cache, without asking
                                                                                           the hub, and what a scan of it says
     HF_ENDPOINT=… HF_HOME=… python tests/golden/hub.py download REPOSITORY REVISION FILE…   brings them; the folder
+    python tests/golden/hub.py hold FILE                                                  holds a lock until nothing more can come
 
 Tried with huggingface_hub 0.36.2, 1.33.0 and 2.4.0.
 """
@@ -11,6 +12,7 @@ import json
 import sys
 
 from huggingface_hub import __version__, hf_hub_download, scan_cache_dir, snapshot_download
+from huggingface_hub.utils import WeakFileLock
 
 
 def find(repository, revision, files):
@@ -31,5 +33,14 @@ def download(repository, revision, files):
     return {"version": __version__, "folder": snapshot_download(repository, revision=revision, allow_patterns=files)}
 
 
+def hold(lock):
+    with WeakFileLock(lock):
+        print("held", flush=True)
+        sys.stdin.read()
+
+
+if sys.argv[1] == "hold":
+    hold(sys.argv[2])
+    sys.exit()
 command, repository, revision, *files = sys.argv[1:]
 print(json.dumps({"find": find, "download": download}[command](repository, revision, files)))

@@ -206,10 +206,14 @@ impl State {
 
     fn serve(&self, mut stream: TcpStream, cdn: bool) -> std::io::Result<()> {
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
             stream.read_exact(&mut byte)?;
+            // The beginning of TLS, which is not spoken here.
+            if head.is_empty() && byte[0] == 0x16 {
+                return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            }
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
@@ -327,7 +331,7 @@ impl State {
             Some(Wrong::Longer(more)) => body.extend(vec![7; *more]),
             Some(Wrong::Stalls(at)) => {
                 stream.write_all(&body[..*at])?;
-                self.wait(Duration::from_secs(20));
+                self.wait(Duration::from_secs(60));
                 return Ok(());
             }
             Some(Wrong::Slow(piece)) => {
