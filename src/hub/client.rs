@@ -219,41 +219,46 @@ impl<'a> Client<'a> {
 
     /// What is wrong with an answer; nothing if it brings what was asked for.
     fn meaning(&self, url: &str, response: &Response<Body>) -> Option<Trouble> {
-        let (status, code) = (response.status().as_u16(), header(response, "x-error-code").unwrap_or_default());
-        let (repo, place) = (self.repo, host(url));
-        let page = format!("{}{}", self.settings.endpoint(), repo.page());
-        let tokens = format!("{}/settings/tokens", self.settings.endpoint());
-        let whose = self.token.as_ref().map(|(_, place)| place.as_str());
-        let why = match (status, code, whose) {
+        let (status, place) = (response.status().as_u16(), host(url));
+        let why = match status {
             // 416: there is nothing from there on; whoever asked for it knows better.
-            (200 | 206 | 416, ..) => return None,
-            (429, ..) => {
-                let wait = header(response, "retry-after").and_then(|text| text.trim().parse().ok());
-                let why = format!(
-                    "{place} has had too many requests from here (429); a token of a user (HF_TOKEN) is allowed more"
-                );
-                return Some(Trouble::Again(Hitch { why, wait: wait.map(Duration::from_secs) }));
+            200 | 206 | 416 => return None,
+            429 => format!(
+                "{place} has had too many requests from here (429); a token of a user (HF_TOKEN) is allowed more"
+            ),
+            408 | 500..=599 => format!("{place} is in trouble ({status})"),
+            // The address of a large file is good for a while; the next attempt is given another.
+            400..=499 if !same_origin(url, self.settings.endpoint()) => {
+                format!("{place}, where the hub has the file, does not give it ({status})")
             }
-            (408 | 500..=599, ..) => {
-                return Some(Trouble::Again(Hitch::new(format!("{place} is in trouble ({status})"))));
+            _ => {
+                let code = header(response, "x-error-code").unwrap_or_default();
+                return Some(Trouble::Never(Error::Refused(self.refusal(url, status, code))));
             }
-            (_, "GatedRepo", None) => {
-                format!(
-                    "{repo} is given to those who accept its terms: accept them at {page}, and set HF_TOKEN to a token of yours"
-                )
-            }
-            (_, "GatedRepo", Some(token)) => {
-                format!(
-                    "{repo} is given to those who accept its terms, and whose token {token} holds has not: accept them at {page}"
-                )
-            }
+        };
+        let wait = header(response, "retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        Some(Trouble::Again(Hitch { why, wait }))
+    }
+
+    /// What the hub means by refusing, and what to do.
+    fn refusal(&self, url: &str, status: u16, code: &str) -> String {
+        let (repo, place, endpoint) = (self.repo, host(url), self.settings.endpoint());
+        let (page, tokens) = (format!("{endpoint}{}", repo.page()), format!("{endpoint}/settings/tokens"));
+        let whose = self.token.as_ref().map(|(_, place)| place.as_str());
+        match (status, code, whose) {
+            (_, "GatedRepo", None) => format!(
+                "{repo} is given to those who accept its terms: accept them at {page}, and set HF_TOKEN to a token of yours"
+            ),
+            (_, "GatedRepo", Some(token)) => format!(
+                "{repo} is given to those who accept its terms, and the user of the token of {token} has not: accept them at {page}"
+            ),
             (_, "RevisionNotFound", _) => {
                 format!("{repo}: there is no such revision ({status}); look at {page}/tree/main")
             }
             (_, "EntryNotFound", _) => format!("{} is not there ({status}); look at {page}/tree/main", shown(url)),
-            (401, "RepoNotFound", None) | (401, "", None) => format!(
-                "{repo}: {place} knows no such repository, or shows it only to some (401): check the name, or set HF_TOKEN to a token of \
-                 {tokens}"
+            (401, "RepoNotFound" | "", None) => format!(
+                "{repo}: {place} knows no such repository, or shows it only to some (401): check the name, or set HF_TOKEN to a token \
+                 of {tokens}"
             ),
             (401, _, Some(token)) => format!(
                 "{repo}: {place} does not accept the token of {token}, or has no such repository for it (401): check the name, or make \
@@ -269,8 +274,7 @@ impl<'a> Client<'a> {
                 format!("{repo}: {place} has no such repository or revision ({status}); check the name at {page}")
             }
             _ => format!("{repo}: {} answers {status}, which is not understood; is HF_ENDPOINT right?", shown(url)),
-        };
-        Some(Trouble::Never(Error::Refused(why)))
+        }
     }
 }
 

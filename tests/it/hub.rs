@@ -385,6 +385,15 @@ fn a_hub_that_is_in_trouble_is_asked_again() {
 }
 
 #[test]
+fn a_file_whose_address_is_no_longer_good_is_asked_for_again() {
+    let place = Place::new();
+    place.hub.fault("GET /blob/", 2, Wrong::Status(403, vec![]));
+    let warned = place.fetches();
+    assert!(warned[0].contains("http://localhost:") && warned[0].contains("(403)"), "{warned:?}");
+    assert_eq!(place.hub.requests().iter().filter(|request| request.method == "GET" && !request.cdn).count(), 5);
+}
+
+#[test]
 fn a_hub_that_has_had_enough_is_given_the_time_it_asks_for() {
     let place = Place::new();
     place.hub.fault("/api/", 1, Wrong::Status(429, vec![("Retry-After", "1".to_owned())]));
@@ -405,7 +414,7 @@ fn every_refusal_says_what_to_do() {
         (401, "RepoNotFound", None, &["check the name", "set HF_TOKEN", "/settings/tokens"]),
         (401, "", Some("hf_old"), &["does not accept the token of HF_TOKEN", "make a new token"]),
         (401, "GatedRepo", None, &["accept them at", "/org/name", "set HF_TOKEN"]),
-        (403, "GatedRepo", Some("hf_mine"), &["whose token HF_TOKEN holds", "accept them at"]),
+        (403, "GatedRepo", Some("hf_mine"), &["the user of the token of HF_TOKEN has not", "accept them at"]),
         (403, "", Some("hf_mine"), &["may not read it (403)", "give it that right"]),
         (403, "", None, &["shows it only to some (403)", "set HF_TOKEN"]),
         (404, "RevisionNotFound", None, &["no such revision (404)", "/org/name/tree/main"]),
