@@ -5,6 +5,7 @@ pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod hub;
 pub mod ml;
 mod panic;
 mod replace;

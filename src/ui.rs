@@ -193,6 +193,10 @@ impl Watch for Lines {
         self.update(|running| drop(running.insert(job.to_owned(), format!("{done}/{total} {note}"))));
     }
 
+    fn say(&self, job: &str, message: &str) {
+        self.line("", &format!("{job}: {message}"));
+    }
+
     fn warn(&self, job: &str, message: &str) {
         self.line(&paint("warning:", Colour::Yellow), &format!(" {job}: {message}"));
     }
@@ -239,6 +243,10 @@ impl Watch for Events {
     }
 
     fn step(&self, _: &str, _: u64, _: u64, _: &str) {}
+
+    fn say(&self, job: &str, message: &str) {
+        self.event(&json!({"event": "message", "job": job, "message": message}));
+    }
 
     fn warn(&self, job: &str, message: &str) {
         self.event(&json!({"event": "warning", "job": job, "message": message}));

@@ -124,8 +124,9 @@ pub(super) fn defaults() -> anyhow::Result<Settings> {
     let (device, threads) = (chosen_device("auto")?, cores());
     let (jobs, together) = side_by_side(&device, threads);
     let (memory, command_line) = (free_memory() / 2, std::env::args().collect());
-    let (only, programs, forced) = (None, false, BTreeSet::new());
-    Ok(Settings { jobs, together, threads, memory, device, keep_going: true, only, programs, forced, command_line })
+    let (only, forced) = (None, BTreeSet::new());
+    let (keep_going, programs, fetch) = (true, false, false);
+    Ok(Settings { jobs, together, threads, memory, device, keep_going, only, programs, fetch, forced, command_line })
 }
 
 impl Run {
@@ -162,6 +163,7 @@ impl Run {
             keep_going: self.keep_going,
             only,
             programs: true,
+            fetch: true,
             forced,
             command_line: std::env::args().collect(),
         })

@@ -98,6 +98,8 @@ pub trait Progress: Send + Sync {
     /// `done` of `total` steps; `note` is a short text such as `loss 0.312 · accuracy 81.2`.
     fn step(&self, done: u64, total: u64, note: &str);
     /// A message worth a line of its own.
+    fn say(&self, message: &str);
+    /// The same of something that is not as it should be.
     fn warn(&self, message: &str);
 }
 

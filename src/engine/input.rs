@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A file of the project by its path, or an output of another job: as `{output: stage.name}`, or, if a stage is called so, in
-/// short as `stage` or `stage[value]`. Serialises as nothing: its content enters a recipe by digest.
+/// A file of the project by its path, or an output of another job as `{output: stage.name}`. Serialises as nothing: its
+/// content enters a recipe by digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileInput {
     /// A path, relative to the current folder.
@@ -30,9 +30,16 @@ impl FileInput {
     /// The input that this is; an output must be of the type `of`.
     pub fn input(&self, field: impl Into<String>, of: Type) -> Input {
         match self {
-            Self::Path(path) if is_short(path) => Input::one_or_file(field, &Ref(path.clone()), of),
             Self::Path(path) => Input::file(field, path),
             Self::Output(reference) => Input::one(field, reference, of),
+        }
+    }
+
+    /// The same where an output may be named in short too, as `stage` or `stage[value]`, if a stage is called so.
+    pub fn input_or_stage(&self, field: impl Into<String>, of: Type) -> Input {
+        match self {
+            Self::Path(path) if is_short(path) => Input::one_or_file(field, &Ref(path.clone()), of),
+            Self::Path(_) | Self::Output(_) => self.input(field, of),
         }
     }
 
@@ -98,7 +105,7 @@ impl JsonSchema for FileInput {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": ["string", "object"],
-            "description": "A path within the project, or an output of another job: `{output: stage.name}`, `stage`, `stage[value]`.",
+            "description": "A path within the project, or an output of another job: `{output: stage.name}`.",
             "properties": {"output": {"type": "string"}},
             "required": ["output"],
             "additionalProperties": false,

@@ -6,6 +6,7 @@ pub mod context;
 pub mod input;
 pub mod manifest;
 pub mod plan;
+pub mod remote;
 pub mod run;
 pub mod stage;
 pub mod store;

@@ -6,6 +6,7 @@
 use super::context::{Artifact, Cx};
 use super::manifest::node::Node;
 use super::manifest::typed::{self, Mistake};
+use super::remote::Remote;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -147,7 +148,7 @@ impl JsonSchema for Refs {
 #[derive(Clone, Debug)]
 pub struct Input<M = Asked> {
     /// The YAML path of the field that names it (`init.prompt`): its role in the recipe, and where problems are shown. The role
-    /// of a file of a folder is `role/name`.
+    /// of one of several files is `role/name`.
     pub role: String,
     /// Where it comes from.
     pub from: Source<M>,
@@ -162,6 +163,8 @@ pub enum Source<M = Asked> {
     File(PathBuf),
     /// Some files of a folder, relative to the current folder.
     Folder(PathBuf, Pick),
+    /// Files that are kept elsewhere until a run fetches them.
+    Remote(Arc<dyn Remote>),
 }
 
 /// Which of a folder's files (their names, sorted) are read.
@@ -220,6 +223,11 @@ impl Input {
     pub fn folder(field: impl Into<String>, path: impl Into<PathBuf>, pick: Pick) -> Self {
         Self { role: field.into(), from: Source::Folder(path.into(), pick) }
     }
+
+    /// Files that are kept elsewhere.
+    pub fn remote(field: impl Into<String>, remote: Arc<dyn Remote>) -> Self {
+        Self { role: field.into(), from: Source::Remote(remote) }
+    }
 }
 
 impl<M> Input<M> {
@@ -229,6 +237,7 @@ impl<M> Input<M> {
             Source::Made(known) => Source::Made(made(known)?),
             Source::File(path) => Source::File(path.clone()),
             Source::Folder(path, pick) => Source::Folder(path.clone(), *pick),
+            Source::Remote(remote) => Source::Remote(remote.clone()),
         };
         Some(Input { role: self.role.clone(), from })
     }
@@ -237,7 +246,7 @@ impl<M> Input<M> {
     pub(super) fn made(&self) -> Option<&M> {
         match &self.from {
             Source::Made(known) => Some(known),
-            Source::File(_) | Source::Folder(..) => None,
+            Source::File(_) | Source::Folder(..) | Source::Remote(_) => None,
         }
     }
 }

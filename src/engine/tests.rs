@@ -7,7 +7,7 @@ use super::run::{Ending, Fault};
 use super::stage::Source;
 use super::store::Store;
 use super::store::digest::{Digest, Key};
-use super::toys::{Borrower, Concat, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
+use super::toys::{Borrower, Concat, Elsewhere, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +49,60 @@ fn state(yard: &Yard, plan: &Plan, job: &str) -> (String, Vec<String>) {
 
 fn key(yard: &Yard, plan: &Plan) -> Key {
     survey(plan, &yard.store, &Question::default()).unwrap().pop().unwrap().key.unwrap()
+}
+
+/// A job that reads a file which is kept elsewhere, and one that reads the job.
+fn fetcher(yard: &Yard) -> Plan {
+    let remote = Elsewhere { from: yard.path("elsewhere"), to: yard.path("here") };
+    let mut sketch = Sketch::new();
+    let fetcher = sketch.job("fetcher", concat("x"), vec![("folder", Source::Remote(Arc::new(remote)))]);
+    sketch.job("below", concat("y"), vec![("parts", all(&[fetcher]))]);
+    sketch.plan()
+}
+
+// ---- what is kept elsewhere ---------------------------------------------------------------------------------------------
+
+#[test]
+fn only_a_run_fetches_what_is_kept_elsewhere() {
+    let mut yard = Yard::new();
+    yard.file("elsewhere", "content");
+    let plan = fetcher(&yard);
+    assert_eq!(state(&yard, &plan, "fetcher"), ("blocked".to_owned(), vec!["input `folder`: not fetched".to_owned()]));
+    assert_eq!(state(&yard, &plan, "below").0, "blocked");
+    yard.settings.fetch = false;
+    assert_eq!((yard.run(&plan).failed, yard.path("here").exists()), (1, false));
+    assert!(
+        yard.error("fetcher").contains("`folder`: not fetched; `spot run` fetches it"),
+        "{}",
+        yard.error("fetcher")
+    );
+    yard.settings.fetch = true;
+    assert_eq!(yard.run(&plan).executed, 2);
+    assert_eq!(yard.text("fetcher"), "x0;xcontent");
+    // By then it is a file like any other: what it was fetched from counts no more, its content does.
+    fs_err::remove_file(yard.path("elsewhere")).unwrap();
+    assert_eq!(yard.run(&plan).cached, 2);
+    yard.file("here", "other content");
+    assert_eq!(state(&yard, &plan, "fetcher").0, "stale");
+    yard.run(&plan);
+    assert_eq!(yard.ended(Ending::Executed), ["below", "fetcher"]);
+    let entry = survey(&plan, &yard.store, &Question::default()).unwrap().remove(0).entry.unwrap();
+    assert_eq!(entry.provenance.notes["folder"], "the first");
+}
+
+#[test]
+fn what_cannot_be_fetched_fails_its_job_and_what_is_stopped_goes_on_later() {
+    let mut yard = Yard::new();
+    let plan = fetcher(&yard);
+    let summary = yard.run(&plan);
+    assert_eq!((summary.failed, summary.blocked), (1, 1));
+    assert!(yard.error("fetcher").contains("elsewhere"), "{}", yard.error("fetcher"));
+    yard.file("elsewhere", "content");
+    yard.stop_at = Some(1);
+    let summary = yard.run(&plan);
+    assert_eq!((summary.interrupted, summary.failed, summary.executed), (true, 0, 0));
+    yard.stop_at = None;
+    assert_eq!(yard.run(&plan).executed, 2);
 }
 
 // ---- what runs again ----------------------------------------------------------------------------------------------------

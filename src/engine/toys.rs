@@ -1,7 +1,8 @@
 //! Kinds and plans for the tests of the engine: no model, no manifest.
 
-use super::context::{Cx, Interrupted};
+use super::context::{Cx, Interrupted, Progress};
 use super::plan::{Linked, Plan, Planned};
+use super::remote::{Presence, Remote};
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
 use super::stage::{Input, Job, Made, Needs, Output, Ref, Refs, Source, Spec, Stage, Type};
 use super::store::Store;
@@ -302,6 +303,31 @@ impl Sketch {
     }
 }
 
+/// A file that is kept in one folder and fetched into another.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    pub(super) from: PathBuf,
+    pub(super) to: PathBuf,
+}
+
+impl Remote for Elsewhere {
+    fn look(&self) -> anyhow::Result<Presence> {
+        if !self.to.exists() {
+            return Ok(Presence::Away("not fetched".to_owned()));
+        }
+        Ok(Presence::Here { files: vec![("x".to_owned(), self.to.clone())], version: "the first".to_owned() })
+    }
+
+    fn fetch(&self, progress: &dyn Progress, stopped: &dyn Fn() -> bool) -> anyhow::Result<()> {
+        progress.step(1, 2, "");
+        if stopped() {
+            return Err(Interrupted { step: 1 }.into());
+        }
+        fs_err::copy(&self.from, &self.to)?;
+        Ok(())
+    }
+}
+
 /// Where an input of a planned job comes from.
 pub(super) type From = Source<Vec<Made<NodeIndex>>>;
 
@@ -337,6 +363,8 @@ impl Watch for Yard {
         }
     }
 
+    fn say(&self, _: &str, _: &str) {}
+
     fn warn(&self, job: &str, message: &str) {
         self.warnings.lock().unwrap().push(format!("{job}: {message}"));
     }
@@ -358,6 +386,7 @@ impl Yard {
             keep_going: false,
             only: None,
             programs: true,
+            fetch: true,
             forced: BTreeSet::new(),
             command_line: vec!["spot".to_owned()],
         };
@@ -401,6 +430,11 @@ impl Yard {
 
     pub(super) fn reasons(&self, job: &str) -> Vec<String> {
         self.outcome(job).reasons.iter().map(ToString::to_string).collect()
+    }
+
+    /// What went wrong with a job in the last run.
+    pub(super) fn error(&self, job: &str) -> String {
+        self.outcome(job).error.unwrap()
     }
 
     /// What a job of the pipeline `toy` made, through its view.

@@ -1,17 +1,19 @@
 //! `backbone`: the frozen model of a pipeline, from a folder in Hugging Face's layout or built into the program.
 
-use super::BACKBONE;
+use super::checkpoint_files::{CONFIG, SPIECE, TOKENIZER, choose, pick};
 use super::checkpoint_weights::{Form, SAFETENSORS};
+use super::{BACKBONE, hub};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Output, Ref, Stage};
+use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
+use crate::hub::{Kind, Repo, check_id, check_revision};
 use crate::ml::batcher::{self, Batcher, Client};
 use crate::ml::model::{Dims, Precision, Shard, Weights};
-use crate::ml::text::sentencepiece;
 use crate::ml::text::tokens::Tokens;
+use crate::ml::text::{bytes, sentencepiece};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct Backbone {
     /// Where the model comes from.
+    #[schemars(with = "Fields")]
     from: From,
     /// How its weights are kept in memory: `f32`, or `bf16` in half of it, which rounds weights of other precision.
     #[serde(default, deserialize_with = "precision", skip_serializing_if = "is_single")]
@@ -47,14 +50,59 @@ fn is_single(precision: &Precision) -> bool {
 }
 
 /// Where a model comes from.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "Fields")]
 enum From {
     /// A model that is part of the program.
     Builtin(Builtin),
-    /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json` or else `spiece.model`, `model.safetensors` or its
-    /// shards, or else `pytorch_model.bin` or its.
+    /// A folder in Hugging Face's layout.
     Path(#[serde(skip_serializing)] String),
+    /// A repository of the hub, by the same files.
+    Hub(#[serde(skip_serializing)] Hub),
+}
+
+/// A repository of the hub.
+#[derive(Clone, Debug)]
+struct Hub {
+    name: String,
+    revision: String,
+}
+
+/// Where a model comes from: one of `builtin`, `path` and `hub`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "FromModel")]
+#[schemars(extend("oneOf" = [{"required": ["builtin"]}, {"required": ["path"]}, {"required": ["hub"]}]))]
+#[schemars(extend("dependentRequired" = {"revision": ["hub"]}))]
+struct Fields {
+    /// A model that is part of the program.
+    builtin: Option<Builtin>,
+    /// A folder in Hugging Face's layout: `config.json`, `tokenizer.json` or else `spiece.model` (ByT5 needs neither),
+    /// `model.safetensors` or its shards, or else `pytorch_model.bin` or its.
+    path: Option<String>,
+    /// A repository of the Hugging Face hub, such as `google/t5-base-lm-adapt`: what is not in the cache that its Python tools
+    /// share is downloaded by `spot run`.
+    hub: Option<String>,
+    /// Its branch, tag, commit or `refs/pr/N`; `main` if it is not said. Content counts, not its name.
+    revision: Option<String>,
+}
+
+impl TryFrom<Fields> for From {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        match fields {
+            Fields { builtin: Some(model), path: None, hub: None, revision: None } => Ok(Self::Builtin(model)),
+            Fields { builtin: None, path: Some(path), hub: None, revision: None } => Ok(Self::Path(path)),
+            Fields { builtin: None, path: None, hub: Some(name), revision } => {
+                Ok(Self::Hub(Hub { name, revision: revision.unwrap_or_else(|| "main".to_owned()) }))
+            }
+            Fields { hub: None, revision: Some(_), .. } => {
+                Err("`revision` belongs to `hub`, which is not there".to_owned())
+            }
+            _ => Err("expected one of `builtin`, `path` and `hub`".to_owned()),
+        }
+    }
 }
 
 /// Models that are part of the program.
@@ -83,7 +131,7 @@ impl Nano {
 pub struct Parts {
     /// `config.json`.
     pub config: Digest,
-    /// `tokenizer.json`, possibly made of a `spiece.model`.
+    /// `tokenizer.json`, possibly made of a `spiece.model`, or for ByT5 of nothing.
     pub tokenizer: Digest,
     /// Files of weights, in the order of their names.
     pub weights: Vec<Digest>,
@@ -121,7 +169,18 @@ impl Stage for Backbone {
         match &self.from {
             From::Builtin(_) => Vec::new(),
             From::Path(path) => vec![Input::folder(FOLDER, path, pick)],
+            From::Hub(Hub { name, revision }) => {
+                // What is no name was refused by `check`.
+                let repo = Repo::new(Kind::Model, name, revision).ok();
+                repo.map(|repo| Input::remote(HUB, Arc::new(hub::Files { repo, choose }))).into_iter().collect()
+            }
         }
+    }
+
+    fn check(&self) -> Result<(), Issue> {
+        let From::Hub(Hub { name, revision }) = &self.from else { return Ok(()) };
+        check_id(name).map_err(|message| Issue::new(HUB, message))?;
+        check_revision(revision).map_err(|message| Issue::new("from.revision", message))
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
@@ -132,7 +191,8 @@ impl Stage for Backbone {
                 weights: vec![cx.attach("backbone", "model.safetensors", Nano::WEIGHTS)?],
                 precision: self.precision,
             },
-            From::Path(path) => from_folder(cx, path, self.precision)?,
+            From::Path(path) => from_folder(cx, FOLDER, path, self.precision)?,
+            From::Hub(hub) => from_folder(cx, HUB, &hub.name, self.precision)?,
         };
         cx.write("backbone", &parts.to_bytes())
     }
@@ -140,10 +200,12 @@ impl Stage for Backbone {
 
 /// Role of the files of a folder.
 const FOLDER: &str = "from.path";
+/// Role of the files of a repository.
+const HUB: &str = "from.hub";
 
-fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Result<Parts> {
+fn from_folder(cx: &mut Cx<'_>, role: &str, path: &str, precision: Precision) -> anyhow::Result<Parts> {
     let files: Vec<(String, Artifact)> =
-        cx.folder(FOLDER).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
+        cx.folder(role).into_iter().map(|(name, file)| (name.to_owned(), file.clone())).collect();
     let find = |name: &str| files.iter().find(|(known, _)| known == name).map(|(_, file)| file);
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let read = |name: &str| find(name).with_context(|| missing(path, name))?.map().with_context(|| format!("`{name}`"));
@@ -162,16 +224,17 @@ fn from_folder(cx: &mut Cx<'_>, path: &str, precision: Precision) -> anyhow::Res
 fn missing(path: &str, name: &str) -> String {
     format!(
         "`{path}` has no `{name}`; expected a folder in Hugging Face's layout with `config.json`, `tokenizer.json` (or \
-         SentencePiece's `spiece.model`) and `model.safetensors` or `pytorch_model.bin` (or the shards of one of them)"
+         SentencePiece's `spiece.model`, or neither if the `tokenizer_class` of `config.json` is `ByT5Tokenizer`) and \
+         `model.safetensors` or `pytorch_model.bin` (or the shards of one of them)"
     )
 }
 
 /// The files of a folder in Hugging Face's layout.
 struct Source {
     config: Content,
-    /// `tokenizer.json`, possibly made of `spiece.model`.
+    /// `tokenizer.json`, possibly made of `spiece.model` or of nothing but the size of the vocabulary.
     tokenizer: Vec<u8>,
-    /// Which of the two it is.
+    /// The file that says what it is.
     tokenizer_name: &'static str,
     /// Files of weights by name.
     weights: Vec<(String, Content)>,
@@ -182,16 +245,19 @@ impl Source {
     fn read(path: &str, names: &[&str], read: impl Fn(&str) -> anyhow::Result<Content>) -> anyhow::Result<Self> {
         let shown = || format!("model in `{path}`");
         let config = read(CONFIG)?;
-        // T5X's and T5's own checkpoints have SentencePiece's file only.
-        let spiece = names.contains(&SPIECE) && !names.contains(&TOKENIZER);
-        let tokenizer_name = if spiece { SPIECE } else { TOKENIZER };
-        let mut tokenizer = read(tokenizer_name)?.to_vec();
-        if spiece {
-            let rows = Dims::from_json(&config).with_context(|| format!("`{CONFIG}`")).with_context(shown)?.vocab;
-            tokenizer = sentencepiece::to_tokenizer_json(&tokenizer, rows)
-                .with_context(|| format!("`{SPIECE}`"))
-                .with_context(shown)?;
-        }
+        let rows =
+            || anyhow::Ok(Dims::from_json(&config).with_context(|| format!("`{CONFIG}`")).with_context(shown)?.vocab);
+        // T5X's and T5's own checkpoints have SentencePiece's file only; ByT5's ids are bytes.
+        let (tokenizer_name, tokenizer) = if names.contains(&TOKENIZER) {
+            (TOKENIZER, read(TOKENIZER)?.to_vec())
+        } else if names.contains(&SPIECE) {
+            let made = sentencepiece::to_tokenizer_json(&read(SPIECE)?, rows()?);
+            (SPIECE, made.with_context(|| format!("`{SPIECE}`")).with_context(shown)?)
+        } else if is_of_bytes(&config) {
+            (CONFIG, bytes::to_tokenizer_json(rows()?).with_context(|| format!("`{CONFIG}`")).with_context(shown)?)
+        } else {
+            bail!(missing(path, TOKENIZER))
+        };
         let form = Form::of(names);
         let index = if names.contains(&form.index) { Some(read(form.index)?) } else { None };
         let weights: Vec<&str> = names.iter().copied().filter(|name| form.is_weights(name)).collect();
@@ -214,20 +280,14 @@ impl Source {
     }
 }
 
-const CONFIG: &str = "config.json";
-/// Hugging Face's file of a tokenizer.
-const TOKENIZER: &str = "tokenizer.json";
-/// SentencePiece's.
-const SPIECE: &str = "spiece.model";
-
-/// The files that matter: configuration, tokenizer, and the weights in one [`Form`]. Of `tokenizer.json` and `spiece.model` the
-/// former is taken.
-fn pick(names: &[String]) -> Vec<String> {
-    let tokenizer = [TOKENIZER, SPIECE].into_iter().find(|known| names.iter().any(|name| name == known));
-    let all: Vec<&str> = names.iter().map(String::as_str).collect();
-    let form = Form::of(&all);
-    let weights = |name: &str| form.takes(name, &all);
-    names.iter().filter(|name| *name == CONFIG || Some(name.as_str()) == tokenizer || weights(name)).cloned().collect()
+/// Whether a configuration says that the ids of the model are bytes.
+fn is_of_bytes(config: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Words {
+        tokenizer_class: Option<String>,
+    }
+    let words = serde_json::from_slice::<Words>(config).ok();
+    words.and_then(|words| words.tokenizer_class).is_some_and(|class| class == "ByT5Tokenizer")
 }
 
 /// A backbone in memory.
@@ -362,4 +422,32 @@ pub fn tokenizer(artifact: &Artifact) -> anyhow::Result<(Tokens, Digest)> {
 /// The field of every stage that works on a backbone.
 pub fn input(reference: &Ref) -> Input {
     Input::one("backbone", reference, BACKBONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byt5_needs_no_file_of_a_tokenizer() {
+        let golden = Path::new("tests/golden/byt5");
+        let (model, _) = Model::from_folder(golden, None).unwrap();
+        assert_eq!((model.tokens.size(), model.tokens.sentinels().len()), (384, 125));
+        assert_eq!(model.tokens.pieces("\u{e9}").unwrap(), [0xC3 + 3, 0xA9 + 3]);
+
+        let folder = tempfile::TempDir::new().unwrap();
+        let config = fs_err::read_to_string(golden.join(CONFIG)).unwrap();
+        fs_err::copy(golden.join(SAFETENSORS.single), folder.path().join(SAFETENSORS.single)).unwrap();
+        let with = |config: &str| {
+            fs_err::write(folder.path().join(CONFIG), config).unwrap();
+            Model::from_folder(folder.path(), None).map(drop).map_err(|error| format!("{error:#}"))
+        };
+        with(&config).unwrap();
+        let other = with(&config.replace("ByT5Tokenizer", "T5Tokenizer")).unwrap_err();
+        assert!(other.contains("has no `tokenizer.json`; expected a folder"), "{other}");
+        // Nothing is made where there is a file, even one that is none.
+        fs_err::write(folder.path().join(SPIECE), "x").unwrap();
+        let damaged = with(&config).unwrap_err();
+        assert!(damaged.contains("`spiece.model`"), "{damaged}");
+    }
 }

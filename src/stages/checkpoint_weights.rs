@@ -32,10 +32,39 @@ const TORCH: Form = Form {
 };
 
 impl Form {
-    /// The form of the weights among some files: safetensors if there is anything of them, even where all is there in the other form.
+    /// The form of the weights among some files: the first that is complete, or else the first of which there is anything.
     pub(super) fn of(names: &[&str]) -> &'static Self {
-        let has = |form: &Self| names.iter().any(|name| form.has(name));
-        if has(&TORCH) && !has(&SAFETENSORS) { &TORCH } else { &SAFETENSORS }
+        let (complete, begun) = (|form: &&Self| form.lacks(names).is_none(), |form: &&Self| form.is_begun(names));
+        let find = |fits: &dyn Fn(&&Self) -> bool| [&SAFETENSORS, &TORCH].into_iter().find(fits);
+        find(&complete).or_else(|| find(&begun)).unwrap_or(&SAFETENSORS)
+    }
+
+    /// Whether anything of this form is among some files.
+    pub(super) fn is_begun(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.has(name))
+    }
+
+    /// What some files lack to be weights of this form, as far as their names tell; `None` if nothing.
+    pub(super) fn lacks(&self, names: &[&str]) -> Option<String> {
+        if names.contains(&self.single) {
+            return None;
+        }
+        let Some(shard) = names.iter().find(|name| self.is_shard(name)) else {
+            return Some(format!("`{}` is missing", self.single));
+        };
+        let no_index =
+            || (!names.contains(&self.index)).then(|| format!("`{}` is missing beside `{shard}`", self.index));
+        self.lacking_shard(names).or_else(no_index)
+    }
+
+    /// A shard that is missing beside others.
+    fn lacking_shard(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| {
+            let (_, total) = self.place(name)?;
+            let there = |at: usize| names.iter().any(|other| self.place(other) == Some((at, total)));
+            let at = (1..=total).find(|at| !there(*at))?;
+            Some(format!("the shard {at} of {total} is missing beside `{name}`"))
+        })
     }
 
     /// Whether a file is of this form, or its index.
@@ -78,14 +107,10 @@ impl Form {
                 bail!("the shard `{other}` is not in `{file}`; is it of another checkpoint? Move it elsewhere");
             }
         }
-        for name in names {
-            let Some((_, total)) = self.place(name) else { continue };
-            let there = |at: usize| names.iter().any(|other| self.place(other) == Some((at, total)));
-            if let Some(at) = (1..=total).find(|at| !there(*at)) {
-                bail!("the shard {at} of {total} is missing beside `{name}`; copy or download it too");
-            }
+        match self.lacking_shard(names) {
+            Some(lacking) => bail!("{lacking}; copy or download it too"),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The place of a shard among how many, from a name such as `model-00001-of-00002.safetensors`.
@@ -106,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn safetensors_are_preferred_and_one_file_to_shards() {
+    fn complete_safetensors_are_preferred_and_one_file_to_shards() {
         let shards = "model-00001-of-00001.safetensors model.safetensors.index.json";
         let bins = "pytorch_model-00001-of-00001.bin pytorch_model.bin.index.json";
         for (names, expected) in [
@@ -116,7 +141,10 @@ mod tests {
             (&format!("{bins} {shards} model.safetensors"), "model.safetensors"),
             (&format!("pytorch_model.bin {bins}"), "pytorch_model.bin"),
             (bins, bins),
-            ("model.safetensors.index.json pytorch_model.bin", "model.safetensors.index.json"),
+            ("model.safetensors.index.json pytorch_model.bin", "pytorch_model.bin"),
+            ("model-00001-of-00002.safetensors model.safetensors.index.json pytorch_model.bin", "pytorch_model.bin"),
+            (&format!("model-00001-of-00001.safetensors {bins}"), bins),
+            ("model.safetensors.index.json pytorch_model-00001-of-00002.bin", "model.safetensors.index.json"),
             ("tf_model.h5", ""),
         ] {
             assert_eq!(taken(names), expected, "{names}");

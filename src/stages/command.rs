@@ -37,7 +37,7 @@ pub struct Command {
     /// `{{` and `}}` for braces. The program starts in an empty folder, so name your script as an input:
     /// `run: [python3, "{script}"]`, `inputs: {script: tools/clean.py}`.
     run: Vec<Word>,
-    /// Files, each a path or `{output: stage.name}`. The program finds a copy of each at `$SPOT_IN_<name>`; it can be
+    /// Files, each a path or `{output: stage.name}`, or in short a stage. The program finds a copy of each at `$SPOT_IN_<name>`; it can be
     /// executed, and ends as the file or the output does. The parts of an artifact are in a folder beside it that ends in
     /// `.parts`.
     #[serde(default, serialize_with = "endings")]
@@ -102,7 +102,7 @@ impl Stage for Command {
     const WORDS: &'static [&'static str] = &["run", "environment"];
 
     fn inputs(&self) -> Vec<Input> {
-        let inputs = self.inputs.iter().map(|(name, input)| input.input(role("inputs", name), Type::ANY));
+        let inputs = self.inputs.iter().map(|(name, input)| input.input_or_stage(role("inputs", name), Type::ANY));
         let sets = self.sets.iter().map(|(name, refs)| Input::many(role("sets", name), refs, Type::ANY));
         inputs.chain(sets).collect()
     }

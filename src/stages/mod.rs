@@ -2,6 +2,7 @@
 
 pub mod backbone;
 mod checkpoint;
+mod checkpoint_files;
 mod checkpoint_weights;
 mod class_labels;
 pub mod command;
@@ -9,6 +10,7 @@ mod corpus;
 mod curve;
 pub mod embed;
 pub mod evaluate;
+mod hub;
 pub mod ingest;
 mod learning;
 mod mixture;

@@ -276,6 +276,7 @@ stages:
                 device: device.to_owned(),
                 keep_going: false,
                 programs: false,
+                fetch: false,
                 only: None,
                 forced: BTreeSet::new(),
                 command_line: vec!["spot".to_owned()],
@@ -300,6 +301,8 @@ stages:
         fn known(&self, _jobs: usize) {}
 
         fn started(&self, _job: &str) {}
+
+        fn say(&self, _job: &str, _message: &str) {}
 
         fn step(&self, job: &str, done: u64, _total: u64, _note: &str) {
             if job == "tuned" && self.stop_at.lock().unwrap().take_if(|step| done >= *step).is_some() {

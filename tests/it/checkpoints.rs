@@ -231,8 +231,8 @@ fn tensors_under_other_names_are_read_where_only_one_model_can_be_meant() {
 fn models_that_are_no_t5_and_tensors_without_a_place_are_refused() {
     let shell = shell();
     let config = shell.read("model/config.json");
-    shell.put("model/config.json", config.replace("\"t5\"", "\"umt5\""));
-    refused(&shell, &["`config.json`: ", "`model_type` is `umt5`", "position bias in every layer"]);
+    shell.put("model/config.json", config.replace("\"t5\"", "\"longt5\""));
+    refused(&shell, &["`config.json`: ", "`model_type` is `longt5`", "attends locally"]);
     shell.put("model/config.json", &config);
     let bias = "SelfAttention.relative_attention_bias.weight";
     let more = |name: &str| {

@@ -112,7 +112,8 @@ fn what_cannot_be_answered_is_refused_with_its_line() {
     refused(second, prompt, "new.jsonl: line 2: nothing in the cache is called `nobody`");
     refused("{\"input\": \"a\"}\n{\"input\": [1]}\n", prompt, "new.jsonl: line 2: `input` is ");
     refused("{\"input\": \"a\"}\n{\"inp", prompt, "new.jsonl: line 2");
-    refused("{\"text\": \"a\"}\n", prompt, "new.jsonl: line 1: no `input`, and nothing says which columns make one");
+    refused("{\"words\": \"a\"}\n", prompt, "new.jsonl: line 1: no column `text`");
+    refused("{\"words\": \"a\"}\n", &format!("{prompt} --complete"), "new.jsonl: line 1: no `input`");
     refused("{\"a\": \"x\"}\n", &format!("{prompt} --template {{b}}"), "new.jsonl: line 1: no column `b`");
     refused("{\"input\": \"a\"}\n", &format!("{prompt} --input-length 1"), "`--input-length` is at least 2");
     // Another model than the prompt's own, and one of another width.

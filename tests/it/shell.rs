@@ -42,6 +42,24 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
+/// What decides where models of a hub are, and how they get there.
+pub(crate) const OF_THE_HUB: [&str; 14] = [
+    "ALL_PROXY",
+    "HF_ENDPOINT",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "HUGGINGFACE_HUB_CACHE",
+    "TRANSFORMERS_OFFLINE",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+];
+
 /// A folder in which commands run; removed when dropped. Set `SPOT_KEEP` to keep it.
 pub(crate) struct Shell {
     folder: TempDir,
@@ -100,7 +118,7 @@ impl Shell {
     pub(crate) fn spot(&self, line: &str) -> Spot {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spot"));
         command.args(line.split_whitespace()).current_dir(self.folder.path()).env("NO_COLOR", "1");
-        for name in ["SPOT_CACHE", "GLUE_DIR", "MODELS", "CORPUS", "DATA"] {
+        for name in ["SPOT_CACHE", "GLUE_DIR", "MODELS", "CORPUS", "DATA"].iter().chain(&OF_THE_HUB) {
             command.env_remove(name);
         }
         Spot { command }

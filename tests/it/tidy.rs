@@ -40,8 +40,9 @@ fn layers_import_only_what_is_below_them() {
             "engine" => &["engine", "panic", "replace"],
             "ml" => &["ml", "braces", "panic"],
             "data" => &["data", "ml"],
+            "hub" => &["hub", "replace"],
             "report" => &["report", "data", "ml"],
-            "stages" => &["stages", "engine", "ml", "data", "report", "braces", "panic", "replace"],
+            "stages" => &["stages", "engine", "ml", "data", "hub", "report", "braces", "panic", "replace"],
             "ui" | "error" => &["ui", "error", "engine", "panic"],
             "cli" => &["cli", "engine", "ui", "error", "report", "ml", "data", "stages", "replace"],
             "lib" | "main" => &[],
@@ -96,5 +97,13 @@ fn files_are_opened_with_errors_that_name_them() {
         let code = text.split("#[cfg(test)]").next().unwrap();
         let touches = !tests && code.contains("fs_err") && name.starts_with("ml/");
         assert!(!touches, "{name}: `ml` touches no files");
+    }
+}
+
+#[test]
+fn only_the_hub_reaches_the_network() {
+    for (name, text) in sources() {
+        let reaches = ["ureq", "std::net", "TcpStream"].iter().any(|word| text.contains(word));
+        assert!(!reaches || name.starts_with("hub/"), "{name}: what is fetched is fetched by `hub`");
     }
 }

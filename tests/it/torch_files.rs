@@ -1,4 +1,4 @@
-//! Models and prompts in torch's own files: as torch wrote them (`tests/golden/torch.py`), and as it would write larger ones.
+//! Models and prompts in torch's own files: as torch wrote them (`tests/golden/torch_files.py`), and as it would write larger ones.
 
 use super::shell::{PROJECT, Shell};
 use serde_json::json;
@@ -98,7 +98,7 @@ fn save(path: &Path, tensors: &[Tensor<'_>]) {
 }
 
 /// The model in `model`, moved from safetensors to files with some of the tensors each, renamed.
-fn move_to_torch(shell: &Shell, files: &[&str], name: impl Fn(&str) -> Option<&str>) {
+pub(crate) fn move_to_torch(shell: &Shell, files: &[&str], name: impl Fn(&str) -> Option<&str>) {
     let bytes = std::fs::read(shell.path("model/model.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let tensors: Vec<Tensor<'_>> = tensors

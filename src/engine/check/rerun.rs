@@ -149,6 +149,10 @@ impl Watch for Outcomes<'_> {
         self.watch.step(job, done, total, note);
     }
 
+    fn say(&self, job: &str, message: &str) {
+        self.watch.say(job, message);
+    }
+
     fn warn(&self, job: &str, message: &str) {
         self.watch.warn(job, message);
     }

@@ -198,6 +198,7 @@ fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
         }
         Source::Made(asked) => Ok(asked.refs.iter().map(|Ref(text)| place_of_text(node, text)).collect()),
         Source::File(path) | Source::Folder(path, _) => within_reach(node, path).map(|()| Vec::new()),
+        Source::Remote(_) => Ok(Vec::new()),
     }
 }
 

@@ -262,6 +262,7 @@ fn shape(input: &Linked, asked: &Input, name: &dyn Fn(NodeIndex) -> String) -> S
         }
         Source::File(path) => format!("file {}", path.display()),
         Source::Folder(path, _) => format!("folder {}", path.display()),
+        Source::Remote(remote) => format!("remote {remote:?}"),
     }
 }
 

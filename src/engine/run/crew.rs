@@ -9,6 +9,7 @@ use super::reason::Reason;
 use super::saver::Saved;
 use super::settings::Settings;
 use crate::engine::context::{Bench, Cx, Interrupted, Progress, Read, outputs};
+use crate::engine::remote::Presence;
 use crate::engine::stage::Spec;
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
@@ -16,10 +17,10 @@ use crate::engine::store::provenance::{self, Provenance};
 use crate::engine::store::recipe::Recipe;
 use crate::engine::store::{Found, Lock};
 use crate::panic::{lock, message};
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -80,6 +81,8 @@ struct Ticket<'a> {
     reads: &'a [Read],
     recipe: &'a Recipe,
     key: Key,
+    /// Of the inputs that are kept elsewhere, by role.
+    versions: &'a BTreeMap<String, String>,
 }
 
 /// Passes on what a job says of its progress.
@@ -91,6 +94,10 @@ struct Reporter<'a> {
 impl Progress for Reporter<'_> {
     fn step(&self, done: u64, total: u64, note: &str) {
         self.watch.step(self.job, done, total, note);
+    }
+
+    fn say(&self, message: &str) {
+        self.watch.say(self.job, message);
     }
 
     fn warn(&self, message: &str) {
@@ -134,6 +141,7 @@ impl Crew<'_> {
     }
 
     fn find_or_make(&self, order: &Order, pool: &OnceCell<ThreadPool>, report: &mut Report) -> anyhow::Result<Verdict> {
+        let Some(versions) = self.fetch(order)? else { return Ok(Verdict::Stopped) };
         let reads = order.read(self.bench.store)?;
         if order.expanded.is_none() {
             return self.expand(order, &reads);
@@ -141,7 +149,7 @@ impl Crew<'_> {
         let recipe = order.recipe(&reads);
         let key = recipe.key();
         report.key = Some(key);
-        let ticket = Ticket { order, reads: &reads, recipe: &recipe, key };
+        let ticket = Ticket { order, reads: &reads, recipe: &recipe, key, versions: &versions };
         if let Some(hit) = self.hit(&ticket, report)? {
             return Ok(hit);
         }
@@ -159,6 +167,29 @@ impl Crew<'_> {
         let entry = self.execute(&ticket, pool)?;
         crate::panic::lock(&self.forced_done).insert(key);
         Ok(Verdict::Made(Box::new(entry), lock))
+    }
+
+    /// Brings what the job reads and is kept elsewhere, and says by role which versions these are; `None` if this run is to stop.
+    fn fetch(&self, order: &Order) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+        let progress = Reporter { job: &order.name, watch: self.watch };
+        let stopped = || self.bench.stop.load(Ordering::Relaxed);
+        let mut versions = BTreeMap::new();
+        for (role, remote) in order.remotes() {
+            let mut presence = remote.look()?;
+            if let Presence::Away(why) = &presence {
+                ensure!(self.settings.fetch, "`{role}`: {why}; `spot run` fetches it, and nothing else does");
+                match catch(|| remote.fetch(&progress, &stopped)) {
+                    Err(error) if error.is::<Interrupted>() => return Ok(None),
+                    fetched => fetched.with_context(|| format!("`{role}`"))?,
+                }
+                presence = remote.look()?;
+            }
+            match presence {
+                Presence::Here { version, .. } => drop(versions.insert(role.to_owned(), version)),
+                Presence::Away(why) => bail!("`{role}`: {why}, though it was fetched a moment ago"),
+            }
+        }
+        Ok(Some(versions))
     }
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
@@ -231,7 +262,8 @@ impl Crew<'_> {
             pool.current_num_threads()
         };
         unchanged(store, ticket.reads)?;
-        let (artifacts, notes) = cx.finish()?;
+        let (artifacts, mut notes) = cx.finish()?;
+        notes.extend(ticket.versions.clone());
         let provenance = Provenance {
             pipeline: self.pipeline.to_owned(),
             job: order.name.clone(),

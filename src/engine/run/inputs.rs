@@ -1,10 +1,11 @@
 //! What jobs read: the one place that says what is missing and what changed.
 
 use crate::engine::context::{Artifact, ChangedInput, Read};
+use crate::engine::remote::{Presence, Remote};
 use crate::engine::stage::{Input, Pick, Source};
 use crate::engine::store::{Store, files, names};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file that a job reads and that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -29,20 +30,33 @@ pub(super) fn read(inputs: &[Input<Vec<Artifact>>], store: &Store) -> Result<Vec
             Source::Folder(path, pick) => {
                 reads.extend(folder(store, role, path, *pick).map_err(|error| unreadable(role, error))?);
             }
+            Source::Remote(remote) => {
+                let files = here(&**remote).and_then(|files| named(store, role, files));
+                reads.extend(files.map_err(|error| unreadable(role, error))?);
+            }
         }
     }
     Ok(reads)
 }
 
-/// A file or folder among inputs that is not there.
+/// Files among inputs that are not there.
 pub(super) fn missing<M>(inputs: &[Input<M>]) -> Option<UnreadableInput> {
     inputs.iter().find_map(|input| {
         let found = match &input.from {
             Source::File(path) => files::is_there(path),
             Source::Folder(path, _) => folder_is_there(path),
+            Source::Remote(remote) => here(&**remote).map(drop),
             Source::Made(_) => Ok(()),
         };
         found.err().map(|error| unreadable(&input.role, error))
+    })
+}
+
+/// What of inputs is kept elsewhere, by role.
+pub(super) fn remotes<M>(inputs: &[Input<M>]) -> impl Iterator<Item = (&str, &dyn Remote)> {
+    inputs.iter().filter_map(|input| match &input.from {
+        Source::Remote(remote) => Some((input.role.as_str(), &**remote)),
+        Source::Made(_) | Source::File(_) | Source::Folder(..) => None,
     })
 }
 
@@ -76,13 +90,25 @@ fn folder(store: &Store, role: &str, path: &Path, pick: Pick) -> io::Result<Vec<
     folder_is_there(path)?;
     let mut names = names::list(path)?;
     names.retain(|name| path.join(name).is_file());
-    let mut picked = pick(&names);
-    picked.sort();
-    let mut reads = Vec::new();
-    for name in picked {
-        let file = path.join(&name);
-        let artifact = Artifact::file(&file, store.files().digest(&file)?);
-        reads.push(Read { role: format!("{role}/{name}"), artifact });
+    let picked = pick(&names).into_iter().map(|name| (name.clone(), path.join(name)));
+    named(store, role, picked.collect())
+}
+
+/// The files of a remote that is here.
+fn here(remote: &dyn Remote) -> io::Result<Vec<(String, PathBuf)>> {
+    match remote.look() {
+        Ok(Presence::Here { files, .. }) => Ok(files),
+        Ok(Presence::Away(why)) => Err(io::Error::new(io::ErrorKind::NotFound, why)),
+        Err(error) => Err(io::Error::other(format!("{error:#}"))),
     }
-    Ok(reads)
+}
+
+/// Files by name and path, in the order of their names.
+fn named(store: &Store, role: &str, mut files: Vec<(String, PathBuf)>) -> io::Result<Vec<Read>> {
+    files.sort();
+    let read = |(name, path): (String, PathBuf)| {
+        let artifact = Artifact::file(&path, store.files().digest(&path)?);
+        Ok(Read { role: format!("{role}/{name}"), artifact })
+    };
+    files.into_iter().map(read).collect()
 }

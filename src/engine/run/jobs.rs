@@ -3,6 +3,7 @@
 use super::inputs::{self, UnreadableInput};
 use crate::engine::context::{Artifact, Cx, Expanded, Read, Readers};
 use crate::engine::plan::{Linked, Plan, Planned, count};
+use crate::engine::remote::Remote;
 use crate::engine::stage::{Input, Job, Kind, Made, Promise, Source, Spec};
 use crate::engine::store::Store;
 use crate::engine::store::digest::Digest;
@@ -199,7 +200,7 @@ impl Jobs {
         reads.map(|read| (read.role, read.artifact.digest)).collect()
     }
 
-    /// A file or folder that a job needs and that is not there, whatever its upstream will be.
+    /// Files that a job needs and that are not there, whatever its upstream will be.
     pub(super) fn missing(&self, id: Id) -> Option<UnreadableInput> {
         inputs::missing(&self.get(id).plan.inputs)
     }
@@ -231,6 +232,11 @@ impl Known {
 }
 
 impl Order {
+    /// What of its inputs is kept elsewhere, by role.
+    pub(super) fn remotes(&self) -> impl Iterator<Item = (&str, &dyn Remote)> {
+        inputs::remotes(&self.inputs)
+    }
+
     /// Everything the job reads, in the order in which it is hashed; files are digested here.
     pub(super) fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
         inputs::read(&self.inputs, store)

@@ -5,7 +5,8 @@
 //! - a job is ready when everything upstream is done; the scheduler hands it to a free worker as an [`Order`]; jobs that
 //!   compute through a shared model have workers of their own, more of them, since they mostly wait for it, and work on few
 //!   different models at a time, since each takes memory;
-//! - the worker digests the job's files and, if the kind expands, first asks it for more jobs, which the scheduler adds;
+//! - the worker fetches what of its inputs is kept elsewhere, digests its files and, if the kind expands, first asks it for more
+//!   jobs, which the scheduler adds;
 //! - then it has the key, and looks for an entry: that is a hit, or it takes the lock of the key, looks again, and executes;
 //! - the saver writes entries, those of jobs that ended meanwhile together, each after its blobs;
 //! - the scheduler sees who is ready as soon as a job has run; once its entry is there it journals the outcome and points the views

@@ -61,6 +61,8 @@ pub trait Watch: Sync {
     /// A job has done `done` of `total` steps.
     fn step(&self, job: &str, done: u64, total: u64, note: &str);
     /// A job has something to say that is worth a line.
+    fn say(&self, job: &str, message: &str);
+    /// The same of something that is not as it should be.
     fn warn(&self, job: &str, message: &str);
     /// A job ended.
     fn ended(&self, outcome: &Outcome);

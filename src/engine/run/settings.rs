@@ -21,6 +21,8 @@ pub struct Settings {
     pub only: Option<BTreeSet<String>>,
     /// Start the programs that the manifest names; without, jobs that need one fail.
     pub programs: bool,
+    /// Fetch what is kept elsewhere; without, jobs that need it and do not find it here fail.
+    pub fetch: bool,
     /// Execute these jobs though they are cached.
     pub forced: BTreeSet<String>,
     /// For the journal and provenance.

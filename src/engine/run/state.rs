@@ -26,7 +26,7 @@ pub enum State {
     Stale,
     /// It will run if a job upstream makes something new.
     MayRun,
-    /// It cannot run.
+    /// It cannot run, or not with what is on this machine.
     Blocked,
     /// It will run, from this step on.
     Interrupted(u64),
@@ -128,6 +128,7 @@ pub(super) struct Silent;
 
 impl Progress for Silent {
     fn step(&self, _: u64, _: u64, _: &str) {}
+    fn say(&self, _: &str) {}
     fn warn(&self, _: &str) {}
 }
 

@@ -8,6 +8,9 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+/// Bytes of the largest file of others that is read into memory where it cannot be cloned.
+const LARGE: u64 = 256 << 20;
+
 /// The content of a file.
 #[derive(Debug)]
 pub struct Content(Bytes);
@@ -28,7 +31,8 @@ impl Content {
     }
 
     /// The content of a file that others may change at any time. To map it would end this program with whoever cuts it off, so a
-    /// clone of it is mapped, which shares its blocks until somebody writes, or it is read where the file system has no clones.
+    /// clone of it is mapped, which shares its blocks until somebody writes. Where the file system has no clones it is read, up to
+    /// [`LARGE`] bytes; beyond, it is the weights of a model, which fit into memory once at best, and is mapped as it lies.
     ///
     /// # Errors
     /// If it cannot be opened or read.
@@ -37,6 +41,7 @@ impl Content {
         let file = fs_err::File::open(path)?;
         match cloned(&file, path).and_then(|clone| map(&clone)) {
             Ok(mapped) => Ok(mapped),
+            Err(_) if file.metadata()?.len() > LARGE => map(file.file()),
             Err(_) => Ok(Self(Bytes::Read(fs_err::read(path)?))),
         }
     }
@@ -51,8 +56,8 @@ fn cloned(file: &fs_err::File, path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn map(file: &impl AsRawFd) -> io::Result<Content> {
-    // SAFETY: nobody writes to the file while it is mapped. A blob never changes once it has its name, and a nameless clone has no
-    // other user.
+    // SAFETY: nobody writes to the file while it is mapped. A blob never changes once it has its name, a nameless clone has no
+    // other user, and weights that cannot be cloned must be left alone while they are used (docs/models.md).
     Ok(Content(Bytes::Mapped(unsafe { Mmap::map(file) }?)))
 }
 

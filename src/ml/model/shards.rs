@@ -495,7 +495,7 @@ mod tests {
         for (bytes, message) in [
             (&whole[..whole.len() - 1], "safetensors: `b`: the file is cut off, or of another kind"),
             (&whole[..100], "safetensors: `b`: the file is cut off"),
-            (b"PK\x03\x04 and so on, a zip", "safetensors: `b`: the file is cut off, or of another kind"),
+            (b"PK\x03\x04 and so on, a zip", "`b`: torch file: the zip is cut off or damaged"),
             (pointer, "`b`: a Git LFS pointer in place of the file of 70 bytes"),
             (&whole, "is in `a` too, expected once in all files"),
         ] {

@@ -1,4 +1,4 @@
-//! Files that torch itself wrote (`tests/golden/torch.py`), and damaged and hostile ones.
+//! Files that torch itself wrote (`tests/golden/torch_files.py`), and damaged and hostile ones.
 
 use super::pickle::{Machine, OPERATIONS};
 use super::{Archive, Contents, read};

@@ -152,6 +152,7 @@ static void call(void (*kernel)(A...)) {
 
 static const std::map<std::string, void (*)()> KERNELS = {
     BOTH(norm),        BOTH(norm_backward), BOTH(gated_gelu),         BOTH(gated_gelu_backward),
+    BOTH(gated_silu),  BOTH(gated_silu_backward),
     BOTH(relu),        BOTH(relu_backward), BOTH(softmax),            BOTH(softmax_backward),
     BOTH(split_heads), BOTH(merge_heads),   BOTH(drop_rows),          BOTH(drop_probabilities),
     BOTH(highest),     BOTH(cross_entropy), BOTH(cross_entropy_gradient), BOTH(sum_rows),

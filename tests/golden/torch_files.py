@@ -1,7 +1,7 @@
 """Files of torch's own format, as `torch.save` and PEFT write them: a tiny T5 in every form, prompts, and what must be refused.
 
     pip install torch transformers peft safetensors numpy
-    python tests/golden/torch.py
+    python tests/golden/torch_files.py
 
 Writes tests/golden/torch/. `config.json` and `model.safetensors` are the twin of all models there: their numbers are multiples of
 1/64 below 4, which f16 and bf16 hold exactly. `expected.json` has the numbers of the prompts.
