@@ -111,7 +111,7 @@ impl Emulator {
     }
 }
 
-/// Compares results: ids to the bit, bf16 to the last place, f32 to 1e-5.
+/// Compares results: ids to the bit, bf16 to the last place, f32 to 1e-5 of a number and 2e-6 of the largest.
 fn agree(launch: &Launch, found: &[u8], expected: &[u8]) {
     if launch.dtype == DType::U32 {
         assert_eq!(found, expected, "{launch:?}");
@@ -123,7 +123,8 @@ fn agree(launch: &Launch, found: &[u8], expected: &[u8]) {
     let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     assert_eq!(found.len(), expected.len());
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let bound = relative * expected.abs() + 1e-6 * largest.max(0.1);
+        // Far out on the slope of GELU little is left of differences of numbers near 1.
+        let bound = relative * expected.abs() + 2e-6 * largest.max(0.1);
         assert!((found - expected).abs() <= bound, "{launch:?}: {found} at {i}, expected {expected}");
     }
 }
