@@ -32,11 +32,10 @@ const TORCH: Form = Form {
 };
 
 impl Form {
-    /// The form of the weights among some files: the first that is complete, or else the first of which there is anything.
+    /// The form of the weights among some files: the first of which there is anything. Where that is not all there, what is missing
+    /// is said, and no other form stands in for it.
     pub(super) fn of(names: &[&str]) -> &'static Self {
-        let (complete, begun) = (|form: &&Self| form.lacks(names).is_none(), |form: &&Self| form.is_begun(names));
-        let find = |fits: &dyn Fn(&&Self) -> bool| [&SAFETENSORS, &TORCH].into_iter().find(fits);
-        find(&complete).or_else(|| find(&begun)).unwrap_or(&SAFETENSORS)
+        [&SAFETENSORS, &TORCH].into_iter().find(|form| form.is_begun(names)).unwrap_or(&SAFETENSORS)
     }
 
     /// Whether anything of this form is among some files.
@@ -131,9 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn complete_safetensors_are_preferred_and_one_file_to_shards() {
+    fn safetensors_are_preferred_even_incomplete_ones_and_one_file_to_shards() {
         let shards = "model-00001-of-00001.safetensors model.safetensors.index.json";
         let bins = "pytorch_model-00001-of-00001.bin pytorch_model.bin.index.json";
+        let half = "model-00001-of-00002.safetensors model.safetensors.index.json";
         for (names, expected) in [
             ("model.safetensors pytorch_model.bin", "model.safetensors"),
             ("pytorch_model.bin tf_model.h5 training_args.bin optimizer.bin", "pytorch_model.bin"),
@@ -141,9 +141,9 @@ mod tests {
             (&format!("{bins} {shards} model.safetensors"), "model.safetensors"),
             (&format!("pytorch_model.bin {bins}"), "pytorch_model.bin"),
             (bins, bins),
-            ("model.safetensors.index.json pytorch_model.bin", "pytorch_model.bin"),
-            ("model-00001-of-00002.safetensors model.safetensors.index.json pytorch_model.bin", "pytorch_model.bin"),
-            (&format!("model-00001-of-00001.safetensors {bins}"), bins),
+            ("model.safetensors.index.json pytorch_model.bin", "model.safetensors.index.json"),
+            (&format!("{half} pytorch_model.bin"), half),
+            (&format!("model-00001-of-00001.safetensors {bins}"), "model-00001-of-00001.safetensors"),
             ("model.safetensors.index.json pytorch_model-00001-of-00002.bin", "model.safetensors.index.json"),
             ("tf_model.h5", ""),
         ] {
