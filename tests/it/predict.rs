@@ -131,6 +131,10 @@ fn what_cannot_be_answered_is_refused_with_its_line() {
         "--prompt a.npy",
         "does not say on which model it was tuned; name the model by `--backbone`",
     );
+    shell.put("new.txt", "a\n");
+    let text = shell.spot("predict new.txt --prompt a.npy --backbone backbone").fails();
+    text.complains("nothing says what a line of text is; give `--complete` if it is a whole input");
+    refused("{\"input\": \"a\"}\n", &format!("{prompt} --labels x,y,x"), "`--labels` has `x` twice");
     shell.put("new.jsonl", "{\"input\": \"a\"}\n");
     let own = shell.spot(&format!("predict new.jsonl {prompt} --labels x,y")).ok().lines();
     let same = shell.spot("predict new.jsonl --prompt a.npy --backbone backbone --labels x,y").ok().lines();

@@ -7,7 +7,7 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
 use crate::ml::batcher::{Batcher, Client};
 use crate::ml::prompt::Prompt;
-use crate::ml::tasks::{self, Template};
+use crate::ml::tasks::{Task, Template};
 use crate::stages::backbone::Model;
 use anyhow::Context as _;
 use std::collections::HashMap;
@@ -109,9 +109,9 @@ impl<'a> Prompts<'a> {
         Ok(())
     }
 
-    /// The task of a prompt and its template: by the data that the prompt was tuned on if that is in the cache, else by its name
-    /// if a published task has it.
-    fn task(&self, given: &Given) -> anyhow::Result<Option<(tasks::Task, Option<String>)>> {
+    /// The task of a prompt and its template, by the data that the prompt was tuned on, if they are in the cache. A name alone would
+    /// not do: it says neither whether inputs began with it nor what the labels were.
+    fn task(&self, given: &Given) -> anyhow::Result<Option<(Task, Option<String>)>> {
         let Some(name) = &given.about.task else { return Ok(None) };
         let entries = given.digest.iter().flat_map(|digest| self.catalog.makers(digest)).map(|(entry, _)| entry);
         for (_, input) in entries.flat_map(|entry| &entry.recipe.inputs) {
@@ -124,7 +124,6 @@ impl<'a> Prompts<'a> {
                 return Ok(Some((dataset.task, Some(dataset.template).filter(|template| !template.is_empty()))));
             }
         }
-        let published = tasks::task(name);
-        Ok(published.map(|task| (task, tasks::template(name, &tasks::Reading::default()))))
+        Ok(None)
     }
 }

@@ -174,14 +174,19 @@ impl Lines {
         }
     }
 
-    /// The input of a row, made by a template where it does not say the whole.
-    pub(super) fn input(&mut self, row: &Row, template: Option<&Template>) -> anyhow::Result<String> {
+    /// The input of a row, made by a template where it does not say the whole; lines of text may be `complete`.
+    pub(super) fn input(&mut self, row: &Row, template: Option<&Template>, complete: bool) -> anyhow::Result<String> {
         if let Some(input) = &row.heading.input {
             return Ok(input.clone());
         }
         let Some(template) = template else {
             return match &row.rest {
-                Rest::Text(text) => Ok(text.clone()),
+                Rest::Text(text) if complete => Ok(text.clone()),
+                Rest::Text(_) => {
+                    let message = "nothing says what a line of text is; give `--complete` if it is a whole input, or the template of the \
+                                   prompt's task: `--template 'sst2 sentence: {sentence}'`";
+                    Err(Usage(message.to_owned()).into())
+                }
                 Rest::Json(_) | Rest::Table(_) => {
                     let message = "no `input`, and nothing says which columns make one; give `--template 'sst2 sentence: {sentence}'`";
                     anyhow::bail!("{}: {}: {message}", self.name, row.place)

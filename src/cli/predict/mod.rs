@@ -7,6 +7,7 @@ use super::Cache;
 use super::backbone::{Backbone, Backbones};
 use super::prompt::given::{self, Given};
 use super::run::{chosen_device, cores, device, free_memory, size};
+use crate::engine::run::Unavailable;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
@@ -129,7 +130,8 @@ impl Predict {
             threads: self.threads.map_or_else(cores, NonZero::get),
             memory: self.memory.unwrap_or_else(|| free_memory() / 2),
         };
-        let batcher = Batcher::start(&model.weights, &settings).with_context(|| format!("device `{device}`"))?;
+        let unavailable = |error| Unavailable(format!("device `{device}`: {error}"));
+        let batcher = Batcher::start(&model.weights, &settings).map_err(unavailable)?;
         let mut prompts = Prompts::new((store.clone(), catalog), &batcher, (&model, digest), said);
         let mut tally = Tally::default();
         while !rows.is_empty() {
@@ -173,6 +175,10 @@ impl Predict {
         if let Some(empty) = self.labels.iter().flatten().find(|label| label.trim().is_empty()) {
             return Err(Usage(format!("`--labels` has the label `{empty}`, which is no text")).into());
         }
+        let labels: Vec<&String> = self.labels.iter().flatten().collect();
+        if let Some(twice) = labels.iter().enumerate().find(|(at, label)| labels[..*at].contains(label)) {
+            return Err(Usage(format!("`--labels` has `{}` twice", twice.1)).into());
+        }
         Ok(Said { template, complete: self.complete, labels: self.labels.clone() })
     }
 
@@ -205,7 +211,7 @@ impl Predict {
             let message = "`--decoding rank` compares labels, and nothing says what they are; give `--labels`";
             return Err(Usage(message.to_owned()).into());
         }
-        let input = lines.input(row, known.template.as_ref())?;
+        let input = lines.input(row, known.template.as_ref(), self.complete)?;
         if !std::mem::replace(&mut tally.has_shown, true) {
             ui::remark(&format!("the first input is `{input}`"));
         }
