@@ -19,8 +19,8 @@ stages:
   scores: {kind: evaluate, backbone: backbone, data: data, split: validation}
 "#;
 
-/// A folder with a backbone of random weights and two rows.
-fn shell() -> Shell {
+/// A folder with a backbone of random weights and two rows, and the pipeline `own` that answers them.
+pub(crate) fn shell() -> Shell {
     let shell = Shell::new()
         .write("pipelines/own.yaml", MANIFEST)
         .write("data/t.csv", "text,y\none two three four five six,0\nseven eight nine,1\n");

@@ -1,5 +1,6 @@
 //! Models and prompts in torch's own files: as torch wrote them (`tests/golden/torch_files.py`), and as it would write larger ones.
 
+use super::checkpoints::shell;
 use super::shell::{PROJECT, Shell};
 use serde_json::json;
 use spot::ml::model::{Dims, Layout};
@@ -110,27 +111,6 @@ pub(crate) fn move_to_torch(shell: &Shell, files: &[&str], name: impl Fn(&str) -
         save(&shell.path(&format!("model/{file}")), &own);
     }
     std::fs::remove_file(shell.path("model/model.safetensors")).unwrap();
-}
-
-const MANIFEST: &str = r#"
-version: 1
-name: own
-stages:
-  backbone: {kind: backbone, from: {path: model}}
-  data:
-    kind: ingest
-    backbone: backbone
-    from: {table: {train: data/t.csv, validation: data/t.csv, template: "{text}", label: y, labels: [bad, good]}}
-    input_length: 48
-  scores: {kind: evaluate, backbone: backbone, data: data, split: validation}
-"#;
-
-fn shell() -> Shell {
-    let shell = Shell::new()
-        .write("pipelines/own.yaml", MANIFEST)
-        .write("data/t.csv", "text,y\none two three four five six,0\nseven eight nine,1\n");
-    shell.put_backbone("model", 8);
-    shell
 }
 
 fn predictions(shell: &Shell) -> Vec<u8> {
