@@ -16,7 +16,7 @@ mod sheet;
 mod table;
 mod trials;
 
-pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, write_dataset};
+pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, read_task, write_dataset};
 pub use events::{Series, events};
 pub use layout::Layout;
 pub use packed::{unpacked, without_packing};

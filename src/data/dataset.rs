@@ -124,6 +124,15 @@ pub fn read_size(bytes: &[u8]) -> Result<(Task, usize), DataError> {
     Ok((task, splits.iter().filter(|split| *split == Split::Train.name()).count()))
 }
 
+/// The task of a data set and the template of its inputs, without reading the examples.
+///
+/// # Errors
+/// If the file is damaged, or no data set.
+pub fn read_task(bytes: &[u8]) -> Result<(Task, String), DataError> {
+    let mut table = Table::columns_from_parquet(bytes, |_| false)?;
+    Ok((task(&mut table)?, entry(&mut table, "template", "a text")?))
+}
+
 /// Reads a data set, and checks that rows, labels and splits are those that its task can have.
 pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     let mut table = Table::from_parquet(bytes)?;

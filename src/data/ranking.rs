@@ -2,6 +2,7 @@
 
 use super::{Column, DataError, Table};
 use crate::ml::metadata::{Metadata, Value};
+use std::collections::BTreeSet;
 
 /// The sources of a target, best first.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,11 +54,24 @@ impl Ranking {
         let (tasks, seeds) = (table.take_text("task")?, whole(&mut table, "seed")?);
         let sources = tasks.into_iter().zip(seeds).zip(table.take_float("similarity")?);
         let ranked = |((task, seed), similarity)| Ranked { task, seed, similarity };
-        Ok(Self {
-            target: said.need("target")?,
-            embedding_steps: said.take("embedding_steps")?,
-            sources: sources.map(ranked).collect(),
-        })
+        let sources: Vec<Ranked> = sources.map(ranked).collect();
+        let mut seen = BTreeSet::new();
+        for (row, source) in sources.iter().enumerate() {
+            let wrong = |column: &str, found: String, expected: &str| {
+                Err(DataError::Cell { row, column: column.to_owned(), found, expected: expected.to_owned() })
+            };
+            if !source.similarity.is_finite() {
+                return wrong("similarity", source.similarity.to_string(), "a finite number");
+            }
+            if !seen.insert((&source.task, source.seed)) {
+                return wrong(
+                    "task",
+                    format!("`{}` with seed {} again", source.task, source.seed),
+                    "every source once",
+                );
+            }
+        }
+        Ok(Self { target: said.need("target")?, embedding_steps: said.take("embedding_steps")?, sources })
     }
 }
 

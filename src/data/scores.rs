@@ -142,7 +142,13 @@ fn measured(rows: Vec<(String, f64)>) -> Result<Measured, DataError> {
             return wrong(row, "value", value.to_string(), format!("{low} to {high}, the range of `{name}`"));
         }
         match metric {
+            Some(metric) if metrics.iter().any(|(known, _)| *known == metric) => {
+                return wrong(row, "metric", name, "each metric once".to_owned());
+            }
             Some(metric) => metrics.push((metric, value)),
+            None if name == SCORE && score.is_some() => {
+                return wrong(row, "metric", name, "one score".to_owned());
+            }
             None if name == SCORE => score = Some(value),
             None => return wrong(row, "metric", name, format!("`{SCORE}` or one of {}", names())),
         }

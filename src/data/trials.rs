@@ -112,8 +112,13 @@ fn rows(table: &mut Table) -> Result<Vec<Trial>, DataError> {
 
 /// Task and seed of a source; nothing where both are empty.
 fn source(row: usize, task: String, seed: &str) -> Result<Option<(String, u64)>, DataError> {
-    if task.is_empty() && seed.is_empty() {
-        return Ok(None);
+    match (task.is_empty(), seed.is_empty()) {
+        (true, true) => return Ok(None),
+        (true, false) => {
+            let (column, found) = ("source".to_owned(), "an empty text".to_owned());
+            return Err(DataError::Cell { row, column, found, expected: "a task beside its seed".to_owned() });
+        }
+        (false, _) => {}
     }
     let seed = u64::read(seed).ok_or_else(|| DataError::Cell {
         row,

@@ -5,6 +5,14 @@ use safetensors::SafeTensorError;
 /// An error of the mathematics half of the program; the stage that meets it adds the file or job.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Two labels that a tokenizer does not tell apart.
+    #[error(
+        "the labels `{0}` and `{1}` are the same tokens for this model, so one of them would always win; call one otherwise"
+    )]
+    Labels(String, String),
+    /// Likelihoods that are no numbers.
+    #[error("the likelihood of a label is no number; the model or the prompt holds values that it cannot compute with")]
+    NoLikelihood,
     /// A model configuration that no T5 can have.
     #[error("model configuration: `{field}` is {found}, expected {expected}")]
     Config {

@@ -10,8 +10,8 @@ use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage,
 use crate::engine::store::digest::Digest;
 use crate::ml;
 use crate::ml::batcher::Client;
-use crate::ml::generate::{Beam, Generation, LabelScore, Sample};
-use crate::ml::generate::{label_scores, predict};
+use crate::ml::generate::{Beam, Generation, Sample};
+use crate::ml::generate::{check_apart, label_scores, likeliest as likeliest_of, predict};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::{self, PromptFile};
@@ -277,7 +277,7 @@ fn answered(examples: &[Example]) -> String {
 fn prompts(cx: &Cx<'_>, model: &Model, backbone: &str) -> anyhow::Result<Vec<PromptFile>> {
     let checked = |bytes: &[u8]| -> ml::error::Result<PromptFile> {
         let file = PromptFile::from_bytes(bytes)?;
-        file.check_backbone(backbone)?;
+        file.about.check_backbone(backbone)?;
         file.prompt(file::PROMPT)?.fits(model.weights.dims.width)?;
         file.about.identity()?;
         Ok(file)
@@ -404,20 +404,9 @@ fn likeliest(
     );
     let labels =
         task.labels.iter().map(|label| model.tokens.encode(label, usize::MAX)).collect::<Result<Vec<_>, _>>()?;
+    check_apart(&task.labels, &labels)?;
     let scores = label_scores(client, prompt, inputs, &labels)?;
-    let value = |score: &LabelScore| {
-        if rank.per_token { score.log_likelihood / score.tokens.max(1) as f64 } else { score.log_likelihood }
-    };
-    let best = |scores: &Vec<LabelScore>| {
-        let (mut best, mut highest) = (0, f64::NEG_INFINITY);
-        for (label, score) in scores.iter().enumerate() {
-            if value(score) > highest {
-                (best, highest) = (label, value(score));
-            }
-        }
-        task.labels[best].clone()
-    };
-    Ok(scores.iter().map(best).collect())
+    scores.iter().map(|scores| Ok(task.labels[likeliest_of(scores, rank.per_token)?].clone())).collect()
 }
 
 #[cfg(test)]

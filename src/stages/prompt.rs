@@ -49,7 +49,7 @@ impl Stage for Given {
         let (digest, width) = (backbone.digest.to_string(), backbone::width(backbone)?);
         let shown = || format!("`{}`", self.file);
         let read = form::read(&cx.one("file")?.bytes()?).with_context(shown)?;
-        read.check_backbone(&digest).with_context(shown)?;
+        read.about.check_backbone(&digest).with_context(shown)?;
         let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
         ensure!(
             names.len() == 1,

@@ -93,6 +93,13 @@ fn templates_make_inputs_of_columns() {
     });
     assert_eq!(outputs[0], outputs[1]);
     assert_eq!(outputs[0], outputs[2]);
+    shell.put("new.json", r#"[{"id": "x", "a": "good", "b": 2}, {"id": "y", "a": "bad", "b": 3}]"#);
+    let array = shell.spot(&format!("predict new.json {asked} --template")).arg("mood {a} {b}").ok();
+    assert_eq!(array.lines(), outputs[0]);
+    // A template may name the column `input`, which is then no whole input.
+    shell.put("named.jsonl", lines([json!({"id": "x", "input": "good 2"}), json!({"id": "y", "input": "bad 3"})]));
+    let named = shell.spot(&format!("predict named.jsonl {asked} --template")).arg("mood {input}").ok();
+    assert_eq!(named.lines(), outputs[0]);
     let complete = lines([json!({"id": "x", "input": "mood good 2"}), json!({"id": "y", "input": "mood bad 3"})]);
     shell.put("complete.jsonl", complete);
     assert_eq!(shell.spot(&format!("predict complete.jsonl {asked}")).ok().lines(), outputs[0]);
@@ -101,28 +108,46 @@ fn templates_make_inputs_of_columns() {
 #[test]
 fn what_cannot_be_answered_is_refused_with_its_line() {
     let shell = Shell::finished();
-    let refused = |content: &str, with: &str, message: &str| {
+    let refused_by = |code: i32, content: &str, with: &str, message: &str| {
         shell.put("new.jsonl", content);
-        shell.spot(&format!("predict new.jsonl {with}")).fails().complains(message);
+        shell.spot(&format!("predict new.jsonl {with}")).exits_with(code).complains(message);
     };
+    let refused = |content: &str, with: &str, message: &str| refused_by(2, content, with, message);
+    let damaged = |content: &str, with: &str, message: &str| refused_by(1, content, with, message);
     let prompt = "--prompt target[w_mood,0]";
     refused("{\"input\": \"a\"}\n", "", "no prompt; give `--prompt`");
     refused("{\"input\": \"a\"}\n", "--prompt target[w_moot,0]", "did you mean `target[w_mood,0]`?");
     let second = "{\"input\": \"a\"}\n{\"input\": \"b\", \"prompt\": \"nobody\"}\n";
     refused(second, prompt, "new.jsonl: line 2: nothing in the cache is called `nobody`");
-    refused("{\"input\": \"a\"}\n{\"input\": [1]}\n", prompt, "new.jsonl: line 2: `input` is ");
-    refused("{\"input\": \"a\"}\n{\"inp", prompt, "new.jsonl: line 2");
-    refused("{\"words\": \"a\"}\n", prompt, "new.jsonl: line 1: no column `text`");
-    refused("{\"words\": \"a\"}\n", &format!("{prompt} --complete"), "new.jsonl: line 1: no `input`");
-    refused("{\"a\": \"x\"}\n", &format!("{prompt} --template {{b}}"), "new.jsonl: line 1: no column `b`");
+    damaged("{\"input\": \"a\"}\n{\"input\": [1]}\n", prompt, "new.jsonl: line 2: `input` is ");
+    damaged("{\"input\": \"a\"}\n{\"inp", prompt, "new.jsonl: line 2");
+    damaged("{\"words\": \"a\"}\n", prompt, "new.jsonl: line 1: no column `text`");
+    damaged("{\"words\": \"a\"}\n", &format!("{prompt} --complete"), "new.jsonl: line 1: no `input`");
+    damaged("{\"a\": \"x\"}\n", &format!("{prompt} --template {{b}}"), "new.jsonl: line 1: no column `b`");
     refused("{\"input\": \"a\"}\n", &format!("{prompt} --input-length 1"), "`--input-length` is at least 2");
-    // Another model than the prompt's own, and one of another width.
+    damaged("[{\"input\": \"a\"}, {\"input\": \"b\"}]\n", prompt, "line 1: 2 objects, expected one on a line");
+    damaged("{\"input\": \"  \"}\n", prompt, "line 1: the input is empty");
+    let both = "{\"input\": \"a\", \"text\": \"b\"}\n";
+    refused(
+        both,
+        &format!("{prompt} --template {{text}}"),
+        "line 1: an `input`, which is whole by itself, beside a `--template`",
+    );
+    refused("{\"input\": \"a\"}\n", &format!("{prompt} --beams 3"), "`--beams` is of `--decoding beam`");
+    damaged(
+        "{\"input\": \"a\"}\n",
+        &format!("{prompt} --labels \u{4e2d},\u{56fd}"),
+        "are the same tokens for this model",
+    );
+    // Another model of the prompt's width, and one of another width.
+    shell.put_backbone("alike", 128);
+    damaged("{\"input\": \"a\"}\n", &format!("{prompt} --backbone alike"), "was tuned on the backbone ");
     shell.put_backbone("other", 8);
-    refused("{\"input\": \"a\"}\n", &format!("{prompt} --backbone other"), "the backbone's embedding width is 8");
+    damaged("{\"input\": \"a\"}\n", &format!("{prompt} --backbone other"), "the backbone's embedding width is 8");
     shell.put("bad.txt", b"good\n\xff\n");
     shell
         .spot(&format!("predict bad.txt --complete {prompt}"))
-        .fails()
+        .exits_with(1)
         .complains("bad.txt: line 2: not UTF-8 at its byte 0");
     // A prompt from elsewhere does not say which model it is of.
     shell.spot("prompt export target[w_mood,0] --to a.npy").ok();
@@ -132,7 +157,7 @@ fn what_cannot_be_answered_is_refused_with_its_line() {
         "does not say on which model it was tuned; name the model by `--backbone`",
     );
     shell.put("new.txt", "a\n");
-    let text = shell.spot("predict new.txt --prompt a.npy --backbone backbone").fails();
+    let text = shell.spot("predict new.txt --prompt a.npy --backbone backbone").exits_with(2);
     text.complains("nothing says what a line of text is; give `--complete` if it is a whole input");
     refused("{\"input\": \"a\"}\n", &format!("{prompt} --labels x,y,x"), "`--labels` has `x` twice");
     shell.put("new.jsonl", "{\"input\": \"a\"}\n");
@@ -142,8 +167,23 @@ fn what_cannot_be_answered_is_refused_with_its_line() {
 }
 
 #[test]
-fn long_inputs_are_cut_aloud() {
+fn ids_come_back_as_they_were_and_packed_lines_are_unpacked() {
     let shell = Shell::finished();
+    let rows = "{\"id\": 7, \"input\": \"a\"}\n{\"id\": \"007\", \"input\": \"a\"}\n{\"input\": \"a\"}\n";
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, rows.as_bytes()).unwrap();
+    shell.put("new.jsonl.gz", packed.finish().unwrap());
+    let found = shell.spot("predict new.jsonl.gz --prompt target[w_mood,0]").ok().lines();
+    let ids: Vec<&Value> = found.iter().map(|line| &line["id"]).collect();
+    assert_eq!(ids, [&json!(7), &json!("007"), &json!(3)]);
+}
+
+#[test]
+fn what_is_cut_is_said() {
+    let shell = Shell::finished();
+    shell.put("short.txt", "one two three");
+    let asked = "predict short.txt --complete --prompt target[w_mood,0] --decoding greedy --answer-length 1";
+    shell.spot(asked).ok().complains("1 of 1 answers are as long as they may be, and may go on; see `--answer-length`");
     shell.put("long.txt", "word ".repeat(100));
     let done = shell.spot("predict long.txt --complete --prompt target[w_mood,0] --input-length 32").ok();
     done.complains("1 of 1 inputs have more than 32 ids and were cut; see `--input-length`");

@@ -200,28 +200,13 @@ impl Spot {
 
     /// Runs it; it must exit with this code.
     #[track_caller]
-    pub(crate) fn exits_with(self, code: i32) -> Done {
-        let shown = format!("{:?}", self.command);
-        let (found, done) = self.finish();
-        assert_eq!(found, Some(code), "{shown}\n{}\n{}", done.out, done.err);
-        done
-    }
-
-    /// Runs it; it must exit with another code than 0.
-    #[track_caller]
-    pub(crate) fn fails(self) -> Done {
-        let (found, done) = self.finish();
-        assert!(found.is_some_and(|code| code != 0), "{}\n{}", done.out, done.err);
-        done
-    }
-
-    #[track_caller]
-    fn finish(mut self) -> (Option<i32>, Done) {
+    pub(crate) fn exits_with(mut self, code: i32) -> Done {
         let output = self.command.stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let done = Done { out: text(output.stdout), err: text(output.stderr) };
+        assert_eq!(output.status.code(), Some(code), "{:?}\n{}\n{}", self.command, done.out, done.err);
         assert!(!done.err.contains("panicked"), "{}", done.err);
-        (output.status.code(), done)
+        done
     }
 }
 

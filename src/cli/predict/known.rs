@@ -1,13 +1,14 @@
 //! The prompts that answer rows, each with what is known of its task.
 
 use crate::cli::prompt::given::{self, Given};
-use crate::data::read_dataset;
+use crate::data::read_task;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
 use crate::ml::batcher::{Batcher, Client};
+use crate::ml::generate::check_apart;
 use crate::ml::prompt::Prompt;
-use crate::ml::tasks::{Task, Template};
+use crate::ml::tasks::{Task, Template, fills};
 use crate::stages::backbone::Model;
 use anyhow::Context as _;
 use std::collections::HashMap;
@@ -72,6 +73,14 @@ impl<'a> Prompts<'a> {
             "more than {MOST} different prompts; answer the rows of some at a time"
         );
         let given = given::read(name, &self.store, &self.catalog)?;
+        self.add(name, given)
+    }
+
+    /// Makes a prompt that was read known by a name.
+    ///
+    /// # Errors
+    /// If it is not one of this model.
+    pub(super) fn add(&mut self, name: &str, given: Given) -> anyhow::Result<Rc<Known>> {
         let known = Rc::new(self.ready(given).with_context(|| format!("prompt `{name}`"))?);
         self.known.insert(name.to_owned(), known.clone());
         Ok(known)
@@ -79,34 +88,22 @@ impl<'a> Prompts<'a> {
 
     fn ready(&self, given: Given) -> anyhow::Result<Known> {
         given.prompt.fits(self.model.weights.dims.width)?;
-        self.check_backbone(&given)?;
+        if let Some(backbone) = self.backbone {
+            given.about.check_backbone(&backbone.to_string())?;
+        }
         let task = self.task(&given)?;
         let (labels, template) = task.map_or_else(Default::default, |(task, template)| (task.labels, template));
         let labels = self.said.labels.clone().unwrap_or(labels);
-        let ids = labels.into_iter().map(|label| {
-            let ids = self.model.tokens.encode(&label, usize::MAX)?;
-            Ok((label, ids))
-        });
+        let ids = labels.iter().map(|label| self.model.tokens.encode(label, usize::MAX));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        check_apart(&labels, &ids)?;
         let template = match &self.said {
             Said { complete: true, .. } => None,
             Said { template: Some(template), .. } => Some(template.clone()),
             Said { .. } => template.and_then(|template| Template::parse(&template).ok()),
         };
         let client = self.batcher.client(&given.name);
-        Ok(Known { client, prompt: given.prompt, template, labels: ids.collect::<anyhow::Result<_>>()? })
-    }
-
-    /// A prompt means nothing to another model than that it was tuned on.
-    fn check_backbone(&self, given: &Given) -> anyhow::Result<()> {
-        let tuned_on = given.about.backbone.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
-        let (Some(tuned_on), Some(backbone)) = (tuned_on, self.backbone) else { return Ok(()) };
-        anyhow::ensure!(
-            tuned_on == backbone,
-            "it was tuned on the backbone {}, but this one is {}; name its own by `--backbone`",
-            tuned_on.short(),
-            backbone.short()
-        );
-        Ok(())
+        Ok(Known { client, prompt: given.prompt, template, labels: labels.into_iter().zip(ids).collect() })
     }
 
     /// The task of a prompt and its template, by the data that the prompt was tuned on, if they are in the cache. A name alone would
@@ -119,9 +116,10 @@ impl<'a> Prompts<'a> {
             if !self.catalog.makers(input).any(|maker| is_data(&maker)) {
                 continue;
             }
-            let dataset = read_dataset(&self.store.read(input, "dataset")?)?;
-            if dataset.task.name == *name {
-                return Ok(Some((dataset.task, Some(dataset.template).filter(|template| !template.is_empty()))));
+            let (task, template) = read_task(&self.store.read(input, "dataset")?)?;
+            if task.name == *name {
+                let template = Some(template).filter(|template| !template.is_empty() && fills(&task));
+                return Ok(Some((task, template)));
             }
         }
         Ok(None)

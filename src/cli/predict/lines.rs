@@ -1,12 +1,12 @@
 //! The rows to answer, some at a time: lines of text, JSON lines, or a table.
 
-use crate::data::{DataError, Layout};
+use crate::data::{DataError, Layout, unpacked, without_packing};
 use crate::error::Usage;
-use crate::ml::tasks::unlabelled::{self, Heading};
-use crate::ml::tasks::{Place, Sheet, SheetError, Template, Wanted};
+use crate::ml::tasks::unlabelled::{self, Heading, INPUT};
+use crate::ml::tasks::{Place, Quotes, Sheet, SheetError, Template, Wanted};
 use anyhow::Context as _;
 use clap::ValueEnum;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor};
 use std::path::Path;
 
 /// The form of what is read.
@@ -16,6 +16,8 @@ pub(super) enum Form {
     Text,
     /// A JSON object on each line
     Jsonl,
+    /// JSON of another form: an array of objects, or objects over several lines
+    Json,
     /// CSV, its first line naming the columns
     Csv,
     /// Fields between tabs, the first line naming the columns
@@ -28,9 +30,11 @@ pub(super) enum Form {
 const LONGEST_LINE: u64 = 1 << 24;
 
 impl Form {
-    /// By the ending of a file's name, else text.
-    fn of(path: &Path) -> Self {
-        match path.to_str().and_then(Layout::of) {
+    /// By the ending of a file's name, packed or not, else text.
+    fn of(name: &str) -> Self {
+        let is_json = without_packing(name).to_ascii_lowercase().ends_with(".json");
+        match Layout::of(name) {
+            Some(Layout::JsonLines) if is_json => Self::Json,
             Some(Layout::JsonLines) => Self::Jsonl,
             Some(Layout::Csv) => Self::Csv,
             Some(Layout::Tsv) => Self::Tsv,
@@ -43,11 +47,41 @@ impl Form {
     fn layout(self) -> Option<Layout> {
         match self {
             Self::Text | Self::Jsonl => None,
+            Self::Json => Some(Layout::JsonLines),
             Self::Csv => Some(Layout::Csv),
             Self::Tsv => Some(Layout::Tsv),
             Self::Parquet => Some(Layout::Parquet),
         }
     }
+}
+
+/// What a quote in TSV is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Quoting {
+    /// A letter like any other
+    Text,
+    /// The beginning of a field in quotes
+    Fields,
+}
+
+impl From<Quoting> for Quotes {
+    fn from(quoting: Quoting) -> Self {
+        match quoting {
+            Quoting::Text => Self::Text,
+            Quoting::Fields => Self::Fields,
+        }
+    }
+}
+
+/// How the inputs of rows come about.
+#[derive(Clone, Copy)]
+pub(super) struct Making<'a> {
+    /// What makes them of columns, if anything does.
+    pub(super) template: Option<&'a Template>,
+    /// Whether the command line says so, and not the prompt's task.
+    pub(super) asked: bool,
+    /// Whether lines of text are whole inputs.
+    pub(super) complete: bool,
 }
 
 /// A row to answer.
@@ -74,26 +108,46 @@ pub(super) struct Lines {
     source: Source,
 }
 
+enum Source {
+    Lines { reader: Box<dyn BufRead>, form: Form, line: usize },
+    Table(Table),
+}
+
 /// A table, read whole.
 struct Table {
     bytes: Vec<u8>,
     /// By which packed files are known.
     name: String,
     layout: Layout,
+    quotes: Option<Quotes>,
     rows: std::vec::IntoIter<(Place, Heading)>,
+    /// All rows, and how many of them were taken.
+    count: usize,
     next: usize,
     /// The inputs of all rows, by the template that made them.
     inputs: Vec<(Template, Vec<String>)>,
 }
 
 impl Table {
-    fn input(&mut self, at: usize, template: &Template) -> Result<String, DataError> {
-        let known = self.inputs.iter().position(|(made_by, _)| made_by == template);
-        let known = match known {
+    fn new(bytes: Vec<u8>, name: &str, layout: Layout, quotes: Option<Quotes>) -> Result<Self, DataError> {
+        let rows = unlabelled::headings(|columns| layout.read(name, &bytes, quotes, columns))?;
+        let (count, name) = (rows.len(), name.to_owned());
+        Ok(Self { bytes, name, layout, quotes, rows: rows.into_iter(), count, next: 0, inputs: Vec::new() })
+    }
+
+    fn input(&mut self, at: usize, template: &Template) -> anyhow::Result<String> {
+        let known = match self.inputs.iter().position(|(made_by, _)| made_by == template) {
             Some(known) => known,
             None => {
-                let read = |columns: &[Wanted<'_>]| self.layout.read(&self.name, &self.bytes, None, columns);
+                let read = |columns: &[Wanted<'_>]| self.layout.read(&self.name, &self.bytes, self.quotes, columns);
                 let inputs = unlabelled::inputs(template, read)?;
+                // TSV whose quotes may be letters is read by what the wanted columns say.
+                anyhow::ensure!(
+                    inputs.len() == self.count,
+                    "{} rows by some columns and {} by others; say what a quote is: `--quotes text` or `--quotes fields`",
+                    self.count,
+                    inputs.len()
+                );
                 self.inputs.push((template.clone(), inputs));
                 self.inputs.len() - 1
             }
@@ -102,39 +156,35 @@ impl Table {
     }
 }
 
-enum Source {
-    Lines { reader: Box<dyn BufRead>, form: Form, line: usize },
-    Table(Table),
-}
-
 impl Lines {
     /// Opens a file; `-` is the standard input.
-    pub(super) fn open(path: &Path, form: Option<Form>) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, form: Option<Form>, quotes: Option<Quotes>) -> anyhow::Result<Self> {
         let standard = path == Path::new("-");
         let name = if standard { "standard input".to_owned() } else { path.display().to_string() };
-        let wanted = form.unwrap_or_else(|| Form::of(path));
+        let wanted = form.unwrap_or_else(|| if standard { Form::Text } else { Form::of(&name) });
         let open = || -> io::Result<Box<dyn BufRead>> {
             if standard {
-                Ok(Box::new(BufReader::new(io::stdin())))
-            } else {
-                Ok(Box::new(BufReader::new(fs_err::File::open(path)?)))
+                return Ok(Box::new(BufReader::new(io::stdin())));
             }
+            Ok(Box::new(BufReader::new(fs_err::File::open(path)?)))
         };
         let mut reader = open().map_err(|error| Usage(error.to_string()))?;
+        let is_packed = !standard && without_packing(&name) != name;
         let Some(layout) = wanted.layout() else {
             if form.is_none() && standard && reader.fill_buf()?.trim_ascii_start().starts_with(b"{") {
                 let message =
                     "standard input begins with `{`: is it JSON lines, or text? Say `--input jsonl` or `--input text`";
                 return Err(Usage(message.to_owned()).into());
             }
+            if is_packed {
+                let bytes = whole(&mut reader)?;
+                let bytes = unpacked(&bytes, &name).with_context(|| name.clone())?.into_owned();
+                reader = Box::new(Cursor::new(bytes));
+            }
             return Ok(Self { name, source: Source::Lines { reader, form: wanted, line: 0 } });
         };
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
-        let rows =
-            unlabelled::headings(|columns| layout.read(&name, &bytes, None, columns)).with_context(|| name.clone())?;
-        let rows = rows.into_iter();
-        let table = Table { bytes, name: name.clone(), layout, rows, next: 0, inputs: Vec::new() };
+        let bytes = whole(&mut reader)?;
+        let table = Table::new(bytes, &name, layout, quotes).with_context(|| name.clone())?;
         Ok(Self { name, source: Source::Table(table) })
     }
 
@@ -166,22 +216,35 @@ impl Lines {
                     return Ok(Some(Row { place, heading: Heading::default(), rest: Rest::Text(text) }));
                 }
                 if !text.trim().is_empty() {
-                    let read = unlabelled::headings(|columns| Sheet::from_json(text.as_bytes(), columns));
-                    let heading = read.map_err(|error| at(place, error))?.pop().context("one row for a line")?.1;
+                    let headings = unlabelled::headings(|columns| Sheet::from_json(text.as_bytes(), columns));
+                    let (_, heading) = one(headings.map_err(|error| at(place, error))?, place)?;
                     return Ok(Some(Row { place, heading, rest: Rest::Json(text) }));
                 }
             },
         }
     }
 
-    /// The input of a row, made by a template where it does not say the whole; lines of text may be `complete`.
-    pub(super) fn input(&mut self, row: &Row, template: Option<&Template>, complete: bool) -> anyhow::Result<String> {
-        if let Some(input) = &row.heading.input {
-            return Ok(input.clone());
+    /// The input of a row: what it says itself, or what a template makes of its columns.
+    pub(super) fn input(&mut self, row: &Row, making: Making<'_>) -> anyhow::Result<String> {
+        let input = self.input_of(row, making).with_context(|| self.name.clone())?;
+        anyhow::ensure!(!input.trim().is_empty(), "{}: {}: the input is empty, expected a text", self.name, row.place);
+        Ok(input)
+    }
+
+    fn input_of(&mut self, row: &Row, making: Making<'_>) -> anyhow::Result<String> {
+        let names_it = |template: &Template| template.columns().contains(&INPUT);
+        match (&row.heading.input, making.template) {
+            (Some(_), Some(template)) if names_it(template) => {}
+            (Some(_), Some(_)) if making.asked => {
+                let message = "an `input`, which is whole by itself, beside a `--template` of other columns; leave one of them out";
+                return Err(Usage(format!("{}: {message}", row.place)).into());
+            }
+            (Some(input), _) => return Ok(input.clone()),
+            (None, _) => {}
         }
-        let Some(template) = template else {
+        let Some(template) = making.template else {
             return match &row.rest {
-                Rest::Text(text) if complete => Ok(text.clone()),
+                Rest::Text(text) if making.complete => Ok(text.clone()),
                 Rest::Text(_) => {
                     let message = "nothing says what a line of text is; give `--complete` if it is a whole input, or the template of the \
                                    prompt's task: `--template 'sst2 sentence: {sentence}'`";
@@ -189,14 +252,14 @@ impl Lines {
                 }
                 Rest::Json(_) | Rest::Table(_) => {
                     let message = "no `input`, and nothing says which columns make one; give `--template 'sst2 sentence: {sentence}'`";
-                    anyhow::bail!("{}: {}: {message}", self.name, row.place)
+                    anyhow::bail!("{}: {message}", row.place)
                 }
             };
         };
-        let made = match (&row.rest, &mut self.source) {
+        match (&row.rest, &mut self.source) {
             (Rest::Table(at), Source::Table(table)) => table.input(*at, template),
             (Rest::Table(_), Source::Lines { .. }) => unreachable!("rows of a table are from one"),
-            (Rest::Json(text), _) => one_input(template, text).map_err(|error| at(row.place, error).into()),
+            (Rest::Json(text), _) => one_input(template, text, row.place),
             (Rest::Text(text), _) => {
                 let columns = template.columns();
                 let [column] = columns[..] else {
@@ -207,18 +270,29 @@ impl Lines {
                     );
                     return Err(Usage(message).into());
                 };
-                let object = serde_json::json!({ column: text }).to_string();
-                one_input(template, &object).map_err(|error| at(row.place, error).into())
+                one_input(template, &serde_json::json!({ column: text }).to_string(), row.place)
             }
-        };
-        made.with_context(|| self.name.clone())
+        }
     }
 }
 
 /// The input of a row that is an object by itself.
-fn one_input(template: &Template, object: &str) -> Result<String, SheetError> {
-    let mut inputs = unlabelled::inputs(template, |columns| Sheet::from_json(object.as_bytes(), columns))?;
-    Ok(inputs.pop().unwrap_or_default())
+fn one_input(template: &Template, object: &str, place: Place) -> anyhow::Result<String> {
+    let inputs = unlabelled::inputs(template, |columns| Sheet::from_json(object.as_bytes(), columns));
+    one(inputs.map_err(|error| at(place, error))?, place)
+}
+
+/// The only row that a line should have.
+fn one<T>(mut rows: Vec<T>, place: Place) -> anyhow::Result<T> {
+    let count = rows.len();
+    let row = rows.pop().filter(|_| count == 1);
+    row.with_context(|| format!("{place}: {count} objects, expected one on a line; `--input json` reads arrays"))
+}
+
+fn whole(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A line without its end; `None` after the last.

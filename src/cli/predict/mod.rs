@@ -13,7 +13,7 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
 use crate::error::{Exit, Usage};
 use crate::ml::batcher::{self, Batcher};
-use crate::ml::generate::{Beam, Generation, LabelScore, label_scores, predict};
+use crate::ml::generate::{Beam, Generation, LabelScore, label_scores, likeliest, predict};
 use crate::ml::tasks::{Place, Template};
 use crate::stages::backbone::Model;
 use crate::stages::evaluate::OVERRUN;
@@ -21,7 +21,7 @@ use crate::ui;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum, ValueHint};
 use known::{Known, Prompts, Said};
-use lines::{Form, Lines, Row};
+use lines::{Form, Lines, Making, Quoting, Row};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::num::NonZero;
@@ -57,15 +57,18 @@ pub(super) struct Predict {
     /// How answers are made [default: `rank` where there are labels, else `greedy`]
     #[arg(long, value_enum)]
     decoding: Option<Decoding>,
-    /// Beams of a beam search
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    beams: usize,
+    /// Beams of `--decoding beam` [default: 4]
+    #[arg(long, value_name = "N")]
+    beams: Option<usize>,
+    /// What a quote in TSV is [default: the file decides]
+    #[arg(long, value_enum)]
+    quotes: Option<Quoting>,
     /// Ids of an input with its eos; longer ones are cut, and counted in a warning
     #[arg(long, value_name = "IDS", default_value_t = 512)]
     input_length: usize,
-    /// Ids of a free answer
-    #[arg(long, value_name = "IDS", default_value_t = 64)]
-    answer_length: usize,
+    /// Ids of a generated answer; those that reach it are counted in a warning [default: 64, or the longest label and some more]
+    #[arg(long, value_name = "IDS")]
+    answer_length: Option<usize>,
     /// Rows that are read, answered and written together
     #[arg(long, value_name = "ROWS", default_value = "512")]
     batch: NonZero<usize>,
@@ -105,7 +108,12 @@ struct Question {
 struct Answer {
     text: Option<String>,
     scores: Vec<LabelScore>,
+    /// Whether it reached the most ids that it may have.
+    is_cut: bool,
 }
+
+/// Ids of a free answer where nobody says more.
+const ANSWER: usize = 64;
 
 /// Time between two remarks on how far it is.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -114,7 +122,7 @@ impl Predict {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let generation = self.generation()?;
         let said = self.said()?;
-        let mut lines = Lines::open(&self.file, self.input)?;
+        let mut lines = Lines::open(&self.file, self.input, self.quotes.map(Into::into))?;
         let mut rows = lines.next(self.batch.get())?;
         let Some(first) = rows.first() else {
             ui::tell("warning:", ui::Colour::Yellow, &format!("{} has no rows", lines.name()));
@@ -123,7 +131,8 @@ impl Predict {
         let store = self.cache.open();
         let catalog = Catalog::read(&store)?;
         let named = first.heading.prompt.as_deref().or(self.prompt.as_deref()).ok_or_else(no_prompt)?;
-        let Backbone { model, digest, .. } = self.backbone(&given::read(named, &store, &catalog)?, &store, &catalog)?;
+        let given = given::read(named, &store, &catalog)?;
+        let Backbone { model, digest, .. } = self.backbone(&given, &store, &catalog)?;
         let device = chosen_device(&self.device)?;
         let settings = batcher::Settings {
             device: device.clone(),
@@ -133,11 +142,13 @@ impl Predict {
         let unavailable = |error| Unavailable(format!("device `{device}`: {error}"));
         let batcher = Batcher::start(&model.weights, &settings).map_err(unavailable)?;
         let mut prompts = Prompts::new((store.clone(), catalog), &batcher, (&model, digest), said);
+        prompts.add(named, given).with_context(|| format!("{}: {}", lines.name(), first.place))?;
         let mut tally = Tally::default();
         while !rows.is_empty() {
             let questions = rows.iter().map(|row| self.question(row, &mut lines, &mut prompts, &model, &mut tally));
             let questions = questions.collect::<anyhow::Result<Vec<_>>>()?;
             let answers = self.answers(&questions, &model, generation)?;
+            tally.unfinished += answers.iter().filter(|answer| answer.is_cut).count();
             let written = questions.iter().zip(&answers).map(|(question, answer)| line(question, answer));
             ui::print_data(&written.collect::<anyhow::Result<String>>()?)?;
             tally.advance(questions.len());
@@ -150,7 +161,8 @@ impl Predict {
     /// The model that is named, or else the one that the prompt was tuned on.
     fn backbone(&self, given: &Given, store: &Store, catalog: &Catalog) -> anyhow::Result<Backbone> {
         let backbones = Backbones { store, catalog };
-        let own = given.about.backbone.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
+        let own = given.about.backbone.as_deref().map(str::parse::<Digest>).transpose();
+        let own = own.map_err(|error| Usage(format!("`{}`: its `backbone` {error}", given.name)))?;
         if let Some(named) = &self.backbone {
             return backbones.named(named, own);
         }
@@ -175,21 +187,27 @@ impl Predict {
         if let Some(empty) = self.labels.iter().flatten().find(|label| label.trim().is_empty()) {
             return Err(Usage(format!("`--labels` has the label `{empty}`, which is no text")).into());
         }
-        let labels: Vec<&String> = self.labels.iter().flatten().collect();
-        if let Some(twice) = labels.iter().enumerate().find(|(at, label)| labels[..*at].contains(label)) {
-            return Err(Usage(format!("`--labels` has `{}` twice", twice.1)).into());
+        let trimmed = |labels: &Vec<String>| labels.iter().map(|label| label.trim().to_owned()).collect::<Vec<_>>();
+        let labels = self.labels.as_ref().map(trimmed);
+        let of = labels.as_deref().unwrap_or_default();
+        if let Some((_, twice)) = of.iter().enumerate().find(|(at, label)| of[..*at].contains(label)) {
+            return Err(Usage(format!("`--labels` has `{twice}` twice")).into());
         }
-        Ok(Said { template, complete: self.complete, labels: self.labels.clone() })
+        Ok(Said { template, complete: self.complete, labels })
     }
 
     /// How texts are generated, if they may be.
     fn generation(&self) -> anyhow::Result<Generation> {
-        let generation = match self.decoding {
-            Some(Decoding::Beam) => Generation::Beam(Beam { width: self.beams, ..Beam::default() }),
-            _ => Generation::Greedy,
+        let generation = match (self.decoding, self.beams) {
+            (Some(Decoding::Beam), beams) => {
+                let width = beams.unwrap_or(Beam::default().width);
+                Generation::Beam(Beam { width, ..Beam::default() })
+            }
+            (_, Some(_)) => return Err(Usage("`--beams` is of `--decoding beam`; give that too".to_owned()).into()),
+            (_, None) => Generation::Greedy,
         };
         generation.check().map_err(|error| Usage(format!("`--beams`: {error}")))?;
-        if self.input_length < 2 || self.answer_length == 0 {
+        if self.input_length < 2 || self.answer_length == Some(0) {
             return Err(Usage("`--input-length` is at least 2, `--answer-length` at least 1".to_owned()).into());
         }
         Ok(generation)
@@ -211,7 +229,9 @@ impl Predict {
             let message = "`--decoding rank` compares labels, and nothing says what they are; give `--labels`";
             return Err(Usage(message.to_owned()).into());
         }
-        let input = lines.input(row, known.template.as_ref(), self.complete)?;
+        let making =
+            Making { template: known.template.as_ref(), asked: self.template.is_some(), complete: self.complete };
+        let input = lines.input(row, making)?;
         if !std::mem::replace(&mut tally.has_shown, true) {
             ui::remark(&format!("the first input is `{input}`"));
         }
@@ -225,7 +245,7 @@ impl Predict {
             Place::Line(line) => line,
             Place::Row(row) => row,
         };
-        let id = row.heading.id.as_ref().map_or_else(|| json!(number), |id| json!(id));
+        let id = row.heading.id.as_ref().map_or_else(|| json!(number), |(id, is_number)| as_it_was(id, *is_number));
         Ok(Question { id, known, ids })
     }
 
@@ -272,21 +292,24 @@ impl Predict {
         if self.decoding.unwrap_or(if labels.is_empty() { Decoding::Greedy } else { Decoding::Rank }) == Decoding::Rank
         {
             for answer in &mut answers {
-                answer.text = likeliest(&answer.scores).map(|at| labels[at].0.clone());
+                answer.text = Some(labels[likeliest(&answer.scores, false)?].0.clone());
             }
             return Ok(answers);
         }
-        let longest = labels.iter().map(|(_, ids)| ids.len() + OVERRUN).max().unwrap_or(self.answer_length);
+        let of_labels = labels.iter().map(|(_, ids)| ids.len() + OVERRUN).max();
+        let longest = self.answer_length.or(of_labels).unwrap_or(ANSWER);
         for (answer, ids) in answers.iter_mut().zip(predict(client, prompt, inputs, longest, generation)?) {
+            answer.is_cut = ids.len() == longest;
             answer.text = Some(model.tokens.decode(&ids)?);
         }
         Ok(answers)
     }
 }
 
-/// Where the sum of a label's log-likelihoods is highest; the first such place.
-fn likeliest(scores: &[LabelScore]) -> Option<usize> {
-    (0..scores.len()).rev().max_by(|a, b| scores[*a].log_likelihood.total_cmp(&scores[*b].log_likelihood))
+/// An id as the row has it: a number as a number, if JSON readers keep all of its digits.
+fn as_it_was(id: &str, is_number: bool) -> Value {
+    let whole = |id: &str| id.parse::<i64>().map(Value::from).ok();
+    is_number.then(|| whole(id)).flatten().unwrap_or_else(|| json!(id))
 }
 
 fn no_prompt() -> Usage {
@@ -322,7 +345,7 @@ impl Serialize for ByLabel<'_> {
 }
 
 /// The answer to a row as a line of JSON.
-fn line(question: &Question, Answer { text, scores }: &Answer) -> anyhow::Result<String> {
+fn line(question: &Question, Answer { text, scores, .. }: &Answer) -> anyhow::Result<String> {
     let highest = scores.iter().map(|score| score.log_likelihood).fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|score| (score.log_likelihood - highest).exp()).collect();
     let total: f64 = weights.iter().sum();
@@ -341,7 +364,10 @@ fn line(question: &Question, Answer { text, scores }: &Answer) -> anyhow::Result
 /// How far it is.
 struct Tally {
     rows: usize,
+    /// Inputs that were cut.
     cut: usize,
+    /// Answers that reached the most ids that they may have.
+    unfinished: usize,
     /// Whether an input was shown, by which people see what the model reads.
     has_shown: bool,
     began: Instant,
@@ -351,7 +377,7 @@ struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         let now = Instant::now();
-        Self { rows: 0, cut: 0, has_shown: false, began: now, said: now }
+        Self { rows: 0, cut: 0, unfinished: 0, has_shown: false, began: now, said: now }
     }
 }
 
@@ -374,6 +400,13 @@ impl Tally {
             let (cut, rows) = (self.cut, self.rows);
             let message =
                 format!("{cut} of {rows} inputs have more than {input_length} ids and were cut; see `--input-length`");
+            ui::tell("warning:", ui::Colour::Yellow, &message);
+        }
+        if self.unfinished > 0 {
+            let (unfinished, rows) = (self.unfinished, self.rows);
+            let message = format!(
+                "{unfinished} of {rows} answers are as long as they may be, and may go on; see `--answer-length`"
+            );
             ui::tell("warning:", ui::Colour::Yellow, &message);
         }
         ui::remark(&self.pace());

@@ -1,6 +1,6 @@
 //! Rank classification: how likely each of a few labels is as the answer.
 
-use crate::ml::error::Result;
+use crate::ml::error::{Error, Result};
 use crate::ml::model::batch::Ragged;
 use crate::ml::model::decoder::{Questions, Reader, Texts, groups};
 
@@ -11,6 +11,35 @@ pub struct LabelScore {
     pub log_likelihood: f64,
     /// Number of the label's tokens.
     pub tokens: usize,
+}
+
+/// Checks that no two labels are the same tokens, `[L]` rows of ids: of such labels one would always win.
+///
+/// # Errors
+/// Names the first two that are.
+pub fn check_apart(labels: &[String], ids: &[Vec<u32>]) -> Result<()> {
+    let same = |at: usize| (0..at).find(|other| ids[*other] == ids[at]).map(|other| (other, at));
+    match (0..ids.len()).find_map(same) {
+        None => Ok(()),
+        Some((one, other)) => Err(Error::Labels(labels[one].clone(), labels[other].clone())),
+    }
+}
+
+/// Which label is the likeliest of `[L]` scores, by the sum of its log-likelihoods or by their mean over its tokens; of equally likely
+/// ones the first.
+///
+/// # Errors
+/// If there is none, or a score is no number.
+pub fn likeliest(scores: &[LabelScore], per_token: bool) -> Result<usize> {
+    let value = |score: &LabelScore| {
+        if per_token { score.log_likelihood / score.tokens.max(1) as f64 } else { score.log_likelihood }
+    };
+    if scores.is_empty() || scores.iter().any(|score| score.log_likelihood.is_nan()) {
+        return Err(Error::NoLikelihood);
+    }
+    // Of equal ones `max_by` takes the last.
+    let best = (0..scores.len()).rev().max_by(|a, b| value(&scores[*a]).total_cmp(&value(&scores[*b])));
+    Ok(best.unwrap_or_default())
 }
 
 /// The likelihood of every label for every question, `[B][L]`.

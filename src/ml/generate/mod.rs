@@ -10,7 +10,7 @@ mod sample;
 pub(super) mod tests;
 
 pub use beam::{Beam, Hypothesis};
-pub use labels::LabelScore;
+pub use labels::{LabelScore, check_apart, likeliest};
 pub use predict::{label_scores, predict};
 pub use sample::Sample;
 

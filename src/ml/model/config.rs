@@ -112,6 +112,9 @@ impl Dims {
         pointer::refuse(json)?;
         let newer: Newer = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
         newer.check_type()?;
+        if newer.model_type.as_deref() == Some("mt5") && newer.scale_decoder_outputs == Some(true) {
+            return Err(wrong("scale_decoder_outputs", "true", "none in an mT5, which transformers 5 never scales"));
+        }
         let (head, scaled) = newer.head();
         let bias_per_layer = newer.model_type.as_deref() == Some("umt5");
         let config: Config = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
@@ -317,6 +320,20 @@ mod tests {
             let dims = Dims::from_json(json.as_bytes()).unwrap();
             (dims.head, dims.scaled)
         };
+        let umt5 = |fields: &str| {
+            let json = V1_1.replace(r#""model_type": "t5""#, r#""model_type": "umt5""#).replace(own, fields);
+            let dims = Dims::from_json(json.as_bytes()).unwrap();
+            (dims.head, dims.scaled)
+        };
+        assert_eq!(umt5(r#""is_decoder": false"#), (Head::Embedding, true));
+        assert_eq!(umt5(r#""tie_word_embeddings": false"#), (Head::Own, false));
+        let saved = r#""tie_word_embeddings": true, "scale_decoder_outputs": "#;
+        assert_eq!(umt5(&format!("{saved}false")), (Head::AsInFile, false));
+        assert_eq!(umt5(&format!("{saved}true")), (Head::AsInFile, true));
+        let scaled =
+            V1_1.replace(r#""model_type": "t5""#, r#""model_type": "mt5""#).replace(own, &format!("{saved}true"));
+        let error = Dims::from_json(scaled.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("`scale_decoder_outputs` is true, expected none in an mT5"), "{error}");
         assert_eq!(mt5(r#""is_decoder": false"#), (Head::Own, false));
         assert_eq!(mt5(r#""tie_word_embeddings": true, "transformers_version": "4.57.1""#), (Head::Embedding, true));
         assert_eq!(mt5(r#""tie_word_embeddings": true, "transformers_version": "5.24.0""#), (Head::AsInFile, false));

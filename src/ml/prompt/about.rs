@@ -1,5 +1,6 @@
 //! What a prompt file says of its prompts.
 
+use crate::ml::error::Error;
 use crate::ml::metadata::{Metadata, MetadataError};
 use std::collections::BTreeMap;
 
@@ -88,6 +89,20 @@ impl About {
             .with_known("source_seed", source_seed.as_ref())
             .with_known("source_steps", source_steps.as_ref())
             .with_known("restart_seed", restart_seed.as_ref())
+    }
+
+    /// Checks that it was tuned on the backbone with this digest, if it says on which.
+    ///
+    /// # Errors
+    /// If it names another.
+    pub fn check_backbone(&self, digest: &str) -> Result<(), Error> {
+        match self.backbone.as_deref() {
+            Some(own) if own != digest => Err(Error::Prompt(format!(
+                "`{}` was tuned on the backbone {own:.12}, not on {digest:.12}; a prompt speaks to one model only",
+                self.name()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Task and seed of the tuning, `mnli,0`: what the prompt is called among others.

@@ -87,17 +87,6 @@ impl PromptFile {
         Self { prompts: BTreeMap::from([(PROMPT.to_owned(), prompt)]), about }
     }
 
-    /// Whether it was tuned on the backbone with this digest, if it says on which.
-    pub fn check_backbone(&self, digest: &str) -> Result<()> {
-        match self.about.backbone.as_deref() {
-            Some(own) if own != digest => Err(Error::Prompt(format!(
-                "`{}` was tuned on the backbone {own:.12}, not on {digest:.12}; a prompt speaks to one model only",
-                self.about.name()
-            ))),
-            _ => Ok(()),
-        }
-    }
-
     /// The prompt with this name.
     pub fn prompt(&self, name: &str) -> Result<&Prompt> {
         self.prompts.get(name).ok_or_else(|| {

@@ -34,7 +34,7 @@ pub use format::{HIDDEN, Reading};
 pub use held_out::{Amount, hold_out, sample};
 pub use labels::Labels;
 pub use own::{Mistake, Own, check_name};
-pub use published::{formats, read, read_decided, task, template};
+pub use published::{fills, formats, read, read_decided, task, template};
 pub use score::Scores;
 pub use sheet::{Place, Quotes, Sheet, SheetError, Wanted};
 pub use template::Template;

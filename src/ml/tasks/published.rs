@@ -37,6 +37,13 @@ pub fn template(format: &str, reading: &Reading) -> Option<String> {
     })
 }
 
+/// Whether the template of a task says all about its inputs, so that it can be filled from columns. Where a reader of its own makes
+/// them of whole files, as for MultiRC, the template is for people.
+pub fn fills(task: &Task) -> bool {
+    let name = task.format.as_ref().unwrap_or(&task.name);
+    !table().any(|format| matches!(format.source, Source::Whole { .. }) && format.task().name == *name)
+}
+
 /// The examples of a file in the given format. Test splits may hide their labels; others must not.
 pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     Ok(read_decided(format, bytes, split, reading)?.0)

@@ -16,8 +16,8 @@ pub const PROMPT: &str = "prompt";
 /// What a row says but for its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heading {
-    /// Its `id`.
-    pub id: Option<String>,
+    /// Its `id`, and whether that is a number.
+    pub id: Option<(String, bool)>,
     /// Its `prompt`.
     pub prompt: Option<String>,
     /// Its `input`, complete.
@@ -34,12 +34,15 @@ pub fn headings<E: From<SheetError>>(
     let optional = |name| Wanted { name, required: false };
     let sheet = read(&[optional(ID), optional(PROMPT), optional(INPUT)])?;
     let heading = |(place, cells): (Place, Vec<Cell>)| {
+        let id = cells.first().cloned();
         let mut cells = cells.into_iter();
         let mut next = |name| match cells.next().unwrap_or(Cell::Missing) {
             Cell::Missing => Ok(None),
             cell => text(name, cell, place).map(Some),
         };
-        Ok((place, Heading { id: next(ID)?, prompt: next(PROMPT)?, input: next(INPUT)? }))
+        let is_number = matches!(id, Some(Cell::Number(_)));
+        let id = next(ID)?.map(|id| (id, is_number));
+        Ok((place, Heading { id, prompt: next(PROMPT)?, input: next(INPUT)? }))
     };
     Ok(sheet.rows.into_iter().map(heading).collect::<Result<_, SheetError>>()?)
 }
@@ -82,7 +85,7 @@ mod tests {
 {"prompt": "p", "a": "", "b": 2, "input": "complete"}"#;
         let rows = headings(|wanted| Sheet::from_json(json, wanted)).unwrap();
         let named = |text: &str| Some(text.to_owned());
-        assert_eq!(rows[0], (Place::Line(1), Heading { id: named("7"), ..Heading::default() }));
+        assert_eq!(rows[0], (Place::Line(1), Heading { id: Some(("7".to_owned(), true)), ..Heading::default() }));
         let second = Heading { id: None, prompt: named("p"), input: named("complete") };
         assert_eq!(rows[1], (Place::Line(2), second));
         let template = Template::parse("a: {a} b: {b}").unwrap();
