@@ -7,6 +7,7 @@ use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
+use crate::hub::check_id;
 use crate::stages::backbone::{Model, Parts};
 use anyhow::Context as _;
 use std::path::Path;
@@ -26,7 +27,8 @@ pub(super) struct Backbones<'a> {
 }
 
 impl Backbones<'_> {
-    /// The model that is called so: a folder in Hugging Face's layout, or a job. Of a folder's model there is one for each
+    /// The model that is called so: a folder in Hugging Face's layout, a repository of the hub that is on this machine
+    /// (`google/t5-base-lm-adapt`, `google/t5-base-lm-adapt@refs/pr/2`), or a job. Of a folder's model there is one for each
     /// precision; `wanted` says which, if it is one of them.
     ///
     /// # Errors
@@ -34,6 +36,10 @@ impl Backbones<'_> {
     pub(super) fn named(&self, name: &str, wanted: Option<Digest>) -> anyhow::Result<Backbone> {
         if Path::new(name).is_dir() {
             let (model, digest) = Model::from_folder(Path::new(name), wanted)?;
+            return Ok(Backbone { name: name.to_owned(), model, digest: Some(digest) });
+        }
+        if let Some((id, revision)) = repository(name) {
+            let (model, digest) = Model::from_hub(id, revision, wanted)?;
             return Ok(Backbone { name: name.to_owned(), model, digest: Some(digest) });
         }
         let found = show::find(self.store, self.catalog, name)?;
@@ -76,6 +82,26 @@ impl Backbones<'_> {
         match external {
             Some(path) => Ok(Content::of(path)?),
             None => self.store.map(digest, &record.name),
+        }
+    }
+}
+
+/// A repository of the hub and its revision. Jobs have no `/` in their names.
+fn repository(name: &str) -> Option<(&str, &str)> {
+    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+    (id.contains('/') && check_id(id).is_ok()).then_some((id, revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_told_from_jobs() {
+        assert_eq!(repository("google/t5-base-lm-adapt"), Some(("google/t5-base-lm-adapt", "main")));
+        assert_eq!(repository("org/name@refs/pr/2"), Some(("org/name", "refs/pr/2")));
+        for other in ["backbone", "smoke:source[a,0]", "./folder/name", "/an/absolute", "a/b/c", "12ab34"] {
+            assert_eq!(repository(other), None, "{other}");
         }
     }
 }

@@ -1,11 +1,17 @@
 //! `spot doctor`: is this machine fit for a run, and what is to be done where it is not?
 
+mod backbone;
+
 use super::{Cache, Format, JSON_VERSION, pipeline, run};
 use crate::engine::manifest::{self, LoadError, Options};
-use crate::engine::stage::Kind;
+use crate::engine::plan::{Plan, Planned};
+use crate::engine::stage::{Kind, Stage as _};
 use crate::engine::store::Store;
 use crate::engine::store::provenance;
 use crate::error::Exit;
+use crate::stages::training::PromptTraining;
+use crate::stages::transfer::Transfer;
+use crate::stages::tune::Tune;
 use crate::ui;
 use clap::Args;
 use serde::Serialize;
@@ -23,6 +29,12 @@ const LITTLE_SPACE: u64 = 2 << 30;
 pub(super) struct Doctor {
     #[command(flatten)]
     cache: Cache,
+    /// A model to look at as well: a job, a folder in Hugging Face's layout, or a repository of the hub that is on this machine
+    #[arg(long, value_name = "WHAT")]
+    backbone: Option<String>,
+    /// Where its steps are computed: `auto`, `cpu`, `cuda` (the first GPU), or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = run::device, requires = "backbone")]
+    device: String,
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -67,8 +79,14 @@ impl Doctor {
         checks.extend(folder(store.root()));
         checks.push(held(&store));
         for path in pipeline::manifests() {
-            checks.push(plans(&path, kinds));
+            checks.extend(plans(&path, kinds));
             checks.extend(environment(&path));
+        }
+        if let Some(name) = &self.backbone {
+            let failed = |error: anyhow::Error| {
+                vec![Check::new(format!("backbone `{name}`"), State::Fail, format!("{error:#}"), "")]
+            };
+            checks.extend(backbone::checks(name, &self.device, &store).unwrap_or_else(failed));
         }
         match self.format {
             Format::Text => ui::print(&checks.iter().map(text).collect::<String>())?,
@@ -245,13 +263,16 @@ fn held(store: &Store) -> Check {
     Check::ok("runs", if store.is_held() { "one is at work; `gc --apply` has to wait" } else { "none is at work" })
 }
 
-/// Whether the jobs of a manifest can be told, under its default profile.
-fn plans(path: &Path, kinds: &[Kind]) -> Check {
+/// Whether the jobs of a manifest can be told, under its default profile, and what is odd about them.
+fn plans(path: &Path, kinds: &[Kind]) -> Vec<Check> {
     let environment = |name: &str| std::env::var(name).ok();
     let options = Options { profile: None, set: &[], environment: &environment };
     let name = format!("manifest `{}`", path.display());
     match manifest::load(path, kinds, &options) {
-        Ok(plan) => Check::ok(name, format!("{} jobs", plan.graph.node_count())),
+        Ok(plan) => {
+            let count = Check::ok(&name, format!("{} jobs", plan.graph.node_count()));
+            [count].into_iter().chain(learning_rate(&name, &plan)).collect()
+        }
         Err(error) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default().to_owned();
@@ -259,9 +280,22 @@ fn plans(path: &Path, kinds: &[Kind]) -> Check {
                 LoadError::Io { .. } => "",
                 LoadError::Problems(_) => "`spot status` shows all that is wrong with it",
             };
-            Check::new(name, State::Fail, first, hint)
+            vec![Check::new(name, State::Fail, first, hint)]
         }
     }
+}
+
+/// What to say of learning rates of prompts that are far from those that work.
+fn learning_rate(manifest: &str, plan: &Plan) -> Option<Check> {
+    let tunes = |job: &&Planned| [Tune::KIND, Transfer::KIND].contains(&job.kind.name);
+    let rate = |job: &Planned| PromptTraining::of(&job.job.params()).and_then(|training| training.unusual_rate());
+    let odd = plan.graph.node_weights().filter(tunes).filter_map(|job| Some((&job.name, rate(job)?)));
+    let odd: Vec<(&String, f64)> = odd.collect();
+    let (job, rate) = odd.first()?;
+    let found = format!("{} jobs, `{job}` the first, tune prompts with Adafactor at a rate of {rate}", odd.len());
+    let hint = "with Adafactor prompts are tuned at 0.3 (Lester et al. 2021); far below it they stay where they began, far above they \
+                diverge";
+    Some(Check::new(format!("learning rates of {manifest}"), State::Warn, found, hint))
 }
 
 /// The environment variables that a manifest names.

@@ -116,6 +116,19 @@ pub fn fetch(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch
     }
 }
 
+/// What is here of a repository, for those who may not fetch. Reaches no network.
+///
+/// # Errors
+/// If a file is not here, with what to do; or if the cache cannot be read.
+pub fn cached(settings: &Settings, repo: &Repo, choose: Choose) -> Result<Snapshot, Error> {
+    match look(settings, repo, choose)? {
+        Presence::Here(snapshot) => Ok(snapshot),
+        Presence::Away(missing) => {
+            Err(Error::Unavailable(absent(settings, repo, &missing, "only `spot run` downloads")))
+        }
+    }
+}
+
 /// What to say where no answer came, which may be after a part of the files.
 fn unreachable(settings: &Settings, repo: &Repo, choose: Choose, why: &str) -> Error {
     let missing = match look(settings, repo, choose) {

@@ -9,6 +9,7 @@ use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
+use crate::error::Usage;
 use crate::hub::{Kind, Repo, check_id, check_revision};
 use crate::ml::batcher::{self, Batcher, Client};
 use crate::ml::model::{Dims, Precision, Shard, Weights};
@@ -18,7 +19,7 @@ use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A frozen T5.
@@ -361,22 +362,42 @@ impl Model {
 }
 
 impl Model {
-    /// The model of a folder in Hugging Face's layout, outside of any pipeline.
+    /// The model of a folder in Hugging Face's layout, outside of any pipeline, and the digest that its artifact would have.
+    /// `wanted` says which of the precisions it is to have, if it is the digest of one.
     ///
     /// # Errors
     /// If it lacks a file or they do not fit together.
     pub fn from_folder(folder: &Path, wanted: Option<Digest>) -> anyhow::Result<(Self, Digest)> {
         let items = fs_err::read_dir(folder)?;
         let names = items.map(|item| Ok(item?.file_name().to_string_lossy().into_owned()));
-        let mut names = pick(&names.collect::<std::io::Result<Vec<String>>>()?);
-        names.sort();
-        let shown = folder.display().to_string();
+        let names = pick(&names.collect::<std::io::Result<Vec<String>>>()?);
+        let files = names.into_iter().map(|name| (name.clone(), folder.join(name))).collect();
+        Self::from_files(&folder.display().to_string(), files, wanted)
+    }
+
+    /// The same of a repository of the hub, whose files are in the cache that the Python tools share. Reaches no network.
+    ///
+    /// # Errors
+    /// If `name` or `revision` cannot be one, if a file is not on this machine (the message says how to fetch it), or they do
+    /// not fit together.
+    pub fn from_hub(name: &str, revision: &str, wanted: Option<Digest>) -> anyhow::Result<(Self, Digest)> {
+        let repo = Repo::new(Kind::Model, name, revision).map_err(Usage)?;
+        let snapshot = hub::cached(&repo, choose)?;
+        Self::from_files(&repo.to_string(), snapshot.files, wanted)
+    }
+
+    fn from_files(
+        shown: &str,
+        mut files: Vec<(String, PathBuf)>,
+        wanted: Option<Digest>,
+    ) -> anyhow::Result<(Self, Digest)> {
+        files.sort();
         let read = |name: &str| {
-            ensure!(names.iter().any(|known| known == name), missing(&shown, name));
-            Ok(Content::of(&folder.join(name))?)
+            let file = files.iter().find(|(known, _)| known == name);
+            Ok(Content::of(&file.with_context(|| missing(shown, name))?.1)?)
         };
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        let source = Source::read(&shown, &known, read)?;
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        let source = Source::read(shown, &names, read)?;
         let of = |precision| (precision, Digest::of(&source.parts(precision).to_bytes()));
         let both = [of(Precision::F32), of(Precision::Bf16)];
         let (precision, digest) = *both.iter().find(|(_, digest)| Some(*digest) == wanted).unwrap_or(&both[0]);

@@ -3,7 +3,7 @@
 use crate::engine::context::{Interrupted, Progress};
 use crate::engine::remote::{Presence, Remote};
 use crate::engine::run::Unavailable;
-use crate::hub::{self, Choose, Error, Repo, Settings, Watch};
+use crate::hub::{self, Choose, Error, Repo, Settings, Snapshot, Watch};
 use anyhow::anyhow;
 use std::fmt;
 
@@ -21,6 +21,18 @@ impl fmt::Debug for Files {
 
 fn settings() -> anyhow::Result<Settings> {
     Settings::from_environment().map_err(|why| Unavailable(why).into())
+}
+
+/// The files of a repository, if they are on this machine. Reaches no network.
+///
+/// # Errors
+/// If they are not, with what to do.
+pub(super) fn cached(repo: &Repo, choose: Choose) -> anyhow::Result<Snapshot> {
+    match hub::cached(&settings()?, repo, choose) {
+        Ok(snapshot) => Ok(snapshot),
+        Err(Error::Io(error)) => Err(error.into()),
+        Err(error) => Err(Unavailable(error.to_string()).into()),
+    }
 }
 
 impl Remote for Files {

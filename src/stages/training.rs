@@ -92,6 +92,19 @@ impl PromptTraining {
         self.settings().check()
     }
 
+    /// That of a job with these parameters, if it tunes prompts.
+    pub fn of(params: &serde_json::Value) -> Option<Self> {
+        Self::deserialize(params.get("training")?).ok()
+    }
+
+    /// The learning rate, if it is far from those at which prompts learn with Adafactor: its updates have the size of the rate,
+    /// whatever the gradient's, and must be of the order of the rows of an embedding. The papers take 0.3 (Lester et al. 2021,
+    /// section 3; Vu et al. 2022, section 2.1); 0.001, usual for models, leaves a prompt where it began.
+    pub fn unusual_rate(&self) -> Option<f64> {
+        let is_plain = matches!(&self.optimizer, optim::Settings::Adafactor(own) if !own.multiply_by_parameter_scale);
+        (is_plain && !(0.03..=3.0).contains(&self.learning_rate)).then_some(self.learning_rate)
+    }
+
     /// What a batch holds.
     pub(super) fn batching(&self) -> Batching {
         Batching { size: Size::Examples(self.batch_size), length_window: self.length_window }

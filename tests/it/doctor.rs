@@ -1,5 +1,6 @@
 //! What `spot doctor` says of machines, caches and manifests.
 
+use super::checkpoints;
 use super::shell::{Shell, smoke};
 use serde_json::Value;
 
@@ -60,4 +61,46 @@ fn a_run_at_work_shows() {
     shell.spot("doctor").ok().prints("ok    runs: one is at work");
     drop(hold);
     shell.spot("doctor").ok().prints("ok    runs: none is at work");
+}
+
+#[test]
+fn rates_at_which_prompts_do_not_learn_are_named() {
+    let with = |training: &str| {
+        format!(
+            "version: 1\nname: p\nstages:\n  b: {{kind: backbone, from: {{builtin: nano}}}}\n  \
+             d: {{kind: ingest, backbone: b, from: {{builtin: w_nli}}}}\n  \
+             s: {{kind: tune, backbone: b, data: d, seed: 0, training: {{{training}}}}}\n"
+        )
+    };
+    let shell = Shell::new().write("pipelines/p.yaml", &with("learning_rate: 0.001"));
+    let said = shell.spot("doctor --format json").ok().json();
+    let rates = check(&said, "learning rates of manifest `pipelines/p.yaml`");
+    assert_eq!(rates["state"], "warn");
+    assert_eq!(rates["found"], "1 jobs, `s` the first, tune prompts with Adafactor at a rate of 0.001");
+    // What AdamW or a scaled Adafactor learns at says nothing about that.
+    for fine in ["learning_rate: 0.3", "learning_rate: 0.001, optimizer: {adamw: {}}"] {
+        shell.put("pipelines/p.yaml", &with(fine));
+        let said = shell.spot("doctor --format json").ok().json();
+        assert!(!said.to_string().contains("learning rates"), "{said}");
+    }
+}
+
+#[test]
+fn a_model_is_looked_at_and_its_gradient_compared_with_its_losses() {
+    let shell = checkpoints::shell();
+    let said = shell.spot("doctor --backbone model --device cpu --format json").ok().json();
+    let found = |name: &str| check(&said, name)["found"].as_str().unwrap().to_owned();
+    assert!(found("backbone `model`").contains(" layers of width 8, "));
+    assert!(found("tokenizer").contains(" rows of the embedding; "));
+    assert!(
+        found("memory of a step").contains("; activations of a step (32 examples, prompt 100, inputs 128, targets 4) ")
+    );
+    assert!(found("time of a step").contains(" on `cpu`, the median of 3 ("));
+    assert_eq!(check(&said, "gradient")["state"], "ok", "{said}");
+
+    // Both engines are looked at in the same way.
+    shell.spot("doctor --backbone model --device candle").ok().prints("ok    gradient: ");
+    let away = shell.spot("doctor --backbone org/name").env("HF_HOME", shell.path("hub").to_str().unwrap());
+    away.exits_with(5).prints("fail  backbone `org/name`: ").prints("hf download org/name");
+    shell.spot("doctor --backbone nothing").exits_with(5).prints("fail  backbone `nothing`: ");
 }

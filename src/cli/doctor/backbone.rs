@@ -1,0 +1,208 @@
+//! What a model is, what a step of tuning on it takes, and whether its gradient is right.
+
+use super::{Check, State};
+use crate::cli::backbone::{Backbone, Backbones};
+use crate::cli::run::{chosen_device, cores, free_memory};
+use crate::engine::run::Unavailable;
+use crate::engine::store::Store;
+use crate::engine::store::catalog::Catalog;
+use crate::engine::store::provenance;
+use crate::ml::batcher::{self, Batcher, Client};
+use crate::ml::model::batch::Batch;
+use crate::ml::model::{CrossEntropy, Dims, Head, Precision, Rows};
+use crate::ml::prompt::{Prompt, init};
+use crate::ml::random::Stream;
+use crate::stages::backbone::Model;
+use crate::ui;
+use std::time::Instant;
+
+/// The batch of a step as papers have it: 32 examples, a prompt of 100 rows (Lester et al. 2021, section 3), inputs of 128 ids and
+/// targets of 4.
+const STEP: Rows = Rows { examples: 32, encoder: PROMPT + INPUT, decoder: TARGET };
+const PROMPT: usize = 100;
+const INPUT: usize = 128;
+const TARGET: usize = 4;
+/// Steps that are timed.
+const STEPS: usize = 3;
+/// Coordinates of the prompt at which the gradient is compared with differences of the loss.
+const COORDINATES: usize = 4;
+
+/// Looks at the model that is called so.
+///
+/// # Errors
+/// If there is none, or the device does not compute.
+pub(super) fn checks(name: &str, device: &str, store: &Store) -> anyhow::Result<Vec<Check>> {
+    let catalog = Catalog::read(store)?;
+    let Backbone { model, .. } = Backbones { store, catalog: &catalog }.named(name, None)?;
+    let device = chosen_device(device)?;
+    let settings = batcher::Settings { device: device.clone(), threads: cores(), memory: free_memory() / 2 };
+    let batcher = Batcher::start(&model.weights, &settings)
+        .map_err(|error| Unavailable(format!("device `{device}`: {error}")))?;
+    let client = batcher.client("doctor");
+    let mut stream = Stream::new(0, "doctor");
+    let prompt = init::sampled_vocabulary(&model.weights, PROMPT, model.tokens.size(), &mut stream);
+    let dims = &model.weights.dims;
+    let before = provenance::peak_memory();
+    let time = time(&client, &prompt, &model, &settings, &mut stream)?;
+    let grown = provenance::peak_memory().zip(before).map(|(after, before)| after.saturating_sub(before));
+    Ok(vec![
+        Check::ok(format!("backbone `{name}`"), shape(&model)),
+        tokenizer(&model),
+        memory(dims, &settings, grown),
+        time,
+        gradient(&client, &prompt, &model, &mut stream)?,
+    ])
+}
+
+/// `T5 of 77 million parameters: …`.
+fn shape(model: &Model) -> String {
+    let dims = &model.weights.dims;
+    let Dims { width, heads, head_width, ff, encoder_layers, decoder_layers, vocab, .. } = dims;
+    let head = if dims.head == Head::Own { "a head of its own" } else { "the embedding as its head" };
+    let biases =
+        if dims.bias_per_layer { "a table of position biases in every layer" } else { "one table for all layers" };
+    format!(
+        "{} parameters; {encoder_layers} + {decoder_layers} layers of width {width}, {heads} heads of {head_width}, inner width {ff} \
+         ({:?}), {vocab} ids, {head}, {biases}",
+        in_millions(model.weights.layout.len()),
+        dims.activation,
+    )
+}
+
+fn in_millions(count: usize) -> String {
+    match count {
+        0..1_000_000 => format!("{count}"),
+        _ => format!("{:.1} million", count as f64 / 1e6),
+    }
+}
+
+/// Whether ids of the tokenizer are rows of the embedding. More ids than rows are refused when a model is read; T5 has some rows
+/// more, so that their number divides well (32,100 pieces, 32,128 rows).
+fn tokenizer(model: &Model) -> Check {
+    let (pieces, rows) = (model.tokens.size(), model.weights.dims.vocab);
+    let found = format!("{pieces} pieces for {rows} rows of the embedding; `{}` ends a text", model.tokens.eos());
+    let text = "A tokenizer reads this sentence, and writes it again.";
+    let again = model.tokens.encode(text, usize::MAX).and_then(|ids| model.tokens.decode(&ids));
+    if again.as_deref().ok() != Some(text) {
+        let again = again.unwrap_or_else(|error| error.to_string());
+        let hint = "a tokenizer that loses characters learns and answers other texts than those of the data; fine for a model made so";
+        return Check::new("tokenizer", State::Warn, format!("{found}; `{text}` comes back as `{again}`"), hint);
+    }
+    if rows - pieces > rows / 10 {
+        let hint = "a model and a tokenizer of different families? only ids that the model was trained with mean something to it";
+        return Check::new("tokenizer", State::Warn, format!("{found}; {} rows have no piece", rows - pieces), hint);
+    }
+    Check::ok("tokenizer", found)
+}
+
+/// What a step needs, predicted, and by how much steps made the most that this process has held grow.
+fn memory(dims: &Dims, settings: &batcher::Settings, grown: Option<u64>) -> Check {
+    let weights = |precision| ui::bytes(dims.weight_bytes(precision) as u64);
+    let activations = |rows| dims.activation_bytes(rows, Precision::F32, false, true);
+    let (step, one) = (activations(STEP), activations(Rows { examples: 1, ..STEP }));
+    let grown = grown.map_or_else(String::new, |grown| format!("; steps took {}", ui::bytes(grown)));
+    let found = format!(
+        "weights {} in f32, {} in bf16; activations of {STEP_IN_WORDS} {}, of one example {}{grown}",
+        weights(Precision::F32),
+        weights(Precision::Bf16),
+        ui::bytes(step as u64),
+        ui::bytes(one as u64),
+    );
+    if step > settings.memory {
+        let available = ui::bytes(settings.memory as u64);
+        let hint = format!(
+            "there are {available} for activations, so that batches are computed in micro-batches that fit, to the same result; `run \
+             --memory` says how much they may take"
+        );
+        return Check::new("memory of a step", State::Warn, found, &hint);
+    }
+    Check::ok("memory of a step", found)
+}
+
+/// [`STEP`] for people.
+const STEP_IN_WORDS: &str = "a step (32 examples, prompt 100, inputs 128, targets 4)";
+
+/// A batch of random ids.
+fn batch(examples: usize, pieces: usize, stream: &mut Stream) -> Batch {
+    let mut batch = Batch::default();
+    for _ in 0..examples {
+        let mut ids = |count: usize| (0..count).map(|_| stream.below(pieces) as u32).collect::<Vec<_>>();
+        batch.push(0, &ids(INPUT), &ids(TARGET));
+    }
+    batch
+}
+
+const LOSS: CrossEntropy = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
+
+/// Seconds of a step: predicted from one with an example for each worker, and measured.
+fn time(
+    client: &Client,
+    prompt: &Prompt,
+    model: &Model,
+    settings: &batcher::Settings,
+    stream: &mut Stream,
+) -> anyhow::Result<Check> {
+    let mut step = |examples: usize| -> anyhow::Result<f64> {
+        let batch = batch(examples, model.tokens.size(), stream);
+        let began = Instant::now();
+        client.gradients(&prompt.values, batch, LOSS, None)?;
+        Ok(began.elapsed().as_secs_f64())
+    };
+    let few = settings.threads.min(STEP.examples);
+    // The first one finds the weights on disk, and buffers without pages.
+    step(few)?;
+    let predicted = step(few)? * (STEP.examples / few) as f64;
+    let mut measured = (0..STEPS).map(|_| step(STEP.examples)).collect::<anyhow::Result<Vec<f64>>>()?;
+    measured.sort_by(f64::total_cmp);
+    let median = measured[STEPS / 2];
+    let found = format!(
+        "{} on `{}`, the median of {STEPS} ({} were predicted from one of {few} examples); 30,000 steps take {}",
+        ui::seconds(median),
+        settings.device,
+        ui::seconds(predicted),
+        ui::seconds(median * 30_000.0)
+    );
+    Ok(Check::ok("time of a step", found))
+}
+
+/// How far apart gradient and differences may be: losses are sums of f32, whose error a difference shows magnified.
+fn tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 0.02,
+        Precision::Bf16 => 0.2,
+    }
+}
+
+/// The gradient beside central differences of the loss, at the coordinates where it is largest: there rounding weighs least. The
+/// steps are so small that the loss changes by a thousandth of itself.
+fn gradient(client: &Client, prompt: &Prompt, model: &Model, stream: &mut Stream) -> anyhow::Result<Check> {
+    let batch = batch(2, model.tokens.size(), stream);
+    let (loss, gradient) = client.gradients(&prompt.values, batch.clone(), LOSS, None)?;
+    let mut order: Vec<usize> = (0..gradient.len()).collect();
+    order.sort_by(|a, b| gradient[*b].abs().total_cmp(&gradient[*a].abs()));
+    let precision = model.weights.precision();
+    let share = if precision == Precision::F32 { 1e-3 } else { 3e-2 };
+    let mut worst = 0.0f64;
+    for at in order.into_iter().take(COORDINATES) {
+        let expected = f64::from(gradient[at]);
+        let step = (share * loss.sum / expected.abs()) as f32;
+        let moved = |step: f32| -> anyhow::Result<(f32, f64)> {
+            let mut values = prompt.values.clone();
+            values[at] += step;
+            Ok((values[at], client.gradients(&values, batch.clone(), LOSS, None)?.0.sum))
+        };
+        let ((above, more), (below, less)) = (moved(step)?, moved(-step)?);
+        let found = (more - less) / (f64::from(above) - f64::from(below));
+        worst = worst.max((found - expected).abs() / expected.abs());
+    }
+    let found = format!(
+        "differs from differences of the loss by {:.2} % at most, at the {COORDINATES} coordinates where it is largest",
+        100.0 * worst
+    );
+    // Of a gradient that is 0 or no number, `worst` is no number.
+    if worst <= tolerance(precision) {
+        return Ok(Check::ok("gradient", found));
+    }
+    let hint = "the model may be damaged, or in a precision that does not carry it; compare with `precision: f32`, and report it";
+    Ok(Check::new("gradient", State::Fail, found, hint))
+}
