@@ -77,6 +77,10 @@ enum Form {
 }
 
 impl Analyse {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If a table cannot be read or contradicts itself, or the output cannot be written.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let mut records = Vec::new();
         let brought = self.brought(&mut records)?;

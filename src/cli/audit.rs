@@ -41,6 +41,10 @@ pub(super) struct Audit {
 }
 
 impl Audit {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest is wrong, the store cannot be read or repaired, or with `--repair` another process uses it.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipe.as_ref().map(|pipe| self.settings.load(pipe, kinds)).transpose()?;
         let store = self.cache.open();

@@ -92,6 +92,10 @@ struct Metric {
 }
 
 impl Diff {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If there are no such runs, or the store cannot be read.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let runs: Vec<Run> = journal::runs(&store)?.into_iter().map(run).collect();

@@ -61,6 +61,10 @@ impl Check {
 }
 
 impl Doctor {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If standard output cannot be written.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let mut checks = vec![program(), machine(), threads(), memory(), cpu(), device()];

@@ -67,6 +67,10 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 impl Gc {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If a manifest is wrong, the store cannot be read or changed, or with `--apply` another process uses it.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let alone = if self.apply && store.root().is_dir() { Some(store.claim()?) } else { None };

@@ -72,6 +72,10 @@ const LARGEST_LISTING: u64 = 32 << 20;
 const USER_AGENT: &str = concat!("spot/", env!("CARGO_PKG_VERSION"));
 
 impl<'a> Client<'a> {
+    /// A client of a repository.
+    ///
+    /// # Errors
+    /// If the certificates or the token cannot be read, or are malformed.
     pub(super) fn new(settings: &'a Settings, repo: &'a Repo) -> Result<Self, Error> {
         let mut tls = TlsConfig::builder();
         if let Some(file) = settings.certificates() {
@@ -102,6 +106,9 @@ impl<'a> Client<'a> {
     }
 
     /// What the repository has at its revision.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached or refuses, or its answer is not a listing of this revision.
     pub(super) fn listing(&self, watch: &dyn Watch) -> Result<Listing, Failed> {
         let url = format!("{}{}", self.settings.endpoint(), self.repo.listing_path());
         let json = self.patiently(watch, || {
@@ -124,6 +131,9 @@ impl<'a> Client<'a> {
     }
 
     /// What the hub says of a file at a commit.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached or refuses, or answers for another commit.
     pub(super) fn head(&self, commit: &str, name: &str, watch: &dyn Watch) -> Result<Head, Failed> {
         let url = self.file_url(commit, name);
         let head = self.patiently(watch, || Ok(self.send(Method::Head, &url)?.1))?;
@@ -142,6 +152,9 @@ impl<'a> Client<'a> {
     }
 
     /// A file from some byte on: the answer to one attempt, which may begin elsewhere.
+    ///
+    /// # Errors
+    /// If the connection fails, or the hub refuses; says whether another attempt may help.
     pub(super) fn open(&self, url: &str, from: u64) -> Result<Response<Body>, Trouble> {
         Ok(self.send(Method::Get { from }, url)?.0)
     }
@@ -158,6 +171,9 @@ impl<'a> Client<'a> {
     }
 
     /// Waits for another attempt, if there may be one.
+    ///
+    /// # Errors
+    /// If there may be no other attempt, this was the last, or somebody asked to stop.
     pub(super) fn endure(&self, trouble: Trouble, patience: &mut Patience, watch: &dyn Watch) -> Result<(), Failed> {
         match trouble {
             Trouble::Never(error) => Err(error.into()),

@@ -51,6 +51,9 @@ impl Listing {
     }
 
     /// The names of the files that are needed.
+    ///
+    /// # Errors
+    /// What `choose` lacks.
     pub(super) fn choose(&self, choose: Choose) -> Result<Vec<String>, String> {
         let mut names: Vec<String> = self.siblings.iter().map(|file| file.rfilename.clone()).collect();
         names.sort();

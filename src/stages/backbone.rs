@@ -325,6 +325,9 @@ impl Model {
     }
 
     /// Whether a data set's ids are those of this model's tokenizer.
+    ///
+    /// # Errors
+    /// If it was made with another tokenizer, or holds an id that the model has no embedding for.
     pub fn check_data(&self, dataset: &Dataset) -> anyhow::Result<()> {
         let own = self.tokenizer.to_string();
         let other = dataset.tokenizer.as_deref().unwrap_or("none");
@@ -341,6 +344,9 @@ impl Model {
 
     /// This job's access to the model at work on the device that the user chose, which all jobs share. The workers live at least
     /// as long as the job.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the device is not there or does not have enough memory.
     pub fn client(&self, cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Client> {
         let (device, threads, memory) = (cx.device().to_owned(), cx.threads(), cx.memory());
         let batcher = cx.shared(&artifact.digest, || {
@@ -351,6 +357,9 @@ impl Model {
     }
 
     /// The model of a backbone artifact, loaded once for all jobs that use it at a time.
+    ///
+    /// # Errors
+    /// If a part is missing or damaged, or together they are not a T5.
     pub fn load(cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Arc<Self>> {
         cx.shared(&artifact.digest, || {
             let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
@@ -406,12 +415,18 @@ impl Model {
 }
 
 /// The embedding width of a backbone artifact, without its weights.
+///
+/// # Errors
+/// If the artifact or its configuration is damaged.
 pub fn width(artifact: &Artifact) -> anyhow::Result<usize> {
     let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
     Ok(Dims::from_json(&artifact.part(&parts.config)?).context("`config.json`")?.width)
 }
 
 /// The tokenizer of a backbone artifact, without its weights.
+///
+/// # Errors
+/// If the artifact, its configuration or its tokenizer is damaged.
 pub fn tokenizer(artifact: &Artifact) -> anyhow::Result<(Tokens, Digest)> {
     let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
     let dims = Dims::from_json(&artifact.part(&parts.config)?).context("`config.json`")?;

@@ -47,6 +47,9 @@ struct Cell {
 
 impl Scores {
     /// Those of a matrix, or of a long table if its header has the names of one.
+    ///
+    /// # Errors
+    /// If there is no score, a score is not a number on the scale, or a pair is there twice.
     pub(super) fn of(sheet: &Sheet, baseline: &str, scale: Option<Scale>) -> anyhow::Result<Self> {
         let is_long = NEEDED.iter().all(|name| sheet.column(name).is_some());
         let cells = if is_long { long(sheet)? } else { matrix(sheet)? };
@@ -153,6 +156,9 @@ impl Scores {
     }
 
     /// Deviations by source and target, those without transfer under the name of no source.
+    ///
+    /// # Errors
+    /// If the matrix is malformed, or lacks the deviation of a pair that has a score.
     pub(super) fn deviations(&self, sheet: &Sheet, baseline: &str) -> anyhow::Result<BTreeMap<(String, String), f64>> {
         let mut deviations = BTreeMap::new();
         let wanted =
@@ -169,6 +175,9 @@ impl Scores {
     }
 
     /// Similarities of sources and targets; of a pair whose cell is empty none is known.
+    ///
+    /// # Errors
+    /// If the matrix is malformed, or a similarity is not a number from -1 to 1.
     pub(super) fn likeness(&self, sheet: &Sheet) -> anyhow::Result<Vec<Likeness>> {
         let matrix = Matrix::of(sheet)?;
         let mut likeness: BTreeMap<(&str, &(String, String)), f64> = BTreeMap::new();

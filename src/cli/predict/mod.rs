@@ -119,6 +119,11 @@ const ANSWER: usize = 64;
 const PAUSE: Duration = Duration::from_secs(30);
 
 impl Predict {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If options contradict each other, there is no such prompt, its backbone is not there, the device is not, or a row cannot
+    /// be answered.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let generation = self.generation()?;
         let said = self.said()?;

@@ -43,6 +43,9 @@ pub fn likeliest(scores: &[LabelScore], per_token: bool) -> Result<usize> {
 }
 
 /// The likelihood of every label for every question, `[B][L]`.
+///
+/// # Errors
+/// If the device fails.
 pub(super) fn label_scores(
     reader: &mut impl Reader,
     questions: &Questions<'_>,

@@ -28,6 +28,9 @@ impl<'w> Engine<'w> {
     }
 
     /// Losses of each run; adds the gradients of the sums of the losses to `d_prompts`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn gradients(
         &mut self,
         prompts: &[&[f32]],

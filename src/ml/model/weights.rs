@@ -59,18 +59,27 @@ impl Weights {
     ///
     /// Every tensor that the configuration asks for must be there once with its shape, as f32, bf16 or f16. The embedding may
     /// be there under its other names, again or only; every other tensor is refused by name.
+    ///
+    /// # Errors
+    /// If a file is damaged, or a tensor is missing, there twice, of another shape or type, or not one of this T5.
     pub fn read(dims: Dims, shards: &[Shard<'_>], precision: Precision) -> Result<Self> {
         let tensors = Tensors::find(dims, shards)?;
         Self::fill(tensors.dims.clone(), precision, |slot, out| tensors.read(slot, out))
     }
 
     /// Reads the weights of `dims` from the bytes of the files of a checkpoint, as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     pub fn from_safetensors(dims: Dims, files: &[&[u8]], precision: Precision) -> Result<Self> {
         let shards: Vec<Shard<'_>> = files.iter().map(|bytes| Shard { name: "model.safetensors", bytes }).collect();
         Self::read(dims, &shards, precision)
     }
 
     /// Weights whose tensors `fill` writes, one after the other.
+    ///
+    /// # Errors
+    /// What `fill` returns.
     pub fn fill(
         dims: Dims,
         precision: Precision,
@@ -188,6 +197,9 @@ impl Weights {
     }
 
     /// One safetensors file in Hugging Face's layout; `half` stores bf16, rounded to nearest even.
+    ///
+    /// # Errors
+    /// Never, as every tensor has its bytes.
     pub fn to_safetensors(&self, half: bool) -> Result<Vec<u8>> {
         let bytes: Vec<Vec<u8>> = self
             .layout

@@ -8,6 +8,9 @@ use crate::ml::error::{Error, Result};
 pub(super) const SIGNATURE: &[u8] = b"\x93NUMPY";
 
 /// Reads a prompt from NPY version 1.0: floats of 2, 4 or 8 bytes, of two dimensions in any order.
+///
+/// # Errors
+/// [`Error::Prompt`] if it is cut off, of another version, shape or type, or has a value that is not a finite f32.
 pub fn read(bytes: &[u8]) -> Result<Prompt> {
     let refused = |found: String| Error::Prompt(format!("NPY: {found}"));
     let Some(rest) = bytes.strip_prefix(SIGNATURE) else {

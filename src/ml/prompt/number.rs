@@ -39,6 +39,9 @@ impl Number {
 
     /// The numbers of a whole array, `turned` ones with their first byte first; or the place of the first that no f32 is, and
     /// that number.
+    ///
+    /// # Errors
+    /// That place and number.
     pub(super) fn read(self, bytes: &[u8], turned: bool) -> Result<Vec<f32>, (usize, f64)> {
         fn each<const N: usize, T>(bytes: &[u8], turned: bool, number: impl Fn([u8; N]) -> T) -> Vec<T> {
             let in_order = |mut bytes: [u8; N]| {

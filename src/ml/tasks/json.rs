@@ -25,6 +25,9 @@ pub(super) struct Record<'t> {
 /// - in an array, its items;
 /// - if the first line is a value of its own, one on each line, and blank lines are none;
 /// - otherwise one after the other, each over as many lines as it takes.
+///
+/// # Errors
+/// The line in which the file stops being JSON.
 pub(super) fn records(text: &str) -> Result<Vec<Record<'_>>, ReadError> {
     let Some(first) = lines(text).next() else { return Ok(Vec::new()) };
     if first.text.trim_ascii_start().starts_with('[') {
@@ -67,11 +70,17 @@ fn placed<'t>(text: &'t str, parts: impl Iterator<Item = &'t str>) -> Vec<Record
 
 impl<'t> Record<'t> {
     /// The value as a type of its format.
+    ///
+    /// # Errors
+    /// If it is not JSON, or not of this type.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
         self.parse()
     }
 
     /// The value as a row.
+    ///
+    /// # Errors
+    /// If it is not a JSON object, or has a name twice.
     pub(super) fn object(&self) -> Result<Object<'t>, ReadError> {
         self.parse()
     }

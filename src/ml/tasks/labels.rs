@@ -71,6 +71,9 @@ impl Labels {
     }
 
     /// The label of every cell of a column, all of which have an answer.
+    ///
+    /// # Errors
+    /// The first cell that stands for no label, or for two.
     pub(super) fn of(&self, column: &str, cells: &[(Place, &Cell)]) -> Result<Vec<u32>, SheetError> {
         let lookup = Lookup::new(self, column, cells);
         let label = |(place, cell): &(Place, &Cell)| {
@@ -81,6 +84,9 @@ impl Labels {
     }
 
     /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// What is wrong with the first label that cannot be one, or with the list.
     pub(super) fn check(&self) -> Result<(), String> {
         let words = self.words();
         if words.len() < 2 {

@@ -44,6 +44,9 @@ impl Own {
     }
 
     /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// The field with the first contradiction, and what it is.
     pub fn check(&self) -> Result<(), Mistake> {
         check_name(&self.name).map_err(|message| ("name", message))?;
         if self.template.columns().contains(&self.label.as_str()) {
@@ -123,6 +126,9 @@ impl Own {
     }
 
     /// The examples of a split. `prefix` puts the task's name in front of their inputs.
+    ///
+    /// # Errors
+    /// The first row with an answer that is not one of the task's, an empty group, or an id that is there twice.
     pub fn examples(&self, sheet: Sheet, split: Split, prefix: bool) -> Result<Vec<Example>, SheetError> {
         let names = self.template.columns();
         let column: Vec<(Place, &Cell)> =

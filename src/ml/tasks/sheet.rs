@@ -81,6 +81,9 @@ type Fields<'t> = (usize, Vec<Cow<'t, str>>);
 impl Sheet {
     /// A table of CSV, its first line naming the columns. Fields may stand in quotes, and then hold commas, newlines and doubled
     /// quotes. Blank lines are no rows.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, a quote or a row is malformed, a wanted column is missing, or there are no rows.
     pub fn from_csv(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         sheet(Records::new(text(bytes)?, ','), wanted)
     }
@@ -131,6 +134,9 @@ impl Sheet {
     }
 
     /// A table of JSON: an object on each line, an array of objects, or objects over several lines.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, its values are not JSON objects, one lacks a wanted column, or there are none.
     pub fn from_json(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let mut rows = Vec::new();
         for record in records(text(bytes)?).map_err(|error| wrong(&error))? {
@@ -148,6 +154,9 @@ impl Sheet {
     }
 
     /// A table of columns, each with its name; they must have equal lengths.
+    ///
+    /// # Errors
+    /// If a wanted column is missing, two have one name, or there are no rows.
     pub fn from_columns(columns: &[(String, Vec<Cell>)], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         let order = Wanted::locate(wanted, &names, Place::Row(0))?;
@@ -212,6 +221,9 @@ fn wrong(error: &ReadError) -> SheetError {
 
 impl Wanted<'_> {
     /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
+    ///
+    /// # Errors
+    /// If two columns have one name, or a required one is missing.
     pub fn locate(wanted: &[Wanted<'_>], names: &[&str], place: Place) -> Result<Vec<Option<usize>>, SheetError> {
         let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {

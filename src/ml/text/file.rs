@@ -48,6 +48,9 @@ impl File {
     ///
     /// `truncation` and `padding` say what the last user of a tokenizer did with whole batches; they are left out. Added tokens
     /// are found in texts, but for the control tokens: `eos`, the unknown token, and special ones in front of all pieces.
+    ///
+    /// # Errors
+    /// If it is a Git LFS pointer or not a tokenizer in JSON, its ids contradict each other, or it lacks `eos`.
     pub(super) fn read(json: &[u8], eos: u32) -> Result<Self> {
         pointer::refuse(json)?;
         let mut json: Value = serde_json::from_slice(json).map_err(|error| syntax(&error))?;

@@ -137,6 +137,9 @@ impl Table {
     }
 
     /// Looks for contradictions; a field's path is from `from.table`.
+    ///
+    /// # Errors
+    /// The first field that contradicts another or is out of its range.
     pub(super) fn check(&self) -> Result<(), Issue> {
         let issue = |field: &str, message: String| Issue::new(format!("from.table.{field}"), message);
         let wrong = |field: &str, message: String| Err(issue(field, message));
@@ -173,6 +176,9 @@ impl Table {
     }
 
     /// The task and its examples.
+    ///
+    /// # Errors
+    /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
     pub(super) fn read(&self, cx: &Cx<'_>, prefix: bool, seed: u64) -> anyhow::Result<(Task, Splits)> {
         let own = self.own(Template::parse(&self.template).map_err(|message| anyhow!("`template` {message}"))?);
         let mut splits: Splits = Vec::new();

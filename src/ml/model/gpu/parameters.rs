@@ -19,6 +19,9 @@ pub struct Parameters {
 
 impl Parameters {
     /// Copies the weights to `device`.
+    ///
+    /// # Errors
+    /// If the device fails, or does not have enough memory.
     pub fn new(weights: &Weights, device: &Device) -> Result<Self> {
         let Weights { dims, layout, .. } = weights;
         let (width, inner, ff) = (dims.width, dims.inner(), dims.ff);
@@ -95,11 +98,17 @@ impl Parameters {
     }
 
     /// `x · weightᵀ`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn linear(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
         Ok(x.matmul(&self.at(place).t()?)?)
     }
 
     /// `d_y · weight`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn linear_backward(&self, d_y: &Tensor, place: &Place) -> Result<Tensor> {
         Ok(d_y.matmul(self.at(place))?)
     }

@@ -9,7 +9,8 @@ pub use on_device::DeviceOptimizer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An optimiser and its settings; the defaults are those of prompt tuning (Lester et al. 2021; SCIENCE a.5).
+/// An optimiser and its settings; the defaults are those of prompt tuning (Lester et al. 2021, section 3;
+/// `adafactor.py` of google-research/t5x).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Settings {

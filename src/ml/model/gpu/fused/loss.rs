@@ -6,11 +6,17 @@ use crate::ml::model::cpu::kernels;
 use candle_core::{DType, Result, Tensor};
 
 /// For each row of `logits`, `[n, V]`, the loss and the logarithm of the partition function: `[n, 2]` in f32.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn cross_entropy(settings: CrossEntropy, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     run(&Losses(settings), &[logits, targets])
 }
 
 /// The gradient of the sum of the losses with respect to `logits`; `losses` is what [`cross_entropy`] gave.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn cross_entropy_gradient(
     settings: CrossEntropy,
     logits: &Tensor,
