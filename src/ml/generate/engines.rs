@@ -24,14 +24,14 @@ impl cpu::Engine<'_> {
         generate(self, &Questions { prompts, run, inputs }, streams, longest, generation)
     }
 
-    /// The most probable continuation of each example, token by token, without the closing eos; at most `longest` ids.
-    /// Of equal logits the lowest id wins.
+    /// The most probable continuation of each example, token by token, without the closing eos; the prompts are `[P, E]`; at
+    /// most `longest` ids. Of equal logits the lowest id wins.
     pub fn greedy(&mut self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, longest: usize) -> Vec<Vec<u32>> {
         let answers = greedy::greedy(self, &Questions { prompts, run, inputs }, longest);
         answers.expect("nothing here fails")
     }
 
-    /// The best answer of a beam search for each example; at most `longest` ids.
+    /// The best answer of a beam search for each example; at most `longest` ids. The prompts are `[P, E]`.
     ///
     /// Of continuations with equal scores that of the better beam goes first, then the lower id; of finished answers that
     /// which finished earlier. With one beam the ids are those of [`greedy`](Self::greedy). Where an example has fewer than
@@ -127,7 +127,7 @@ impl gpu::Engine<'_> {
 }
 
 impl Engine<'_> {
-    /// An answer to each example, as [`cpu::Engine::generate`] gives it.
+    /// An answer to each example, as [`cpu::Engine::generate`] gives it. The prompts are `[P, E]`, `streams` is `[B]`.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::ml::error::Error::Setting) for a setting outside its range; if the device fails.

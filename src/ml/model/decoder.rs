@@ -9,8 +9,11 @@ use std::ops::Range;
 /// Examples to answer: a prompt for each run, and for each example its run and its text.
 #[derive(Clone, Copy)]
 pub(crate) struct Questions<'a> {
+    /// `[P, E]` for each of R.
     pub(crate) prompts: &'a [&'a [f32]],
+    /// `[B]`, each below R.
     pub(crate) run: &'a [usize],
+    /// `[B]`, each `[T]`.
     pub(crate) inputs: &'a Ragged,
 }
 
@@ -66,7 +69,7 @@ pub(crate) trait Decode {
         Ok(next)
     }
 
-    /// As [`step`](Self::step), from the beginning: the negative log-likelihood of each of `targets`.
+    /// As [`step`](Self::step), from the beginning: the negative log-likelihood of each of `targets`, `[n]`.
     ///
     /// # Errors
     /// If the device fails.

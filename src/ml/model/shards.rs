@@ -69,7 +69,7 @@ impl<'a> Tensors<'a> {
         Ok(tensors)
     }
 
-    /// Writes the tensor of a slot.
+    /// Writes the tensor of a slot, row by row: `[n]` for all `n` of its numbers.
     ///
     /// # Errors
     /// If its type is not one that weights have, or a weight matrix has one value everywhere, as placeholders do.

@@ -76,7 +76,7 @@ impl Weights {
         Self::read(dims, &shards, precision)
     }
 
-    /// Weights whose tensors `fill` writes, one after the other.
+    /// Weights whose tensors `fill` writes, one after the other, each row by row: `[n]` for all `n` of its numbers.
     ///
     /// # Errors
     /// What `fill` returns.
@@ -155,7 +155,7 @@ impl Weights {
         }
     }
 
-    /// The matrix at `place`.
+    /// The matrix at `place`, row by row: `[n]` for all `n` of its numbers.
     pub fn at(&self, place: &Place) -> Matrix<'_> {
         match &self.values {
             Values::F32(values) => Matrix::F32(&values[place.clone()]),
@@ -163,7 +163,8 @@ impl Weights {
         }
     }
 
-    /// The scale of a norm or the table of a position bias at `place`, which are f32 whatever the precision.
+    /// The scale of a norm, `[E]`, or the table of a position bias, `[buckets, H]`, at `place`, which are f32 whatever the
+    /// precision.
     ///
     /// # Panics
     /// If something else is there.
@@ -174,7 +175,7 @@ impl Weights {
         }
     }
 
-    /// All parameters.
+    /// All parameters, `[n]` in the order of their layout.
     ///
     /// # Panics
     /// If they are kept in bf16: such weights are frozen.
@@ -185,7 +186,7 @@ impl Weights {
         }
     }
 
-    /// All parameters, to be changed.
+    /// All parameters, `[n]`, to be changed.
     ///
     /// # Panics
     /// As [`data`](Self::data).

@@ -135,7 +135,7 @@ impl PromptFile {
     }
 }
 
-/// Writes matrices by name, each as its values and the length of its rows, as [`PromptFile::to_bytes`] does.
+/// Writes matrices by name, each as its values, `[P, E]`, and E, as [`PromptFile::to_bytes`] does.
 ///
 /// # Errors
 /// If `out` fails.

@@ -37,8 +37,8 @@ impl Number {
         }
     }
 
-    /// The numbers of a whole array, `turned` ones with their first byte first; or the place of the first that no f32 is, and
-    /// that number.
+    /// The numbers of a whole array, `[n]`, `turned` ones with their first byte first; or the place of the first that no f32
+    /// is, and that number.
     ///
     /// # Errors
     /// That place and number.

@@ -19,7 +19,7 @@ pub struct Gradient {
 }
 
 impl Gradient {
-    /// Takes out the gradient of the tensor that begins at `start`.
+    /// Takes out the gradient of the tensor that begins at `start`, `[n, m]` as the matrix is, or `[n]` for a scale.
     pub fn take(&self, start: usize) -> Option<Tensor> {
         self.tensors.borrow_mut().remove(&start)
     }
@@ -51,7 +51,7 @@ impl Gradient {
         Ok(())
     }
 
-    /// Of the matrix that made `y` of `x`: `d_yᵀ · x`.
+    /// Of the matrix that made `y`, `[n, outputs]`, of `x`, `[n, inputs]`: `d_yᵀ · x`.
     ///
     /// # Errors
     /// If the device fails.
@@ -59,7 +59,8 @@ impl Gradient {
         self.add(place, d_y.t()?.matmul(x)?)
     }
 
-    /// Of the scale of a norm with the input `x`: the sum of the rows of `d_y ∘ x / sqrt(mean(x²) + epsilon)`.
+    /// Of the scale, `[E]`, of a norm with the input `x`, `[n, E]`: the sum of the rows of `d_y ∘ x / sqrt(mean(x²) +
+    /// epsilon)`.
     ///
     /// # Errors
     /// If the device fails.

@@ -12,7 +12,7 @@ pub(crate) fn activate(activation: Activation, inner: &Tensor) -> Result<Tensor>
     run(&Activate(activation), &[inner])
 }
 
-/// The gradient of the inner layer, given that of what [`activate`] makes of it.
+/// The gradient of the inner layer, `[n, 2F]` or `[n, F]`, given that of what [`activate`] makes of it, `[n, F]`.
 ///
 /// # Errors
 /// If a tensor has another shape or type, or the device fails.

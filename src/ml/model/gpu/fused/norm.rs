@@ -12,7 +12,7 @@ pub(crate) fn rms_norm(x: &Tensor, scale: &Tensor, epsilon: f32) -> Result<Tenso
     run(&Norm { epsilon }, &[x, scale])
 }
 
-/// `d_x +` the gradient of [`rms_norm`] with respect to `x`, given that of its result, `d_y`.
+/// `d_x +` the gradient of [`rms_norm`] with respect to `x`, given that of its result, `d_y`: all `[n, E]`.
 ///
 /// # Errors
 /// If a tensor has another shape or type, or the device fails.

@@ -33,7 +33,7 @@ pub(crate) fn softmax(scores: &Tensor, visible: Visible<'_>) -> Result<Tensor> {
     }
 }
 
-/// The gradient of the scores, given that of the probabilities.
+/// The gradient of the scores, given that of the probabilities: all `[B, H, Q, K]`.
 ///
 /// # Errors
 /// If a tensor has another shape or type, or the device fails.
