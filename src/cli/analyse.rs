@@ -48,7 +48,7 @@ pub(super) struct Analyse {
     /// Cosine of the mean rows, or mean cosine over all pairs of rows
     #[arg(long, value_enum, default_value = "average-tokens", requires = "prompts")]
     metric: Metric,
-    /// Steps of tuning a source prompt; with --target-steps, costs are told
+    /// Steps of tuning a source prompt; with --target-steps, costs are shown
     #[arg(long, value_name = "N", requires = "target_steps")]
     source_steps: Option<u64>,
     /// Steps of tuning a target

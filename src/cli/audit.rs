@@ -88,7 +88,7 @@ fn again(plan: &Plan, store: &Arc<Store>, count: usize, programs: bool) -> anyho
         fs_err::remove_dir_all(scratch)?;
     }
     if !programs && plan.graph.node_weights().any(|job| job.job.needs().program) {
-        ui::remark("hint: jobs that start programs of the manifest were left out; `--commands` takes them along");
+        ui::remark("hint: jobs that start programs of the manifest were left out; `--commands` includes them");
     }
     found
 }

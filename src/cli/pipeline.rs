@@ -25,7 +25,7 @@ pub(super) struct Pipeline {
 /// How a manifest is read.
 #[derive(Args)]
 pub(super) struct Settings {
-    /// Profile of the manifest; several with commas are laid one over the other [default: its first]
+    /// Profile of the manifest; several, separated by commas, are applied one over the other [default: its first]
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
     /// Set a variable or a field, over manifest and profile

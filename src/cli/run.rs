@@ -27,7 +27,7 @@ pub(super) struct Run {
     /// Run only these jobs or stages and what they need; `*` stands for any text
     #[arg(long, value_name = "JOB")]
     only: Vec<String>,
-    /// Execute these jobs or stages though they are cached
+    /// Execute these jobs or stages even if they are cached
     #[arg(long, value_name = "JOB")]
     force: Vec<String>,
     /// Say what would run, and run nothing
@@ -89,8 +89,8 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         _ => return Err("expected a number and `GiB`, `MiB` or `KiB`, such as `6GiB`".to_owned()),
     };
-    let number: usize = number.parse().map_err(|_| format!("`{number}` is no number"))?;
-    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has so much memory".to_owned())
+    let number: usize = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has that much memory".to_owned())
 }
 
 /// Memory that is free, in bytes, as Linux says; 4 GiB where it does not.

@@ -76,7 +76,8 @@ impl Show {
     fn print_csv(&self, store: &Store, found: &Found<'_>, output: &str) -> anyhow::Result<Exit> {
         let [entry] = found.entries[..] else {
             let n = found.entries.len();
-            let message = format!("`{}` stands for {n} results; `--csv` prints of one, name it by its key", self.what);
+            let message =
+                format!("`{}` stands for {n} results; `--csv` prints one of them; name it by its key", self.what);
             return Err(Usage(message).into());
         };
         let Some(artifact) = entry.artifact(output) else {

@@ -567,11 +567,9 @@ fn append(column: &mut Column, name: &str, array: &ArrayRef, first: usize) -> Re
             for (row, list) in array.as_list::<i32>().iter().flatten().enumerate() {
                 let ids: Option<Vec<u32>> =
                     whole(&list).into_iter().map(|id| id.and_then(|id| u32::try_from(id).ok())).collect();
-                rows.push(
-                    ids.ok_or_else(|| {
-                        cell(row, "a list with a gap or a number that is no id".to_owned(), "token ids")
-                    })?,
-                );
+                rows.push(ids.ok_or_else(|| {
+                    cell(row, "a list with a gap or a number that is not an id".to_owned(), "token ids")
+                })?);
             }
         }
         Column::Vector { width, values } => {

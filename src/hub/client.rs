@@ -198,13 +198,13 @@ impl<'a> Client<'a> {
                 };
             }
             let next = header(&response, "location").and_then(|place| joined(&url, place));
-            let next = next.ok_or_else(|| refused(&url, "points to an address that cannot be followed"))?;
+            let next = next.ok_or_else(|| refused(&url, "redirects to an address that cannot be followed"))?;
             if method == Method::Head && !same_origin(&url, &next) {
                 return Ok((response, head));
             }
             url = next;
         }
-        Err(refused(&url, "points from address to address without end").into())
+        Err(refused(&url, "redirects without end").into())
     }
 
     fn request(&self, method: Method, url: &str) -> Result<Response<Body>, Trouble> {
@@ -240,7 +240,7 @@ impl<'a> Client<'a> {
             // 416: there is nothing from there on; whoever asked for it knows better.
             200 | 206 | 416 => return None,
             429 => format!(
-                "{place} has had too many requests from here (429); a token of a user (HF_TOKEN) is allowed more"
+                "{place} has had too many requests from here (429); with a user's token (HF_TOKEN) it allows more"
             ),
             408 | 500..=599 => format!("{place} is in trouble ({status})"),
             // The address of a large file is good for a while; the next attempt is given another.
@@ -273,7 +273,7 @@ impl<'a> Client<'a> {
             }
             (_, "EntryNotFound", _) => format!("{} is not there ({status}); look at {page}/tree/main", shown(url)),
             (401, "RepoNotFound" | "", None) => format!(
-                "{repo}: {place} knows no such repository, or shows it only to some (401): check the name, or set HF_TOKEN to a token \
+                "{repo}: {place} has no such repository, or shows it only to some users (401): check the name, or set HF_TOKEN to a token \
                  of {tokens}"
             ),
             (401, _, Some(token)) => format!(
@@ -284,7 +284,7 @@ impl<'a> Client<'a> {
                 format!("{repo}: the token of {token} may not read it (403); give it that right at {tokens}")
             }
             (401 | 403, _, None) => {
-                format!("{repo}: {place} shows it only to some ({status}); set HF_TOKEN to a token of {tokens}")
+                format!("{repo}: {place} shows it only to some users ({status}); set HF_TOKEN to a token of {tokens}")
             }
             (404 | 410, ..) => {
                 format!("{repo}: {place} has no such repository or revision ({status}); check the name at {page}")
@@ -321,7 +321,7 @@ fn refused(url: &str, why: &str) -> Error {
 
 fn unsafe_connection(url: &str, error: &dyn std::error::Error) -> Error {
     let why = format!(
-        "gives no safe connection ({error}); if a proxy has its own certificate, name its file by SSL_CERT_FILE"
+        "offers no secure connection ({error}); if a proxy has its own certificate, name its file by SSL_CERT_FILE"
     );
     refused(host(url), &why)
 }

@@ -145,7 +145,7 @@ fn endpoint(written: Option<String>) -> Result<String, String> {
     if good && parsed {
         Ok(address.to_owned())
     } else {
-        Err("HF_ENDPOINT is no address such as https://huggingface.co".to_owned())
+        Err("HF_ENDPOINT is not an address such as https://huggingface.co".to_owned())
     }
 }
 

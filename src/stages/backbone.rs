@@ -38,7 +38,7 @@ fn precision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Precision, D:
         "f32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
         "f16" => Err(D::Error::custom(
-            "`f16` is refused: activations of T5 exceed its largest number, 65,504, and become infinite; take `bf16`",
+            "`f16` is refused: activations of T5 exceed its largest number, 65,504, and become infinite; use `bf16`",
         )),
         other => Err(D::Error::custom(format!("unknown precision `{other}`, expected `f32` or `bf16`"))),
     }
@@ -98,7 +98,7 @@ impl TryFrom<Fields> for From {
                 Ok(Self::Hub(Hub { name, revision: revision.unwrap_or_else(|| "main".to_owned()) }))
             }
             Fields { hub: None, revision: Some(_), .. } => {
-                Err("`revision` belongs to `hub`, which is not there".to_owned())
+                Err("`revision` belongs to `hub`, which is not given".to_owned())
             }
             _ => Err("expected one of `builtin`, `path` and `hub`".to_owned()),
         }

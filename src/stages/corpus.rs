@@ -36,7 +36,7 @@ pub(super) fn check_name(path: &str) -> Result<(), String> {
     let ending = ending(path);
     match NO_PROSE.into_iter().find(|(known, _)| *known == ending) {
         Some((_, what)) => Err(format!(
-            "is `{path}`, but a `.{ending}` file is no prose; {what}, and text is plain, or in `.jsonl` or `.json` files"
+            "is `{path}`, but a `.{ending}` file is not prose; {what}, and text is plain, or in `.jsonl` or `.json` files"
         )),
         None => Ok(()),
     }

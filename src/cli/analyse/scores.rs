@@ -92,7 +92,7 @@ impl Scores {
             if is_baseline { &mut found.baseline } else { &mut found.transfers }.push(e);
         }
         if own > 0 {
-            found.notes.push(format!("{own} scores of a task on itself are left out; a task is no source of its own."));
+            found.notes.push(format!("{own} scores of a task on itself are left out; a task is not its own source."));
         }
         found.check(sheet, baseline)?;
         found.notes.extend(found.small_columns());
@@ -238,8 +238,8 @@ fn long(sheet: &Sheet) -> anyhow::Result<Vec<Cell>> {
     let known = |name: &&String| NEEDED.contains(&name.as_str()) || POSSIBLE.contains(&name.as_str());
     if let Some(other) = sheet.header.iter().find(|name| !known(name)) {
         let message = format!(
-            "has the columns of a long table ({}) and `{other}`; a long table may have {} besides, and a matrix must not call \
-             targets so",
+            "has the columns of a long table ({}) and `{other}`; a long table may have {} besides, and targets \
+             of a matrix must not have these names",
             NEEDED.join(", "),
             POSSIBLE.join(", ")
         );

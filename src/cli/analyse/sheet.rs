@@ -37,7 +37,7 @@ impl Sheet {
         if header.len() < 2 {
             let other = header.first().and_then(|names| names.chars().find(|c| matches!(c, ';' | '\t' | '|')));
             let hint = other.map_or_else(String::new, |other| {
-                format!("; `{}` does not part columns, a comma does", other.escape_default())
+                format!("; `{}` does not separate columns, a comma does", other.escape_default())
             });
             return Err(wrong(
                 path,

@@ -178,7 +178,7 @@ pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
     if PICKLED.contains(&extension) && !torch::is(&bytes) {
         pointer::refuse(&bytes).map_err(refused)?;
         let message = format!(
-            "{}: no file that `torch.save` wrote, or it is cut off; save the prompt from Python with `torch.save`, as safetensors or \
+            "{}: not a file that `torch.save` wrote, or it is cut off; save the prompt from Python with `torch.save`, as safetensors or \
              as `.npy`",
             path.display()
         );

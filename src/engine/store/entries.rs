@@ -61,7 +61,7 @@ impl Store {
             Err(error) => {
                 return match Wrong::in_place(&error) {
                     Some(Wrong::Missing) => Ok(Ok(None)),
-                    Some(_) => damage("it is no file".to_owned()),
+                    Some(_) => damage("it is not a file".to_owned()),
                     None => Err(error),
                 };
             }

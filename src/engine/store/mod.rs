@@ -101,7 +101,7 @@ impl Store {
         let is_odd = |folder: &&Path| !folder.is_dir() && folder.symlink_metadata().is_ok();
         match self.root.ancestors().take(2).find(is_odd) {
             Some(odd) => {
-                let message = format!("`{}` is no folder, so no results can be kept in it", odd.display());
+                let message = format!("`{}` is not a folder, so no results can be kept in it", odd.display());
                 Err(io::Error::new(io::ErrorKind::NotADirectory, message))
             }
             None => Ok(()),

@@ -163,7 +163,7 @@ mod tests {
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }";
         let inexact: Vec<u8> = [1.0, 0.1].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
         let error = read(&npy(header, &inexact)).unwrap_err().to_string();
-        assert!(error.contains("is 0.1 at row 0, column 1, which is no number of single precision"), "{error}");
+        assert!(error.contains("is 0.1 at row 0, column 1, which is not a number in single precision"), "{error}");
     }
 
     #[test]

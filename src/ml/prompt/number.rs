@@ -77,7 +77,7 @@ pub(super) fn odd(name: &str, row: usize, column: usize, value: f64) -> Error {
     let expected = match value.is_finite() {
         false => "expected a finite number",
         true => {
-            "which is no number of single precision; round the array before it is saved: `array.astype(\"float32\")`"
+            "which is not a number in single precision; round the array before it is saved: `array.astype(\"float32\")`"
         }
     };
     Error::Prompt(format!("`{name}` is {value} at row {row}, column {column}, {expected}"))

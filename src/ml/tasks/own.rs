@@ -70,7 +70,7 @@ impl Own {
             Answer::Text => "free text",
         };
         if self.metrics.is_empty() {
-            return wrong("is empty; expected one at least, or leave it out".to_owned());
+            return wrong("is empty; expected at least one, or leave it out".to_owned());
         }
         for (at, metric) in self.metrics.iter().enumerate() {
             let name = metric.name();
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn a_truth_value_is_no_place() {
         let error = json(&own(), Split::Train, &["true"]).unwrap_err().to_string();
-        assert!(error.starts_with("line 1: `label` is true, which is none of the words of `labels`"), "{error}");
+        assert!(error.starts_with("line 1: `label` is true, which is not one of the words of `labels`"), "{error}");
         let truths = Own { labels: Some(Labels::Words(["True", "False"].map(str::to_owned).to_vec())), ..own() };
         assert_eq!(
             json(&truths, Split::Train, &["true", "false", "\"True\""])

@@ -75,7 +75,7 @@ pub fn read_decided(
         Source::Whole { read, .. } => (read(bytes, split, reading)?, 0),
     };
     if examples.is_empty() {
-        return Err(ReadError::Empty { expected: "one at least".to_owned() });
+        return Err(ReadError::Empty { expected: "at least one".to_owned() });
     }
     Ok((examples, undecided))
 }

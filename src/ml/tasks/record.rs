@@ -62,7 +62,7 @@ pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<
                     line: number,
                     column: "qas.answers",
                     found: format!("empty for query {}", query.idx),
-                    expected: "an accepted answer at least".to_owned(),
+                    expected: "at least one accepted answer".to_owned(),
                 });
             }
             let fields = [("query", query.query.as_str()), ("entities", &entities), ("passage", &passage)];

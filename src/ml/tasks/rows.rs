@@ -228,7 +228,7 @@ mod tests {
         let found = cells("a\tb\n1\t2\n3\n4\t5\n").unwrap_err();
         assert_eq!(
             found.to_string(),
-            "line 3: 1 tab-separated fields, expected 2 (`a`, `b`); mend the row or leave it out"
+            "line 3: 1 tab-separated fields, expected 2 (`a`, `b`); correct the row or leave it out"
         );
         assert!(matches!(cells("a\tb\n1\t2\t3\n"), Err(ReadError::Fields { line: 2, found: 3, .. })));
         assert!(matches!(cells("a\tb\n\n1\t2\n"), Err(ReadError::Fields { line: 2, found: 1, .. })));

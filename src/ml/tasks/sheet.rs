@@ -167,7 +167,7 @@ impl Sheet {
     }
 
     fn not_empty(self, header: Place) -> Result<Self, SheetError> {
-        if self.rows.is_empty() { Err(header.wrong("no rows; expected one at least")) } else { Ok(self) }
+        if self.rows.is_empty() { Err(header.wrong("no rows; expected at least one")) } else { Ok(self) }
     }
 }
 
@@ -197,7 +197,7 @@ fn sheet<'t>(
             let (found, expected) = (fields.len(), names.len());
             let fields = if found == 1 { "field" } else { "fields" };
             return Err(place.wrong(format!(
-                "{found} {fields}, expected {expected} ({}); mend the row, or put quotes around a field that holds the delimiter \
+                "{found} {fields}, expected {expected} ({}); correct the row, or put quotes around a field that holds the delimiter \
                  or a newline",
                 listed(names.iter().copied())
             )));
@@ -465,11 +465,11 @@ mod tests {
         );
         refused(
             b"a,b\r1,2\r",
-            "line 1: lines end in carriage returns alone, as on old Macs; convert them, for one by `tr '\\r' '\\n'`",
+            "line 1: lines end in carriage returns alone, as on old Macs; convert them, for instance with `tr '\\r' '\\n'`",
         );
         refused(
             b"\xff\xfea\0",
-            "line 1: UTF-16 text; convert the file to UTF-8, for one by `iconv -f UTF-16 -t UTF-8`",
+            "line 1: UTF-16 text; convert the file to UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`",
         );
     }
 
@@ -482,12 +482,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         refused(b"", "line 1: the file is empty; expected a line with the names of columns");
-        refused(b"a,b\n", "line 1: no rows; expected one at least");
+        refused(b"a,b\n", "line 1: no rows; expected at least one");
         refused(b"aa,b\n1,2\n", "line 1: no column `a` (did you mean `aa`?); found `aa`, `b`");
         refused(b"a,b,a\n1,2,3\n", "line 1: column 3 is called `a`, and so is column 1");
         refused(
             b"a,b\n1,2\n\"x\ny\",2\n3\n",
-            "line 5: 1 field, expected 2 (`a`, `b`); mend the row, or put quotes around a field that holds the delimiter \
+            "line 5: 1 field, expected 2 (`a`, `b`); correct the row, or put quotes around a field that holds the delimiter \
              or a newline",
         );
         refused(
@@ -556,7 +556,7 @@ mod tests {
             error("{\"a\": {\"x\": 1}}"),
             "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts"
         );
-        assert_eq!(error("\n\n"), "line 1: no rows; expected one at least");
+        assert_eq!(error("\n\n"), "line 1: no rows; expected at least one");
         assert!(error(&format!("{{\"a\": {}", "[".repeat(100_000))).starts_with("line 1: column"));
     }
 

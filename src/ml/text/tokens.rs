@@ -461,8 +461,8 @@ mod tests {
         for end in (0..whole.len()).step_by(23) {
             refused(Tokens::from_json(&whole[..end], EOS), "the file is cut off at line ");
         }
-        refused(Tokens::from_json(b"[]", EOS), "no JSON object");
-        refused(Tokens::from_json(b"{]", EOS), "the file is damaged, or no JSON");
+        refused(Tokens::from_json(b"[]", EOS), "not a JSON object");
+        refused(Tokens::from_json(b"{]", EOS), "the file is damaged, or not JSON");
         refused(Tokens::from_json(b"version https://git-lfs.github.com/spec/v1\n", EOS), "Git LFS pointer");
         for part in ["decoder", "normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens"] {
             for wrong in [

@@ -66,7 +66,7 @@ pub trait Learner {
     /// One update, of step `step` counted from 0; what it learned from.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss or the gradient is no number any more, and what [`gradients`](Self::gradients) and
+    /// [`Error::Diverged`] if the loss or the gradient is not finite any more, and what [`gradients`](Self::gradients) and
     /// [`update`](Self::update) say; the parameters are left as they were.
     fn step(&mut self, step: u64) -> Result<Step> {
         let learned = self.gradients(step)?;

@@ -72,7 +72,7 @@ impl Workplace {
         let mut folder = path.clone().into_os_string();
         folder.push(".parts");
         for (name, digest) in artifact.parts() {
-            ensure!(is_plain(name), "`{}` has a part called `{name}`, which is no name of a file", artifact.origin());
+            ensure!(is_plain(name), "`{}` has a part called `{name}`, which is not a file name", artifact.origin());
             fs_err::create_dir_all(&folder)?;
             copy(&artifact.part(&digest)?, &Path::new(&folder).join(name))?;
         }

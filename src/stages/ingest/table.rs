@@ -153,18 +153,18 @@ impl Table {
         if self.quotes.is_some() && !self.files().into_iter().any(|(_, file)| file.is_some_and(is_tsv)) {
             return wrong(
                 "quotes",
-                "is there, but no file is a `.tsv`, the only one in which quotes can mean two things".to_owned(),
+                "is given, but no file is a `.tsv`, the only one in which quotes can mean two things".to_owned(),
             );
         }
         if self.labels.is_some() && self.answer.is_some() {
             return wrong(
                 "answer",
-                "is there beside `labels`, which say that answers are labels; leave one out".to_owned(),
+                "is given beside `labels`, which say that answers are labels; leave one out".to_owned(),
             );
         }
         match self.validation_share {
             Some(_) if self.validation.is_some() => {
-                return wrong("validation_share", "is there beside `validation`; leave one out".to_owned());
+                return wrong("validation_share", "is given beside `validation`; leave one out".to_owned());
             }
             Some(share) if !(share > 0.0 && share < 1.0) => {
                 return wrong("validation_share", format!("is {share}, expected between 0 and 1"));

@@ -61,7 +61,7 @@ impl Text {
     /// The first field that is empty, out of its range, or shorter than the window.
     pub(super) fn check(&self, input_length: usize, target_length: usize) -> Result<(), Issue> {
         if self.files.is_empty() {
-            return Err(Issue::new("from.text.files", "is empty, expected one at least"));
+            return Err(Issue::new("from.text.files", "is empty, expected at least one"));
         }
         if let Some((i, file)) = self.files.iter().enumerate().find(|(_, file)| file.name().is_empty()) {
             let message =

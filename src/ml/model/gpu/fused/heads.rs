@@ -83,7 +83,7 @@ impl Operation for Merge {
         third.is_like(first, kernel)?;
         require(kernel, (1..=3).contains(&self.parts), "a number of parts that is not 1 to 3")?;
         let [rows, two] = places.ids(kernel)?;
-        require(kernel, two == 2, "places that are no pairs")?;
+        require(kernel, two == 2, "places that are not pairs")?;
         let dims = [rows, self.parts * heads * width];
         let launch = Launch::by_warps(kernel, rows * self.parts * heads, first.dtype, &dims);
         launch.sizes(&[rows, self.parts, heads, width, batch, longest])
