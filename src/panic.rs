@@ -11,6 +11,9 @@ thread_local! {
 }
 
 /// Runs code that panics on some input; gives its message then, of which nothing is printed.
+///
+/// # Errors
+/// The message of the panic.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -48,7 +48,7 @@ pub(super) struct Analyse {
     /// Cosine of the mean rows, or mean cosine over all pairs of rows
     #[arg(long, value_enum, default_value = "average-tokens", requires = "prompts")]
     metric: Metric,
-    /// Steps of tuning a source prompt; with --target-steps, costs are told
+    /// Steps of tuning a source prompt; with --target-steps, costs are shown
     #[arg(long, value_name = "N", requires = "target_steps")]
     source_steps: Option<u64>,
     /// Steps of tuning a target
@@ -77,6 +77,10 @@ enum Form {
 }
 
 impl Analyse {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If a table cannot be read or contradicts itself, or the output cannot be written.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let mut records = Vec::new();
         let brought = self.brought(&mut records)?;

@@ -41,6 +41,10 @@ pub(super) struct Audit {
 }
 
 impl Audit {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest is wrong, the store cannot be read or repaired, or with `--repair` another process uses it.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipe.as_ref().map(|pipe| self.settings.load(pipe, kinds)).transpose()?;
         let store = self.cache.open();
@@ -84,7 +88,7 @@ fn again(plan: &Plan, store: &Arc<Store>, count: usize, programs: bool) -> anyho
         fs_err::remove_dir_all(scratch)?;
     }
     if !programs && plan.graph.node_weights().any(|job| job.job.needs().program) {
-        ui::remark("hint: jobs that start programs of the manifest were left out; `--commands` takes them along");
+        ui::remark("hint: jobs that start programs of the manifest were left out; `--commands` includes them");
     }
     found
 }

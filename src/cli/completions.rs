@@ -22,6 +22,10 @@ enum Known {
 }
 
 impl Completions {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If standard output cannot be written.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let shell = match self.shell {
             Known::Bash => Shell::Bash,

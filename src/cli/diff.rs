@@ -92,6 +92,10 @@ struct Metric {
 }
 
 impl Diff {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If there are no such runs, or the store cannot be read.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let runs: Vec<Run> = journal::runs(&store)?.into_iter().map(run).collect();
@@ -144,7 +148,7 @@ fn find<'a>(runs: &'a [Run], pipeline: &str, name: &str) -> Result<&'a Run, Usag
             Some(number) => number.parse::<usize>().ok(),
             None => rest.is_empty().then_some(0),
         };
-        let back = back.ok_or_else(|| Usage(format!("`{name}` is no run; expected `last` or `last~N`")))?;
+        let back = back.ok_or_else(|| Usage(format!("`{name}` is not a run; expected `last` or `last~N`")))?;
         let found = runs.len().checked_sub(back.saturating_add(1)).map(|at| &runs[at]);
         let count = runs.len();
         return found.ok_or_else(|| Usage(format!("no run `{name}` of `{pipeline}`, which has {count} runs")));
@@ -287,7 +291,7 @@ fn cause(change: &Change, difference: &Difference) -> Option<String> {
     match difference {
         Difference::Input { field, .. } => {
             let path = change.files.get(field)?;
-            Some(format!("{field}: `{}` has another content", path.display()))
+            Some(format!("{field}: `{}` has different content", path.display()))
         }
         Difference::Param { .. } | Difference::Version { .. } => Some(difference.to_string()),
     }

@@ -73,6 +73,10 @@ impl Check {
 }
 
 impl Doctor {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If standard output cannot be written.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let mut checks = vec![program(), machine(), threads(), memory(), cpu(), device()];
@@ -138,7 +142,7 @@ fn memory() -> Check {
         return Check::new("memory", State::Warn, found, hint);
     }
     if free < LITTLE_MEMORY {
-        let hint = "enough for the built-in model; T5 base needs some 2 GiB beside `run --memory`, XL in bf16 some 6";
+        let hint = "enough for the built-in model; T5 base needs about 2 GiB beside `run --memory`, XL in bf16 about 6";
         return Check::new("memory", State::Warn, format!("{shown} free"), hint);
     }
     Check::ok("memory", format!("{shown} free; a run takes half of it, or `run --memory`"))
@@ -168,7 +172,7 @@ fn cpu() -> Check {
     Check::new(
         "CPU",
         State::Warn,
-        format!("{}, on which this program was never tried", std::env::consts::ARCH),
+        format!("{}, on which this program has never been tested", std::env::consts::ARCH),
         "it should run; last bits of results differ from those of x86-64",
     )
 }
@@ -242,7 +246,7 @@ const FILE_SYSTEMS: [(u64, &str, &str); 8] = [
 
 fn space(folder: &Path) -> Vec<Check> {
     let (Ok(statistics), Ok(system)) = (rustix::fs::statvfs(folder), rustix::fs::statfs(folder)) else {
-        return vec![Check::new("disk", State::Warn, "the free space cannot be told", "")];
+        return vec![Check::new("disk", State::Warn, "the free space cannot be determined", "")];
     };
     let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
     let number = u64::from(system.f_type as u32);
@@ -309,7 +313,7 @@ fn environment(path: &Path) -> Vec<Check> {
             (Some(value), _) => Check::new(
                 title,
                 State::Warn,
-                format!("`{}`, which is no file or folder here", value.to_string_lossy()),
+                format!("`{}`, which is not a file or folder here", value.to_string_lossy()),
                 "jobs that read from it will be blocked",
             ),
             (None, true) => Check::ok(title, "not set; the manifest has a default"),

@@ -28,6 +28,10 @@ pub(super) struct Explain {
 }
 
 impl Explain {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest is wrong, the job is not in it or not known yet, or the store cannot be read.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();

@@ -31,10 +31,10 @@ pub(super) struct Gc {
     /// Keep what the last N runs of each pipeline made or found
     #[arg(long, value_name = "N", default_value_t = 5)]
     keep_runs: usize,
-    /// Remove only what was neither made nor used for so long: `30d`, `12h`, `45m`, `0s`; saved work of interrupted jobs too
+    /// Remove only what was neither made nor used for that long: `30d`, `12h`, `45m`, `0s`; saved work of interrupted jobs too
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Duration>,
-    /// If more than this is left, remove also what is kept, that used longest ago first: `20GiB`, `500MiB`
+    /// If more than this is left, also remove what is kept, the least recently used first: `20GiB`, `500MiB`
     #[arg(long, value_name = "SIZE", value_parser = run::size)]
     max_size: Option<usize>,
     /// Remove the saved work of all interrupted jobs
@@ -62,11 +62,15 @@ fn age(text: &str) -> Result<Duration, String> {
         "w" => 7 * 24 * 3600,
         _ => return Err("expected a number and `s`, `m`, `h`, `d` or `w`, such as `30d`".to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "nothing is so old".to_owned())
+    let number: u64 = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "nothing is that old".to_owned())
 }
 
 impl Gc {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If a manifest is wrong, the store cannot be read or changed, or with `--apply` another process uses it.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let alone = if self.apply && store.root().is_dir() { Some(store.claim()?) } else { None };
@@ -185,14 +189,16 @@ fn plans(path: &Path, outline: &Outline, kinds: &[Kind]) -> Vec<Result<Plan, Str
 fn warning(path: &Path, profile: Option<&str>, error: &LoadError) -> String {
     let profile = profile.map_or_else(String::new, |profile| format!(" (profile `{profile}`)"));
     let path = path.display();
-    format!("what `{path}`{profile} needs cannot be told, so what its last runs used stays: {error}")
+    format!("what `{path}`{profile} needs cannot be determined, so what its last runs used stays: {error}")
 }
 
 /// Blobs without an entry that stay.
 fn waiting(found: &Sweep) -> String {
     match (found.waiting_blobs, found.unreadable) {
         (0, 0) => String::new(),
-        (blobs, 0) => format!("  {blobs} blobs without an entry; they are young, and a job may be about to write it\n"),
+        (blobs, 0) => {
+            format!("  {blobs} blobs without an entry; they are recent, and a job may be about to write it\n")
+        }
         (blobs, entries) => format!(
             "  {entries} entries that cannot be read, and {blobs} blobs that may be theirs; see `spot audit --repair`\n"
         ),

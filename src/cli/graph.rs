@@ -26,6 +26,10 @@ enum Drawing {
 }
 
 impl Graph {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest is wrong, or standard output cannot be written.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipeline.load(kinds)?;
         let format = match self.format {

@@ -65,12 +65,12 @@ enum Command {
     Rank(rank::Rank),
     /// Answer new text with a tuned prompt: JSON lines out, in the order of what comes in
     Predict(predict::Predict),
-    /// Take soft prompts in and out: PEFT adapters, `.npy`, safetensors; or look at one
+    /// Import and export soft prompts: PEFT adapters, `.npy`, safetensors; or look at one
     #[command(subcommand)]
     Prompt(prompt::Prompt),
     /// Say what a matrix of transfer scores says
     Analyse(analyse::Analyse),
-    /// Remove results that neither a manifest nor a recent run needs; dry unless `--apply` is given
+    /// Remove results that neither a manifest nor a recent run needs; a dry run unless `--apply` is given
     ///
     /// What stays: the results of all manifests in `pipelines/`, under each of their profiles; of jobs that are to run again,
     /// their last result; what the last runs of each pipeline made or found; and everything that these were made from.

@@ -17,6 +17,9 @@ pub(super) struct Output {
 
 impl Output {
     /// Writes a text for people, or a page.
+    ///
+    /// # Errors
+    /// If the file or standard output cannot be written.
     pub(super) fn text(&self, text: &str) -> anyhow::Result<()> {
         match &self.output {
             Some(path) => Ok(write(path, text.as_bytes())?),
@@ -25,6 +28,9 @@ impl Output {
     }
 
     /// Writes a value in JSON.
+    ///
+    /// # Errors
+    /// If the file or standard output cannot be written.
     pub(super) fn json(&self, json: &str) -> anyhow::Result<()> {
         match &self.output {
             Some(path) => Ok(write(path, json.as_bytes())?),
@@ -33,6 +39,9 @@ impl Output {
     }
 
     /// Writes bytes that no terminal should get.
+    ///
+    /// # Errors
+    /// If no file is named, or it cannot be written.
     pub(super) fn bytes(&self, bytes: &[u8], what: &str) -> anyhow::Result<()> {
         match &self.output {
             Some(path) => Ok(write(path, bytes)?),
@@ -43,6 +52,9 @@ impl Output {
 
 /// Replaces the file as a whole; see [`replace`]. What is no file, such as `/dev/stdout`, is
 /// written as it is, since it must not be replaced.
+///
+/// # Errors
+/// If the file or its folder cannot be written.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.exists() && !path.is_file() {
         return fs_err::OpenOptions::new().write(true).open(path)?.write_all(bytes);

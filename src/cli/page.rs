@@ -103,6 +103,9 @@ fn record(catalog: &Catalog, entry: &Entry, output: &str, digest: &Digest) -> Re
 }
 
 /// The learning curves of a plan's jobs, for each kind that has some.
+///
+/// # Errors
+/// If a curve is damaged or is not a curve.
 pub(super) fn curves(store: &Store, kinds: &[Kind], jobs: &[JobState]) -> anyhow::Result<Vec<Curves>> {
     let mut all = Vec::new();
     for (kind, curves) in kinds.iter().filter_map(|kind| Some((kind.name, kind.curves?))) {

@@ -25,7 +25,7 @@ pub(super) struct Pipeline {
 /// How a manifest is read.
 #[derive(Args)]
 pub(super) struct Settings {
-    /// Profile of the manifest; several with commas are laid one over the other [default: its first]
+    /// Profile of the manifest; several, separated by commas, are applied one over the other [default: its first]
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
     /// Set a variable or a field, over manifest and profile
@@ -34,12 +34,20 @@ pub(super) struct Settings {
 }
 
 impl Pipeline {
+    /// Loads the manifest.
+    ///
+    /// # Errors
+    /// If there is no such manifest, or it is wrong.
     pub(super) fn load(&self, kinds: &[Kind]) -> anyhow::Result<Plan> {
         self.settings.load(&self.pipe, kinds)
     }
 }
 
 impl Settings {
+    /// Loads the manifest that `pipe` names.
+    ///
+    /// # Errors
+    /// If there is no such manifest, or it is wrong.
     pub(super) fn load(&self, pipe: &str, kinds: &[Kind]) -> anyhow::Result<Plan> {
         let environment = |name: &str| std::env::var(name).ok();
         let options = Options { profile: self.profile.as_deref(), set: &self.set, environment: &environment };
@@ -53,6 +61,9 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 /// The manifest that is meant.
+///
+/// # Errors
+/// If there is no such manifest; names one that is spelt alike.
 pub(super) fn find(pipe: &str) -> Result<PathBuf, Usage> {
     let named = Path::new(FOLDER).join(pipe);
     let candidates = [PathBuf::from(pipe), named.clone(), with_yaml(&named), with_yaml(Path::new(pipe))];
@@ -85,6 +96,9 @@ fn names() -> Vec<String> {
 
 /// The jobs that patterns stand for: a job, a stage, or a stage with `*` for any value. A job that another asks for while it
 /// runs (`transfer[rte]/mnli,0`) is taken as it is written, since it may not be known yet.
+///
+/// # Errors
+/// If a pattern stands for no job.
 pub(super) fn select(plan: &Plan, patterns: &[String]) -> Result<BTreeSet<String>, Usage> {
     let mut selected = BTreeSet::new();
     for pattern in patterns {

@@ -20,6 +20,10 @@ pub(super) enum Prompt {
 }
 
 impl Prompt {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As the command of each variant.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         match self {
             Self::Import(import) => import.execute(),

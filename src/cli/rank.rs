@@ -53,6 +53,10 @@ enum Form {
 }
 
 impl Rank {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the folder has no prompts, no target of that name, or prompts that cannot be compared.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let prompts = prompts(&self.folder)?;
         let metric = Similarity::from(self.metric);
@@ -127,6 +131,10 @@ fn check_backbones(prompts: &[Known]) -> Result<(), Usage> {
 }
 
 /// The prompts of a folder, in the order of their names; all of one backbone, as far as they say of which.
+///
+/// # Errors
+/// If the folder has none, is a single adapter, has two of one name, one that cannot be read, or prompts of different
+/// backbones.
 pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<Known>> {
     if given::is_adapter(folder) {
         let message = format!("`{}` is a single adapter, expected a folder with several prompts", folder.display());

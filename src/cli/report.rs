@@ -45,6 +45,10 @@ enum Form {
 }
 
 impl Report {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest is wrong, no report has been made yet, or the store or the output fails.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let output = match self.format {
             Form::Markdown => "markdown",

@@ -27,7 +27,7 @@ pub(super) struct Run {
     /// Run only these jobs or stages and what they need; `*` stands for any text
     #[arg(long, value_name = "JOB")]
     only: Vec<String>,
-    /// Execute these jobs or stages though they are cached
+    /// Execute these jobs or stages even if they are cached
     #[arg(long, value_name = "JOB")]
     force: Vec<String>,
     /// Say what would run, and run nothing
@@ -60,6 +60,9 @@ pub(super) struct Run {
 }
 
 /// A device as people write it; `cuda` is `cuda:0`. Of several GPUs none may be named twice.
+///
+/// # Errors
+/// If it names no device, or a GPU twice.
 pub(super) fn device(text: &str) -> Result<String, String> {
     let several = |numbers: &str| {
         let numbers: Option<Vec<u16>> = numbers.split(',').map(|number| number.parse().ok()).collect();
@@ -74,6 +77,9 @@ pub(super) fn device(text: &str) -> Result<String, String> {
 }
 
 /// A size as people write it.
+///
+/// # Errors
+/// If it is not a number with a unit, is 0, or does not fit a `usize`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -83,8 +89,8 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         _ => return Err("expected a number and `GiB`, `MiB` or `KiB`, such as `6GiB`".to_owned()),
     };
-    let number: usize = number.parse().map_err(|_| format!("`{number}` is no number"))?;
-    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has so much memory".to_owned())
+    let number: usize = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has that much memory".to_owned())
 }
 
 /// Memory that is free, in bytes, as Linux says; 4 GiB where it does not.
@@ -99,6 +105,9 @@ pub(super) fn free_memory() -> usize {
 const CUDA: bool = cfg!(feature = "cuda");
 
 /// The device that `--device` stands for.
+///
+/// # Errors
+/// If it is a GPU, and the program was built without CUDA.
 pub(super) fn chosen_device(asked: &str) -> Result<String, Unavailable> {
     match asked {
         "auto" if CUDA => Ok("cuda:0".to_owned()),
@@ -120,6 +129,9 @@ fn side_by_side(device: &str, threads: usize) -> (usize, usize) {
 }
 
 /// How jobs run where nobody says more.
+///
+/// # Errors
+/// As [`chosen_device`]; `auto` always stands for a device.
 pub(super) fn defaults() -> anyhow::Result<Settings> {
     let (device, threads) = (chosen_device("auto")?, cores());
     let (jobs, together) = side_by_side(&device, threads);
@@ -130,6 +142,11 @@ pub(super) fn defaults() -> anyhow::Result<Settings> {
 }
 
 impl Run {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest or an option is wrong, the device is not there, or the store cannot be used; a job that fails is an exit
+    /// code.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();
@@ -199,6 +216,9 @@ impl Run {
 }
 
 /// A flag that the first signal sets; the second ends the program at once.
+///
+/// # Errors
+/// If the system does not take the handlers.
 pub(super) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);

@@ -48,6 +48,10 @@ pub(super) struct Found<'a> {
 }
 
 impl Show {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If nothing is called that, it is damaged, or with `--csv` it is not a table.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let catalog = Catalog::read(&store)?;
@@ -72,7 +76,8 @@ impl Show {
     fn print_csv(&self, store: &Store, found: &Found<'_>, output: &str) -> anyhow::Result<Exit> {
         let [entry] = found.entries[..] else {
             let n = found.entries.len();
-            let message = format!("`{}` stands for {n} results; `--csv` prints of one, name it by its key", self.what);
+            let message =
+                format!("`{}` stands for {n} results; `--csv` prints one of them; name it by its key", self.what);
             return Err(Usage(message).into());
         };
         let Some(artifact) = entry.artifact(output) else {
@@ -92,6 +97,10 @@ impl Show {
     }
 }
 
+/// What a name, a key or a digest stands for.
+///
+/// # Errors
+/// If nothing in the store is called that, or the beginning of a key fits several.
 pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, what: &str) -> anyhow::Result<Found<'a>> {
     let is_prefix = what.len() >= SHORTEST && what.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if is_prefix && let Some(found) = find_hexadecimal(catalog, what)? {

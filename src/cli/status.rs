@@ -35,6 +35,10 @@ pub(super) struct Status {
 }
 
 impl Status {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the manifest is wrong, or the store cannot be read.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();

@@ -71,6 +71,9 @@ const VERSION: &str = "1";
 
 /// A data set as Parquet, one row an example: id, input, target, input_ids, target_ids, label, group, answers, split.
 ///
+/// # Errors
+/// If Parquet refuses.
+///
 /// # Panics
 /// If a split occurs twice, or if there are ids without a tokenizer or for some examples only.
 pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
@@ -117,6 +120,9 @@ pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
 }
 
 /// The task of a data set and the number of its training examples, without reading the examples.
+///
+/// # Errors
+/// If it is not Parquet, or its metadata names no task.
 pub fn read_size(bytes: &[u8]) -> Result<(Task, usize), DataError> {
     let mut table = Table::columns_from_parquet(bytes, |name| name == "split")?;
     let task = task(&mut table)?;
@@ -134,6 +140,9 @@ pub fn read_task(bytes: &[u8]) -> Result<(Task, String), DataError> {
 }
 
 /// Reads a data set, and checks that rows, labels and splits are those that its task can have.
+///
+/// # Errors
+/// If it is not Parquet, or its metadata, a row, a label or a split is not one that its task can have.
 pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     let mut table = Table::from_parquet(bytes)?;
     let task = task(&mut table)?;

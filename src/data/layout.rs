@@ -192,7 +192,7 @@ mod tests {
         let own = own("text", "many");
         assert_eq!(
             sheet("empty.parquet", &own, Split::Train).unwrap_err().to_string(),
-            "row 0: no rows; expected one at least"
+            "row 0: no rows; expected at least one"
         );
     }
 }

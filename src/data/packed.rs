@@ -59,7 +59,7 @@ pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataEr
     if let Some((_, packer, program)) =
         OTHERS.into_iter().find(|(magic, ..)| bytes.starts_with(magic) && !is_text(bytes))
     {
-        return packed(format!("is packed with {packer}, which is not read; unpack it, for one by `{program}`"));
+        return packed(format!("is packed with {packer}, which is not read; unpack it, for instance with `{program}`"));
     }
     let found = Packer::ALL.into_iter().find(|(.., magic)| bytes.starts_with(magic)).map(|(packer, ..)| packer);
     match (found, Packer::named(name)) {
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(error(&gzip(b"text"), "a.zst"), "ends in `.zst`, but is packed with gzip; rename it");
         assert_eq!(
             error(b"BZh91AY&SY\0", "a.bz2"),
-            "is packed with bzip2, which is not read; unpack it, for one by `bunzip2`"
+            "is packed with bzip2, which is not read; unpack it, for instance with `bunzip2`"
         );
         assert_eq!(&*unpacked(b"BZh,b\n1,2\n", "a.csv").unwrap(), b"BZh,b\n1,2\n");
         assert!(error(b"PK\x03\x04...", "a.csv").starts_with("is packed with zip"));

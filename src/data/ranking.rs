@@ -76,6 +76,9 @@ impl Ranking {
 }
 
 /// A column of whole numbers that are kept as text, so that none is too large.
+///
+/// # Errors
+/// If there is no such column, or a cell is not a whole number.
 pub(super) fn whole(table: &mut Table, column: &str) -> Result<Vec<u64>, DataError> {
     let read = |(row, text): (usize, String)| {
         u64::read(&text).ok_or_else(|| DataError::Cell {

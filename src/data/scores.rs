@@ -162,6 +162,9 @@ fn names() -> String {
 }
 
 /// The split that a file says it is of.
+///
+/// # Errors
+/// If it names no split, or one that does not exist.
 pub(super) fn split(said: &mut Metadata) -> Result<Split, DataError> {
     let name: String = said.need("split")?;
     Split::named(&name).ok_or_else(|| DataError::Metadata {

@@ -13,6 +13,9 @@ use arrow_schema::DataType;
 use std::collections::BTreeMap;
 
 /// The wanted columns of a Parquet file; the others may be of any type.
+///
+/// # Errors
+/// If it is not Parquet, a wanted column is missing or has cells of no known type, or there are no rows.
 pub(super) fn read_parquet(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
     let names = Table::names_from_parquet(bytes)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -127,6 +127,9 @@ impl Table {
 
     /// The table as Parquet. Equal tables give equal bytes.
     ///
+    /// # Errors
+    /// If Parquet refuses.
+    ///
     /// # Panics
     /// If columns differ in length or share a name.
     pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
@@ -161,16 +164,25 @@ impl Table {
     }
 
     /// Reads a table from Parquet, also from files that other programs wrote.
+    ///
+    /// # Errors
+    /// If it is not Parquet, or a column has a type that tables lack.
     pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
         guarded(|| decode(bytes, |_| true))
     }
 
     /// Reads some columns of a table from Parquet; the others may be of any type.
+    ///
+    /// # Errors
+    /// If it is not Parquet, or a wanted column has a type that tables lack.
     pub fn columns_from_parquet(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self, DataError> {
         guarded(|| decode(bytes, wanted))
     }
 
     /// The names of the columns of a table in Parquet.
+    ///
+    /// # Errors
+    /// If it is not Parquet.
     pub fn names_from_parquet(bytes: &[u8]) -> Result<Vec<String>, DataError> {
         guarded(|| Ok(open(bytes)?.schema().fields().iter().map(|field| field.name().clone()).collect()))
     }
@@ -186,6 +198,9 @@ impl Table {
     }
 
     /// Takes out a column of texts.
+    ///
+    /// # Errors
+    /// If it is missing, holds anything else, or has gaps.
     pub fn take_text(&mut self, name: &str) -> Result<Vec<String>, DataError> {
         match self.take(name)? {
             Column::Text(rows) => Ok(rows),
@@ -195,6 +210,9 @@ impl Table {
     }
 
     /// Takes out a column of texts that may be missing.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_opt_text(&mut self, name: &str) -> Result<Vec<Option<String>>, DataError> {
         match self.take(name)? {
             Column::Text(rows) => Ok(rows.into_iter().map(Some).collect()),
@@ -204,6 +222,9 @@ impl Table {
     }
 
     /// Takes out a column of whole numbers.
+    ///
+    /// # Errors
+    /// If it is missing, holds anything else, or has gaps.
     pub fn take_int(&mut self, name: &str) -> Result<Vec<i64>, DataError> {
         match self.take(name)? {
             Column::Int(rows) => Ok(rows),
@@ -213,6 +234,9 @@ impl Table {
     }
 
     /// Takes out a column of whole numbers that may be missing.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_opt_int(&mut self, name: &str) -> Result<Vec<Option<i64>>, DataError> {
         match self.take(name)? {
             Column::Int(rows) => Ok(rows.into_iter().map(Some).collect()),
@@ -222,6 +246,9 @@ impl Table {
     }
 
     /// Takes out a column of booleans.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_bool(&mut self, name: &str) -> Result<Vec<bool>, DataError> {
         match self.take(name)? {
             Column::Bool(rows) => Ok(rows),
@@ -230,6 +257,9 @@ impl Table {
     }
 
     /// Takes out a column of numbers.
+    ///
+    /// # Errors
+    /// If it is missing, holds anything else, or has gaps.
     pub fn take_float(&mut self, name: &str) -> Result<Vec<f64>, DataError> {
         match self.take(name)? {
             Column::Float(rows) => Ok(rows),
@@ -239,6 +269,9 @@ impl Table {
     }
 
     /// Takes out a column of numbers that may be missing.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_opt_float(&mut self, name: &str) -> Result<Vec<Option<f64>>, DataError> {
         match self.take(name)? {
             Column::Float(rows) => Ok(rows.into_iter().map(Some).collect()),
@@ -248,6 +281,9 @@ impl Table {
     }
 
     /// Takes out a column of lists of texts.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_texts(&mut self, name: &str) -> Result<Vec<Vec<String>>, DataError> {
         match self.take(name)? {
             Column::Texts(rows) => Ok(rows),
@@ -256,6 +292,9 @@ impl Table {
     }
 
     /// Takes out a column of lists of token ids.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_ids(&mut self, name: &str) -> Result<Vec<Vec<u32>>, DataError> {
         match self.take(name)? {
             Column::Ids(rows) => Ok(rows),
@@ -264,6 +303,9 @@ impl Table {
     }
 
     /// Takes out a column of vectors: their width, and all of them one after the other.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
     pub fn take_vectors(&mut self, name: &str) -> Result<(usize, Vec<f32>), DataError> {
         match self.take(name)? {
             Column::Vector { width, values } => Ok((width, values)),
@@ -442,6 +484,9 @@ fn unpack(
 }
 
 /// The columns of a Parquet file that are wanted, piece by piece as [`unpack`] gives them: `take` also gets the column's name.
+///
+/// # Errors
+/// If it is not Parquet, and what `take` returns.
 pub(super) fn each_array(
     bytes: &[u8],
     wanted: impl Fn(&str) -> bool,
@@ -522,11 +567,9 @@ fn append(column: &mut Column, name: &str, array: &ArrayRef, first: usize) -> Re
             for (row, list) in array.as_list::<i32>().iter().flatten().enumerate() {
                 let ids: Option<Vec<u32>> =
                     whole(&list).into_iter().map(|id| id.and_then(|id| u32::try_from(id).ok())).collect();
-                rows.push(
-                    ids.ok_or_else(|| {
-                        cell(row, "a list with a gap or a number that is no id".to_owned(), "token ids")
-                    })?,
-                );
+                rows.push(ids.ok_or_else(|| {
+                    cell(row, "a list with a gap or a number that is not an id".to_owned(), "token ids")
+                })?);
             }
         }
         Column::Vector { width, values } => {

@@ -224,6 +224,9 @@ impl<'a> Cx<'a> {
     }
 
     /// What was written and noted, once the job is done.
+    ///
+    /// # Errors
+    /// If an output was not written.
     pub(super) fn finish(self) -> anyhow::Result<(Vec<Record>, BTreeMap<String, String>)> {
         let mut records = Vec::new();
         for output in self.outputs {

@@ -354,12 +354,18 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     }
 
     /// What types do not rule out: ranges, exclusive options.
+    ///
+    /// # Errors
+    /// The first contradiction, with the field it is in.
     fn check(&self) -> Result<(), Issue> {
         Ok(())
     }
 
     /// What only the number of inputs tells: `inputs` gives the number of artifacts that the job will read in a role. Checked
     /// before anything runs.
+    ///
+    /// # Errors
+    /// The first role with too many or too few.
     fn check_inputs(&self, _inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue> {
         Ok(())
     }
@@ -370,6 +376,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     }
 
     /// What only the names of things tell that are read together. Checked before anything runs.
+    ///
+    /// # Errors
+    /// The first role with two things that nothing tells apart.
     fn check_subjects(&self, _inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
         Ok(())
     }
@@ -386,6 +395,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
 
     /// Jobs known only once the inputs are; they run before [`run`](Self::run), which finds them in
     /// [`Cx::expanded`].
+    ///
+    /// # Errors
+    /// If an input is damaged, or does not say what the jobs depend on.
     fn expand(&self, _cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
         Ok(Vec::new())
     }
@@ -397,6 +409,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     }
 
     /// Reads inputs, writes outputs, touches nothing else.
+    ///
+    /// # Errors
+    /// Whatever keeps the job from its outputs; the message says what to do.
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()>;
 }
 
@@ -411,22 +426,37 @@ pub trait Job: Send + Sync {
     /// See [`Stage::outputs`].
     fn outputs(&self) -> Vec<Promise>;
     /// See [`Stage::check`].
+    ///
+    /// # Errors
+    /// As [`Stage::check`].
     fn check(&self) -> Result<(), Issue>;
     /// See [`Stage::check_inputs`].
+    ///
+    /// # Errors
+    /// As [`Stage::check_inputs`].
     fn check_inputs(&self, inputs: &dyn Fn(&str) -> usize) -> Result<(), Issue>;
     /// See [`Stage::subject`].
     fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject>;
     /// See [`Stage::check_subjects`].
+    ///
+    /// # Errors
+    /// As [`Stage::check_subjects`].
     fn check_subjects(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue>;
     /// See [`Stage::blocked`].
     fn blocked(&self) -> Option<String>;
     /// See [`Stage::needs`].
     fn needs(&self) -> Needs;
     /// See [`Stage::expand`].
+    ///
+    /// # Errors
+    /// As [`Stage::expand`].
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>>;
     /// See [`Stage::expands_to_at_most`].
     fn expands_to_at_most(&self, inputs: &dyn Fn(&str) -> usize) -> usize;
     /// See [`Stage::run`].
+    ///
+    /// # Errors
+    /// As [`Stage::run`].
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()>;
 }
 

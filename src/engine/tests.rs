@@ -746,7 +746,7 @@ fn odd_things_in_the_store_are_named_and_made_anew() {
         let found: Vec<String> =
             audit(&yard.store, None).unwrap().problems.into_iter().map(|problem| problem.what).collect();
         assert!(found.iter().any(|what| what.contains("of `a.text` is no file")), "{found:?}");
-        assert!(found.iter().any(|what| what.contains("is damaged: it is no file")), "{found:?}");
+        assert!(found.iter().any(|what| what.contains("is damaged: it is not a file")), "{found:?}");
         assert_eq!(found.len(), 2);
         yard.run(&plan);
         assert_eq!(yard.ended(Ending::Executed), ["a", "b"]);
@@ -839,6 +839,6 @@ fn an_audit_hashes_sources_again_and_repair_forgets_what_was_remembered() {
 fn a_cache_that_is_no_folder_is_named() {
     let yard = Yard::new();
     fs_err::write(yard.path("cache"), "a file").unwrap();
-    assert!(audit(&yard.store, None).unwrap_err().to_string().contains("is no folder"));
-    assert!(yard.store.prepare().unwrap_err().to_string().contains("is no folder"));
+    assert!(audit(&yard.store, None).unwrap_err().to_string().contains("is not a folder"));
+    assert!(yard.store.prepare().unwrap_err().to_string().contains("is not a folder"));
 }

@@ -46,6 +46,9 @@ impl<'a> Cache<'a> {
     }
 
     /// Makes the folders that files are written to.
+    ///
+    /// # Errors
+    /// If the cache cannot be written.
     pub(super) fn prepare(&self) -> io::Result<()> {
         fs_err::create_dir_all(self.folder.join("blobs"))?;
         fs_err::create_dir_all(self.locks())?;
@@ -58,6 +61,9 @@ impl<'a> Cache<'a> {
     }
 
     /// The commit that the revision stands for here.
+    ///
+    /// # Errors
+    /// If the note of it is there and cannot be read.
     pub(super) fn commit(&self) -> io::Result<Option<String>> {
         if let Some(commit) = self.repo.pinned() {
             return Ok(Some(commit.to_owned()));
@@ -67,6 +73,9 @@ impl<'a> Cache<'a> {
     }
 
     /// Remembers what the revision stands for.
+    ///
+    /// # Errors
+    /// If the note of it cannot be read or written.
     pub(super) fn set_commit(&self, commit: &str) -> io::Result<()> {
         let path = self.reference();
         if self.commit()?.as_deref() == Some(commit) {
@@ -85,6 +94,10 @@ impl<'a> Cache<'a> {
         Listing::of(&bytes).ok().filter(|listing| listing.sha == commit)
     }
 
+    /// Keeps what the hub said of a commit.
+    ///
+    /// # Errors
+    /// If the cache cannot be written.
     pub(super) fn keep_listing(&self, listing: &Listing) -> io::Result<()> {
         self.write(&self.listing_path(&listing.sha), &serde_json::to_vec(listing)?)
     }
@@ -108,6 +121,9 @@ impl<'a> Cache<'a> {
     }
 
     /// Names of the files of a commit that are here with their content.
+    ///
+    /// # Errors
+    /// If a folder of the commit cannot be read.
     pub(super) fn names(&self, commit: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         collect(&self.folder.join("snapshots").join(commit), "", DEEPEST, &mut names)?;
@@ -124,6 +140,9 @@ impl<'a> Cache<'a> {
     }
 
     /// Waits until nobody else writes a blob, the Python tools included.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if somebody asked to stop; if the lock file cannot be made, or the file system has no locks.
     pub(super) fn lock(&self, checksum: &Checksum, watch: &dyn Watch) -> Result<Lock, Error> {
         let path = self.locks().join(format!("{}.lock", checksum.as_str()));
         let waiting = format!("somebody else is downloading the same file of {}; waiting for it", self.repo);
@@ -139,6 +158,9 @@ impl<'a> Cache<'a> {
     }
 
     /// Makes a blob a file of a commit: by a link, or where the disk has none, as the file itself.
+    ///
+    /// # Errors
+    /// If neither the link nor the file can be made.
     pub(super) fn link(&self, commit: &str, name: &str, checksum: &Checksum) -> io::Result<()> {
         self.link_by(commit, name, checksum, &|target, path| unix::symlink(target, path))
     }

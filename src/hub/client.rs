@@ -72,6 +72,10 @@ const LARGEST_LISTING: u64 = 32 << 20;
 const USER_AGENT: &str = concat!("spot/", env!("CARGO_PKG_VERSION"));
 
 impl<'a> Client<'a> {
+    /// A client of a repository.
+    ///
+    /// # Errors
+    /// If the certificates or the token cannot be read, or are malformed.
     pub(super) fn new(settings: &'a Settings, repo: &'a Repo) -> Result<Self, Error> {
         let mut tls = TlsConfig::builder();
         if let Some(file) = settings.certificates() {
@@ -102,6 +106,9 @@ impl<'a> Client<'a> {
     }
 
     /// What the repository has at its revision.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached or refuses, or its answer is not a listing of this revision.
     pub(super) fn listing(&self, watch: &dyn Watch) -> Result<Listing, Failed> {
         let url = format!("{}{}", self.settings.endpoint(), self.repo.listing_path());
         let json = self.patiently(watch, || {
@@ -124,6 +131,9 @@ impl<'a> Client<'a> {
     }
 
     /// What the hub says of a file at a commit.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached or refuses, or answers for another commit.
     pub(super) fn head(&self, commit: &str, name: &str, watch: &dyn Watch) -> Result<Head, Failed> {
         let url = self.file_url(commit, name);
         let head = self.patiently(watch, || Ok(self.send(Method::Head, &url)?.1))?;
@@ -142,6 +152,9 @@ impl<'a> Client<'a> {
     }
 
     /// A file from some byte on: the answer to one attempt, which may begin elsewhere.
+    ///
+    /// # Errors
+    /// If the connection fails, or the hub refuses; says whether another attempt may help.
     pub(super) fn open(&self, url: &str, from: u64) -> Result<Response<Body>, Trouble> {
         Ok(self.send(Method::Get { from }, url)?.0)
     }
@@ -158,6 +171,9 @@ impl<'a> Client<'a> {
     }
 
     /// Waits for another attempt, if there may be one.
+    ///
+    /// # Errors
+    /// If there may be no other attempt, this was the last, or somebody asked to stop.
     pub(super) fn endure(&self, trouble: Trouble, patience: &mut Patience, watch: &dyn Watch) -> Result<(), Failed> {
         match trouble {
             Trouble::Never(error) => Err(error.into()),
@@ -182,13 +198,13 @@ impl<'a> Client<'a> {
                 };
             }
             let next = header(&response, "location").and_then(|place| joined(&url, place));
-            let next = next.ok_or_else(|| refused(&url, "points to an address that cannot be followed"))?;
+            let next = next.ok_or_else(|| refused(&url, "redirects to an address that cannot be followed"))?;
             if method == Method::Head && !same_origin(&url, &next) {
                 return Ok((response, head));
             }
             url = next;
         }
-        Err(refused(&url, "points from address to address without end").into())
+        Err(refused(&url, "redirects without end").into())
     }
 
     fn request(&self, method: Method, url: &str) -> Result<Response<Body>, Trouble> {
@@ -224,7 +240,7 @@ impl<'a> Client<'a> {
             // 416: there is nothing from there on; whoever asked for it knows better.
             200 | 206 | 416 => return None,
             429 => format!(
-                "{place} has had too many requests from here (429); a token of a user (HF_TOKEN) is allowed more"
+                "{place} has had too many requests from here (429); with a user's token (HF_TOKEN) it allows more"
             ),
             408 | 500..=599 => format!("{place} is in trouble ({status})"),
             // The address of a large file is good for a while; the next attempt is given another.
@@ -257,7 +273,7 @@ impl<'a> Client<'a> {
             }
             (_, "EntryNotFound", _) => format!("{} is not there ({status}); look at {page}/tree/main", shown(url)),
             (401, "RepoNotFound" | "", None) => format!(
-                "{repo}: {place} knows no such repository, or shows it only to some (401): check the name, or set HF_TOKEN to a token \
+                "{repo}: {place} has no such repository, or shows it only to some users (401): check the name, or set HF_TOKEN to a token \
                  of {tokens}"
             ),
             (401, _, Some(token)) => format!(
@@ -268,7 +284,7 @@ impl<'a> Client<'a> {
                 format!("{repo}: the token of {token} may not read it (403); give it that right at {tokens}")
             }
             (401 | 403, _, None) => {
-                format!("{repo}: {place} shows it only to some ({status}); set HF_TOKEN to a token of {tokens}")
+                format!("{repo}: {place} shows it only to some users ({status}); set HF_TOKEN to a token of {tokens}")
             }
             (404 | 410, ..) => {
                 format!("{repo}: {place} has no such repository or revision ({status}); check the name at {page}")
@@ -305,7 +321,7 @@ fn refused(url: &str, why: &str) -> Error {
 
 fn unsafe_connection(url: &str, error: &dyn std::error::Error) -> Error {
     let why = format!(
-        "gives no safe connection ({error}); if a proxy has its own certificate, name its file by SSL_CERT_FILE"
+        "offers no secure connection ({error}); if a proxy has its own certificate, name its file by SSL_CERT_FILE"
     );
     refused(host(url), &why)
 }

@@ -37,6 +37,10 @@ const MOST_DAMAGED: u32 = 2;
 
 impl Download<'_> {
     /// Brings it, unless it is there.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached, refuses, or names no checksum and size; if the bytes do not match them; if the cache
+    /// cannot be written.
     pub(super) fn bring(&self, meter: &mut Meter<'_>, watch: &dyn Watch) -> Result<(), Failed> {
         let commit = &self.listing.sha;
         let head = self.client.head(commit, self.name, watch)?;

@@ -40,17 +40,20 @@ impl Listing {
     pub(super) fn of(json: &[u8]) -> Result<Self, String> {
         let listing: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if !is_commit(&listing.sha) {
-            return Err(format!("`{}` is no commit", listing.sha.escape_debug()));
+            return Err(format!("`{}` is not a commit", listing.sha.escape_debug()));
         }
         match listing.siblings.iter().find(|file| !is_file_name(&file.rfilename)) {
             Some(file) => {
-                Err(format!("`{}` is no name of a file within the repository", file.rfilename.escape_debug()))
+                Err(format!("`{}` is not the name of a file within the repository", file.rfilename.escape_debug()))
             }
             None => Ok(listing),
         }
     }
 
     /// The names of the files that are needed.
+    ///
+    /// # Errors
+    /// What `choose` lacks.
     pub(super) fn choose(&self, choose: Choose) -> Result<Vec<String>, String> {
         let mut names: Vec<String> = self.siblings.iter().map(|file| file.rfilename.clone()).collect();
         names.sort();

@@ -43,6 +43,9 @@ impl Patience {
     }
 
     /// An attempt failed: waits, or gives the hitch back if that was the last.
+    ///
+    /// # Errors
+    /// If this was the last attempt, or somebody asked to stop.
     pub(super) fn after(&mut self, hitch: Hitch, watch: &dyn Watch) -> Result<(), Ended> {
         self.failed += 1;
         if self.failed >= ATTEMPTS {
@@ -76,6 +79,9 @@ pub(super) fn attempts() -> String {
 }
 
 /// Waits for something that somebody else has, looking again and again; an error if somebody asks to stop.
+///
+/// # Errors
+/// [`Error::Stopped`] then, and what `look` returns.
 pub(super) fn until<T>(
     watch: &dyn Watch,
     waiting: &str,

@@ -112,7 +112,10 @@ pub fn check_id(id: &str) -> Result<(), String> {
     if parts <= 2 && id.split('/').all(part) && !id.contains("--") && !id.contains("..") && id.len() <= LONGEST_ID {
         return Ok(());
     }
-    Err(format!("`{}` is no name of a repository, expected one such as `google/t5-base-lm-adapt`", id.escape_debug()))
+    Err(format!(
+        "`{}` is not the name of a repository, expected one such as `google/t5-base-lm-adapt`",
+        id.escape_debug()
+    ))
 }
 
 /// Checks a revision.
@@ -125,7 +128,7 @@ pub fn check_revision(revision: &str) -> Result<(), String> {
         return Ok(());
     }
     let expected = "expected a branch, a tag, a commit of 40 digits, or `refs/pr/` and a number";
-    Err(format!("`{}` is no revision, {expected}", revision.escape_debug()))
+    Err(format!("`{}` is not a revision, {expected}", revision.escape_debug()))
 }
 
 /// Whether the name of a file that a hub gives stays within the folder of the repository.

@@ -114,6 +114,9 @@ impl Settings {
     }
 
     /// The token to send, if there is one, and where it is from. It must not be shown.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or what it or `HF_TOKEN` holds cannot be a token.
     pub(super) fn token(&self) -> Result<Option<(String, String)>, String> {
         let (token, place) = match (&self.token, &self.token_file) {
             (Some(token), _) => (token.clone(), "HF_TOKEN".to_owned()),
@@ -142,7 +145,7 @@ fn endpoint(written: Option<String>) -> Result<String, String> {
     if good && parsed {
         Ok(address.to_owned())
     } else {
-        Err("HF_ENDPOINT is no address such as https://huggingface.co".to_owned())
+        Err("HF_ENDPOINT is not an address such as https://huggingface.co".to_owned())
     }
 }
 

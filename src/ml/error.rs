@@ -7,11 +7,13 @@ use safetensors::SafeTensorError;
 pub enum Error {
     /// Two labels that a tokenizer does not tell apart.
     #[error(
-        "the labels `{0}` and `{1}` are the same tokens for this model, so one of them would always win; call one otherwise"
+        "the labels `{0}` and `{1}` are the same tokens for this model, so one of them would always win; rename one"
     )]
     Labels(String, String),
     /// Likelihoods that are no numbers.
-    #[error("the likelihood of a label is no number; the model or the prompt holds values that it cannot compute with")]
+    #[error(
+        "the likelihood of a label is not a number; the model or the prompt holds values that it cannot compute with"
+    )]
     NoLikelihood,
     /// A model configuration that no T5 can have.
     #[error("model configuration: `{field}` is {found}, expected {expected}")]

@@ -163,6 +163,9 @@ pub(super) fn source_means(scores: &Scores, findings: &Findings) -> Dots {
 
 /// Similarities in the order of a clustering of rows and columns. Those of a task with itself are shown but do not stretch
 /// the scale of colours.
+///
+/// # Errors
+/// If rows differ in length, or a similarity is not finite.
 pub(super) fn similarities(
     caption: String,
     axes: [&str; 2],

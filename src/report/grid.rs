@@ -2,7 +2,7 @@
 
 use super::page::{Column, Format, Row, Table, Value};
 
-/// What stands where there is no number.
+/// What is shown where there is no number.
 pub(super) const NOTHING: &str = "–";
 
 /// A header and rows of equal length.

@@ -106,6 +106,9 @@ fn method(column: &Column, baseline: &Column, ceilings: [Option<f64>; 2], transf
 }
 
 /// Every method beside the rows of the same budget that it names.
+///
+/// # Errors
+/// If a method names a control that is not among the rows.
 pub(super) fn comparisons(columns: &[Column]) -> anyhow::Result<Vec<Comparison>> {
     let mut found = Vec::new();
     for column in columns {

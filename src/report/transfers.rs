@@ -52,7 +52,7 @@ impl<'e> Transfers<'e> {
         self.prompts.sort_unstable();
     }
 
-    /// Source prompts among which a target can choose; a task is no source of its own.
+    /// Source prompts among which a target can choose; a task is not its own source.
     pub(super) fn candidates(&self) -> usize {
         self.runs.values().flat_map(|runs| runs.values().map(BTreeMap::len)).max().unwrap_or(0)
     }

@@ -39,7 +39,7 @@ fn precision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Precision, D:
         "f32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
         "f16" => Err(D::Error::custom(
-            "`f16` is refused: activations of T5 exceed its largest number, 65,504, and become infinite; take `bf16`",
+            "`f16` is refused: activations of T5 exceed its largest number, 65,504, and become infinite; use `bf16`",
         )),
         other => Err(D::Error::custom(format!("unknown precision `{other}`, expected `f32` or `bf16`"))),
     }
@@ -99,7 +99,7 @@ impl TryFrom<Fields> for From {
                 Ok(Self::Hub(Hub { name, revision: revision.unwrap_or_else(|| "main".to_owned()) }))
             }
             Fields { hub: None, revision: Some(_), .. } => {
-                Err("`revision` belongs to `hub`, which is not there".to_owned())
+                Err("`revision` belongs to `hub`, which is not given".to_owned())
             }
             _ => Err("expected one of `builtin`, `path` and `hub`".to_owned()),
         }
@@ -326,6 +326,9 @@ impl Model {
     }
 
     /// Whether a data set's ids are those of this model's tokenizer.
+    ///
+    /// # Errors
+    /// If it was made with another tokenizer, or holds an id that the model has no embedding for.
     pub fn check_data(&self, dataset: &Dataset) -> anyhow::Result<()> {
         let own = self.tokenizer.to_string();
         let other = dataset.tokenizer.as_deref().unwrap_or("none");
@@ -342,6 +345,9 @@ impl Model {
 
     /// This job's access to the model at work on the device that the user chose, which all jobs share. The workers live at least
     /// as long as the job.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the device is not there or does not have enough memory.
     pub fn client(&self, cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Client> {
         let (device, threads, memory) = (cx.device().to_owned(), cx.threads(), cx.memory());
         let batcher = cx.shared(&artifact.digest, || {
@@ -352,6 +358,9 @@ impl Model {
     }
 
     /// The model of a backbone artifact, loaded once for all jobs that use it at a time.
+    ///
+    /// # Errors
+    /// If a part is missing or damaged, or together they are not a T5.
     pub fn load(cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Arc<Self>> {
         cx.shared(&artifact.digest, || {
             let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
@@ -427,12 +436,18 @@ impl Model {
 }
 
 /// The embedding width of a backbone artifact, without its weights.
+///
+/// # Errors
+/// If the artifact or its configuration is damaged.
 pub fn width(artifact: &Artifact) -> anyhow::Result<usize> {
     let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
     Ok(Dims::from_json(&artifact.part(&parts.config)?).context("`config.json`")?.width)
 }
 
 /// The tokenizer of a backbone artifact, without its weights.
+///
+/// # Errors
+/// If the artifact, its configuration or its tokenizer is damaged.
 pub fn tokenizer(artifact: &Artifact) -> anyhow::Result<(Tokens, Digest)> {
     let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
     let dims = Dims::from_json(&artifact.part(&parts.config)?).context("`config.json`")?;

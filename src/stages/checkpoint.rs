@@ -79,7 +79,7 @@ impl<'a> Checkpoint<'a> {
         let file = Matrices::from_bytes(bytes)?;
         let mut words = BTreeMap::from(file.metadata);
         if words.remove("layout").as_deref() != Some(LAYOUT) {
-            warn("the saved state of this job is of another version of the program; it starts over");
+            warn("the saved state of this job was written by another version of the program; it starts over");
             return Ok(None);
         }
         let step = words.remove("step").and_then(|step| step.parse().ok()).context("a saved state without its step")?;

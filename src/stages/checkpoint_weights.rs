@@ -86,6 +86,9 @@ impl Form {
     }
 
     /// Checks that every shard of a checkpoint is there, and no other's.
+    ///
+    /// # Errors
+    /// If the index cannot be read, or a shard is missing or not named in it.
     pub(super) fn check_shards(&self, names: &[&str], index: Option<&[u8]>) -> anyhow::Result<()> {
         #[derive(Deserialize)]
         struct Index {

@@ -118,7 +118,7 @@ impl Stage for Command {
             let field = role("environment", name);
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || !name.chars().all(plain) {
-                return Err(Issue::new("environment", format!("`{name}` is no name of an environment variable")));
+                return Err(Issue::new("environment", format!("`{name}` cannot name an environment variable")));
             }
             if name.starts_with("SPOT_") {
                 return Err(Issue::new(field, "is set by the program itself, as is all that begins with `SPOT_`"));
@@ -209,13 +209,13 @@ impl Command {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
                 let message = format!(
-                    "`{name}` is no name for an input; up to {LONGEST_NAME} letters, digits and `_` are, since \
+                    "`{name}` cannot name an input; expected up to {LONGEST_NAME} letters, digits and `_`, since \
                      `$SPOT_IN_{name}` has its path"
                 );
                 return Err(Issue::new(field, message));
             }
             if !known.insert(name) {
-                return Err(Issue::new(role(field, name), "is an input already; give it another name"));
+                return Err(Issue::new(role(field, name), "is already an input; give it another name"));
             }
         }
         if self.outputs.is_empty() {
@@ -227,8 +227,8 @@ impl Command {
             if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) || name.starts_with(['.', '-'])
             {
                 let message = format!(
-                    "is `{name}`, which is no name for an output; up to {LONGEST_NAME} letters, digits, `_`, `-` and `.` \
-                     are, with a letter, a digit or `_` first"
+                    "is `{name}`, which cannot name an output; expected up to {LONGEST_NAME} letters, digits, `_`, \
+                     `-` and `.`, with a letter, a digit or `_` first"
                 );
                 return Err(Issue::new(field, message));
             }
@@ -237,7 +237,7 @@ impl Command {
                 return Err(Issue::new(field, "is `entry.json`, the name of a job's record; choose another"));
             }
             if !known.insert(name) {
-                return Err(Issue::new(field, format!("is `{name}`, which is a name of an input or output already")));
+                return Err(Issue::new(field, format!("is `{name}`, which already names an input or output")));
             }
         }
         Ok(())
@@ -254,7 +254,7 @@ impl Command {
             if let Some(name) = argument.names().find(|name| known().all(|known| known != *name)) {
                 let hint = suggestion(name, known());
                 let message = format!(
-                    "has the placeholder `{{{name}}}`, but no input or output is called so{hint}; a brace that is text is \
+                    "has the placeholder `{{{name}}}`, but no input or output has that name{hint}; a brace that is text is \
                      doubled"
                 );
                 return Err(Issue::new(field, message));

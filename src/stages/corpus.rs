@@ -29,11 +29,14 @@ pub(super) enum Form {
 }
 
 /// What is wrong with the name of a file of text.
+///
+/// # Errors
+/// What the file is instead of prose, and what to give instead.
 pub(super) fn check_name(path: &str) -> Result<(), String> {
     let ending = ending(path);
     match NO_PROSE.into_iter().find(|(known, _)| *known == ending) {
         Some((_, what)) => Err(format!(
-            "is `{path}`, but a `.{ending}` file is no prose; {what}, and text is plain, or in `.jsonl` or `.json` files"
+            "is `{path}`, but a `.{ending}` file is not prose; {what}, and text is plain, or in `.jsonl` or `.json` files"
         )),
         None => Ok(()),
     }
@@ -46,6 +49,9 @@ fn ending(path: &str) -> String {
 }
 
 /// The text of a file, UTF-8, unpacked if it is packed. Errors name the file.
+///
+/// # Errors
+/// If it is damaged, cannot be unpacked, is too long, or is not UTF-8.
 pub(super) fn text(file: &Artifact, path: &str) -> anyhow::Result<String> {
     let bytes = file.bytes()?;
     let read = || -> anyhow::Result<String> {
@@ -74,6 +80,9 @@ impl Form {
     }
 
     /// The documents of a text in this form. Errors name the line.
+    ///
+    /// # Errors
+    /// If prose begins with a JSON document, or JSON lines begin with something else.
     pub(super) fn documents(self, text: &str) -> anyhow::Result<Documents<'_>> {
         if self == Self::JsonLines {
             return Ok(Box::new(documents::documents(text)?.map(|document| Ok(Cow::Owned(document?)))));

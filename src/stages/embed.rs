@@ -93,6 +93,9 @@ pub struct Embedding {
 
 impl Embedding {
     /// Checks that similarity with another one means something.
+    ///
+    /// # Errors
+    /// If they are of different backbones, or measured from different origins.
     pub fn comparable(&self, other: &Self) -> anyhow::Result<()> {
         ensure!(
             other.backbone == self.backbone && other.prompt.width == self.prompt.width,
@@ -115,6 +118,9 @@ impl Embedding {
     }
 
     /// How alike every one of `rows` is to every one of `columns`.
+    ///
+    /// # Errors
+    /// If two prompts differ in width, or a cosine is undefined.
     pub fn similarities(metric: Similarity, rows: &[Self], columns: &[Self]) -> anyhow::Result<Vec<Vec<f64>>> {
         let [rows, columns] = [rows, columns].map(|of| of.iter().map(|e| &e.prompt).collect::<Vec<&Prompt>>());
         Ok(metric.matrix(&rows, &columns)?)

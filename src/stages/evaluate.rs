@@ -349,6 +349,9 @@ fn majority(dataset: &Dataset, split: Split) -> Option<f64> {
 pub const OVERRUN: usize = 4;
 
 /// Answers to a split as text.
+///
+/// # Errors
+/// If the data set lacks what the decoding needs, such as labels, or the device fails.
 pub fn answers(
     client: &Client,
     model: &Model,

@@ -76,7 +76,7 @@ impl Tasks {
     /// Scores answers to the validation splits.
     ///
     /// # Errors
-    /// If a split cannot be answered, or its score is no number.
+    /// If a split cannot be answered, or its score is NaN.
     pub(super) fn scores(&self, answers: impl Fn(&Dataset) -> anyhow::Result<Vec<String>>) -> anyhow::Result<Scores> {
         let mut tasks = Vec::new();
         for dataset in self.scored() {
@@ -84,7 +84,7 @@ impl Tasks {
             let score = dataset.task.score(&answers(dataset)?, dataset.examples(Split::Validation)).score;
             ensure!(
                 score.is_none_or(f64::is_finite),
-                "the validation score of `{name}` is no number; are the answers of its split known?"
+                "the validation score of `{name}` is not a number; are the answers of its split known?"
             );
             tasks.extend(score.map(|score| (name.clone(), score)));
         }

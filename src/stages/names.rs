@@ -9,6 +9,9 @@ const RENAME: &str =
     "give one of the data sets another name, by `name` in `from: {files: …}`, `{table: …}` or `{text: …}`";
 
 /// Checks that data sets that are mixed are of different tasks.
+///
+/// # Errors
+/// An issue in `field` that names the two of one task.
 pub(super) fn check_mixture(field: &str, inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
     let mut seen: HashMap<String, String> = HashMap::new();
     for Known { job, subject } in inputs(field) {
@@ -24,6 +27,9 @@ pub(super) fn check_mixture(field: &str, inputs: &dyn Fn(&str) -> Vec<Known>) ->
 }
 
 /// Checks that what is read in these roles together can be told apart by task and seed.
+///
+/// # Errors
+/// An issue in the role that brings the second of two.
 pub(super) fn check_apart(roles: &[&str], inputs: &dyn Fn(&str) -> Vec<Known>) -> Result<(), Issue> {
     let mut seen: HashMap<(String, Option<String>), (String, String)> = HashMap::new();
     for role in roles {

@@ -4,6 +4,9 @@ use crate::engine::context::{Artifact, Cx};
 use anyhow::Context;
 
 /// An artifact as what `of` makes of its bytes; an error names the role and where the artifact is from.
+///
+/// # Errors
+/// If it is damaged, and what `of` returns.
 pub(super) fn read<T, E>(role: &str, artifact: &Artifact, of: impl Fn(&[u8]) -> Result<T, E>) -> anyhow::Result<T>
 where
     Result<T, E>: Context<T, E>,
@@ -13,6 +16,9 @@ where
 }
 
 /// All artifacts of a role.
+///
+/// # Errors
+/// As [`read`], for the first of them.
 pub(super) fn read_all<T, E>(cx: &Cx<'_>, role: &str, of: impl Fn(&[u8]) -> Result<T, E>) -> anyhow::Result<Vec<T>>
 where
     Result<T, E>: Context<T, E>,

@@ -113,10 +113,10 @@ impl Stage for Report {
             names.into_iter().position(|name| !seen.insert(name))
         };
         if let Some(i) = twice(self.strategies.iter().map(|strategy| &strategy.name).collect()) {
-            return Err(Issue::new(format!("strategies[{i}].name"), "stands here a second time"));
+            return Err(Issue::new(format!("strategies[{i}].name"), "appears here a second time"));
         }
         match twice(self.suites.iter().map(|suite| &suite.name).collect()) {
-            Some(i) => Err(Issue::new(format!("suites[{i}].name"), "stands here a second time")),
+            Some(i) => Err(Issue::new(format!("suites[{i}].name"), "appears here a second time")),
             None => Ok(()),
         }
     }

@@ -181,7 +181,7 @@ impl Benchmark {
         let found = self.table().iter().find(|wanted| wanted.task() == task);
         found.with_context(|| {
             let known: Vec<String> = self.table().iter().map(|wanted| format!("`{}`", wanted.task())).collect();
-            format!("`{task}` is no task of the benchmark; its tasks are {}", known.join(", "))
+            format!("`{task}` is not a task of the benchmark; its tasks are {}", known.join(", "))
         })
     }
 }
@@ -422,7 +422,7 @@ mod tests {
         let multirc = Benchmark::Superglue.wanted("multirc").unwrap();
         assert!(multirc.bytes(&predictions("1-2")).unwrap_err().to_string().contains("passage, question and answer"));
         let error = Benchmark::Glue.wanted("boolq").unwrap_err().to_string();
-        assert!(error.starts_with("`boolq` is no task of the benchmark; its tasks are `cola`, `sst2`"), "{error}");
+        assert!(error.starts_with("`boolq` is not a task of the benchmark; its tasks are `cola`, `sst2`"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::ml::train::settings::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a prompt is tuned. The defaults are the paper's (SCIENCE a.4 to a.6), but for the number of steps.
+/// How a prompt is tuned. The defaults are the paper's (Vu et al. 2022, sections 2 and 3; `prompt_finetune.gin` of
+/// google-research/prompt-tuning), but for the number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptTraining {
@@ -128,7 +129,8 @@ impl PromptTraining {
     }
 }
 
-/// How a model is tuned. The defaults are the paper's (SCIENCE a.6), but for the number of steps.
+/// How a model is tuned. The defaults are those of model tuning in the paper (Vu et al. 2022, section 2), but for the number of
+/// steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelTraining {

@@ -65,7 +65,7 @@ fn hundred() -> usize {
     100
 }
 
-/// Where a prompt begins (SCIENCE a.7).
+/// Where a prompt begins (Lester et al. 2021, section 2.1; `prompts.py` of google-research/prompt-tuning).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Init {

@@ -157,7 +157,7 @@ fn wrong_matrices_are_told_where_they_are_wrong() {
         ("source,a,a\nBASELINE,1,2\n", "two columns `a`"),
         ("source,a\nBASELINE,1\nx,1\nx,2\n", "two rows `x`"),
         ("source\nBASELINE\n", "one column"),
-        ("source;a\nBASELINE;50\n", "`;` does not part columns, a comma does"),
+        ("source;a\nBASELINE;50\n", "`;` does not separate columns, a comma does"),
         ("source,a\n", "no score below the header"),
         ("", "one column"),
     ] {

@@ -80,7 +80,7 @@ fn a_cycle_is_shown_as_a_path() {
 
 #[test]
 fn a_duplicate_key_is_refused_with_both_places() {
-    refused("version: 1\n", "version: 1\nname: twice\n", "`name` stands here a second time; first in line 3");
+    refused("version: 1\n", "version: 1\nname: twice\n", "`name` appears here a second time; first in line 3");
 }
 
 #[test]
@@ -151,15 +151,15 @@ fn fails_at_the_file(file: &str, from: &str, to: &str, message: &str) {
 
 #[test]
 fn a_table_with_a_short_row_is_refused_with_its_line() {
-    let message = "`data/sst2.tsv`: line 3: 1 tab-separated fields, expected 2 (`sentence`, `label`); mend the row or leave it out";
+    let message = "`data/sst2.tsv`: line 3: 1 tab-separated fields, expected 2 (`sentence`, `label`); correct the row or leave it out";
     fails_at_the_file("data/sst2.tsv", "a dull film\t0", "a dull film", message);
 }
 
 #[test]
 fn a_label_outside_the_label_set_is_refused_with_its_line() {
-    let message = "`data/sst2.tsv`: line 3: column `label` is `7`, which is no label of `sst2`";
+    let message = "`data/sst2.tsv`: line 3: column `label` is `7`, which is not a label of `sst2`";
     fails_at_the_file("data/sst2.tsv", "a dull film\t0", "a dull film\t7", message);
-    let message = "`data/cb.jsonl`: line 1: column `label` is `entailmnt`, which is no label of `cb` (did you mean `entailment`?)";
+    let message = "`data/cb.jsonl`: line 1: column `label` is `entailmnt`, which is not a label of `cb` (did you mean `entailment`?)";
     fails_at_the_file("data/cb.jsonl", "\"label\": \"entailment\"", "\"label\": \"entailmnt\"", message);
 }
 

@@ -373,18 +373,18 @@ fn mistakes_in_a_manifest_are_underlined() {
     refused(
         run,
         "run: [sh, \"{scirpt}\"]",
-        "`{scirpt}`, but no input or output is called so; did you mean `script`?",
+        "`{scirpt}`, but no input or output has that name; did you mean `script`?",
         "{scirpt}",
     );
     refused(run, "run: [awk, '{print}}']", "has a `}` without its partner", "{print}}");
     refused(run, "run: [tools/clean.sh]", "make the file an input", "run: [tools/clean.sh]");
     refused(run, "run: [sh, \"{script}\", 0.10]", "a number with a fraction in quotes", "0.10");
-    refused("[reviews.csv]", "[reviews.csv, ../x]", "which is no name for an output", "../x");
+    refused("[reviews.csv]", "[reviews.csv, ../x]", "which cannot name an output", "../x");
     refused("[reviews.csv]", "[reviews.csv, reviews.csv]", "a name of an input or output already", "reviews.csv]");
     refused("[reviews.csv]", "[]", "`outputs` is empty", "outputs: []");
     refused("rows: data/raw.csv", "rows: ../raw.csv", "leads out of the project", "../raw.csv");
     refused("rows: data/raw.csv", "rows: /etc/passwd", "leads out of the project", "/etc/passwd");
-    refused("rows: data/raw.csv", "rows-1: data/raw.csv", "`rows-1` is no name for an input", "inputs");
+    refused("rows: data/raw.csv", "rows-1: data/raw.csv", "`rows-1` cannot name an input", "inputs");
     refused("rows: data/raw.csv", "rows: {outptu: backbone}", "did you mean `output`?", "outptu");
     refused("rows: data/raw.csv", "rows: {output: bakbone}", "no stage `bakbone`; did you mean `backbone`?", "bakbone");
     refused(

@@ -68,7 +68,7 @@ fn an_edited_file_is_named_with_its_path() {
     shell.spot("run own").ok();
     shell.put("x.csv", rows("positive").replace("fine", "great"));
     shell.spot("run own").ok();
-    shell.spot("diff").ok().prints("data: from.table.train: `x.csv` has another content (data)");
+    shell.spot("diff").ok().prints("data: from.table.train: `x.csv` has different content (data)");
     let said = shell.spot("diff --format json").ok().json();
     assert_eq!(said["jobs"][0]["files"]["from.table.train"], "x.csv");
 }

@@ -47,7 +47,7 @@ fn variables_that_manifests_name_are_looked_at() {
     let models = check(&said, "variable `MODELS`");
     assert_eq!(
         (&models["state"], &models["found"]),
-        (&"warn".into(), &"`/no/models`, which is no file or folder here".into())
+        (&"warn".into(), &"`/no/models`, which is not a file or folder here".into())
     );
     shell.put("pipelines/p.yaml", "version: 1\nname: p\nstages: {b: {kind: backbon}}\n");
     shell.spot("doctor").exits_with(5).prints("fail  manifest `pipelines/p.yaml`: ").prints("`spot status` shows all");

@@ -128,7 +128,7 @@ fn a_manifest_that_cannot_be_planned_keeps_what_its_last_runs_used() {
     shell.spot("run b").ok();
     let done = shell.spot("gc --apply --keep-runs 0").ok();
     done.complains(
-        "warning: what `pipelines/a.yaml` (profile `other`) needs cannot be told, so what its last runs used stays",
+        "warning: what `pipelines/a.yaml` (profile `other`) needs cannot be determined, so what its last runs used stays",
     );
     done.complains("no kind `nothing`").prints("by `pipelines/a.yaml`, which cannot be planned").prints("removed");
     let texts = || {

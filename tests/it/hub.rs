@@ -417,7 +417,7 @@ fn every_refusal_says_what_to_do() {
         (401, "GatedRepo", None, &["accept them at", "/org/name", "set HF_TOKEN"]),
         (403, "GatedRepo", Some("hf_mine"), &["the user of the token of HF_TOKEN has not", "accept them at"]),
         (403, "", Some("hf_mine"), &["may not read it (403)", "give it that right"]),
-        (403, "", None, &["shows it only to some (403)", "set HF_TOKEN"]),
+        (403, "", None, &["shows it only to some users (403)", "set HF_TOKEN"]),
         (404, "RevisionNotFound", None, &["no such revision (404)", "/org/name/tree/main"]),
         (404, "", None, &["no such repository or revision (404)", "check the name"]),
         (418, "", None, &["answers 418", "HF_ENDPOINT"]),
@@ -455,8 +455,8 @@ fn a_hub_cannot_lead_elsewhere() {
         |commit: &str, name: &str| format!("{{\"sha\": \"{commit}\", \"siblings\": [{{\"rfilename\": \"{name}\"}}]}}");
     let commit = "a".repeat(40);
     for (body, expected) in [
-        (listing(&commit, "../../../x"), "`../../../x` is no name of a file"),
-        (listing(&commit, "/etc/passwd"), "`/etc/passwd` is no name"),
+        (listing(&commit, "../../../x"), "`../../../x` is not the name of a file"),
+        (listing(&commit, "/etc/passwd"), "`/etc/passwd` is not the name"),
         (listing("../../x", "config.json"), "no commit"),
         ("<html>".to_owned(), "makes no sense"),
     ] {
@@ -514,7 +514,7 @@ fn a_connection_that_is_not_safe_is_not_tried_again() {
     let safe = place.settings(&[("HF_ENDPOINT", &place.hub.endpoint().replace("http:", "https:"))]);
     let heard = Heard::default();
     let error = hub::fetch(&safe, &repo("main"), pair, &heard).unwrap_err();
-    assert!(matches!(&error, Error::Refused(why) if why.contains("no safe connection")), "{error:?}");
+    assert!(matches!(&error, Error::Refused(why) if why.contains("no secure connection")), "{error:?}");
     assert!(error.to_string().contains("SSL_CERT_FILE") && heard.warned.into_inner().unwrap().is_empty());
     for (content, expected) in [(None, "certificates.pem"), (Some("no PEM"), "holds no certificate")] {
         let file = place.folder.path().join("certificates.pem");
@@ -851,7 +851,7 @@ fn what_cannot_be_downloaded_decides_the_exit_code() {
         .ok()
         .prints("blocked: input `from.hub`: not downloaded, and HF_HUB_OFFLINE is set");
     one.spot("run one").env("HF_ENDPOINT", "http://127.0.0.1:9").exits_with(5).complains("cannot be reached");
-    one.spot("run one").env("HF_ENDPOINT", "nowhere").exits_with(5).complains("HF_ENDPOINT is no address");
+    one.spot("run one").env("HF_ENDPOINT", "nowhere").exits_with(5).complains("HF_ENDPOINT is not an address");
     one.shell.put("pipelines/one.yaml", pipeline("{hub: org/other}"));
     one.spot("run one").exits_with(1).complains("check the name");
 }
@@ -859,9 +859,9 @@ fn what_cannot_be_downloaded_decides_the_exit_code() {
 #[test]
 fn a_manifest_with_a_wrong_name_is_refused_where_it_stands() {
     for (from, expected) in [
-        ("{hub: ../name}", "`../name` is no name of a repository"),
-        ("{hub: \"https://huggingface.co/org/name\"}", "is no name of a repository"),
-        ("{hub: org/name, revision: ../main}", "`../main` is no revision"),
+        ("{hub: ../name}", "`../name` is not the name of a repository"),
+        ("{hub: \"https://huggingface.co/org/name\"}", "is not the name of a repository"),
+        ("{hub: org/name, revision: ../main}", "`../main` is not a revision"),
         ("{path: models/m, revision: main}", "`revision` belongs to `hub`"),
         ("{hub: org/name, path: models/m}", "expected one of `builtin`, `path` and `hub`"),
         ("{}", "expected one of `builtin`, `path` and `hub`"),

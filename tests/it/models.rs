@@ -241,5 +241,5 @@ fn a_folder_with_a_spiece_model_alone_is_a_backbone() {
     assert_eq!(shell.executed_by("run one"), [""; 0]);
     std::fs::remove_file(shell.path("models/m/tokenizer.json")).unwrap();
     let done = shell.spot("run one").exits_with(1);
-    done.complains("model in `models/m`: `spiece.model`: tokenizer: the file is cut off or no SentencePiece model");
+    done.complains("model in `models/m`: `spiece.model`: tokenizer: the file is cut off or not a SentencePiece model");
 }

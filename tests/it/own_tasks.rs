@@ -180,9 +180,9 @@ fn what_does_not_fit_is_refused_before_anything_runs() {
         "reviews.xlsx",
         "expected a file whose name ends in `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`",
     );
-    refused("label: stars", "label: stars\n        answer: number", "is there beside `labels`");
+    refused("label: stars", "label: stars\n        answer: number", "is given beside `labels`");
     refused("label: stars", "label: stars\n        validation_share: 1.5", "is 1.5, expected between 0 and 1");
-    refused("{1: bad, 2: bad, 4: good, 5: good}", "[good]", "has 1 different words, expected two at least");
+    refused("{1: bad, 2: bad, 4: good, 5: good}", "[good]", "has 1 different words, expected at least two");
     refused(
         "{1: bad, 2: bad, 4: good, 5: good}",
         "good",
@@ -217,7 +217,7 @@ fn what_is_wrong_in_a_file_is_named_with_its_place() {
     );
     fails(
         "title,text,stars\na,b,1\nc,d,3\n",
-        "line 3: `stars` is `3`, which is no label; labels are `1`, `2`, `4`, `5`",
+        "line 3: `stars` is `3`, which is not a label; labels are `1`, `2`, `4`, `5`",
     );
     fails("title,text,stars\na,\"b\nc\",1\nc,d\n", "line 4: 2 fields, expected 3");
     fails("title,text,stars\na,\"b,1\nc,d,5\n", "line 2: a quote is opened here and never closed");

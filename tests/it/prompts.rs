@@ -158,7 +158,7 @@ fn files_that_run_code_or_are_no_prompts_are_refused() {
     let refused = |line: &str, message: &str| {
         shell.spot(line).exits_with(2).complains(message);
     };
-    refused("prompt show x.pt", "x.pt: no file that `torch.save` wrote, or it is cut off");
+    refused("prompt show x.pt", "x.pt: not a file that `torch.save` wrote, or it is cut off");
     refused("prompt show x.npy", "x.npy: ");
     refused("prompt show y.npy", "y.npy: ");
     refused("prompt show data[w_sum]", "`data[w_sum]` made nothing of type prompt");

@@ -101,7 +101,7 @@ fn truth_values_are_looked_up_by_value_in_every_container() {
     reads(truths(), "labels: [True, False]", ["True", "False"]);
     reads(truths(), "labels: [false, true]", ["true", "false"]);
     for labels in ["labels: {1: good, 0: bad}", "labels: {yes: good, no: bad}", "labels: [\"1\", \"0\"]"] {
-        refuses(truths(), labels, &["which is no label", "say which is meant: `labels: {true: …, false: …}`"]);
+        refuses(truths(), labels, &["which is not a label", "say which is meant: `labels: {true: …, false: …}`"]);
     }
     refuses(truths(), "labels: [yes, no]", &["it may stand for ", ", the place of `no`, or for `yes`"]);
 }
@@ -120,12 +120,12 @@ fn numbers_are_looked_up_by_value_in_every_container() {
     refuses(
         numbers(),
         "labels: {True: good, False: bad}",
-        &["a number, which is no label: as a truth value it would be `good`"],
+        &["a number, which is not a label: as a truth value it would be `good`"],
     );
     refuses(numbers(), "labels: [True, False]", &["as a place of `labels` it is `False`, as a truth value `True`"]);
     let halves = || containers(["1.5", "2"], ["1.5", "2.0"], Column::Float(vec![1.5, 2.0]));
     reads(halves(), "labels: [\"0.5\", \"1.0\", \"1.5\", \"2.0\"]", ["1.5", "2.0"]);
-    refuses(halves(), "labels: [a, b, c]", &["1.5", "which is no label; labels are 0 `a`, 1 `b`, 2 `c`"]);
+    refuses(halves(), "labels: [a, b, c]", &["1.5", "which is not a label; labels are 0 `a`, 1 `b`, 2 `c`"]);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn what_contradicts_itself_is_refused_before_anything_runs() {
     refused("labels: [\"1\", \"1.0\"]", "has `1` and `1.0`, which are one value in every table");
     refused("labels: [0.5, 1.5]", "is the number 0.5, expected a word; a number with a fraction in quotes");
     refused("labels: [1.0, 2.0]", "is the number 1.0, expected a word; a number with a fraction in quotes");
-    refused("labels: [a, b], quotes: text", "`from.table.quotes` is there, but no file is a `.tsv`");
+    refused("labels: [a, b], quotes: text", "`from.table.quotes` is given, but no file is a `.tsv`");
     let shell = table("t.csv", "labels: [a, b]");
     shell.edit("pipelines/own.yaml", "input_length: 48", "input_length: 48.0");
     shell.spot("status own").exits_with(2).complains("is the number 48.0, expected a whole number, 0 or more");
@@ -343,13 +343,13 @@ fn what_a_json_table_may_not_hold_is_named_with_its_place() {
     let row = "{\"text\": \"a\", \"y\": 0}\n";
     fails(
         &format!("{row}{{\"text\": \"a\", \"y\": 0, \"text\": \"b\"}}"),
-        "line 2: column 34: the name `text` stands in the object a second time",
+        "line 2: column 34: the name `text` appears in the object a second time",
     );
     fails(
         &format!("{row}{{\"text\": \"a\", \"y\": NaN}}"),
-        "line 2: column 20: `y`: `NaN`, which Python writes, is no JSON; write `null`",
+        "line 2: column 20: `y`: `NaN`, which Python writes, is not JSON; write `null`",
     );
-    fails("[]", "line 1: no rows; expected one at least");
+    fails("[]", "line 1: no rows; expected at least one");
     fails("{\"text\": {\"0\": \"a\"}, \"y\": {\"0\": 1}}", "line 1: `y` is an object, expected a text");
     fails(&row.replace('\n', "\r").repeat(2), "line 1: lines end in carriage returns alone");
     fails(&format!("{row}\u{1f}"), "line 2: column 1: expected value");
@@ -368,10 +368,10 @@ fn published_formats_are_read_from_any_json_packed_or_not_and_refused_without_ro
         .into();
     assert_eq!(targets(&shell), expected);
     for (content, message) in [
-        (&b"sentence\tlabel\n"[..], "`b`: no rows; expected one at least"),
+        (&b"sentence\tlabel\n"[..], "`b`: no rows; expected at least one"),
         (b"[]", "`b`: no rows"),
         (b"PAR1....PAR1", "`b`: a Parquet file; `glue/sst2` is read from its original files, or as JSON lines"),
-        (b"\xfd7zXZ\0\0\0", "`b`: is packed with xz, which is not read; unpack it, for one by `unxz`"),
+        (b"\xfd7zXZ\0\0\0", "`b`: is packed with xz, which is not read; unpack it, for instance with `unxz`"),
         (b"\xff\xfes\0", "`b`: UTF-16 text; convert the file to UTF-8"),
     ] {
         shell.put("b", content);
@@ -433,7 +433,7 @@ fn c4_is_read_as_json_and_never_as_prose() {
     shell.put("c4.txt", c4());
     shell.spot("run own").exits_with(1).complains("`c4.txt`: begins with a JSON object that has a `text`");
     shell.put("pipelines/own.yaml", text("c4.parquet").read("pipelines/own.yaml"));
-    shell.spot("status own").exits_with(2).complains("is `c4.parquet`, but a `.parquet` file is no prose");
+    shell.spot("status own").exits_with(2).complains("is `c4.parquet`, but a `.parquet` file is not prose");
     let shell = text("c4.json.gz");
     shell.put("c4.json.gz", c4());
     shell.spot("run own").exits_with(1).complains("`c4.json.gz`: ends in `.gz`, but is not packed with gzip");

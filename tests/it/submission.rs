@@ -133,7 +133,7 @@ fn predictions_of_another_split_or_another_benchmark_are_refused() {
     shell.spot("run board").exits_with(1).complains(message);
     shell.edit("pipelines/board.yaml", "split: validation", "split: test");
     shell.edit("pipelines/board.yaml", "benchmark: superglue", "benchmark: glue");
-    shell.spot("run board").exits_with(1).complains("is no task of the benchmark; its tasks are `cola`, `sst2`");
+    shell.spot("run board").exits_with(1).complains("is not a task of the benchmark; its tasks are `cola`, `sst2`");
     shell.edit("pipelines/board.yaml", "benchmark: glue", "benchmark: superglue");
     shell.edit("pipelines/board.yaml", "\"scores[*]\"", "scores[cb].scores");
     shell.spot("status board").exits_with(2).complains("predictions");

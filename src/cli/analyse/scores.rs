@@ -47,6 +47,9 @@ struct Cell {
 
 impl Scores {
     /// Those of a matrix, or of a long table if its header has the names of one.
+    ///
+    /// # Errors
+    /// If there is no score, a score is not a number on the scale, or a pair is there twice.
     pub(super) fn of(sheet: &Sheet, baseline: &str, scale: Option<Scale>) -> anyhow::Result<Self> {
         let is_long = NEEDED.iter().all(|name| sheet.column(name).is_some());
         let cells = if is_long { long(sheet)? } else { matrix(sheet)? };
@@ -89,7 +92,7 @@ impl Scores {
             if is_baseline { &mut found.baseline } else { &mut found.transfers }.push(e);
         }
         if own > 0 {
-            found.notes.push(format!("{own} scores of a task on itself are left out; a task is no source of its own."));
+            found.notes.push(format!("{own} scores of a task on itself are left out; a task is not its own source."));
         }
         found.check(sheet, baseline)?;
         found.notes.extend(found.small_columns());
@@ -153,6 +156,9 @@ impl Scores {
     }
 
     /// Deviations by source and target, those without transfer under the name of no source.
+    ///
+    /// # Errors
+    /// If the matrix is malformed, or lacks the deviation of a pair that has a score.
     pub(super) fn deviations(&self, sheet: &Sheet, baseline: &str) -> anyhow::Result<BTreeMap<(String, String), f64>> {
         let mut deviations = BTreeMap::new();
         let wanted =
@@ -169,6 +175,9 @@ impl Scores {
     }
 
     /// Similarities of sources and targets; of a pair whose cell is empty none is known.
+    ///
+    /// # Errors
+    /// If the matrix is malformed, or a similarity is not a number from -1 to 1.
     pub(super) fn likeness(&self, sheet: &Sheet) -> anyhow::Result<Vec<Likeness>> {
         let matrix = Matrix::of(sheet)?;
         let mut likeness: BTreeMap<(&str, &(String, String)), f64> = BTreeMap::new();
@@ -229,8 +238,8 @@ fn long(sheet: &Sheet) -> anyhow::Result<Vec<Cell>> {
     let known = |name: &&String| NEEDED.contains(&name.as_str()) || POSSIBLE.contains(&name.as_str());
     if let Some(other) = sheet.header.iter().find(|name| !known(name)) {
         let message = format!(
-            "has the columns of a long table ({}) and `{other}`; a long table may have {} besides, and a matrix must not call \
-             targets so",
+            "has the columns of a long table ({}) and `{other}`; a long table may have {} besides, and targets \
+             of a matrix must not have these names",
             NEEDED.join(", "),
             POSSIBLE.join(", ")
         );

@@ -25,6 +25,10 @@ pub(super) struct Row {
 }
 
 impl Sheet {
+    /// Reads a table with a header.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not CSV, or its header has one column, too many, or a name twice.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs_err::read(path).map_err(|error| Usage(error.to_string()))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
@@ -33,7 +37,7 @@ impl Sheet {
         if header.len() < 2 {
             let other = header.first().and_then(|names| names.chars().find(|c| matches!(c, ';' | '\t' | '|')));
             let hint = other.map_or_else(String::new, |other| {
-                format!("; `{}` does not part columns, a comma does", other.escape_default())
+                format!("; `{}` does not separate columns, a comma does", other.escape_default())
             });
             return Err(wrong(
                 path,
@@ -56,6 +60,9 @@ impl Sheet {
     }
 
     /// The number in a cell; `None` if it is empty.
+    ///
+    /// # Errors
+    /// If the cell holds anything but a number from `low` to `high`.
     pub(super) fn number(&self, row: &Row, column: usize, low: f64, high: f64) -> anyhow::Result<Option<f64>> {
         let cell = &row.cells[column];
         if cell.is_empty() {
@@ -73,6 +80,9 @@ impl Sheet {
     }
 
     /// Rows of a matrix, whose names must differ and be there.
+    ///
+    /// # Errors
+    /// If a row has no name, or two have the same.
     pub(super) fn named(&self) -> anyhow::Result<Vec<(&str, &Row)>> {
         let names: Vec<String> = self.rows.iter().map(|row| row.cells[0].clone()).collect();
         if let Some(name) = repeated(&names) {

@@ -158,6 +158,9 @@ impl Table {
 
 impl Lines {
     /// Opens a file; `-` is the standard input.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, unpacked or read as its form, or standard input may have two forms.
     pub(super) fn open(path: &Path, form: Option<Form>, quotes: Option<Quotes>) -> anyhow::Result<Self> {
         let standard = path == Path::new("-");
         let name = if standard { "standard input".to_owned() } else { path.display().to_string() };
@@ -194,6 +197,9 @@ impl Lines {
     }
 
     /// The next rows, `most` of them at most; none at the end.
+    ///
+    /// # Errors
+    /// If a row cannot be read in its form.
     pub(super) fn next(&mut self, most: usize) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(most.min(1 << 12));
         while rows.len() < most {
@@ -225,6 +231,9 @@ impl Lines {
     }
 
     /// The input of a row: what it says itself, or what a template makes of its columns.
+    ///
+    /// # Errors
+    /// If the row lacks a column of the template, or the input is empty.
     pub(super) fn input(&mut self, row: &Row, making: Making<'_>) -> anyhow::Result<String> {
         let input = self.input_of(row, making).with_context(|| self.name.clone())?;
         anyhow::ensure!(!input.trim().is_empty(), "{}: {}: the input is empty, expected a text", self.name, row.place);

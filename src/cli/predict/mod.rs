@@ -119,6 +119,11 @@ const ANSWER: usize = 64;
 const PAUSE: Duration = Duration::from_secs(30);
 
 impl Predict {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If options contradict each other, there is no such prompt, its backbone is not there, the device is not, or a row cannot
+    /// be answered.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let generation = self.generation()?;
         let said = self.said()?;
@@ -185,7 +190,7 @@ impl Predict {
         let template = self.template.as_deref().map(Template::parse).transpose();
         let template = template.map_err(|message| Usage(format!("`--template` {message}")))?;
         if let Some(empty) = self.labels.iter().flatten().find(|label| label.trim().is_empty()) {
-            return Err(Usage(format!("`--labels` has the label `{empty}`, which is no text")).into());
+            return Err(Usage(format!("`--labels` has the label `{empty}`, which is not text")).into());
         }
         let trimmed = |labels: &Vec<String>| labels.iter().map(|label| label.trim().to_owned()).collect::<Vec<_>>();
         let labels = self.labels.as_ref().map(trimmed);
@@ -203,7 +208,9 @@ impl Predict {
                 let width = beams.unwrap_or(Beam::default().width);
                 Generation::Beam(Beam { width, ..Beam::default() })
             }
-            (_, Some(_)) => return Err(Usage("`--beams` is of `--decoding beam`; give that too".to_owned()).into()),
+            (_, Some(_)) => {
+                return Err(Usage("`--beams` belongs to `--decoding beam`; give that too".to_owned()).into());
+            }
             (_, None) => Generation::Greedy,
         };
         generation.check().map_err(|error| Usage(format!("`--beams`: {error}")))?;

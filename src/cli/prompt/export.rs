@@ -36,6 +36,10 @@ enum Form {
 }
 
 impl Export {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If there is no such prompt, or the file is there with other content or cannot be written.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let Given { name, prompt, about, .. } = self.which.read()?;
         let by_ending = || match self.to.extension().and_then(|extension| extension.to_str()) {

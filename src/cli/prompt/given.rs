@@ -51,6 +51,10 @@ pub(in crate::cli) struct Given {
 type Read = (String, PromptFile, Option<Digest>);
 
 impl Which {
+    /// Reads the prompt.
+    ///
+    /// # Errors
+    /// If there is no such file, job or step, it is damaged, or it holds several prompts and none is named.
     pub(super) fn read(&self) -> anyhow::Result<Given> {
         let read = match of_path(Path::new(&self.what))? {
             Some(read) => read,
@@ -128,6 +132,9 @@ pub(in crate::cli) fn is_adapter(folder: &Path) -> bool {
 }
 
 /// The prompt of a folder that PEFT saved, from its safetensors if both forms are there.
+///
+/// # Errors
+/// If a file of the adapter is missing or damaged, or it was not made by prompt tuning.
 pub(in crate::cli) fn adapter(folder: &Path) -> anyhow::Result<PromptFile> {
     let older = !folder.join(peft::WEIGHTS).is_file() && folder.join(peft::TORCH_WEIGHTS).is_file();
     adapter_of(folder, if older { peft::TORCH_WEIGHTS } else { peft::WEIGHTS })
@@ -154,6 +161,9 @@ fn adapter_of(folder: &Path, name: &str) -> anyhow::Result<PromptFile> {
 }
 
 /// The prompts of a file.
+///
+/// # Errors
+/// If the file cannot be read, or holds no prompt in a form that is known.
 pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
     if let Some(name) = [peft::WEIGHTS, peft::TORCH_WEIGHTS].into_iter().find(|name| path.ends_with(name)) {
         return adapter_of(path.parent().unwrap_or(Path::new(".")), name);
@@ -168,7 +178,7 @@ pub(in crate::cli) fn file(path: &Path) -> anyhow::Result<PromptFile> {
     if PICKLED.contains(&extension) && !torch::is(&bytes) {
         pointer::refuse(&bytes).map_err(refused)?;
         let message = format!(
-            "{}: no file that `torch.save` wrote, or it is cut off; save the prompt from Python with `torch.save`, as safetensors or \
+            "{}: not a file that `torch.save` wrote, or it is cut off; save the prompt from Python with `torch.save`, as safetensors or \
              as `.npy`",
             path.display()
         );

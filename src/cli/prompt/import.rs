@@ -29,6 +29,11 @@ pub(in crate::cli) struct Import {
 }
 
 impl Import {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If the new file is not a `.safetensors`, there is no such prompt, or the file is there with other content or cannot be
+    /// written.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         if self.to.extension().is_none_or(|extension| extension != "safetensors") {
             return Err(Usage(format!("`--to {}`: expected `NAME.safetensors`", self.to.display())).into());

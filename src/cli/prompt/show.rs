@@ -31,6 +31,10 @@ pub(in crate::cli) struct Show {
 }
 
 impl Show {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If there is no such prompt or backbone, or the two differ in width.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let given = self.which.read()?;
         let Backbone { name, model, .. } = self.backbone(&given)?;

@@ -217,7 +217,7 @@ impl Audit {
                     (None, None) if !store.entry_path(&key).exists() => {}
                     (None, None) => {
                         let short = digest.short();
-                        let what = format!("input `{role}` ({short}): no entry made it and it is no file");
+                        let what = format!("input `{role}` ({short}): no entry made it and it is not a file");
                         self.problems.push(Problem::new(what, store.entry_path(&key), catalog.jobs(&key), None));
                     }
                 }

@@ -26,7 +26,7 @@ pub struct Rerun {
     pub key: Key,
     /// How long it took.
     pub seconds: f64,
-    /// Artifacts that came out otherwise: name, the digest in the store, the digest now.
+    /// Artifacts that came out differently: name, the digest in the store, the digest now.
     pub differs: Vec<(String, Digest, Digest)>,
     /// Why it could not be executed.
     pub error: Option<String>,
@@ -113,7 +113,7 @@ fn compare(copy: &Store, job: &JobState, outcome: Option<&Outcome>) -> anyhow::R
     };
     rerun.seconds = outcome.seconds;
     if outcome.key.is_some_and(|now| now != key) {
-        rerun.error = Some("what it reads came out otherwise".to_owned());
+        rerun.error = Some("what it reads came out differently".to_owned());
         return Ok(rerun);
     }
     // The store of its own began without it, so whatever is there was made just now, if by another job with its recipe.

@@ -69,7 +69,8 @@ impl Drafts {
     fn stage(&mut self, name: &Key, node: &Node, kinds: &[Kind], scope: &Scope<'_>, found: &mut Vec<Problem>) {
         let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
         if name.text.is_empty() || !name.text.chars().all(plain) {
-            let message = format!("`{}` is no name for a stage; letters, digits, `-` and `_` are", clipped(&name.text));
+            let message =
+                format!("`{}` cannot name a stage; expected letters, digits, `-` and `_`", clipped(&name.text));
             return found.push(Problem::new(name.place, message));
         }
         if !matches!(node.value, Value::Map(_)) {
@@ -84,7 +85,7 @@ impl Drafts {
         };
         let (Ok(kind), Some(matrix)) = (kind, matrix) else { return };
         let Some(count) = matrix.count().filter(|count| count.saturating_add(self.jobs.len()) <= MOST_JOBS) else {
-            let message = format!("stage `{}` brings the plan over {MOST_JOBS} jobs", name.text);
+            let message = format!("stage `{}` takes the plan beyond {MOST_JOBS} jobs", name.text);
             return found.push(Problem::new(name.place, message));
         };
         let stage = Stage { name: name.text.clone(), place: name.place, kind, matrix, first: self.jobs.len() };

@@ -153,7 +153,8 @@ impl Axis {
 
 fn axis(key: &Key, values: &Node, scope: &Scope<'_>, found: &mut Vec<Problem>) -> Option<Axis> {
     if key.text.is_empty() || !key.text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_')) {
-        let message = format!("`{}` is no key for a matrix; letters, digits, `-` and `_` are", clipped(&key.text));
+        let message =
+            format!("`{}` cannot be a key of a matrix; expected letters, digits, `-` and `_`", clipped(&key.text));
         found.push(Problem::new(key.place, message));
         return None;
     }
@@ -290,7 +291,7 @@ mod tests {
             "a: [x/y]",
             "matrix key `a`: `x/y` among the values; '/' has a meaning in references, and cannot be in a name",
         );
-        check("a b: [1]", "`a b` is no key for a matrix; letters, digits, `-` and `_` are");
+        check("a b: [1]", "`a b` cannot be a key of a matrix; expected letters, digits, `-` and `_`");
         assert_eq!(read("a: [0.1, 1e-5, true, a b]").unwrap().suffix(1), "[0.00001]");
     }
 }

@@ -158,7 +158,7 @@ fn top(root: &Node, found: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
     }
     if !matches!(root.value, Value::Map(_)) {
         let message =
-            format!("a manifest is a mapping with `version`, `name` and `stages`, but here is {}", root.describe());
+            format!("a manifest is a mapping with `version`, `name` and `stages`, but this is {}", root.describe());
         return Err(vec![Problem::new(root.place, message)]);
     }
     match root.get("version") {
@@ -222,7 +222,7 @@ fn environment(
         let name = &key.text;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(plain) {
-            let message = format!("`{}` is no name of an environment variable", clipped(name));
+            let message = format!("`{}` cannot name an environment variable", clipped(name));
             found.push(Problem::new(key.place, message));
             continue;
         }

@@ -275,7 +275,7 @@ impl<'i> Reader<'i> {
         } else if info.contains("illegal placement of ':'") {
             "; a `[` or `{` above may not be closed"
         } else if info.contains("tab") || line_begins_with_tab {
-            "; indent with blanks, not tabs"
+            "; indent with spaces, not tabs"
         } else {
             ""
         };
@@ -367,7 +367,7 @@ impl<'i> Reader<'i> {
             }
             match lines.entry(key.text.clone()) {
                 Entry::Occupied(first) => {
-                    let message = format!("`{}` stands here a second time; first in line {}", key.text, first.get());
+                    let message = format!("`{}` appears here a second time; first in line {}", key.text, first.get());
                     self.problems.push(Problem::new(key.place, message));
                 }
                 Entry::Vacant(free) => {
@@ -436,7 +436,7 @@ fn plain(text: &str) -> Value {
         if let Ok(number) = digits.parse() {
             return Value::Int(number);
         }
-        // `1e999` is no number: it has no finite value.
+        // `1e999` is not a number: it has no finite value.
         if let Some(number) = digits.parse().ok().filter(|number: &f64| number.is_finite()) {
             return Value::Float(number);
         }
@@ -577,6 +577,6 @@ mod tests {
         check("a:\n  b: {c: ${d}}\n", 2, "needs quotes: \"${name}\"");
         check("a: [x[${b}]]\n", 1, "needs quotes: \"${name}\"");
         check("a: what: is this\n", 1, "a text with `: ` in it needs quotes");
-        check("a:\n  b: 1\n\tc: 2\n", 2, "indent with blanks, not tabs");
+        check("a:\n  b: 1\n\tc: 2\n", 2, "indent with spaces, not tabs");
     }
 }

@@ -83,7 +83,8 @@ impl Overlays<'_> {
                 return None;
             };
             if names.contains(&name) {
-                let message = format!("profiles like each other in a circle: {} -> {name}", names.join(" -> "));
+                let message =
+                    format!("profiles refer to each other by `like` in a cycle: {} -> {name}", names.join(" -> "));
                 self.found.push(Problem::new(place, message));
                 return None;
             }
@@ -136,7 +137,7 @@ impl Overlays<'_> {
             return Err(format!("`{at}` cannot be set{hint}"));
         }
         if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
-            return Err(format!("`{at}` is no path; expected one such as `vars.steps` or `stages.source.length`"));
+            return Err(format!("`{at}` is not a path; expected one such as `vars.steps` or `stages.source.length`"));
         }
         if parts.len() > DEEPEST {
             return Err(format!("`{at}` is longer than {DEEPEST} keys"));

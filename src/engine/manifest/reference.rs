@@ -23,7 +23,10 @@ pub(in crate::engine) enum Pattern<'a> {
 /// Takes a reference apart.
 pub(crate) fn parse(text: &str) -> Result<Reference<'_>, String> {
     let wrong = || {
-        format!("`{}` is no reference; expected `stage`, `stage[value,value]` or `stage[value].output`", clipped(text))
+        format!(
+            "`{}` is not a reference; expected `stage`, `stage[value,value]` or `stage[value].output`",
+            clipped(text)
+        )
     };
     let (stage, rest) = match text.find(['[', '.']) {
         Some(at) => text.split_at(at),

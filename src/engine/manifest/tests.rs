@@ -509,10 +509,10 @@ fn too_many_jobs_are_refused_before_they_are_made() {
     let text = format!(
         "version: 1\nname: p\nvars: {{n: [{numbers}]}}\nstages:\n  d:\n    kind: read\n    path: x\n    matrix: {{a: \"${{n}}\", b: \"${{n}}\"}}\n"
     );
-    assert_eq!(complaints(&text), ["stage `d` brings the plan over 100000 jobs"]);
+    assert_eq!(complaints(&text), ["stage `d` takes the plan beyond 100000 jobs"]);
     let keys = (0..16).map(|i| format!("k{i}: \"${{n}}\"")).collect::<Vec<_>>().join(", ");
     let text = text.replace("a: \"${n}\", b: \"${n}\"", &keys);
-    assert_eq!(complaints(&text), ["stage `d` brings the plan over 100000 jobs"]);
+    assert_eq!(complaints(&text), ["stage `d` takes the plan beyond 100000 jobs"]);
     let text = text.replace("k0:", "more: [1], k0:");
     assert_eq!(complaints(&text), ["a matrix of 17 keys; 16 at most"]);
 }

@@ -134,7 +134,10 @@ impl Scope<'_> {
         }
         if trail.names.contains(&name) {
             let chain: Vec<&str> = trail.names.iter().map(String::as_str).chain([name.as_str()]).collect();
-            return Err(Problem::new(place, format!("variables in a circle: {}", chain.join(" -> "))));
+            return Err(Problem::new(
+                place,
+                format!("variables refer to each other in a cycle: {}", chain.join(" -> ")),
+            ));
         }
         if trail.names.len() >= LONGEST_CHAIN {
             return Err(Problem::new(place, format!("`{name}` leads through more than {LONGEST_CHAIN} variables")));
@@ -353,7 +356,7 @@ mod tests {
         assert_eq!(expand("${lst}").unwrap_err(), "no variable `lst`; did you mean `list`?");
         assert_eq!(expand("x${list}").unwrap_err(), "`${list}` is a list; inside a text only a word or number fits");
         assert_eq!(expand("${map.wic}").unwrap_err(), "`map` has no `wic`; known: `mnli`, `cb`, `deep`");
-        assert_eq!(expand("${loop}").unwrap_err(), "variables in a circle: loop -> pool -> loop");
+        assert_eq!(expand("${loop}").unwrap_err(), "variables refer to each other in a cycle: loop -> pool -> loop");
         assert!(expand("${GONE}").unwrap_err().contains("is not set"));
         assert!(expand("x${n").unwrap_err().contains("not closed"));
         assert_eq!(expand("${n.x}").unwrap_err(), "`n` is the number 3, so it has no `x`");

@@ -234,7 +234,7 @@ impl Crew<'_> {
         let lock = self.bench.store.lock(&ticket.key, || {
             if !said {
                 said = true;
-                self.watch.warn(&ticket.order.name, "another run is at it; waiting for its result");
+                self.watch.warn(&ticket.order.name, "another run is working on it; waiting for its result");
             }
             !self.bench.stop.load(Ordering::Relaxed)
         })?;

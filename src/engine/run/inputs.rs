@@ -17,6 +17,9 @@ pub(super) struct UnreadableInput {
 }
 
 /// Everything that inputs stand for, in the order in which it is hashed; files are digested here.
+///
+/// # Errors
+/// The role whose file cannot be read, or is kept elsewhere and is not here yet.
 pub(super) fn read(inputs: &[Input<Vec<Artifact>>], store: &Store) -> Result<Vec<Read>, UnreadableInput> {
     let mut reads = Vec::new();
     for input in inputs {
@@ -61,6 +64,9 @@ pub(super) fn remotes<M>(inputs: &[Input<M>]) -> impl Iterator<Item = (&str, &dy
 }
 
 /// Whether every file still has the content that entered the key.
+///
+/// # Errors
+/// The first file whose content changed or that cannot be read any more.
 pub(super) fn unchanged(store: &Store, reads: &[Read]) -> Result<(), ChangedInput> {
     let changed = |path: &&Path, read: &Read| store.files().digest(path).ok() != Some(read.artifact.digest);
     let changed = reads.iter().find_map(|read| read.artifact.path().filter(|path| changed(path, read)));

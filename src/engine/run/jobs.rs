@@ -238,6 +238,9 @@ impl Order {
     }
 
     /// Everything the job reads, in the order in which it is hashed; files are digested here.
+    ///
+    /// # Errors
+    /// As [`inputs::read`].
     pub(super) fn read(&self, store: &Store) -> Result<Vec<Read>, UnreadableInput> {
         inputs::read(&self.inputs, store)
     }
@@ -268,6 +271,9 @@ impl Order {
     }
 
     /// Asks the job for more jobs.
+    ///
+    /// # Errors
+    /// What the kind returns.
     pub(super) fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
         self.job.expand(cx)
     }

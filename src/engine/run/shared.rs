@@ -53,6 +53,9 @@ impl Shared {
 
 impl Hold<'_> {
     /// The value of type `T` for a digest. Made outside the lock of the table, so that other values are not waited for.
+    ///
+    /// # Errors
+    /// What `make` returns; the next job tries again.
     pub(in crate::engine) fn get<T: Send + Sync + 'static>(
         &self,
         digest: &Digest,

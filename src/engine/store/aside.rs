@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 impl Store {
     /// Moves out of the way what must not stand where a file of the store is to be: a folder in its place, or a file in that of
     /// its folder.
+    ///
+    /// # Errors
+    /// If what stands there cannot be moved.
     pub(super) fn clear_way(&self, path: &Path) -> io::Result<()> {
         let odd = |path: &Path, is_odd: bool| {
             let name = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().replace('/', "~");
@@ -27,6 +30,9 @@ impl Store {
     }
 
     /// Moves what is damaged out of the way; it stays in `damaged/` to be looked at. Files outside are not touched.
+    ///
+    /// # Errors
+    /// If it cannot be moved.
     pub fn set_aside(&self, damage: &Damage) -> io::Result<()> {
         match damage {
             Damage::Blob { wrong: Wrong::Missing, .. } => Ok(()),
@@ -37,6 +43,9 @@ impl Store {
     }
 
     /// Moves an entry out of the way, so that its job runs again.
+    ///
+    /// # Errors
+    /// If the entry cannot be moved, or the folders of entries cannot be read.
     pub fn set_entry_aside(&self, key: &Key) -> io::Result<()> {
         self.move_aside(&self.entry_path(key), &format!("{key}.json"))?;
         let mut misplaced = self.misplaced()?.into_iter().filter(|(found, _)| found == key);
@@ -44,6 +53,9 @@ impl Store {
     }
 
     /// Moves something to `damaged/` under a name; what has that name there goes.
+    ///
+    /// # Errors
+    /// If it cannot be moved, or what has the name there cannot be removed.
     pub(super) fn move_aside(&self, from: &Path, name: &str) -> io::Result<()> {
         // What is gone already may be what has that name there.
         if from.symlink_metadata().is_err() {
@@ -56,6 +68,9 @@ impl Store {
     }
 
     /// The files that were set aside as damaged.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
     pub fn damaged_files(&self) -> io::Result<Vec<PathBuf>> {
         let folder = self.root.join("damaged");
         Ok(list(&folder)?.iter().map(|name| folder.join(name)).collect())

@@ -20,6 +20,9 @@ impl Store {
 
     /// Stores bytes. A blob that is there already is checked, so that a damaged one is replaced. It is on disk for sure once an entry
     /// that needs it is saved.
+    ///
+    /// # Errors
+    /// If the blob that is there cannot be read, or the new one cannot be written.
     pub fn put(&self, bytes: &[u8]) -> io::Result<Digest> {
         let digest = Digest::of(bytes);
         let path = self.blob_path(&digest);
@@ -62,6 +65,9 @@ impl Store {
     }
 
     /// The digests of all blobs with their sizes, sorted.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
     pub fn blobs(&self) -> io::Result<Vec<(Digest, u64)>> {
         let mut blobs = Vec::new();
         for (folder, name) in two_levels(&self.root.join("blobs"))? {
@@ -79,6 +85,9 @@ impl Store {
     }
 
     /// Removes a blob, which no entry may need.
+    ///
+    /// # Errors
+    /// If it is there and cannot be removed.
     pub fn drop_blob(&self, digest: &Digest) -> io::Result<()> {
         remove(fs_err::remove_file(self.blob_path(digest)))
     }

@@ -34,6 +34,9 @@ impl Store {
     }
 
     /// What there is for a key; everything that a hit would serve is checked.
+    ///
+    /// # Errors
+    /// If the system cannot read what is there; damage is a value and no error.
     pub fn find(&self, key: &Key) -> io::Result<Found> {
         match self.entry(key)? {
             Err(damage) => Ok(Found::Damaged(vec![damage])),
@@ -58,7 +61,7 @@ impl Store {
             Err(error) => {
                 return match Wrong::in_place(&error) {
                     Some(Wrong::Missing) => Ok(Ok(None)),
-                    Some(_) => damage("it is no file".to_owned()),
+                    Some(_) => damage("it is not a file".to_owned()),
                     None => Err(error),
                 };
             }
@@ -72,6 +75,9 @@ impl Store {
     }
 
     /// What is wrong with the blobs and files of an entry.
+    ///
+    /// # Errors
+    /// If the system cannot read what is there; damage is a value and no error.
     pub fn check(&self, entry: &Entry) -> io::Result<Vec<Damage>> {
         let mut found = Vec::new();
         for (artifact, digest, size) in entry.blobs() {
@@ -95,6 +101,9 @@ impl Store {
 
     /// Writes entries; their blobs must be there. Whatever fails meanwhile or afterwards, be it the power, an entry is there only if
     /// its blobs are, and all are there once this returns.
+    ///
+    /// # Errors
+    /// If something cannot be written or synced, as on a full disk.
     pub fn save(&self, entries: &[&Entry]) -> io::Result<()> {
         let mut unnamed = Vec::new();
         for entry in entries {
@@ -135,12 +144,18 @@ impl Store {
     }
 
     /// The keys of all entries, sorted.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
     pub fn keys(&self) -> io::Result<Vec<Key>> {
         let right = self.entry_files()?.into_iter().filter(|(key, path)| self.entry_path(key) == *path);
         Ok(right.map(|(key, _)| key).collect())
     }
 
     /// Entries in the wrong folder.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
     pub fn misplaced(&self) -> io::Result<Vec<(Key, PathBuf)>> {
         let wrong = self.entry_files()?.into_iter().filter(|(key, path)| self.entry_path(key) != *path);
         Ok(wrong.collect())
@@ -160,6 +175,9 @@ impl Store {
 
     /// Removes entries. Their folders are synced, so that what is removed afterwards does not go before them even if the
     /// power fails.
+    ///
+    /// # Errors
+    /// If one is there and cannot be removed, or its folder cannot be synced.
     pub fn drop_entries(&self, keys: &[Key]) -> io::Result<()> {
         let paths: Vec<PathBuf> = keys.iter().map(|key| self.entry_path(key)).collect();
         for path in &paths {

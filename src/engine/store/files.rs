@@ -60,6 +60,9 @@ impl Files {
     }
 
     /// The digest of a file; hashes it only if it is new or may have changed.
+    ///
+    /// # Errors
+    /// If there is no such file, or it cannot be read.
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
         let path = std::path::absolute(path)?;
         let stat = stat(&path)?;
@@ -76,6 +79,9 @@ impl Files {
 
     /// Writes what was learned. Losing it costs time only, so the file is neither locked nor synced, a store that cannot be written
     /// goes without, and one that is not as it was written counts as none.
+    ///
+    /// # Errors
+    /// If it cannot be written for a reason other than missing permission.
     pub fn save(&self) -> io::Result<()> {
         let mut table = self.table();
         let folder_exists = self.path.parent().is_some_and(Path::is_dir);
@@ -157,6 +163,9 @@ pub(in crate::engine) fn is_read_only(error: &io::Error) -> bool {
 }
 
 /// Whether there is a file and nothing else: to open a pipe would take for ever.
+///
+/// # Errors
+/// If nothing is there, or something other than a file.
 pub(super) fn is_file(path: &Path) -> io::Result<()> {
     let is_circle = || matches!(rustix::fs::stat(path), Err(Errno::LOOP));
     match fs_err::metadata(path) {
@@ -168,6 +177,9 @@ pub(super) fn is_file(path: &Path) -> io::Result<()> {
 }
 
 /// The digest of a file's bytes as they are now.
+///
+/// # Errors
+/// If there is no such file, or it cannot be read.
 pub fn hash(path: &Path) -> io::Result<Digest> {
     is_file(path)?;
     let mut hasher = blake3::Hasher::new();
@@ -176,6 +188,9 @@ pub fn hash(path: &Path) -> io::Result<Digest> {
 }
 
 /// Whether there is a file, with an error that says what to do if not.
+///
+/// # Errors
+/// If nothing is there, or something other than a file.
 pub(in crate::engine) fn is_there(path: &Path) -> io::Result<()> {
     stat(path).map(drop)
 }

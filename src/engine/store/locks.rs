@@ -36,6 +36,9 @@ pub struct InUse(pub PathBuf);
 
 impl Store {
     /// Takes the lock of a key. `waiting` is asked now and then while another process holds it; `false` gives up.
+    ///
+    /// # Errors
+    /// If the lock file cannot be made, or the file system has no locks.
     pub fn lock(&self, key: &Key, mut waiting: impl FnMut() -> bool) -> io::Result<Option<Lock>> {
         let path = self.root.join("locks").join(key.to_string());
         fs_err::create_dir_all(self.root.join("locks"))?;
@@ -53,6 +56,9 @@ impl Store {
 
     /// Holds the store together with other runs, so that nothing is removed from it. `waiting` is asked now and then while
     /// something is being removed; `false` gives up.
+    ///
+    /// # Errors
+    /// If the lock file cannot be made, or the file system has no locks.
     pub fn share(&self, mut waiting: impl FnMut() -> bool) -> io::Result<Option<Hold>> {
         let file = self.hold_file()?;
         while !patiently(|| file.file().try_lock_shared())? {
@@ -84,6 +90,9 @@ impl Store {
     }
 
     /// Never removed, so it needs no second look as the locks of keys do.
+    ///
+    /// # Errors
+    /// If it cannot be made or opened for writing.
     pub(super) fn hold_file(&self) -> io::Result<fs_err::File> {
         let folder = self.root.join("locks");
         fs_err::create_dir_all(&folder)?;
@@ -91,6 +100,9 @@ impl Store {
     }
 
     /// The keys that have a lock file, held or left behind.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
     pub fn lock_keys(&self) -> io::Result<Vec<Key>> {
         Ok(list(&self.root.join("locks"))?.iter().filter_map(|name| name.parse().ok()).collect())
     }

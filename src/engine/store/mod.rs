@@ -74,6 +74,9 @@ impl Store {
     }
 
     /// Makes the folder, marks it as a cache and removes what earlier runs left half-written.
+    ///
+    /// # Errors
+    /// If the store is not a folder, or cannot be written.
     pub fn prepare(&self) -> io::Result<()> {
         self.is_folder()?;
         fs_err::create_dir_all(self.root.join("tmp"))?;
@@ -98,7 +101,7 @@ impl Store {
         let is_odd = |folder: &&Path| !folder.is_dir() && folder.symlink_metadata().is_ok();
         match self.root.ancestors().take(2).find(is_odd) {
             Some(odd) => {
-                let message = format!("`{}` is no folder, so no results can be kept in it", odd.display());
+                let message = format!("`{}` is not a folder, so no results can be kept in it", odd.display());
                 Err(io::Error::new(io::ErrorKind::NotADirectory, message))
             }
             None => Ok(()),
@@ -123,6 +126,9 @@ impl Store {
     }
 
     /// Replaces a file of the store; see [`replace`].
+    ///
+    /// # Errors
+    /// If it cannot be written or synced.
     pub fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let temp = self.ready(path)?;
         replace(path, &temp, |file| written(file, bytes, mode))

@@ -5,6 +5,9 @@ use std::io;
 use std::path::Path;
 
 /// The names in a folder, sorted; none if there is no such folder.
+///
+/// # Errors
+/// If there is one and it cannot be read.
 pub(in crate::engine) fn list(folder: &Path) -> io::Result<Vec<String>> {
     let items = match fs_err::read_dir(folder) {
         Ok(items) => items,
@@ -22,6 +25,9 @@ pub(in crate::engine) fn list(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 /// A removal or move of something that may be gone already.
+///
+/// # Errors
+/// Those of `done`, but for what was gone.
 pub(super) fn remove(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
@@ -30,6 +36,9 @@ pub(super) fn remove(done: io::Result<()>) -> io::Result<()> {
 }
 
 /// Removes a file, or a folder with all that is in it, which may be gone already.
+///
+/// # Errors
+/// If it is there and cannot be removed.
 pub(in crate::engine) fn remove_all(path: &Path) -> io::Result<()> {
     let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     remove(if is_folder { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) })
@@ -74,6 +83,9 @@ pub(super) fn readable(file_name: &str) -> String {
 }
 
 /// Names in the two-digit folders of a folder: folder and file.
+///
+/// # Errors
+/// If a folder cannot be read.
 pub(super) fn two_levels(root: &Path) -> io::Result<Vec<(String, String)>> {
     let mut names = Vec::new();
     for folder in list(root)? {

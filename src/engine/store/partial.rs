@@ -13,6 +13,9 @@ impl Store {
     }
 
     /// Removes the scratch folder of a key.
+    ///
+    /// # Errors
+    /// If it is there and cannot be removed.
     pub fn drop_scratch(&self, key: &Key) -> io::Result<()> {
         remove(fs_err::remove_dir_all(self.scratch_path(key)))
     }
@@ -23,6 +26,9 @@ impl Store {
     }
 
     /// The keys whose scratch folders are there, sorted.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
     pub fn scratch_keys(&self) -> io::Result<Vec<Key>> {
         Ok(list(&self.root.join("partial"))?.iter().filter_map(|name| name.parse().ok()).collect())
     }

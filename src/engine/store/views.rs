@@ -14,6 +14,9 @@ impl Store {
     }
 
     /// Points the views of a job at an entry, its artifacts and their parts.
+    ///
+    /// # Errors
+    /// If a link cannot be made.
     pub fn view(&self, pipeline: &str, job: &str, entry: &Entry) -> io::Result<()> {
         let folder = self.view_path(pipeline, job);
         self.clear_way(&folder.join("entry.json"))?;
@@ -70,6 +73,9 @@ impl Store {
     }
 
     /// The folders of all views, and the keys that they point at.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
     pub fn view_folders(&self) -> io::Result<Vec<(PathBuf, Key)>> {
         let root = self.root.join("views");
         let mut folders = Vec::new();
@@ -83,6 +89,9 @@ impl Store {
     }
 
     /// Removes a folder of views; files that somebody put there stay.
+    ///
+    /// # Errors
+    /// If a link or an empty folder cannot be removed.
     pub fn drop_views(&self, folder: &Path) -> io::Result<()> {
         for name in list(folder)? {
             let path = folder.join(&name);
@@ -96,6 +105,9 @@ impl Store {
     }
 
     /// Every job that views show: pipeline, job and key, sorted. Names are as in the file system.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
     pub fn all_views(&self) -> io::Result<Vec<(String, String, Key)>> {
         let mut views = Vec::new();
         for pipeline in list(&self.root.join("views"))? {

@@ -33,6 +33,9 @@ const WIDEST: usize = 1 << 8;
 
 impl Beam {
     /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value outside its range.
     pub fn check(&self) -> Result<()> {
         let wrong = |field, found: String, expected: String| Err(Error::Setting { field, found, expected });
         if self.width == 0 || self.width > WIDEST {
@@ -55,6 +58,9 @@ pub struct Hypothesis {
 }
 
 /// The best answer of a beam search for each question.
+///
+/// # Errors
+/// [`Error::Setting`] for a value outside its range; if the device fails.
 pub(super) fn search(
     reader: &mut impl Reader,
     questions: &Questions<'_>,

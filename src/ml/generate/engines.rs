@@ -9,6 +9,9 @@ use crate::ml::model::{Engine, cpu, gpu};
 impl cpu::Engine<'_> {
     /// An answer to each example, without the closing eos; at most `longest` ids. `streams` is what [`sample`](Self::sample)
     /// draws from, `[B]`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::error::Error::Setting) for a setting outside its range.
     pub fn generate(
         &mut self,
         prompts: &[&[f32]],
@@ -21,18 +24,21 @@ impl cpu::Engine<'_> {
         generate(self, &Questions { prompts, run, inputs }, streams, longest, generation)
     }
 
-    /// The most probable continuation of each example, token by token, without the closing eos; at most `longest` ids.
-    /// Of equal logits the lowest id wins.
+    /// The most probable continuation of each example, token by token, without the closing eos; the prompts are `[P, E]`; at
+    /// most `longest` ids. Of equal logits the lowest id wins.
     pub fn greedy(&mut self, prompts: &[&[f32]], run: &[usize], inputs: &Ragged, longest: usize) -> Vec<Vec<u32>> {
         let answers = greedy::greedy(self, &Questions { prompts, run, inputs }, longest);
         answers.expect("nothing here fails")
     }
 
-    /// The best answer of a beam search for each example; at most `longest` ids.
+    /// The best answer of a beam search for each example; at most `longest` ids. The prompts are `[P, E]`.
     ///
     /// Of continuations with equal scores that of the better beam goes first, then the lower id; of finished answers that
     /// which finished earlier. With one beam the ids are those of [`greedy`](Self::greedy). Where an example has fewer than
     /// `width` continuations all of them are followed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::error::Error::Setting) for a setting outside its range.
     pub fn beam(
         &mut self,
         prompts: &[&[f32]],
@@ -49,6 +55,9 @@ impl cpu::Engine<'_> {
     /// An example draws from a stream of its own, named by the seed and its number in `streams`, `[B]`. So an answer does
     /// not depend on what else is in the batch, if the number does not, such as the example's place in a data set. The
     /// numbers are those of rand's `StdRng`, which another version of it may change.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::error::Error::Setting) for a setting outside its range.
     ///
     /// # Panics
     /// If there are fewer streams than examples.
@@ -83,6 +92,9 @@ impl cpu::Engine<'_> {
 impl gpu::Engine<'_> {
     /// An answer to each example, without the closing eos; at most `longest` ids. `streams` is what samples are drawn from,
     /// `[B]`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::error::Error::Setting) for a setting outside its range; if the device fails.
     pub fn generate(
         &mut self,
         prompts: &[&[f32]],
@@ -100,6 +112,9 @@ impl gpu::Engine<'_> {
     }
 
     /// The likelihood of every label for every example, `[B][L]`; the encoder reads each example once.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn label_scores(
         &mut self,
         prompts: &[&[f32]],
@@ -112,7 +127,10 @@ impl gpu::Engine<'_> {
 }
 
 impl Engine<'_> {
-    /// An answer to each example, as [`cpu::Engine::generate`] gives it.
+    /// An answer to each example, as [`cpu::Engine::generate`] gives it. The prompts are `[P, E]`, `streams` is `[B]`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::error::Error::Setting) for a setting outside its range; if the device fails.
     pub fn generate(
         &mut self,
         prompts: &[&[f32]],
@@ -129,6 +147,9 @@ impl Engine<'_> {
     }
 
     /// The likelihood of every label for every example, `[B][L]`, as [`cpu::Engine::label_scores`] gives it.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn label_scores(
         &mut self,
         prompts: &[&[f32]],

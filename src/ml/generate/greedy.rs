@@ -4,6 +4,9 @@ use crate::ml::error::Result;
 use crate::ml::model::decoder::{Decode, Questions, Reader, Texts, groups};
 
 /// The most probable continuation of each question, token by token.
+///
+/// # Errors
+/// If the device fails.
 pub(super) fn greedy(reader: &mut impl Reader, questions: &Questions<'_>, longest: usize) -> Result<Vec<Vec<u32>>> {
     token_by_token(reader, questions, longest, |step| step.decoder.highest(step.texts, step.last, step.position))
 }
@@ -20,6 +23,9 @@ pub(super) struct Step<'a> {
 }
 
 /// Answers that grow by what `choose` makes of a step, an id for each text, up to eos or to `longest` ids.
+///
+/// # Errors
+/// If the device fails, and what `choose` returns.
 pub(super) fn token_by_token(
     reader: &mut impl Reader,
     questions: &Questions<'_>,

@@ -29,7 +29,7 @@ pub fn check_apart(labels: &[String], ids: &[Vec<u32>]) -> Result<()> {
 /// ones the first.
 ///
 /// # Errors
-/// If there is none, or a score is no number.
+/// If there is none, or a score is NaN.
 pub fn likeliest(scores: &[LabelScore], per_token: bool) -> Result<usize> {
     let value = |score: &LabelScore| {
         if per_token { score.log_likelihood / score.tokens.max(1) as f64 } else { score.log_likelihood }
@@ -43,6 +43,9 @@ pub fn likeliest(scores: &[LabelScore], per_token: bool) -> Result<usize> {
 }
 
 /// The likelihood of every label for every question, `[B][L]`.
+///
+/// # Errors
+/// If the device fails.
 pub(super) fn label_scores(
     reader: &mut impl Reader,
     questions: &Questions<'_>,

@@ -34,6 +34,9 @@ pub enum Generation {
 
 impl Generation {
     /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](super::error::Error::Setting) for the first value outside its range.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Greedy => Ok(()),

@@ -35,6 +35,9 @@ const COLDEST: f64 = 1e-7;
 
 impl Sample {
     /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value outside its range.
     pub fn check(&self) -> Result<()> {
         let wrong =
             |field, found: String, expected: &str| Err(Error::Setting { field, found, expected: expected.to_owned() });
@@ -64,6 +67,9 @@ impl Sample {
 }
 
 /// Answers to questions with tokens drawn at random.
+///
+/// # Errors
+/// [`Error::Setting`] for a value outside its range; if the device fails, or the logits give no probabilities.
 pub(super) fn sample(
     reader: &mut impl Reader,
     questions: &Questions<'_>,

@@ -122,6 +122,9 @@ impl Dims {
     }
 
     /// Checks `config`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first field outside its range, or an activation that this program lacks.
     pub fn new(config: &Config) -> Result<Self> {
         let decoder_layers = config.num_decoder_layers.unwrap_or(config.num_layers);
         for (field, value) in [

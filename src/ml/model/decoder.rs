@@ -9,8 +9,11 @@ use std::ops::Range;
 /// Examples to answer: a prompt for each run, and for each example its run and its text.
 #[derive(Clone, Copy)]
 pub(crate) struct Questions<'a> {
+    /// `[P, E]` for each of R.
     pub(crate) prompts: &'a [&'a [f32]],
+    /// `[B]`, each below R.
     pub(crate) run: &'a [usize],
+    /// `[B]`, each `[T]`.
     pub(crate) inputs: &'a Ragged,
 }
 
@@ -23,9 +26,15 @@ pub(crate) trait Reader {
     fn dims(&self) -> &Dims;
 
     /// Reads the questions.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn read(&mut self, questions: &Questions<'_>) -> Result<Self::Memory>;
 
     /// A decoder of up to `slots` texts of up to `longest` tokens.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn decoder<'d>(&'d self, memory: &'d Self::Memory, slots: usize, longest: usize) -> Result<Box<dyn Decode + 'd>>;
 }
 
@@ -36,6 +45,9 @@ pub(crate) trait Decode {
 
     /// Reads `ids`, the tokens of all texts from `position` on, `[n]`, and gives their logits to `read`, some rows at a
     /// time: the first row, and `[rows, V]`, which `read` may overwrite.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn step(
         &mut self,
         texts: &[Texts],
@@ -48,13 +60,19 @@ pub(crate) trait Decode {
     fn copy(&mut self, from: usize, to: usize, positions: usize);
 
     /// As [`step`](Self::step): the most probable next token of each text; of equal logits the lowest id wins.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn highest(&mut self, texts: &[Texts], ids: &[u32], position: usize) -> Result<Vec<u32>> {
         let (mut next, vocab) = (Vec::with_capacity(ids.len()), self.vocab());
         self.step(texts, ids, position, &mut |_, logits| next.extend(logits.chunks_exact(vocab).map(highest)))?;
         Ok(next)
     }
 
-    /// As [`step`](Self::step), from the beginning: the negative log-likelihood of each of `targets`.
+    /// As [`step`](Self::step), from the beginning: the negative log-likelihood of each of `targets`, `[n]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn losses(&mut self, texts: &[Texts], ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         let (mut losses, vocab) = (vec![0.0; targets.len()], self.vocab());
         self.step(texts, ids, 0, &mut |first, logits| {

@@ -27,7 +27,10 @@ impl<'w> Engine<'w> {
         Ok(Self::Gpu(Box::new(gpu::Engine::new(weights, &open(device)?)?)))
     }
 
-    /// Losses of each run; adds the gradients of the sums of the losses to `d_prompts`.
+    /// Losses of each run; adds the gradients of the sums of the losses to `d_prompts`. Both are `[P, E]` for each of R.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn gradients(
         &mut self,
         prompts: &[&[f32]],

@@ -47,6 +47,9 @@ struct Tensor<'a> {
 impl<'a> Tensors<'a> {
     /// Finds every tensor that a T5 of `dims` has, once and in its shape, and none beside them but the embedding under its
     /// other names. In `dims` the head is settled.
+    ///
+    /// # Errors
+    /// If a file is damaged, or a tensor is missing, there twice, of another shape, or not one of this T5.
     pub(super) fn find(dims: Dims, shards: &[Shard<'a>]) -> Result<Self> {
         let files = match shards {
             [] => "no file".to_owned(),
@@ -66,7 +69,10 @@ impl<'a> Tensors<'a> {
         Ok(tensors)
     }
 
-    /// Writes the tensor of a slot.
+    /// Writes the tensor of a slot, row by row: `[n]` for all `n` of its numbers.
+    ///
+    /// # Errors
+    /// If its type is not one that weights have, or a weight matrix has one value everywhere, as placeholders do.
     pub(super) fn read(&self, slot: &Slot, out: &mut [f32]) -> Result<()> {
         let tensor = self.found.get(&slot.name).ok_or_else(|| self.missing(slot))?;
         read(&tensor.view, out).map_err(|(found, expected)| tensor.wrong(&slot.name, found, expected))?;

@@ -59,18 +59,27 @@ impl Weights {
     ///
     /// Every tensor that the configuration asks for must be there once with its shape, as f32, bf16 or f16. The embedding may
     /// be there under its other names, again or only; every other tensor is refused by name.
+    ///
+    /// # Errors
+    /// If a file is damaged, or a tensor is missing, there twice, of another shape or type, or not one of this T5.
     pub fn read(dims: Dims, shards: &[Shard<'_>], precision: Precision) -> Result<Self> {
         let tensors = Tensors::find(dims, shards)?;
         Self::fill(tensors.dims.clone(), precision, |slot, out| tensors.read(slot, out))
     }
 
     /// Reads the weights of `dims` from the bytes of the files of a checkpoint, as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     pub fn from_safetensors(dims: Dims, files: &[&[u8]], precision: Precision) -> Result<Self> {
         let shards: Vec<Shard<'_>> = files.iter().map(|bytes| Shard { name: "model.safetensors", bytes }).collect();
         Self::read(dims, &shards, precision)
     }
 
-    /// Weights whose tensors `fill` writes, one after the other.
+    /// Weights whose tensors `fill` writes, one after the other, each row by row: `[n]` for all `n` of its numbers.
+    ///
+    /// # Errors
+    /// What `fill` returns.
     pub fn fill(
         dims: Dims,
         precision: Precision,
@@ -146,7 +155,7 @@ impl Weights {
         }
     }
 
-    /// The matrix at `place`.
+    /// The matrix at `place`, row by row: `[n]` for all `n` of its numbers.
     pub fn at(&self, place: &Place) -> Matrix<'_> {
         match &self.values {
             Values::F32(values) => Matrix::F32(&values[place.clone()]),
@@ -154,7 +163,8 @@ impl Weights {
         }
     }
 
-    /// The scale of a norm or the table of a position bias at `place`, which are f32 whatever the precision.
+    /// The scale of a norm, `[E]`, or the table of a position bias, `[buckets, H]`, at `place`, which are f32 whatever the
+    /// precision.
     ///
     /// # Panics
     /// If something else is there.
@@ -165,7 +175,7 @@ impl Weights {
         }
     }
 
-    /// All parameters.
+    /// All parameters, `[n]` in the order of their layout.
     ///
     /// # Panics
     /// If they are kept in bf16: such weights are frozen.
@@ -176,7 +186,7 @@ impl Weights {
         }
     }
 
-    /// All parameters, to be changed.
+    /// All parameters, `[n]`, to be changed.
     ///
     /// # Panics
     /// As [`data`](Self::data).
@@ -188,6 +198,9 @@ impl Weights {
     }
 
     /// One safetensors file in Hugging Face's layout; `half` stores bf16, rounded to nearest even.
+    ///
+    /// # Errors
+    /// Never, as every tensor has its bytes.
     pub fn to_safetensors(&self, half: bool) -> Result<Vec<u8>> {
         let bytes: Vec<Vec<u8>> = self
             .layout

@@ -58,6 +58,9 @@ impl Matrices {
 }
 
 /// A tensor, if it is a matrix of finite numbers.
+///
+/// # Errors
+/// [`Error::Prompt`] if it has another shape or type, no rows, or a value that is not a finite f32.
 pub(super) fn matrix(name: &str, view: &TensorView<'_>) -> Result<Prompt> {
     let unlike = || unlike(name, view.shape(), view.dtype());
     let [length, width] = view.shape() else { return Err(unlike()) };
@@ -88,6 +91,9 @@ impl PromptFile {
     }
 
     /// The prompt with this name.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] if there is none; names those that there are.
     pub fn prompt(&self, name: &str) -> Result<&Prompt> {
         self.prompts.get(name).ok_or_else(|| {
             let names: Vec<String> = self.prompts.keys().map(|name| format!("`{name}`")).collect();
@@ -129,7 +135,7 @@ impl PromptFile {
     }
 }
 
-/// Writes matrices by name, each as its values and the length of its rows, as [`PromptFile::to_bytes`] does.
+/// Writes matrices by name, each as its values, `[P, E]`, and E, as [`PromptFile::to_bytes`] does.
 ///
 /// # Errors
 /// If `out` fails.

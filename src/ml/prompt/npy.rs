@@ -8,6 +8,9 @@ use crate::ml::error::{Error, Result};
 pub(super) const SIGNATURE: &[u8] = b"\x93NUMPY";
 
 /// Reads a prompt from NPY version 1.0: floats of 2, 4 or 8 bytes, of two dimensions in any order.
+///
+/// # Errors
+/// [`Error::Prompt`] if it is cut off, of another version, shape or type, or has a value that is not a finite f32.
 pub fn read(bytes: &[u8]) -> Result<Prompt> {
     let refused = |found: String| Error::Prompt(format!("NPY: {found}"));
     let Some(rest) = bytes.strip_prefix(SIGNATURE) else {
@@ -160,7 +163,7 @@ mod tests {
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }";
         let inexact: Vec<u8> = [1.0, 0.1].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
         let error = read(&npy(header, &inexact)).unwrap_err().to_string();
-        assert!(error.contains("is 0.1 at row 0, column 1, which is no number of single precision"), "{error}");
+        assert!(error.contains("is 0.1 at row 0, column 1, which is not a number in single precision"), "{error}");
     }
 
     #[test]

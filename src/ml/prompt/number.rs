@@ -37,8 +37,11 @@ impl Number {
         }
     }
 
-    /// The numbers of a whole array, `turned` ones with their first byte first; or the place of the first that no f32 is, and
-    /// that number.
+    /// The numbers of a whole array, `[n]`, `turned` ones with their first byte first; or the place of the first that no f32
+    /// is, and that number.
+    ///
+    /// # Errors
+    /// That place and number.
     pub(super) fn read(self, bytes: &[u8], turned: bool) -> Result<Vec<f32>, (usize, f64)> {
         fn each<const N: usize, T>(bytes: &[u8], turned: bool, number: impl Fn([u8; N]) -> T) -> Vec<T> {
             let in_order = |mut bytes: [u8; N]| {
@@ -74,7 +77,7 @@ pub(super) fn odd(name: &str, row: usize, column: usize, value: f64) -> Error {
     let expected = match value.is_finite() {
         false => "expected a finite number",
         true => {
-            "which is no number of single precision; round the array before it is saved: `array.astype(\"float32\")`"
+            "which is not a number in single precision; round the array before it is saved: `array.astype(\"float32\")`"
         }
     };
     Error::Prompt(format!("`{name}` is {value} at row {row}, column {column}, {expected}"))

@@ -42,7 +42,7 @@ pub fn read(name: &str, weights: &[u8], config: &[u8]) -> Result<Adapter> {
     let mut prompt = file.prompt(TENSOR).map_err(named)?.clone();
     if let Some(other) = file.prompts.keys().find(|name| *name != TENSOR) {
         return Err(Error::Prompt(format!(
-            "`{name}`: tensor `{other}` is no part of a prompt, expected `{TENSOR}` alone"
+            "`{name}`: tensor `{other}` is not part of a prompt, expected `{TENSOR}` alone"
         )));
     }
     let rows = config.rows(&prompt).map_err(refused)?;
@@ -256,7 +256,7 @@ mod tests {
             "{error}"
         );
         let error = rows(&file(&["head", TENSOR]), "{}").unwrap_err();
-        assert!(error.contains("tensor `head` is no part of a prompt"), "{error}");
+        assert!(error.contains("tensor `head` is not part of a prompt"), "{error}");
         for config in [&b"{"[..], b"[]", b"{\"peft_type\": 3}", b"version https://git-lfs.github.com/spec/v1\n"] {
             let error = read(WEIGHTS, &weights(&prompt()), config).unwrap_err().to_string();
             assert!(error.starts_with("prompt: `adapter_config.json`: "), "{error}");

@@ -22,10 +22,12 @@ pub enum ReadError {
         byte: usize,
     },
     /// Bytes in another encoding, as their first ones say.
-    #[error("UTF-16 text; convert the file to UTF-8, for one by `iconv -f UTF-16 -t UTF-8`")]
+    #[error("UTF-16 text; convert the file to UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`")]
     Utf16,
     /// Lines that end in carriage returns alone.
-    #[error("line 1: lines end in carriage returns alone, as on old Macs; convert them, for one by `tr '\\r' '\\n'`")]
+    #[error(
+        "line 1: lines end in carriage returns alone, as on old Macs; convert them, for instance with `tr '\\r' '\\n'`"
+    )]
     Returns,
     /// A file without a single row.
     #[error("no rows; expected {expected}")]
@@ -46,7 +48,9 @@ pub enum ReadError {
         found: String,
     },
     /// A row of a table with too few or too many fields.
-    #[error("line {line}: {found} tab-separated fields, expected {expected} ({columns}); mend the row or leave it out")]
+    #[error(
+        "line {line}: {found} tab-separated fields, expected {expected} ({columns}); correct the row or leave it out"
+    )]
     Fields {
         /// Line, from 1.
         line: usize,
@@ -100,7 +104,7 @@ pub enum ReadError {
         found: String,
     },
     /// A label outside the task's set.
-    #[error("line {line}: column `{column}` is {found}, which is no label of `{task}`{}; labels are {known}", nearest(.near))]
+    #[error("line {line}: column `{column}` is {found}, which is not a label of `{task}`{}; labels are {known}", nearest(.near))]
     Label {
         /// Line, from 1.
         line: usize,

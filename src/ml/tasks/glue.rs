@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_file_without_rows_is_refused() {
         for text in ["sentence\tlabel\n", "[]", "sentence\tlabel"] {
-            assert_eq!(train("glue/sst2", text).unwrap_err().to_string(), "no rows; expected one at least", "{text}");
+            assert_eq!(train("glue/sst2", text).unwrap_err().to_string(), "no rows; expected at least one", "{text}");
         }
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let error = train("glue/rte", "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailement\n").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "line 2: column `label` is `entailement`, which is no label of `rte` (did you mean `entailment`?); \
+            "line 2: column `label` is `entailement`, which is not a label of `rte` (did you mean `entailment`?); \
              labels are 0 `entailment`, 1 `not_entailment`"
         );
         assert!(matches!(train("glue/sst2", "sentence\tlabel\nx\t2\n"), Err(ReadError::Label { line: 2, .. })));

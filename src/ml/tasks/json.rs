@@ -25,6 +25,9 @@ pub(super) struct Record<'t> {
 /// - in an array, its items;
 /// - if the first line is a value of its own, one on each line, and blank lines are none;
 /// - otherwise one after the other, each over as many lines as it takes.
+///
+/// # Errors
+/// The line in which the file stops being JSON.
 pub(super) fn records(text: &str) -> Result<Vec<Record<'_>>, ReadError> {
     let Some(first) = lines(text).next() else { return Ok(Vec::new()) };
     if first.text.trim_ascii_start().starts_with('[') {
@@ -67,11 +70,17 @@ fn placed<'t>(text: &'t str, parts: impl Iterator<Item = &'t str>) -> Vec<Record
 
 impl<'t> Record<'t> {
     /// The value as a type of its format.
+    ///
+    /// # Errors
+    /// If it is not JSON, or not of this type.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
         self.parse()
     }
 
     /// The value as a row.
+    ///
+    /// # Errors
+    /// If it is not a JSON object, or has a name twice.
     pub(super) fn object(&self) -> Result<Object<'t>, ReadError> {
         self.parse()
     }
@@ -96,7 +105,7 @@ fn broken(text: &str, line: usize, column: usize, path: &str, error: &serde_json
     let found = text.split('\n').nth(down).and_then(|line| line.get(along.saturating_sub(1)..)).unwrap_or_default();
     let constant = ["NaN", "Infinity", "-Infinity"].into_iter().find(|constant| found.starts_with(constant));
     let what = match constant {
-        Some(constant) => format!("`{constant}`, which Python writes, is no JSON; write `null`"),
+        Some(constant) => format!("`{constant}`, which Python writes, is not JSON; write `null`"),
         None => what,
     };
     let message = if matches!(path, "." | "?") { what } else { format!("`{path}`: {what}") };
@@ -149,7 +158,7 @@ impl<'de: 't, 't> Deserialize<'de> for Object<'t> {
                 while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
                     if !seen.insert(name.clone()) {
                         let name = shortened(&name);
-                        return Err(A::Error::custom(format!("the name `{name}` stands in the object a second time")));
+                        return Err(A::Error::custom(format!("the name `{name}` appears in the object a second time")));
                     }
                     fields.push((name, value));
                 }
@@ -223,10 +232,13 @@ mod tests {
         refused("[{\"a\": 1}]\n[2]", "line 2, column 1: trailing characters");
         refused("[[1], {}]", "line 1, column 1: a list, expected an object with names and values");
         refused("\"a\"", "line 1, column 3: string \"a\", expected an object with names and values");
-        refused("{\"b\": 0, \"a\": 1, \"b\": 2}", "line 1, column 24: the name `b` stands in the object a second time");
+        refused(
+            "{\"b\": 0, \"a\": 1, \"b\": 2}",
+            "line 1, column 24: the name `b` appears in the object a second time",
+        );
         refused(
             "{\"a\": 0}\n{\"a\": NaN}",
-            "line 2, column 7: `a`: `NaN`, which Python writes, is no JSON; write `null`",
+            "line 2, column 7: `a`: `NaN`, which Python writes, is not JSON; write `null`",
         );
         assert!(objects(&format!("{{\"a\": {}", "[".repeat(100_000))).is_err());
     }

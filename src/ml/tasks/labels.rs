@@ -71,6 +71,9 @@ impl Labels {
     }
 
     /// The label of every cell of a column, all of which have an answer.
+    ///
+    /// # Errors
+    /// The first cell that stands for no label, or for two.
     pub(super) fn of(&self, column: &str, cells: &[(Place, &Cell)]) -> Result<Vec<u32>, SheetError> {
         let lookup = Lookup::new(self, column, cells);
         let label = |(place, cell): &(Place, &Cell)| {
@@ -81,12 +84,15 @@ impl Labels {
     }
 
     /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// What is wrong with the first label that cannot be one, or with the list.
     pub(super) fn check(&self) -> Result<(), String> {
         let words = self.words();
         if words.len() < 2 {
             let count = words.len();
             return Err(format!(
-                "has {count} different words, expected two at least; leave it out if answers are free text"
+                "has {count} different words, expected at least two; leave it out if answers are free text"
             ));
         }
         for (at, word) in words.iter().enumerate() {
@@ -202,7 +208,7 @@ impl<'a> Lookup<'a> {
             Some(Value::Truth(truth)) => self.no_truth(place, cell, truth),
             Some(Value::Number(number)) => match number.place().and_then(|at| self.word(&Value::Truth(at == 1))) {
                 Some(word) if number.place() < Some(2) => place.wrong(format!(
-                    "`{}` is {cell}, a number, which is no label: as a truth value it would be `{}`; say which is meant: \
+                    "`{}` is {cell}, a number, which is not a label: as a truth value it would be `{}`; say which is meant: \
                      `labels: {{1: …, 0: …}}`",
                     shortened(self.column),
                     shortened(word)
@@ -220,7 +226,7 @@ impl<'a> Lookup<'a> {
         if let Some(word) = self.word(&Value::of(&number.to_string())) {
             let word = shortened(word);
             return place.wrong(format!(
-                "`{column}` is {cell}, a truth value, which is no label: as the number {number} it would be `{word}`; {say}"
+                "`{column}` is {cell}, a truth value, which is not a label: as the number {number} it would be `{word}`; {say}"
             ));
         }
         match self.labels {
@@ -228,7 +234,7 @@ impl<'a> Lookup<'a> {
                 let (at, other) = (usize::from(truth), usize::from(!truth));
                 let (word, other) = (shortened(&words[at]), shortened(&words[other]));
                 place.wrong(format!(
-                    "`{column}` is {cell}, which is none of the words of `labels`: it may stand for {at}, the place of `{word}`, or for \
+                    "`{column}` is {cell}, which is not one of the words of `labels`: it may stand for {at}, the place of `{word}`, or for \
                      `{other}`; {say}"
                 ))
             }
@@ -257,7 +263,7 @@ impl<'a> Lookup<'a> {
             _ => listed(self.labels.keys().take(LISTED)),
         };
         let column = shortened(self.column);
-        place.wrong(format!("`{column}` is {cell}, which is no label{near}; labels are {known}{hint}"))
+        place.wrong(format!("`{column}` is {cell}, which is not a label{near}; labels are {known}{hint}"))
     }
 
     fn two_ways(&self, place: Place, cell: &Cell, at_place: &str, other: &str) -> SheetError {
@@ -370,13 +376,13 @@ mod tests {
         refused(
             &numbers,
             &[TRUE, FALSE],
-            "line 2: `y` is true, a truth value, which is no label: as the number 1 it would be `good`; say which is meant: \
+            "line 2: `y` is true, a truth value, which is not a label: as the number 1 it would be `good`; say which is meant: \
              `labels: {true: …, false: …}`",
         );
         refused(
             &values(&[("True", "good"), ("False", "bad")]),
             &[number("0")],
-            "line 2: `y` is 0, a number, which is no label: as a truth value it would be `bad`; say which is meant: `labels: {1: \
+            "line 2: `y` is 0, a number, which is not a label: as a truth value it would be `bad`; say which is meant: `labels: {1: \
              …, 0: …}`",
         );
         refused(
@@ -439,7 +445,7 @@ mod tests {
         refused(
             &list,
             &[TRUE],
-            "line 2: `y` is true, which is none of the words of `labels`: it may stand for 1, the place of `good`, or for `bad`; say \
+            "line 2: `y` is true, which is not one of the words of `labels`: it may stand for 1, the place of `good`, or for `bad`; say \
              which is meant: `labels: {true: …, false: …}`",
         );
         refused(

@@ -12,6 +12,9 @@ use std::collections::BTreeSet;
 const IDS: &[&str] = &["idx", "index", "id"];
 
 /// The examples of a file, and the number of rows that nobody could decide.
+///
+/// # Errors
+/// If the file cannot be read as rows, or a row lacks a text or has an answer that the format does not know.
 pub(super) fn read(
     format: &Format,
     layout: &Layout,

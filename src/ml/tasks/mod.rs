@@ -61,7 +61,8 @@ pub struct Task {
     pub metrics: Vec<Metric>,
 }
 
-/// What an answer in text stands for, and so how predictions are compared with targets (SCIENCE c.1, "Post-processing").
+/// What an answer in text stands for, and so how predictions are compared with targets (`t5/data/postprocessors.py` of
+/// google-research/text-to-text-transfer-transformer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {

@@ -36,6 +36,9 @@ struct Candidate {
 }
 
 /// One example for each answer, in groups by question.
+///
+/// # Errors
+/// If the file is not UTF-8 or not JSON, or an answer outside the test split has no label.
 pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
     for record in reading.window().of(records(utf8(bytes)?)?.into_iter()) {

@@ -44,6 +44,9 @@ impl Own {
     }
 
     /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// The field with the first contradiction, and what it is.
     pub fn check(&self) -> Result<(), Mistake> {
         check_name(&self.name).map_err(|message| ("name", message))?;
         if self.template.columns().contains(&self.label.as_str()) {
@@ -67,7 +70,7 @@ impl Own {
             Answer::Text => "free text",
         };
         if self.metrics.is_empty() {
-            return wrong("is empty; expected one at least, or leave it out".to_owned());
+            return wrong("is empty; expected at least one, or leave it out".to_owned());
         }
         for (at, metric) in self.metrics.iter().enumerate() {
             let name = metric.name();
@@ -123,6 +126,9 @@ impl Own {
     }
 
     /// The examples of a split. `prefix` puts the task's name in front of their inputs.
+    ///
+    /// # Errors
+    /// The first row with an answer that is not one of the task's, an empty group, or an id that is there twice.
     pub fn examples(&self, sheet: Sheet, split: Split, prefix: bool) -> Result<Vec<Example>, SheetError> {
         let names = self.template.columns();
         let column: Vec<(Place, &Cell)> =
@@ -368,7 +374,7 @@ mod tests {
     #[test]
     fn a_truth_value_is_no_place() {
         let error = json(&own(), Split::Train, &["true"]).unwrap_err().to_string();
-        assert!(error.starts_with("line 1: `label` is true, which is none of the words of `labels`"), "{error}");
+        assert!(error.starts_with("line 1: `label` is true, which is not one of the words of `labels`"), "{error}");
         let truths = Own { labels: Some(Labels::Words(["True", "False"].map(str::to_owned).to_vec())), ..own() };
         assert_eq!(
             json(&truths, Split::Train, &["true", "false", "\"True\""])

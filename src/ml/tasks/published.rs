@@ -45,12 +45,18 @@ pub fn fills(task: &Task) -> bool {
 }
 
 /// The examples of a file in the given format. Test splits may hide their labels; others must not.
+///
+/// # Errors
+/// If there is no such format, or the file is not in it or has no example.
 pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     Ok(read_decided(format, bytes, split, reading)?.0)
 }
 
 /// As [`read`], and the number of rows that were left out because their annotators could not decide: SNLI and MNLI give them
 /// the label `-`, and nobody trains or evaluates on them (Bowman et al. 2015).
+///
+/// # Errors
+/// As [`read`].
 pub fn read_decided(
     format: &str,
     bytes: &[u8],
@@ -69,7 +75,7 @@ pub fn read_decided(
         Source::Whole { read, .. } => (read(bytes, split, reading)?, 0),
     };
     if examples.is_empty() {
-        return Err(ReadError::Empty { expected: "one at least".to_owned() });
+        return Err(ReadError::Empty { expected: "at least one".to_owned() });
     }
     Ok((examples, undecided))
 }

@@ -45,6 +45,9 @@ struct Mention {
 
 /// Training splits get one example for each accepted answer, others one for each query; either way the answers and the
 /// entities are those that differ, sorted, as in TFDS.
+///
+/// # Errors
+/// If the file is not UTF-8 or not JSON, an entity lies outside its passage, or a query outside the test split has no answer.
 pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
     for record in reading.window().of(records(utf8(bytes)?)?.into_iter()) {
@@ -59,7 +62,7 @@ pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<
                     line: number,
                     column: "qas.answers",
                     found: format!("empty for query {}", query.idx),
-                    expected: "an accepted answer at least".to_owned(),
+                    expected: "at least one accepted answer".to_owned(),
                 });
             }
             let fields = [("query", query.query.as_str()), ("entities", &entities), ("passage", &passage)];

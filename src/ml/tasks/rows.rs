@@ -55,6 +55,9 @@ pub(super) enum Header {
 
 impl<'t> Rows<'t> {
     /// Reads JSON if the first character is a brace or a bracket, and a table otherwise.
+    ///
+    /// # Errors
+    /// If the file is not UTF-8, or has a row that is not a JSON object or does not fit the table.
     pub(super) fn read(
         bytes: &'t [u8],
         header: Header,
@@ -82,6 +85,9 @@ impl<'t> Rows<'t> {
 }
 
 /// The text of a file, without a byte order mark.
+///
+/// # Errors
+/// If it is not UTF-8, or its lines end in carriage returns alone.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ReadError> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(ReadError::Utf16);
@@ -151,6 +157,9 @@ impl<'r> Row<'r> {
     }
 
     /// A text that must be there.
+    ///
+    /// # Errors
+    /// If it is missing, or not text.
     pub(super) fn text(self, columns: &[&'static str]) -> Result<Cow<'r, str>, ReadError> {
         if let Self::Table(names, _, cells) = self {
             let column = columns.iter().find_map(|name| names.iter().position(|known| known == name));
@@ -219,7 +228,7 @@ mod tests {
         let found = cells("a\tb\n1\t2\n3\n4\t5\n").unwrap_err();
         assert_eq!(
             found.to_string(),
-            "line 3: 1 tab-separated fields, expected 2 (`a`, `b`); mend the row or leave it out"
+            "line 3: 1 tab-separated fields, expected 2 (`a`, `b`); correct the row or leave it out"
         );
         assert!(matches!(cells("a\tb\n1\t2\t3\n"), Err(ReadError::Fields { line: 2, found: 3, .. })));
         assert!(matches!(cells("a\tb\n\n1\t2\n"), Err(ReadError::Fields { line: 2, found: 1, .. })));

@@ -100,7 +100,10 @@ impl Task {
             .iter()
             .map(|metric| {
                 let answer = self.answer;
-                (*metric, measure(*metric).unwrap_or_else(|| panic!("{metric:?} is no metric of {answer:?} answers")))
+                (
+                    *metric,
+                    measure(*metric).unwrap_or_else(|| panic!("{metric:?} is not a metric of {answer:?} answers")),
+                )
             })
             .collect();
         let values: Vec<f64> = metrics.iter().map(|(_, value)| *value).collect();

@@ -81,6 +81,9 @@ type Fields<'t> = (usize, Vec<Cow<'t, str>>);
 impl Sheet {
     /// A table of CSV, its first line naming the columns. Fields may stand in quotes, and then hold commas, newlines and doubled
     /// quotes. Blank lines are no rows.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, a quote or a row is malformed, a wanted column is missing, or there are no rows.
     pub fn from_csv(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         sheet(Records::new(text(bytes)?, ','), wanted)
     }
@@ -131,6 +134,9 @@ impl Sheet {
     }
 
     /// A table of JSON: an object on each line, an array of objects, or objects over several lines.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, its values are not JSON objects, one lacks a wanted column, or there are none.
     pub fn from_json(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let mut rows = Vec::new();
         for record in records(text(bytes)?).map_err(|error| wrong(&error))? {
@@ -148,6 +154,9 @@ impl Sheet {
     }
 
     /// A table of columns, each with its name; they must have equal lengths.
+    ///
+    /// # Errors
+    /// If a wanted column is missing, two have one name, or there are no rows.
     pub fn from_columns(columns: &[(String, Vec<Cell>)], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         let order = Wanted::locate(wanted, &names, Place::Row(0))?;
@@ -158,7 +167,7 @@ impl Sheet {
     }
 
     fn not_empty(self, header: Place) -> Result<Self, SheetError> {
-        if self.rows.is_empty() { Err(header.wrong("no rows; expected one at least")) } else { Ok(self) }
+        if self.rows.is_empty() { Err(header.wrong("no rows; expected at least one")) } else { Ok(self) }
     }
 }
 
@@ -188,7 +197,7 @@ fn sheet<'t>(
             let (found, expected) = (fields.len(), names.len());
             let fields = if found == 1 { "field" } else { "fields" };
             return Err(place.wrong(format!(
-                "{found} {fields}, expected {expected} ({}); mend the row, or put quotes around a field that holds the delimiter \
+                "{found} {fields}, expected {expected} ({}); correct the row, or put quotes around a field that holds the delimiter \
                  or a newline",
                 listed(names.iter().copied())
             )));
@@ -212,6 +221,9 @@ fn wrong(error: &ReadError) -> SheetError {
 
 impl Wanted<'_> {
     /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
+    ///
+    /// # Errors
+    /// If two columns have one name, or a required one is missing.
     pub fn locate(wanted: &[Wanted<'_>], names: &[&str], place: Place) -> Result<Vec<Option<usize>>, SheetError> {
         let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {
@@ -453,11 +465,11 @@ mod tests {
         );
         refused(
             b"a,b\r1,2\r",
-            "line 1: lines end in carriage returns alone, as on old Macs; convert them, for one by `tr '\\r' '\\n'`",
+            "line 1: lines end in carriage returns alone, as on old Macs; convert them, for instance with `tr '\\r' '\\n'`",
         );
         refused(
             b"\xff\xfea\0",
-            "line 1: UTF-16 text; convert the file to UTF-8, for one by `iconv -f UTF-16 -t UTF-8`",
+            "line 1: UTF-16 text; convert the file to UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`",
         );
     }
 
@@ -470,12 +482,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         refused(b"", "line 1: the file is empty; expected a line with the names of columns");
-        refused(b"a,b\n", "line 1: no rows; expected one at least");
+        refused(b"a,b\n", "line 1: no rows; expected at least one");
         refused(b"aa,b\n1,2\n", "line 1: no column `a` (did you mean `aa`?); found `aa`, `b`");
         refused(b"a,b,a\n1,2,3\n", "line 1: column 3 is called `a`, and so is column 1");
         refused(
             b"a,b\n1,2\n\"x\ny\",2\n3\n",
-            "line 5: 1 field, expected 2 (`a`, `b`); mend the row, or put quotes around a field that holds the delimiter \
+            "line 5: 1 field, expected 2 (`a`, `b`); correct the row, or put quotes around a field that holds the delimiter \
              or a newline",
         );
         refused(
@@ -544,7 +556,7 @@ mod tests {
             error("{\"a\": {\"x\": 1}}"),
             "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts"
         );
-        assert_eq!(error("\n\n"), "line 1: no rows; expected one at least");
+        assert_eq!(error("\n\n"), "line 1: no rows; expected at least one");
         assert!(error(&format!("{{\"a\": {}", "[".repeat(100_000))).starts_with("line 1: column"));
     }
 

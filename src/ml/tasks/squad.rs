@@ -67,7 +67,7 @@ fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, R
     let examples = reading.window().of(rows.into_iter()).map(|(line, row)| {
         let answers: Vec<String> = row.answers.text.iter().map(|answer| padded(answer)).collect();
         if answers.is_empty() && split != Split::Test {
-            let message = format!("question `{}` has no answers, expected one at least", row.id);
+            let message = format!("question `{}` has no answers, expected at least one", row.id);
             return Err(ReadError::Json { line, column: 0, message });
         }
         Ok(Example {
@@ -158,7 +158,7 @@ mod tests {
         let hidden = known + &row("b", ", \"answers\": {\"text\": [], \"answer_start\": []}") + &row("c", "");
         assert_eq!(read(hidden.as_bytes(), Split::Test, &Reading::default()).unwrap()[2].target, "<unk>");
         let error = read(hidden.as_bytes(), Split::Train, &Reading::default()).unwrap_err().to_string();
-        assert_eq!(error, "line 2, column 0: question `b` has no answers, expected one at least");
+        assert_eq!(error, "line 2, column 0: question `b` has no answers, expected at least one");
         let error = read(b"{\"id\": \"a\"}", Split::Train, &Reading::default()).unwrap_err().to_string();
         assert!(error.contains("missing field `context`"), "{error}");
     }

@@ -176,6 +176,6 @@ mod tests {
         assert_eq!(error.to_string(), "line 1: column `premise` is 5, expected a text");
         let boolean = br#"{"premise": "P", "hypothesis": "H", "label": true}"#;
         let error = read("superglue/cb", boolean, Split::Train, &Reading::default()).unwrap_err().to_string();
-        assert!(error.starts_with("line 1: column `label` is true, which is no label of `cb`"), "{error}");
+        assert!(error.starts_with("line 1: column `label` is true, which is not a label of `cb`"), "{error}");
     }
 }

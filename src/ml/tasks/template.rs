@@ -18,7 +18,7 @@ impl Template {
         }
         if braces.plain().is_some() {
             return Err(
-                "has no placeholder, so all inputs would be the same; expected one at least: `{title}`".to_owned()
+                "has no placeholder, so all inputs would be the same; expected at least one: `{title}`".to_owned()
             );
         }
         Ok(Self(braces))

@@ -29,6 +29,9 @@ struct Target {
 
 /// Marks the pronoun with asterisks; the target is the noun. Wrong nouns are left out of training; elsewhere the label
 /// says whether the noun is the right one.
+///
+/// # Errors
+/// If the file is not UTF-8 or not JSON, a label is missing outside the test split, or the pronoun is not where it should be.
 pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
     for (number, line) in lines(bytes, split, reading)? {
@@ -49,6 +52,9 @@ pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> 
 }
 
 /// Marks noun and pronoun; the target says whether they are the same.
+///
+/// # Errors
+/// If the file is not UTF-8 or not JSON, or a label is missing outside the test split.
 pub(super) fn read_classifying(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
     for (_, line) in lines(bytes, split, reading)? {

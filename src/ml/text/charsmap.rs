@@ -29,7 +29,7 @@ impl Charsmap {
             return Err(broken("the size of its index is wrong"));
         }
         let (index, texts) = rest.split_at(size);
-        let texts = std::str::from_utf8(texts).map_err(|_| broken("its texts are no UTF-8"))?;
+        let texts = std::str::from_utf8(texts).map_err(|_| broken("its texts are not UTF-8"))?;
         let units = index.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
         let map = Self { units, texts: texts.to_owned() };
         map.check().map_err(broken)?;
@@ -129,7 +129,7 @@ mod tests {
         };
         refused(&units, b"x", "a leaf points to no text");
         refused(&units[..511], b"x\0b\0", "a branch leads out of it");
-        refused(&units, b"\xff", "no UTF-8");
+        refused(&units, b"\xff", "not UTF-8");
         refused(&[], b"", "size of its index");
         units[usize::from(b'a')] = u32::from(b'a') | (1000 << 10);
         refused(&units, b"x\0b\0", "a branch leads out of it");

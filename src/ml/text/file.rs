@@ -48,10 +48,13 @@ impl File {
     ///
     /// `truncation` and `padding` say what the last user of a tokenizer did with whole batches; they are left out. Added tokens
     /// are found in texts, but for the control tokens: `eos`, the unknown token, and special ones in front of all pieces.
+    ///
+    /// # Errors
+    /// If it is a Git LFS pointer or not a tokenizer in JSON, its ids contradict each other, or it lacks `eos`.
     pub(super) fn read(json: &[u8], eos: u32) -> Result<Self> {
         pointer::refuse(json)?;
         let mut json: Value = serde_json::from_slice(json).map_err(|error| syntax(&error))?;
-        let Some(fields) = json.as_object_mut() else { return Err(wrong("the file holds no JSON object")) };
+        let Some(fields) = json.as_object_mut() else { return Err(wrong("the file is not a JSON object")) };
         fields.remove("truncation");
         fields.remove("padding");
         check_pieces(&json["model"])?;
@@ -123,7 +126,7 @@ fn syntax(error: &serde_json::Error) -> Error {
     if error.is_eof() {
         return wrong(format!("the file is cut off at line {line}, column {column}; copy or download it again"));
     }
-    wrong(format!("{error}; the file is damaged, or no JSON: copy or download it again"))
+    wrong(format!("{error}; the file is damaged, or not JSON: copy or download it again"))
 }
 
 /// That the crate cannot read a file, by its error or panic.

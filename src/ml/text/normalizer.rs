@@ -48,6 +48,9 @@ impl<'de> Deserialize<'de> for Normalizer {
 }
 
 /// A map of characters as JSON holds it.
+///
+/// # Errors
+/// If it is not base64, or not a map of characters.
 pub(super) fn read_map(base64: &str) -> Result<Charsmap> {
     let bytes = BASE64_STANDARD.decode(base64);
     Charsmap::read(&bytes.map_err(|error| Error::Tokenizer(format!("`precompiled_charsmap`: {error}")))?)

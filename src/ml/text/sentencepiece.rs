@@ -98,7 +98,7 @@ fn wrong(message: impl Into<String>) -> Error {
 }
 
 fn damaged(at: &str) -> Error {
-    wrong(format!("the file is cut off or no SentencePiece model ({at})"))
+    wrong(format!("the file is cut off or not a SentencePiece model ({at})"))
 }
 
 /// The fields of a message, in order.
@@ -301,7 +301,7 @@ impl<'a> Piece<'a> {
             }
         }
         let text =
-            std::str::from_utf8(text).map_err(|_| damaged(&format!("the piece with the id {id} is no UTF-8")))?;
+            std::str::from_utf8(text).map_err(|_| damaged(&format!("the piece with the id {id} is not UTF-8")))?;
         if text.is_empty() || !score.is_finite() {
             return Err(damaged(&format!("the piece with the id {id} is empty or has the score {score}")));
         }

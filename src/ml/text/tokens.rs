@@ -43,6 +43,9 @@ impl Tokens {
     }
 
     /// The pieces of a text, without a closing eos.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot take the text.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
         let tokenizer = &self.file.tokenizer;
         let Some(unigram) = &self.file.unigram else {
@@ -66,6 +69,9 @@ impl Tokens {
 
     /// The pieces of a text, cut so that with the closing eos there are at most `longest` ids (seqio's
     /// `append_eos_after_trim`).
+    ///
+    /// # Errors
+    /// If the tokenizer cannot take the text.
     pub fn encode(&self, text: &str, longest: usize) -> Result<Vec<u32>> {
         let mut ids = self.pieces(text)?;
         ids.truncate(longest.saturating_sub(1));
@@ -74,6 +80,9 @@ impl Tokens {
     }
 
     /// The text of ids up to the first eos, without special tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot make a text of them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let text = ids.iter().copied().take_while(|id| *id != self.eos).filter(|id| !self.file.special.contains(id));
         let text: Vec<u32> = text.collect();
@@ -112,6 +121,9 @@ pub struct Training {
 /// Ids are as in T5: pad 0, eos 1, unknown 2, then pieces by decreasing probability, and the sentinels last, counted
 /// down. The result depends on the texts alone: words are counted in sorted order, sums are taken by one thread, and what the
 /// trainer leaves to a hash map's order is sorted afterwards.
+///
+/// # Errors
+/// If the texts have no words of frequent characters, or `size` leaves no room for pieces.
 pub fn train<'t>(texts: impl Iterator<Item = &'t str>, training: Training) -> Result<Vec<u8>> {
     let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
     let normalizer = Sequence::new(vec![
@@ -449,8 +461,8 @@ mod tests {
         for end in (0..whole.len()).step_by(23) {
             refused(Tokens::from_json(&whole[..end], EOS), "the file is cut off at line ");
         }
-        refused(Tokens::from_json(b"[]", EOS), "no JSON object");
-        refused(Tokens::from_json(b"{]", EOS), "the file is damaged, or no JSON");
+        refused(Tokens::from_json(b"[]", EOS), "not a JSON object");
+        refused(Tokens::from_json(b"{]", EOS), "the file is damaged, or not JSON");
         refused(Tokens::from_json(b"version https://git-lfs.github.com/spec/v1\n", EOS), "Git LFS pointer");
         for part in ["decoder", "normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens"] {
             for wrong in [

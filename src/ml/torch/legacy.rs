@@ -68,7 +68,7 @@ fn storages<'a>(mut bytes: &'a [u8], machine: &Machine<'a>, keys: &[Value<'a>]) 
     }
     let mut storages = Storages::new();
     for key in keys {
-        let Value::Text(key) = key else { return Err(refuse("the key of a storage is no text")) };
+        let Value::Text(key) = key else { return Err(refuse("the key of a storage is not text")) };
         let shown = key.escape_debug();
         let (dtype, length) =
             known.remove(key).ok_or_else(|| refuse(format!("nothing is in the storage `{shown}`")))?;

@@ -90,7 +90,7 @@ struct Walk<'w, 'a> {
 impl<'a> Walk<'_, 'a> {
     fn visit(&mut self, name: &str, value: Value<'a>, depth: usize) -> Result<()> {
         if depth > DEPTH {
-            return Err(refuse(format!("containers lie more than {DEPTH} deep in each other, at `{name}`")));
+            return Err(refuse(format!("containers are nested more than {DEPTH} deep, at `{name}`")));
         }
         let machine = self.machine;
         match value {
@@ -114,7 +114,7 @@ impl<'a> Walk<'_, 'a> {
     fn enter(&mut self, name: &str, key: Value<'a>, value: Value<'a>, depth: usize) -> Result<()> {
         self.left = self.left.checked_sub(1).ok_or_else(|| {
             refuse(format!(
-                "more than {OPERATIONS} values, counted as often as they are in a container; it is no weights'"
+                "more than {OPERATIONS} values, counted as often as they are in a container; these are not weights"
             ))
         })?;
         if !matches!(value, Value::Tensor(_) | Value::Dict(_) | Value::Tuple(_) | Value::List(_)) {
@@ -123,7 +123,7 @@ impl<'a> Walk<'_, 'a> {
         let key = match key {
             Value::Text(text) if text.len() <= NAME => text.escape_debug().to_string(),
             Value::Int(number) => number.to_string(),
-            _ => return Err(refuse(format!("something in `{name}` has a key that is no name or too long"))),
+            _ => return Err(refuse(format!("something in `{name}` has a key that is not a name or is too long"))),
         };
         let name = if name.is_empty() { key } else { format!("{name}.{key}") };
         if name.len() > NAME {

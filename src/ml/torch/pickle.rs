@@ -137,7 +137,7 @@ impl<'a> Machine<'a> {
     fn run(&mut self, left: &mut usize) -> Result<Value<'a>> {
         loop {
             *left = left.checked_sub(1).ok_or_else(|| {
-                refuse(format!("the pickle has more than {OPERATIONS} operations; it is no weights'"))
+                refuse(format!("the pickle has more than {OPERATIONS} operations; these are not weights"))
             })?;
             match self.byte()? {
                 b'.' => return self.pop(),
@@ -352,7 +352,7 @@ impl<'a> Machine<'a> {
     fn global_of_stack(&mut self) -> Result<()> {
         let (name, module) = (self.pop()?, self.pop()?);
         let (Value::Text(module), Value::Text(name)) = (module, name) else {
-            return Err(self.wrong("a global whose name is no text"));
+            return Err(self.wrong("a global whose name is not text"));
         };
         if module.len() + name.len() > NAME {
             return Err(self.wrong(&format!("a global whose name is longer than {NAME} bytes")));
@@ -452,7 +452,7 @@ impl<'a> Machine<'a> {
         let [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), Value::Text(_), length] =
             items
         else {
-            return Err(self.wrong("a reference to something else than a storage"));
+            return Err(self.wrong("a reference to something other than a storage"));
         };
         let view = match view {
             None => None,
@@ -518,7 +518,7 @@ impl<'a> Machine<'a> {
             return Err(self.wrong(&format!("a text of {length} bytes, expected at most {TEXT}")));
         }
         let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map(Value::Text).map_err(|_| self.wrong("a text that is no UTF-8"))
+        std::str::from_utf8(bytes).map(Value::Text).map_err(|_| self.wrong("a text that is not UTF-8"))
     }
 
     fn line(&mut self) -> Result<&'a str> {
@@ -526,7 +526,7 @@ impl<'a> Machine<'a> {
         let end = rest.iter().take(NAME).position(|byte| *byte == b'\n');
         let end = end.ok_or_else(|| self.wrong(&format!("a global whose name does not end within {NAME} bytes")))?;
         self.at += end + 1;
-        std::str::from_utf8(&rest[..end]).map_err(|_| self.wrong("a global whose name is no UTF-8"))
+        std::str::from_utf8(&rest[..end]).map_err(|_| self.wrong("a global whose name is not UTF-8"))
     }
 
     fn wrong(&self, found: &str) -> Error {

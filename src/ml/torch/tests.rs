@@ -360,7 +360,8 @@ fn a_pickle_holds_less_than_64_mib() {
         assert!(held < 64 << 20, "{again}: {held} bytes");
         most = most.max(held);
         assert!(
-            refused.ends_with("operations; it is no weights'") || (start.is_empty() && again.to_string() == "\\x94"),
+            refused.ends_with("operations; these are not weights")
+                || (start.is_empty() && again.to_string() == "\\x94"),
             "{again}: {refused}"
         );
     }
@@ -399,17 +400,14 @@ fn containers_in_containers_are_counted_as_often_as_they_are_there() {
     let Contents::Named(found) = read(&eight).unwrap() else { panic!("tuples have names") };
     assert_eq!((found.len(), found[1].0.as_str()), (256, "0.0.0.0.0.0.0.1"));
     let refused = |pickle: &[u8]| read(&zipped(pickle)).unwrap_err().to_string();
-    assert_eq!(
-        refused(&doubled(9)),
-        "torch file: containers lie more than 8 deep in each other, at `0.0.0.0.0.0.0.0.0`"
-    );
+    assert_eq!(refused(&doubled(9)), "torch file: containers are nested more than 8 deep, at `0.0.0.0.0.0.0.0.0`");
     assert!(refused(b"\x80\x02]q\0h\0a.").contains("more than 8 deep"));
     let wide = [tensor, b"q\0(", &b"h\0".repeat(200), b"tq\x01(", &b"h\x01".repeat(200), b"t."].concat();
     assert_eq!(refused(&wide), "torch file: more than 16384 tensors");
     let empty = [b"\x80\x02)q\0(", &b"h\0".repeat(600)[..], b"tq\x01(", &b"h\x01".repeat(600), b"t."].concat();
     assert_eq!(
         refused(&empty),
-        "torch file: more than 262144 values, counted as often as they are in a container; it is no weights'"
+        "torch file: more than 262144 values, counted as often as they are in a container; these are not weights"
     );
 }
 

@@ -222,7 +222,7 @@ fn cut_off() -> crate::ml::error::Error {
 }
 
 fn text(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| refuse("the zip has a member whose name is no UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| refuse("the zip has a member whose name is not UTF-8"))
 }
 
 fn place(at: u64) -> Result<usize> {

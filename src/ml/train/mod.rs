@@ -1,8 +1,8 @@
 //! Learning: of a prompt through a frozen model, of all weights, and of a model from nothing.
 //!
-//! What learns is a [`Learner`]. Whoever trains one calls [`step`](Learner::step), evaluates when it is due, and may put parameters and
-//! moments away and take them up again. The batch of a step and everything random in it are functions of seed and step, so that a
-//! resumed run gives the bytes of an uninterrupted one.
+//! What learns is a [`Learner`]. Whoever trains one calls [`step`](Learner::step), evaluates when it is due, and may put
+//! parameters and moments away and take them up again. The batch of a step and everything random in it are functions of seed
+//! and step, so that a resumed run gives the bytes of an uninterrupted one.
 
 pub mod device_learning;
 pub mod examples;
@@ -57,7 +57,7 @@ pub trait Learner {
     /// The optimiser's running moments as they are now.
     fn moments(&self) -> Moments<'_>;
 
-    /// Takes up parameters, and moments that have seen `seen` updates.
+    /// Takes up parameters, `[P, E]` of a prompt or `[n]` of a model, and moments, `[n]` each, that have seen `seen` updates.
     ///
     /// # Errors
     /// If they are of another shape or optimiser.
@@ -66,7 +66,7 @@ pub trait Learner {
     /// One update, of step `step` counted from 0; what it learned from.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss or the gradient is no number any more, and what [`gradients`](Self::gradients) and
+    /// [`Error::Diverged`] if the loss or the gradient is not finite any more, and what [`gradients`](Self::gradients) and
     /// [`update`](Self::update) say; the parameters are left as they were.
     fn step(&mut self, step: u64) -> Result<Step> {
         let learned = self.gradients(step)?;
@@ -100,7 +100,7 @@ impl Step {
 pub struct Moments<'a> {
     /// Updates.
     pub seen: u64,
-    /// One after the other, as [`Learner::restore`] takes them.
+    /// One after the other, `[n]` each, as [`Learner::restore`] takes them.
     pub values: Vec<&'a [f32]>,
 }
 

@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub enum Compute {
     /// On the CPU.
     Cpu(Workers),
-    /// On a device, where the weights stay between steps. Activations may take `memory` bytes; on a GPU, half of what is free of
-    /// its own.
+    /// On a device, where the weights stay between steps. Activations may take `memory` bytes; on a GPU, half of what is free
+    /// of its own.
     Device {
         /// Which.
         device: Device,
@@ -66,7 +66,7 @@ impl<'d> ModelLearner<'d> {
         self.host.moment_names()
     }
 
-    /// Before the first step: takes up the moments of an earlier run, which have seen `seen` updates.
+    /// Before the first step: takes up the moments of an earlier run, `[n]` each, which have seen `seen` updates.
     ///
     /// # Errors
     /// If they are of another model or optimiser.

@@ -6,8 +6,8 @@ use crate::ml::error::{Error, Result};
 use crate::ml::model::cpu::Loss;
 use crate::ml::model::{CrossEntropy, Dropout, Key, Sharing};
 
-/// Steps, learning rate, optimiser, loss and evaluation of a run. The defaults are those of prompt tuning in the paper (SCIENCE
-/// a.4 to a.6), but for the number of steps.
+/// Steps, learning rate, optimiser, loss and evaluation of a run. The defaults are those of prompt tuning in the paper (Vu et
+/// al. 2022, sections 2 and 3; the loss is `losses.py` of google-research/t5x), but for the number of steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Updates of the parameters.

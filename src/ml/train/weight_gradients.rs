@@ -36,8 +36,8 @@ impl Workers {
         Ok(Self { pools, buffers: Vec::new(), memory })
     }
 
-    /// The loss of a batch without prompts; adds the gradient of the sum of its losses to `gradient`, which is of all weights in the
-    /// order of their layout.
+    /// The loss of a batch without prompts; adds the gradient of the sum of its losses to `gradient`, `[n]`, which is of all
+    /// weights in the order of their layout.
     ///
     /// # Errors
     /// If not even one micro-batch fits the memory.

@@ -36,12 +36,12 @@ impl WeightOptimizer {
         &self.weights
     }
 
-    /// Weights to compute with, and their gradient to add to.
+    /// Weights to compute with, and their gradient, `[n]`, to add to.
     pub fn parts(&mut self) -> (&Weights, &mut [f32]) {
         (&self.weights, &mut self.gradient)
     }
 
-    /// The parameters in the order of their layout, to be changed.
+    /// The parameters in the order of their layout, `[n]`, to be changed.
     pub fn parameters_mut(&mut self) -> &mut [f32] {
         Arc::make_mut(&mut self.weights).data_mut()
     }
@@ -66,7 +66,7 @@ impl WeightOptimizer {
         names.collect()
     }
 
-    /// Takes up parameters, and moments that have seen `seen` updates.
+    /// Takes up parameters, `[n]`, and moments, `[n]` each, that have seen `seen` updates.
     ///
     /// # Errors
     /// If they are of another model or optimiser.
@@ -79,7 +79,7 @@ impl WeightOptimizer {
         Ok(())
     }
 
-    /// Takes up moments that have seen `seen` updates.
+    /// Takes up moments, `[n]` each, that have seen `seen` updates.
     ///
     /// # Errors
     /// If they are of another model or optimiser.

@@ -90,7 +90,7 @@ impl Cell {
     }
 }
 
-/// What stands where there is no number.
+/// What is shown where there is no number.
 pub(super) const MISSING: &str = "–";
 
 impl Format {

@@ -96,7 +96,7 @@ impl Program<'_> {
                 other => return other.with_context(|| format!("failed to start `{shown}`")),
             }
         }
-        anyhow::bail!("failed to start `{shown}`: it is being written to all the time")
+        anyhow::bail!("failed to start `{shown}`: another program keeps it open for writing")
     }
 
     fn watch(&self, child: &mut Child, stopped: &dyn Fn() -> bool) -> anyhow::Result<End> {

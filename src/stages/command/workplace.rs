@@ -17,6 +17,9 @@ pub(super) struct Workplace {
 impl Workplace {
     /// Fresh folders in a job's scratch folder. What a killed run left there goes; a program that outlived its run may still
     /// write into it, so the name is another one each time.
+    ///
+    /// # Errors
+    /// If the scratch folder cannot be read or written.
     pub(super) fn new(cx: &Cx<'_>) -> anyhow::Result<Self> {
         let scratch = std::path::absolute(cx.scratch()?)?;
         let mut number = 0;
@@ -57,6 +60,9 @@ impl Workplace {
 
     /// Copies an input to a path below [`inputs`](Self::inputs), and its parts into a folder beside it. A copy: whatever the
     /// program does to it, the store and the project stay as they are.
+    ///
+    /// # Errors
+    /// If the input is damaged, has a part whose name is not a file name, or cannot be copied.
     pub(super) fn put(&self, path: &Path, artifact: &Artifact) -> anyhow::Result<PathBuf> {
         let path = self.inputs().join(path);
         if let Some(folder) = path.parent() {
@@ -66,7 +72,7 @@ impl Workplace {
         let mut folder = path.clone().into_os_string();
         folder.push(".parts");
         for (name, digest) in artifact.parts() {
-            ensure!(is_plain(name), "`{}` has a part called `{name}`, which is no name of a file", artifact.origin());
+            ensure!(is_plain(name), "`{}` has a part called `{name}`, which is not a file name", artifact.origin());
             fs_err::create_dir_all(&folder)?;
             copy(&artifact.part(&digest)?, &Path::new(&folder).join(name))?;
         }

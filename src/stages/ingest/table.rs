@@ -137,6 +137,9 @@ impl Table {
     }
 
     /// Looks for contradictions; a field's path is from `from.table`.
+    ///
+    /// # Errors
+    /// The first field that contradicts another or is out of its range.
     pub(super) fn check(&self) -> Result<(), Issue> {
         let issue = |field: &str, message: String| Issue::new(format!("from.table.{field}"), message);
         let wrong = |field: &str, message: String| Err(issue(field, message));
@@ -150,18 +153,18 @@ impl Table {
         if self.quotes.is_some() && !self.files().into_iter().any(|(_, file)| file.is_some_and(is_tsv)) {
             return wrong(
                 "quotes",
-                "is there, but no file is a `.tsv`, the only one in which quotes can mean two things".to_owned(),
+                "is given, but no file is a `.tsv`, the only one in which quotes can mean two things".to_owned(),
             );
         }
         if self.labels.is_some() && self.answer.is_some() {
             return wrong(
                 "answer",
-                "is there beside `labels`, which say that answers are labels; leave one out".to_owned(),
+                "is given beside `labels`, which say that answers are labels; leave one out".to_owned(),
             );
         }
         match self.validation_share {
             Some(_) if self.validation.is_some() => {
-                return wrong("validation_share", "is there beside `validation`; leave one out".to_owned());
+                return wrong("validation_share", "is given beside `validation`; leave one out".to_owned());
             }
             Some(share) if !(share > 0.0 && share < 1.0) => {
                 return wrong("validation_share", format!("is {share}, expected between 0 and 1"));
@@ -173,6 +176,9 @@ impl Table {
     }
 
     /// The task and its examples.
+    ///
+    /// # Errors
+    /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
     pub(super) fn read(&self, cx: &Cx<'_>, prefix: bool, seed: u64) -> anyhow::Result<(Task, Splits)> {
         let own = self.own(Template::parse(&self.template).map_err(|message| anyhow!("`template` {message}"))?);
         let mut splits: Splits = Vec::new();

@@ -55,9 +55,13 @@ impl Text {
         self.files.iter().enumerate().map(|(i, file)| file.input(role(i), Type::FILE))
     }
 
+    /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// The first field that is empty, out of its range, or shorter than the window.
     pub(super) fn check(&self, input_length: usize, target_length: usize) -> Result<(), Issue> {
         if self.files.is_empty() {
-            return Err(Issue::new("from.text.files", "is empty, expected one at least"));
+            return Err(Issue::new("from.text.files", "is empty, expected at least one"));
         }
         if let Some((i, file)) = self.files.iter().enumerate().find(|(_, file)| file.name().is_empty()) {
             let message =
@@ -88,6 +92,9 @@ impl Text {
     }
 
     /// The training split: `rows` windows, or all.
+    ///
+    /// # Errors
+    /// If a file is damaged or not in its form, or no document is long enough.
     pub(super) fn read(&self, cx: &Cx<'_>, tokens: &Tokens, rows: Option<usize>, seed: u64) -> anyhow::Result<Part> {
         let mut sample = Sample::new(rows.unwrap_or(usize::MAX), Stream::new(seed, "windows of text"));
         for (i, file) in self.files.iter().enumerate() {

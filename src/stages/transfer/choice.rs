@@ -10,6 +10,9 @@ use std::cmp::Reverse;
 /// A way to take sources of a ranking.
 pub(super) trait Choice {
     /// Whether it takes any.
+    ///
+    /// # Errors
+    /// An issue in the field that makes it take none.
     fn check(&self) -> Result<(), Issue> {
         Ok(())
     }
@@ -18,6 +21,9 @@ pub(super) trait Choice {
     fn count(&self, sources: usize) -> usize;
 
     /// The sources that it takes of a ranking that has as many.
+    ///
+    /// # Errors
+    /// If the ranking or what it is chosen by is damaged, or lacks a source.
     fn of(&self, target: &Target<'_>, ranking: Vec<Ranked>) -> anyhow::Result<Vec<Ranked>>;
 
     /// Whether similarity decides, so that the embeddings of the target are spent for it.

@@ -9,9 +9,15 @@ pub(super) trait Making {
     fn jobs(&self, sources: usize) -> usize;
 
     /// The jobs that it asks for, those that tune the target last.
+    ///
+    /// # Errors
+    /// If an input is missing or damaged, or sources cannot be combined.
     fn expand(&self, target: &Target<'_>, sources: Vec<Source>) -> anyhow::Result<Vec<Spec>>;
 
     /// What a manifest must give for it, or must not.
+    ///
+    /// # Errors
+    /// The first field that is missing, or that this strategy does not use.
     fn check(&self, fields: &Fields<'_>) -> Result<(), Issue> {
         fields.check_sources()
     }

@@ -28,6 +28,10 @@ fn common() -> usize {
 }
 
 impl MixtureTuning {
+    /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// The first field outside its range, or a `patience`, which a mixture has no use for.
     pub(super) fn check(&self) -> Result<(), Issue> {
         self.training.check().map_err(|error| Issue::new("mixture.training", error.to_string()))?;
         let patience = self.training.patience;
@@ -50,6 +54,9 @@ pub(super) struct Fields<'t> {
 
 impl Fields<'_> {
     /// That there are sources to choose from, and nothing that speaks of tunings from scratch.
+    ///
+    /// # Errors
+    /// If `ranking` or `prompts` is missing, or `init` is there.
     pub(super) fn check_sources(&self) -> Result<(), Issue> {
         let lacks = |what| Err(Issue::new("strategy", format!("needs `{what}`")));
         match (self.ranking, self.prompts, self.init) {
@@ -63,6 +70,9 @@ impl Fields<'_> {
     }
 
     /// That the sources' examples are there.
+    ///
+    /// # Errors
+    /// If `source_data` is missing.
     pub(super) fn check_source_data(&self) -> Result<(), Issue> {
         match self.source_data {
             true => Ok(()),
@@ -99,6 +109,9 @@ impl Target<'_> {
     }
 
     /// A tuning on the target's examples that begins from `prompts`, if from any.
+    ///
+    /// # Errors
+    /// If there is not one backbone and one data set.
     pub(super) fn tuning(
         &self,
         name: String,
@@ -135,6 +148,10 @@ pub(super) struct Tuned {
 }
 
 impl Tuned {
+    /// The prompt that a tuning made.
+    ///
+    /// # Errors
+    /// If it has none, or its file is damaged.
     pub(super) fn read(tuning: &Expanded) -> anyhow::Result<Self> {
         let prompt = tuning.outputs.iter().find(|(name, _)| &**name == "prompt");
         let (_, prompt) = prompt.context("a tuning without a prompt")?;
@@ -148,6 +165,10 @@ impl Tuned {
         self.file.about.steps
     }
 
+    /// The validation score of the prompt.
+    ///
+    /// # Errors
+    /// If it has none, as without a validation split.
     pub(super) fn score(&self) -> anyhow::Result<f64> {
         let about = &self.file.about;
         about.score.with_context(|| {
@@ -157,6 +178,9 @@ impl Tuned {
 }
 
 /// The task of a data set and the number of its training examples.
+///
+/// # Errors
+/// If the data set is damaged.
 pub(super) fn size(data: &Artifact) -> anyhow::Result<(String, usize)> {
     let (task, examples) = read_size(&data.bytes()?)?;
     Ok((task.name, examples))

@@ -28,6 +28,11 @@ pub(super) struct Whole {
 }
 
 impl Whole {
+    /// Reads a journal and checks all of it.
+    ///
+    /// # Errors
+    /// What is wrong with it and in which line: not text, not an event, a line that does not follow the one before, a broken
+    /// seal, a lost list of jobs.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let bytes = read(path).map_err(|error| error.to_string())?;
         let mut whole = Self { after: None, lines: Vec::new(), stub: stub(&bytes) };
@@ -64,6 +69,9 @@ impl Whole {
 }
 
 /// The end of the newest journal in a folder. A damaged one is set aside, and its stub is the end.
+///
+/// # Errors
+/// If the folder cannot be read, or the damaged one cannot be set aside.
 pub(super) fn last_run(store: &Store, folder: &Path) -> io::Result<(Option<After>, Option<Broken>)> {
     let Some(Name { run, path, .. }) = names_in(folder, "")?.pop() else { return Ok((None, None)) };
     let (whole, broken) = match Whole::read(&path) {
@@ -132,6 +140,10 @@ pub fn set_aside(store: &Store, broken: &Broken) -> io::Result<()> {
     put_stub(store, &broken.path, Stub::Aside { why: broken.what.clone() })
 }
 
+/// Puts a stub in the place of a journal.
+///
+/// # Errors
+/// If it cannot be written.
 pub(super) fn put_stub(store: &Store, path: &Path, stub: Stub) -> io::Result<()> {
     let line = serde_json::to_string(&Line { prev: None, after: None, event: stub, seal: None })?;
     store.write(path, format!("{}\n", sealed(&line)).as_bytes(), 0o644)

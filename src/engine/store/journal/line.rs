@@ -131,6 +131,9 @@ pub(super) fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// All journals, oldest first within each pipeline.
+///
+/// # Errors
+/// If a folder of journals cannot be read.
 pub(super) fn names(store: &Store) -> io::Result<Vec<Name>> {
     let root = store.root().join("runs");
     let mut found = Vec::new();
@@ -140,6 +143,10 @@ pub(super) fn names(store: &Store) -> io::Result<Vec<Name>> {
     Ok(found)
 }
 
+/// The journals in the folder of a pipeline, oldest first.
+///
+/// # Errors
+/// If the folder cannot be read.
 pub(super) fn names_in(folder: &Path, pipeline: &str) -> io::Result<Vec<Name>> {
     let runs = list(folder)?.into_iter().filter(|name| name.ends_with(".jsonl"));
     Ok(runs.map(|run| Name { pipeline: pipeline.to_owned(), path: folder.join(&run), run }).collect())
@@ -199,6 +206,9 @@ pub fn folded(store: &Store) -> io::Result<Vec<(String, Use)>> {
 }
 
 /// The bytes of a journal; whatever else stands in its place is an error and not waited for.
+///
+/// # Errors
+/// If it is not a file, or cannot be read.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     is_file(path)?;
     fs_err::read(path)

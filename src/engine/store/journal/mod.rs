@@ -37,6 +37,9 @@ pub(in crate::engine) struct Journal {
 
 impl Journal {
     /// Starts the journal of a run. The newest before it is set aside if it is damaged; what was wrong with it is told.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or the journal cannot be written.
     pub(in crate::engine) fn start(
         store: &Store,
         pipeline: &str,
@@ -52,6 +55,9 @@ impl Journal {
     }
 
     /// Adds an event.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub(in crate::engine) fn add(&mut self, event: &impl Serialize) -> io::Result<()> {
         self.line(&Line { prev: self.last, after: None, event, seal: None })
     }
@@ -73,6 +79,9 @@ impl Journal {
     }
 
     /// Adds the last events and makes sure that all of them are on disk.
+    ///
+    /// # Errors
+    /// If they cannot be written or synced.
     pub(in crate::engine) fn end(mut self, store: &Store, event: &impl Serialize) -> io::Result<()> {
         if !self.found.is_empty() {
             let list = self.list(store)?;

@@ -18,6 +18,7 @@ pub(crate) enum Memory<T> {
 }
 
 impl Memory<Vec<f32>> {
+    /// The same without owning it, `[N, 2I·layers]` or `[N, E]`.
     pub(super) fn as_slice(&self) -> Memory<&[f32]> {
         match self {
             Self::Projected(x) => Memory::Projected(x),
@@ -79,8 +80,9 @@ impl<'a> Cross<'a> {
         }
     }
 
-    /// Writes the gradient of the queries. That of the memory has its form: of projected memory the layer's columns are
-    /// written, to absorbed memory is added. `probabilities` are used up.
+    /// Writes the gradient of the queries, given that of the heads, all `[m, I]`. That of the memory has its form: of projected
+    /// memory, `[N, 2I·layers]`, the layer's columns are written, to absorbed memory, `[N, E]`, is added. `probabilities` are
+    /// used up.
     pub(super) fn backward(
         &self,
         d_queries: &mut [f32],

@@ -7,6 +7,9 @@ use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute::CU_MEMP
 use candle_core::{Device, Error};
 
 /// The GPU number `index`.
+///
+/// # Errors
+/// If there is no such GPU, or its driver refuses.
 pub(super) fn open(index: usize) -> Result<Device> {
     let cuda = CudaDevice::new_with_stream(index)?;
     // SAFETY: all work of this device goes through its one stream, in order, whichever thread asks for it; so nothing has
@@ -30,6 +33,9 @@ pub(super) fn open(index: usize) -> Result<Device> {
 }
 
 /// Bytes that are free.
+///
+/// # Errors
+/// If the driver does not say.
 pub(super) fn free_memory(cuda: &CudaDevice) -> Result<usize> {
     cuda.cuda_stream().context().bind_to_thread().map_err(Error::wrap)?;
     Ok(mem_get_info().map_err(Error::wrap)?.0)

@@ -19,7 +19,7 @@ pub struct Gradient {
 }
 
 impl Gradient {
-    /// Takes out the gradient of the tensor that begins at `start`.
+    /// Takes out the gradient of the tensor that begins at `start`, `[n, m]` as the matrix is, or `[n]` for a scale.
     pub fn take(&self, start: usize) -> Option<Tensor> {
         self.tensors.borrow_mut().remove(&start)
     }
@@ -51,18 +51,28 @@ impl Gradient {
         Ok(())
     }
 
-    /// Of the matrix that made `y` of `x`: `d_yᵀ · x`.
+    /// Of the matrix that made `y`, `[n, outputs]`, of `x`, `[n, inputs]`: `d_yᵀ · x`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn linear(&self, place: &Place, d_y: &Tensor, x: &Tensor) -> Result<()> {
         self.add(place, d_y.t()?.matmul(x)?)
     }
 
-    /// Of the scale of a norm with the input `x`: the sum of the rows of `d_y ∘ x / sqrt(mean(x²) + epsilon)`.
+    /// Of the scale, `[E]`, of a norm with the input `x`, `[n, E]`: the sum of the rows of `d_y ∘ x / sqrt(mean(x²) +
+    /// epsilon)`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn norm(&self, place: &Place, d_y: &Tensor, x: &Tensor, epsilon: f32) -> Result<()> {
         let ones = Tensor::ones(place.len(), x.dtype(), x.device())?;
         self.add(place, sum_of_rows(&(d_y * fused::rms_norm(x, &ones, epsilon)?)?)?)
     }
 
     /// Of the rows of the embedding, `[V, E]`, that are `named`: an id, and the row of `d_x` that is the gradient of its row.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn rows(
         &self,
         place: &Place,
@@ -79,6 +89,9 @@ impl Gradient {
     }
 
     /// Of a table of position biases, `[buckets, H]`, from the gradient of attention scores, `[B, H, L, L]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn bias(&self, table: &Place, d_scores: &Tensor, dims: &Dims, causal: bool) -> Result<()> {
         let (batch, heads, length, _) = d_scores.dims4()?;
         let d = sum_of_rows(&d_scores.reshape((batch, heads * length * length))?)?;

@@ -19,6 +19,9 @@ pub struct Parameters {
 
 impl Parameters {
     /// Copies the weights to `device`.
+    ///
+    /// # Errors
+    /// If the device fails, or does not have enough memory.
     pub fn new(weights: &Weights, device: &Device) -> Result<Self> {
         let Weights { dims, layout, .. } = weights;
         let (width, inner, ff) = (dims.width, dims.inner(), dims.ff);
@@ -67,12 +70,12 @@ impl Parameters {
         Ok(Self { tensors, dtype, device: device.clone() })
     }
 
-    /// The tensors, in the order of the layout, with where they begin in it.
+    /// The tensors, matrices `[n, m]` and scales `[E]`, in the order of the layout, with where they begin in it.
     pub fn tensors(&self) -> impl Iterator<Item = (usize, &Tensor)> {
         self.tensors.iter().map(|(start, tensor)| (*start, tensor))
     }
 
-    /// The tensors, to be replaced by others of their sizes.
+    /// The tensors, `[n, m]` or `[E]`, to be replaced by others of their sizes.
     pub fn tensors_mut(&mut self) -> impl Iterator<Item = (usize, &mut Tensor)> {
         self.tensors.iter_mut().map(|(start, tensor)| (*start, tensor))
     }
@@ -89,17 +92,23 @@ impl Parameters {
         }
     }
 
-    /// The matrix, scale or table at `place`.
+    /// The matrix, `[n, m]`, scale, `[E]`, or table, `[buckets, H]`, at `place`.
     pub(super) fn at(&self, place: &Place) -> &Tensor {
         &self.tensors[&place.start]
     }
 
-    /// `x · weightᵀ`.
+    /// `x · weightᵀ`, `[n, outputs]`, with `x` `[n, inputs]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn linear(&self, x: &Tensor, place: &Place) -> Result<Tensor> {
         Ok(x.matmul(&self.at(place).t()?)?)
     }
 
-    /// `d_y · weight`.
+    /// `d_y · weight`, `[n, inputs]`, with `d_y` `[n, outputs]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn linear_backward(&self, d_y: &Tensor, place: &Place) -> Result<Tensor> {
         Ok(d_y.matmul(self.at(place))?)
     }

@@ -9,7 +9,8 @@ pub use on_device::DeviceOptimizer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An optimiser and its settings; the defaults are those of prompt tuning (Lester et al. 2021; SCIENCE a.5).
+/// An optimiser and its settings; the defaults are those of prompt tuning (Lester et al. 2021, section 3;
+/// `adafactor.py` of google-research/t5x).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Settings {
@@ -236,7 +237,7 @@ impl Optimizer {
         Self { settings, shape, step: 0, moments }
     }
 
-    /// The running moments, for a checkpoint.
+    /// The running moments, for a checkpoint: `[n, m]` as the matrix is, or `[n]` and `[m]` if they are factored.
     pub fn moments(&self) -> &[Vec<f32>] {
         &self.moments
     }
@@ -246,7 +247,7 @@ impl Optimizer {
         self.step
     }
 
-    /// Takes up the moments of a checkpoint, which have seen `step` updates.
+    /// Takes up the moments of a checkpoint, `[n, m]` or `[n]` and `[m]`, which have seen `step` updates.
     ///
     /// # Errors
     /// If they are of a matrix of another shape, or of another optimiser.
@@ -260,7 +261,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Moves `parameters` against `gradient`, both `[rows, columns]`, at this learning rate.
+    /// Moves `parameters` against `gradient`, both `[n, m]`, of a prompt `[P, E]`, at this learning rate.
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], rate: f64) {
         match &self.settings {
             Settings::Adafactor(s) => {

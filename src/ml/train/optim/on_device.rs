@@ -44,7 +44,7 @@ impl DeviceOptimizer {
         self.step
     }
 
-    /// The running moments, as [`Optimizer::restore`] takes them.
+    /// The running moments, `[n, m]` or `[n]` and `[m]`, as [`Optimizer::restore`] takes them.
     ///
     /// # Errors
     /// If the device fails.
@@ -52,7 +52,7 @@ impl DeviceOptimizer {
         self.moments.iter().map(|moment| moment.flatten_all()?.to_vec1()).collect()
     }
 
-    /// `parameters`, moved against `gradient` at this learning rate; all `[rows, columns]`.
+    /// `parameters`, moved against `gradient` at this learning rate; all `[n, m]`.
     ///
     /// # Errors
     /// If the device fails, or the gradient has another shape.

@@ -156,8 +156,8 @@ pub fn attend_absorbed(
     });
 }
 
-/// The gradients of [`attend_absorbed`]: writes those of the queries and adds those of the memory. `probabilities` is replaced
-/// by the gradient of the scores. No two spans may share rows of the memory.
+/// The gradients of [`attend_absorbed`], given that of `out`: writes those of the queries, `[m, H, E]`, and adds those of the
+/// memory, `[n, E]`. `probabilities` is replaced by the gradient of the scores. No two spans may share rows of the memory.
 pub fn attend_absorbed_backward(
     attention: &Absorbed<'_>,
     d_queries: &mut [f32],

@@ -127,7 +127,7 @@ fn gate(y: &mut [f32], inner: &[f32], ff: usize, activation: impl Fn(f32) -> f32
     });
 }
 
-/// Replaces `inner` by its gradient, given that of `y`.
+/// Replaces `inner`, `[n, 2F]` or `[n, F]`, by its gradient, given that of `y`, `[n, F]`.
 pub fn activate_backward(activation: Activation, inner: &mut [f32], d_y: &[f32], ff: usize) {
     match activation {
         Activation::GatedGelu => gate_backward(inner, d_y, ff, gelu_backward),

@@ -46,6 +46,7 @@ pub struct Attention<'a> {
 /// The attention probabilities of a forward pass: for each span and head a matrix `[queries, keys]`.
 #[derive(Debug, Default)]
 pub struct Probabilities {
+    /// In f32, unless they are kept in bf16: `[H, queries, keys]` of each span, one after the other.
     pub(super) values: Vec<f32>,
     narrow: Vec<bf16>,
     storage: Storage,
@@ -139,12 +140,12 @@ pub struct Qkv<'a> {
 }
 
 impl<'a> Qkv<'a> {
-    /// Columns of one matrix: queries at 0, keys at I, values at 2I.
+    /// Columns of one matrix, `[n, 3I]`: queries at 0, keys at I, values at 2I.
     pub fn joined(qkv: &'a [f32], inner: usize) -> Self {
         Self { queries: qkv, keys: from(qkv, inner), values: from(qkv, 2 * inner) }
     }
 
-    /// A matrix of queries, and one with keys at 0 and values at I.
+    /// A matrix of queries, `[m, I]`, and one with keys at 0 and values at I, `[n, 2I]` or some columns of a wider one.
     pub fn apart(queries: &'a [f32], keys_values: &'a [f32], inner: usize) -> Self {
         Self { queries, keys: keys_values, values: from(keys_values, inner) }
     }
@@ -241,7 +242,7 @@ impl Attention<'_> {
     }
 }
 
-/// Scores become probabilities.
+/// The scores of a query, `[n]`, become probabilities.
 #[inline(always)]
 pub(super) fn softmax(row: &mut [f32]) {
     let top = largest(row);
@@ -254,7 +255,7 @@ pub(super) fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Probabilities become the gradient of the scores, given theirs: `P ∘ (d_P - sum(P ∘ d_P))`.
+/// The probabilities of a query, `[n]`, become the gradient of the scores, given theirs: `p ∘ (d_p - sum(p ∘ d_p))`.
 #[inline(always)]
 pub(super) fn softmax_backward(p: &mut [f32], d_p: &[f32]) {
     let total = sum_by(p, d_p, |p, d| p * d);

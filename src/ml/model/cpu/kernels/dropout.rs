@@ -55,7 +55,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Writes the factors of row `row` of `example` at `site`: 0 or `1 / (1 - rate)`.
+    /// Writes the factors of row `row` of `example` at `site`, `[n]`: 0 or `1 / (1 - rate)`.
     pub fn fill(&self, mask: &mut [f32], example: usize, site: u32, row: usize) {
         let key = self.keys[example].site(site, row);
         let (low, high) = (key as u32, (key >> 32) as u32);
@@ -76,7 +76,7 @@ impl Dropout {
         ((f64::from(self.rate) * f64::from(1u32 << 24)) as u32, 1.0 / (1.0 - self.rate))
     }
 
-    /// `x = mask ∘ x` for rows of `width`, where example `i` owns the rows `starts[i]..starts[i + 1]`.
+    /// `x = mask ∘ x` for `x` `[n, width]`, where example `i` owns the rows `starts[i]..starts[i + 1]`.
     pub fn apply(&self, x: &mut [f32], width: usize, starts: &[usize], site: u32) {
         let mut examples = Vec::with_capacity(starts.len());
         let mut rest = x;

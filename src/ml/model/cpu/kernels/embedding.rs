@@ -12,7 +12,7 @@ pub fn gather(y: &mut [f32], table: Matrix<'_>, ids: &[u32], width: usize) {
     }
 }
 
-/// `d_table[ids[i]] += d_y[i]`, in the order of `ids`.
+/// `d_table[ids[i]] += d_y[i]`, in the order of `ids`; `d_table` is `[V, E]`, `d_y` `[n, E]`.
 pub fn scatter(d_table: &mut [f32], d_y: &[f32], ids: &[u32], width: usize) {
     for (d_y, id) in d_y.chunks_exact(width).zip(ids) {
         let at = *id as usize * width;

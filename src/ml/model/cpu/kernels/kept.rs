@@ -24,7 +24,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps `len` numbers that `compute` writes; `room` is for those that are kept in bf16.
+    /// Keeps what `compute` writes, `[n]` for `len` numbers; `room` is for those that are kept in bf16.
     pub fn fill<R>(
         &mut self,
         len: usize,
@@ -41,7 +41,7 @@ impl Kept {
         result
     }
 
-    /// The first `len` numbers, to be used up.
+    /// The first `len` numbers, `[n]`, to be used up.
     pub fn read<'b>(&'b mut self, len: usize, storage: Storage, room: &'b mut Vec<f32>) -> &'b mut [f32] {
         match storage {
             Storage::Exact => &mut self.wide[..len],
@@ -64,7 +64,7 @@ impl Kept {
     }
 }
 
-/// The bits of a number rounded to bf16: the nearest, of two the even one. No number stays none.
+/// The bits of a number rounded to bf16: the nearest, of two the even one. NaN stays NaN.
 #[inline(always)]
 fn bits(x: f32) -> u32 {
     let bits = x.to_bits();
@@ -72,7 +72,7 @@ fn bits(x: f32) -> u32 {
     (if x.is_nan() { bits | 0x40_0000 } else { nearest }) >> 16
 }
 
-/// Rounds.
+/// Rounds to bf16; both are `[n]`.
 pub(super) fn narrow(out: &mut [bf16], x: &[f32]) {
     vectorised(
         #[inline(always)]
@@ -84,7 +84,7 @@ pub(super) fn narrow(out: &mut [bf16], x: &[f32]) {
     );
 }
 
-/// Rounds in place.
+/// Rounds to bf16 in place, `[n]`.
 pub(super) fn round(x: &mut [f32]) {
     vectorised(
         #[inline(always)]
@@ -96,7 +96,7 @@ pub(super) fn round(x: &mut [f32]) {
     );
 }
 
-/// The same numbers in f32.
+/// The same numbers in f32; both are `[n]`.
 pub(super) fn widen(out: &mut [f32], x: &[bf16]) {
     vectorised(
         #[inline(always)]

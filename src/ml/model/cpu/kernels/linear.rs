@@ -25,7 +25,7 @@ pub struct Matmul {
 }
 
 impl Matmul {
-    /// Multiplies.
+    /// Multiplies: with `size` (n, m, k) `left` is a view `[n, k]`, `right` `[k, m]` and `out` `[n, m]`.
     ///
     /// # Panics
     /// If a view does not lie in its slice.
@@ -36,7 +36,7 @@ impl Matmul {
         unsafe { self.run_at(out.as_mut_ptr(), left, right) };
     }
 
-    /// Multiplies into a place that other threads write too, at other elements.
+    /// As [`run`](Self::run), into a view `[n, m]` of a place that other threads write too, at other elements.
     ///
     /// # Safety
     /// From `out` on, the view described by `self.out` must be valid for writes, and no other thread may touch its
@@ -115,7 +115,7 @@ thread_local! {
 }
 
 impl<'a> Matrix<'a> {
-    /// Some of the parameters.
+    /// Some of the parameters, `[n]`.
     pub fn part(self, range: Range<usize>) -> Matrix<'a> {
         match self {
             Self::F32(values) => Self::F32(&values[range]),
@@ -136,7 +136,7 @@ impl<'a> Matrix<'a> {
         self.len() == 0
     }
 
-    /// Writes the parameters from `start` on.
+    /// Writes the parameters from `start` on, `[n]` for `n` of `out`.
     pub fn copy_to(&self, start: usize, out: &mut [f32]) {
         match self {
             Self::F32(values) => out.copy_from_slice(&values[start..start + out.len()]),
@@ -165,7 +165,7 @@ pub fn linear(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
     forward(y, x, weight, inputs, false);
 }
 
-/// `y += x · weightᵀ`: a linear layer that ends a residual branch.
+/// `y += x · weightᵀ`, shaped as in [`linear`]: `y` `[n, outputs]`. A linear layer that ends a residual branch.
 pub fn linear_add(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize) {
     forward(y, x, weight, inputs, true);
 }
@@ -212,7 +212,7 @@ fn forward_by_gemm(y: &mut [f32], x: &[f32], weight: Matrix<'_>, inputs: usize, 
     });
 }
 
-/// `d_x = [d_x +] d_y · weight`.
+/// `d_x = [d_x +] d_y · weight`, with `d_x` `[n, inputs]`, `d_y` `[n, outputs]`.
 pub fn linear_backward(d_x: &mut [f32], d_y: &[f32], weight: Matrix<'_>, inputs: usize, add: bool) {
     let d_y = rounded(d_y, weight);
     #[cfg(target_arch = "x86_64")]
@@ -265,7 +265,7 @@ fn row_by_row(product: &Matmul, out: &mut [f32], left: &[f32], right: &[f32]) {
     }
 }
 
-/// `d_weight += d_yᵀ · x`.
+/// `d_weight += d_yᵀ · x`, with `d_weight` `[outputs, inputs]`, `d_y` `[n, outputs]`, `x` `[n, inputs]`.
 pub fn linear_weight_gradient(d_weight: &mut [f32], d_y: &[f32], x: &[f32], inputs: usize) {
     let outputs = d_weight.len() / inputs;
     Matmul {

@@ -90,7 +90,7 @@ pub(in crate::ml::model) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
 }
 
-/// Sum of `f` over pairs of two rows, in 16 running sums, so that it vectorises and has one order everywhere.
+/// Sum of `f` over pairs of two rows, `[n]`, in 16 running sums, so that it vectorises and has one order everywhere.
 #[inline(always)]
 pub(in crate::ml::model) fn sum_by(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [0.0f32; 16];
@@ -107,7 +107,7 @@ pub(in crate::ml::model) fn sum_by(a: &[f32], b: &[f32], f: impl Fn(f32, f32) ->
     sums.iter().sum()
 }
 
-/// Largest value of a row; negative infinity for an empty one.
+/// Largest value of a row, `[n]`; negative infinity for an empty one.
 #[inline(always)]
 pub(in crate::ml::model) fn largest(row: &[f32]) -> f32 {
     let mut best = [f32::NEG_INFINITY; 16];

@@ -26,7 +26,7 @@ pub fn rms_norm(y: &mut [f32], inverse: &mut [f32], x: &[f32], scale: &[f32], ep
     );
 }
 
-/// `d_x += ` the gradient of [`rms_norm`] with respect to `x`.
+/// `d_x += ` the gradient of [`rms_norm`] with respect to `x`, given that of `y`: both `[n, E]`.
 pub fn rms_norm_backward(d_x: &mut [f32], d_y: &[f32], x: &[f32], inverse: &[f32], scale: &[f32]) {
     let width = scale.len();
     d_x.par_chunks_mut(width * ROWS)
@@ -57,7 +57,7 @@ pub fn rms_norm_backward(d_x: &mut [f32], d_y: &[f32], x: &[f32], inverse: &[f32
         });
 }
 
-/// `d_scale += ` the gradient of [`rms_norm`] with respect to `scale`.
+/// `d_scale += ` the gradient of [`rms_norm`] with respect to `scale`, `[E]`, given that of `y`, `[n, E]`.
 pub fn rms_norm_scale_gradient(d_scale: &mut [f32], d_y: &[f32], x: &[f32], inverse: &[f32]) {
     let width = d_scale.len();
     vectorised(

@@ -5,11 +5,17 @@ use crate::ml::model::cpu::kernels::{self, Activation};
 use candle_core::{Result, Tensor};
 
 /// `[n, F]` from the inner layer, `[n, 2F]` or `[n, F]`.
+///
+/// # Errors
+/// If the tensor has another shape or type, or the device fails.
 pub(crate) fn activate(activation: Activation, inner: &Tensor) -> Result<Tensor> {
     run(&Activate(activation), &[inner])
 }
 
-/// The gradient of the inner layer, given that of what [`activate`] makes of it.
+/// The gradient of the inner layer, `[n, 2F]` or `[n, F]`, given that of what [`activate`] makes of it, `[n, F]`.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn activate_backward(activation: Activation, inner: &Tensor, d_y: &Tensor) -> Result<Tensor> {
     run(&ActivateBackward(activation), &[inner, d_y])
 }

@@ -12,6 +12,9 @@ use half::bf16;
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
 /// Launches a kernel on its operands; the result is a new tensor of the sizes that the launch names.
+///
+/// # Errors
+/// If the operands are on different devices, the result has a type of no kernel, or the device fails.
 pub(super) fn run(launch: &Launch, operands: &[(&CudaStorage, &Layout)]) -> Result<CudaStorage> {
     let device = operands[0].0.device();
     if operands.iter().any(|(storage, _)| !storage.device().same_device(device)) {

@@ -15,6 +15,10 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
+    /// Copies the keys to `device`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(crate) fn new(dropout: &Dropout, device: &Device) -> Result<Self> {
         let halves: Vec<u32> = dropout.keys.iter().flat_map(|key| key.halves()).collect();
         let keys = Tensor::from_vec(halves, (dropout.keys.len(), 2), device)?;
@@ -22,11 +26,17 @@ impl Masks {
     }
 
     /// `mask ∘ x`, `[n, W]`. `places`, `[n, 2]`: the example and the row in it that each row is.
+    ///
+    /// # Errors
+    /// If a tensor has another shape or type, or the device fails.
     pub(crate) fn rows(&self, x: &Tensor, places: &Tensor, site: u32) -> Result<Tensor> {
         run(&DropRows(Law::new(self, site)), &[x, &self.keys, places])
     }
 
     /// `mask ∘ p`, `[B, H, Q, K]`. `queries`, `[B]`: those of each example; what is beyond them becomes 0.
+    ///
+    /// # Errors
+    /// If a tensor has another shape or type, or the device fails.
     pub(crate) fn probabilities(&self, p: &Tensor, queries: &Tensor, site: u32) -> Result<Tensor> {
         run(&DropProbabilities(Law::new(self, site)), &[p, &self.keys, queries])
     }

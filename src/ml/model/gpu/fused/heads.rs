@@ -8,6 +8,9 @@ use candle_core::{Result, Tensor};
 
 /// The heads of the columns from `column` on of `x`, `[n, C]`, as `[B, H, L, D]`. `starts`, `[B + 1]`: where each example
 /// begins among the rows, and at last where the last one ends.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn split_heads(
     x: &Tensor,
     starts: &Tensor,
@@ -20,6 +23,9 @@ pub(crate) fn split_heads(
 
 /// The rows `places`, `[n, 2]` (an example and its row), of each of `parts`, `[B, H, L, D]`, side by side:
 /// `[n, parts·H·D]`. Beyond the end of an example rows are 0.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn merge_heads(parts: &[&Tensor], places: &Tensor) -> Result<Tensor> {
     let merge = Merge { parts: parts.len() };
     let first = parts[0];
@@ -77,7 +83,7 @@ impl Operation for Merge {
         third.is_like(first, kernel)?;
         require(kernel, (1..=3).contains(&self.parts), "a number of parts that is not 1 to 3")?;
         let [rows, two] = places.ids(kernel)?;
-        require(kernel, two == 2, "places that are no pairs")?;
+        require(kernel, two == 2, "places that are not pairs")?;
         let dims = [rows, self.parts * heads * width];
         let launch = Launch::by_warps(kernel, rows * self.parts * heads, first.dtype, &dims);
         launch.sizes(&[rows, self.parts, heads, width, batch, longest])

@@ -6,11 +6,18 @@ use crate::ml::model::cpu::kernels;
 use candle_core::{DType, Result, Tensor};
 
 /// For each row of `logits`, `[n, V]`, the loss and the logarithm of the partition function: `[n, 2]` in f32.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn cross_entropy(settings: CrossEntropy, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     run(&Losses(settings), &[logits, targets])
 }
 
-/// The gradient of the sum of the losses with respect to `logits`; `losses` is what [`cross_entropy`] gave.
+/// The gradient of the sum of the losses with respect to `logits`, `[n, V]`; `losses`, `[n, 2]`, is what [`cross_entropy`]
+/// gave.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn cross_entropy_gradient(
     settings: CrossEntropy,
     logits: &Tensor,
@@ -24,8 +31,8 @@ pub(super) struct Losses(pub(super) CrossEntropy);
 
 pub(super) struct LossGradient(pub(super) CrossEntropy);
 
-/// What the kernels know of the settings: the mass of the target and of each other word, what is subtracted from a loss, and the
-/// factor of the z-loss.
+/// What the kernels know of the settings: the mass of the target and of each other word, what is subtracted from a loss, and
+/// the factor of the z-loss.
 fn numbers(settings: CrossEntropy, vocab: usize, launch: Launch) -> Launch {
     let (high, low, constant) = settings.shares(vocab);
     launch.float(high).float(low).float(constant).float(settings.z_loss)

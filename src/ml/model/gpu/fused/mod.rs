@@ -133,7 +133,7 @@ impl Launch {
     fn size(&self, at: usize) -> usize {
         match self.numbers[at] {
             Number::Int(size) => size as usize,
-            Number::Float(_) => panic!("a fraction is no size"),
+            Number::Float(_) => panic!("a fraction is not a size"),
         }
     }
 }

@@ -5,11 +5,17 @@ use crate::ml::model::cpu::kernels;
 use candle_core::{DType, Result, Tensor};
 
 /// `x / sqrt(mean(x²) + epsilon) · scale` for each row of `x`, `[n, E]`; `scale`, `[E]`, is f32.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn rms_norm(x: &Tensor, scale: &Tensor, epsilon: f32) -> Result<Tensor> {
     run(&Norm { epsilon }, &[x, scale])
 }
 
-/// `d_x +` the gradient of [`rms_norm`] with respect to `x`, given that of its result, `d_y`.
+/// `d_x +` the gradient of [`rms_norm`] with respect to `x`, given that of its result, `d_y`: all `[n, E]`.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn rms_norm_backward(
     d_x: &Tensor,
     d_y: &Tensor,

@@ -5,11 +5,17 @@ use candle_core::{DType, Result, Tensor};
 
 /// Sums of rows of `x`, `[n, E]`, in f32 and in the order in which they are named: row `i` of the result, `[R, E]`, is the
 /// sum of `x[named[j]]` for `j` from `starts[i]` to `starts[i + 1]`.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn sum_rows(x: &Tensor, starts: &Tensor, named: &Tensor) -> Result<Tensor> {
     run(&SumRows, &[x, starts, named])
 }
 
 /// Where each row of `x`, `[n, V]`, is highest; the first such place.
+///
+/// # Errors
+/// If the tensor has another shape or type, or the device fails.
 pub(crate) fn highest(x: &Tensor) -> Result<Tensor> {
     run(&Highest, &[x])
 }

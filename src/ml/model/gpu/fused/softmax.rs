@@ -20,6 +20,9 @@ pub(crate) struct Visible<'a> {
 }
 
 /// Probabilities from `scores`, `[B, H, Q, K]`; 0 for what is not seen.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn softmax(scores: &Tensor, visible: Visible<'_>) -> Result<Tensor> {
     let Visible { keys, bias, position, causal } = visible;
     let softmax = Softmax { position, causal, biased: bias.is_some() };
@@ -30,7 +33,10 @@ pub(crate) fn softmax(scores: &Tensor, visible: Visible<'_>) -> Result<Tensor> {
     }
 }
 
-/// The gradient of the scores, given that of the probabilities.
+/// The gradient of the scores, given that of the probabilities: all `[B, H, Q, K]`.
+///
+/// # Errors
+/// If a tensor has another shape or type, or the device fails.
 pub(crate) fn softmax_backward(probabilities: &Tensor, d_probabilities: &Tensor) -> Result<Tensor> {
     run(&SoftmaxBackward, &[probabilities, d_probabilities])
 }
