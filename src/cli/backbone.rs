@@ -70,9 +70,8 @@ impl Backbones<'_> {
         let record = entry.artifacts.iter().find(|record| record.digest == digest);
         let record = record.with_context(|| format!("`{name}` has no artifact `{}`", digest.short()))?;
         let parts: Parts = serde_json::from_slice(&self.store.read(&digest, &name)?).context("a backbone artifact")?;
-        let part = |digest: &Digest| self.part(record, digest);
-        let weights = parts.weights.iter().map(part).collect::<anyhow::Result<Vec<_>>>()?;
-        let model = parts.model(&part(&parts.config)?, &part(&parts.tokenizer)?, &weights)?;
+        let names: Vec<(&str, Digest)> = record.parts.iter().map(|part| (part.name.as_str(), part.digest)).collect();
+        let model = parts.model(&names, |digest| self.part(record, digest))?;
         Ok(Backbone { name, model, digest: Some(digest) })
     }
 

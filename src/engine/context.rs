@@ -293,6 +293,16 @@ impl<'a> Cx<'a> {
         self.add(output, Part { name: part.to_owned(), digest, size: bytes.len() as u64, external: None })
     }
 
+    /// Adds a file that the job made in its [`scratch`](Self::scratch) folder as a part of an output, and takes it from there.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach), or if there is no such file.
+    pub fn attach_file(&mut self, output: &str, part: &str, file: &Path) -> anyhow::Result<Digest> {
+        let size = fs_err::metadata(file)?.len();
+        let digest = self.bench.store.adopt(file)?;
+        self.add(output, Part { name: part.to_owned(), digest, size, external: None })
+    }
+
     /// Adds an input file as a part of an output, by reference: it stays where it is and is checked when read.
     ///
     /// # Errors

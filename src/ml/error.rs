@@ -99,6 +99,9 @@ pub enum Error {
     /// An error of the tensor library.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// An error of the place where progress is kept.
     #[error("{0}")]
     Checkpoint(String),

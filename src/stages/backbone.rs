@@ -4,21 +4,23 @@ use super::checkpoint_files::{CONFIG, SPIECE, TOKENIZER, choose, pick};
 use super::checkpoint_weights::{Form, SAFETENSORS};
 use super::{BACKBONE, hub};
 use crate::data::Dataset;
-use crate::engine::context::{Artifact, Cx};
+use crate::engine::context::{Artifact, Cx, Interrupted};
 use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
 use crate::error::Usage;
 use crate::hub::{Kind, Repo, check_id, check_revision};
+use crate::ml;
 use crate::ml::batcher::{self, Batcher, Client};
-use crate::ml::model::{Dims, Precision, Shard, Weights};
+use crate::ml::model::{Dims, Precision, Shard, Weights, pack};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::text::{bytes, sentencepiece};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,17 +151,33 @@ impl Parts {
         bytes
     }
 
-    /// The model of the contents of these parts.
+    /// The model of the contents of these parts. `part` opens a part by its digest; `names` are those of all parts, of which
+    /// [`PACKED`] is the weights as they are used.
     ///
     /// # Errors
-    /// If they are not those that were checked when the artifact was made.
-    pub fn model(&self, config: &[u8], tokenizer: &[u8], weights: &[Content]) -> anyhow::Result<Model> {
+    /// What `part` returns, or if they are not those that were checked when the artifact was made.
+    pub fn model(
+        &self,
+        names: &[(&str, Digest)],
+        part: impl Fn(&Digest) -> anyhow::Result<Content>,
+    ) -> anyhow::Result<Model> {
+        let (config, tokenizer) = (part(&self.config)?, part(&self.tokenizer)?);
+        let tokenizer = Shard { name: TOKENIZER, bytes: &tokenizer };
+        let packed = names.iter().find(|(name, _)| *name == PACKED && self.precision == Precision::Bf16);
+        if let Some((_, digest)) = packed {
+            let weights = part(digest)?;
+            return Model::with(&config, tokenizer, |dims| Weights::packed(&dims, Arc::new(weights)));
+        }
+        let weights = self.weights.iter().map(&part).collect::<anyhow::Result<Vec<_>>>()?;
         let names: Vec<String> = self.weights.iter().map(|part| format!("weights {}", part.short())).collect();
-        let shards = names.iter().zip(weights).map(|(name, bytes)| Shard { name, bytes });
-        let tokenizer = Shard { name: TOKENIZER, bytes: tokenizer };
-        Model::new(config, tokenizer, &shards.collect::<Vec<_>>(), self.precision)
+        let shards: Vec<Shard<'_>> = names.iter().zip(&weights).map(|(name, bytes)| Shard { name, bytes }).collect();
+        Model::new(&config, tokenizer, &shards, self.precision)
     }
 }
+
+/// The part that has the weights of a model in bf16 as they are used, so that they are converted once. It follows from the other
+/// parts, and is not named by the artifact's bytes.
+const PACKED: &str = "packed.safetensors";
 
 impl Stage for Backbone {
     const KIND: &'static str = "backbone";
@@ -187,9 +205,9 @@ impl Stage for Backbone {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let parts = match &self.from {
             From::Builtin(Builtin::Nano) => Parts {
-                config: cx.attach("backbone", "config.json", Nano::CONFIG)?,
-                tokenizer: cx.attach("backbone", "tokenizer.json", Nano::TOKENIZER)?,
-                weights: vec![cx.attach("backbone", "model.safetensors", Nano::WEIGHTS)?],
+                config: cx.attach("backbone", CONFIG, Nano::CONFIG)?,
+                tokenizer: cx.attach("backbone", TOKENIZER, Nano::TOKENIZER)?,
+                weights: vec![cx.attach("backbone", SAFETENSORS.single, Nano::WEIGHTS)?],
                 precision: self.precision,
             },
             From::Path(path) => from_folder(cx, FOLDER, path, self.precision)?,
@@ -211,7 +229,15 @@ fn from_folder(cx: &mut Cx<'_>, role: &str, path: &str, precision: Precision) ->
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let read = |name: &str| find(name).with_context(|| missing(path, name))?.map().with_context(|| format!("`{name}`"));
     let source = Source::read(path, &names, read)?;
-    source.model(precision).with_context(|| format!("model in `{path}`"))?;
+    let shown = || format!("model in `{path}`");
+    match precision {
+        Precision::F32 => drop(source.model(precision).with_context(shown)?),
+        Precision::Bf16 => {
+            let file = cx.scratch()?.join(PACKED);
+            source.pack(&file, cx).with_context(shown)?;
+            cx.attach_file("backbone", PACKED, &file)?;
+        }
+    }
     let config = cx.attach("backbone", CONFIG, &source.config)?;
     let tokenizer = cx.attach("backbone", TOKENIZER, &source.tokenizer)?;
     let mut weights = Vec::new();
@@ -275,9 +301,27 @@ impl Source {
     }
 
     fn model(&self, precision: Precision) -> anyhow::Result<Model> {
-        let weights: Vec<Shard<'_>> = self.weights.iter().map(|(name, bytes)| Shard { name, bytes }).collect();
-        let tokenizer = Shard { name: self.tokenizer_name, bytes: &self.tokenizer };
-        Model::new(&self.config, tokenizer, &weights, precision)
+        Model::new(&self.config, self.tokenizer(), &self.shards(), precision)
+    }
+
+    fn tokenizer(&self) -> Shard<'_> {
+        Shard { name: self.tokenizer_name, bytes: &self.tokenizer }
+    }
+
+    fn shards(&self) -> Vec<Shard<'_>> {
+        self.weights.iter().map(|(name, bytes)| Shard { name, bytes }).collect()
+    }
+
+    /// Checks the model as [`model`](Self::model) does, and writes its weights in bf16 to `file`, one tensor in memory at a time.
+    fn pack(&self, file: &Path, cx: &Cx<'_>) -> anyhow::Result<()> {
+        let (dims, _) = Model::sizes(&self.config, self.tokenizer())?;
+        let mut out = BufWriter::new(fs_err::File::create(file)?);
+        let is_whole = pack(dims, &self.shards(), &mut out, &mut |done, all| {
+            cx.progress().step(done as u64, all as u64, "converted to bf16");
+            !cx.stopped()
+        })?;
+        ensure!(is_whole, Interrupted { step: 0 });
+        Ok(out.flush()?)
     }
 }
 
@@ -312,6 +356,20 @@ impl Model {
         weights: &[Shard<'_>],
         precision: Precision,
     ) -> anyhow::Result<Self> {
+        Self::with(config, tokenizer, |dims| Weights::read(dims, weights, precision))
+    }
+
+    fn with(
+        config: &[u8],
+        tokenizer: Shard<'_>,
+        weights: impl FnOnce(Dims) -> Result<Weights, ml::error::Error>,
+    ) -> anyhow::Result<Self> {
+        let (dims, tokens) = Self::sizes(config, tokenizer)?;
+        Ok(Self { weights: Arc::new(weights(dims)?), tokens, tokenizer: Digest::of(tokenizer.bytes) })
+    }
+
+    /// The sizes of a model and its tokenizer, which must fit together.
+    fn sizes(config: &[u8], tokenizer: Shard<'_>) -> anyhow::Result<(Dims, Tokens)> {
         let dims = Dims::from_json(config).with_context(|| format!("`{CONFIG}`"))?;
         let tokens = Tokens::from_json(tokenizer.bytes, dims.eos).with_context(|| format!("`{}`", tokenizer.name))?;
         if tokens.size() > dims.vocab {
@@ -321,8 +379,7 @@ impl Model {
                 dims.vocab
             );
         }
-        let weights = Arc::new(Weights::read(dims, weights, precision)?);
-        Ok(Self { weights, tokens, tokenizer: Digest::of(tokenizer.bytes) })
+        Ok((dims, tokens))
     }
 
     /// Whether a data set's ids are those of this model's tokenizer.
@@ -364,8 +421,7 @@ impl Model {
     pub fn load(cx: &Cx<'_>, artifact: &Artifact) -> anyhow::Result<Arc<Self>> {
         cx.shared(&artifact.digest, || {
             let parts: Parts = serde_json::from_slice(&artifact.bytes()?).context("a backbone artifact")?;
-            let weights = parts.weights.iter().map(|part| artifact.part(part)).collect::<anyhow::Result<Vec<_>>>()?;
-            parts.model(&artifact.part(&parts.config)?, &artifact.part(&parts.tokenizer)?, &weights)
+            parts.model(&artifact.parts(), |part| artifact.part(part))
         })
     }
 }

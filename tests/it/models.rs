@@ -43,6 +43,34 @@ fn half_precision_goes_all_the_way() {
     shell.spot("audit one").ok();
 }
 
+/// The weights of a folder are converted once, to a part of the artifact that any tool opens.
+#[test]
+fn a_conversion_to_bf16_is_made_once_and_answers_as_one_in_memory() {
+    let text = pipeline("bf16", "greedy").replace("{builtin: nano}", "{path: model}");
+    let shell = Shell::new().write("pipelines/one.yaml", text).write("lines.txt", "sum: one two\nsum: three four\n");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::create_dir_all(shell.path("model")).unwrap();
+        std::fs::copy(format!("{PROJECT}/src/stages/nano/{name}"), shell.path(&format!("model/{name}"))).unwrap();
+    }
+    shell.spot("run one").ok();
+    let packed = shell.behind("one", "backbone", "backbone.parts/packed.safetensors");
+    let packed = std::fs::read(packed).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&packed).unwrap();
+    let given = std::fs::read(shell.path("model/model.safetensors")).unwrap();
+    assert_eq!(tensors.len(), safetensors::SafeTensors::deserialize(&given).unwrap().len());
+    assert_eq!(tensors.tensor("shared.weight").unwrap().dtype(), safetensors::Dtype::BF16);
+    shell.spot("audit one").ok();
+
+    // A folder is converted in memory; the job's model is mapped from its part.
+    let of = |backbone: &str| {
+        let options = "predict lines.txt --prompt tuned --labels one,two --decoding greedy --backbone";
+        shell.spot(&format!("{options} {backbone}")).ok().out
+    };
+    assert_eq!(of("model"), of("backbone"));
+    // The backbone's digest is that of a run before there were such parts.
+    shell.spot("run one").ok().complains("cached");
+}
+
 #[test]
 fn f16_is_refused_with_the_reason() {
     shell("f16", "greedy").spot("run one").exits_with(2).complains("one.yaml:5:").complains("65,504").complains("bf16");

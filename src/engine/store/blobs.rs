@@ -6,9 +6,10 @@ use super::digest::Digest;
 use super::names::{remove, two_levels};
 use super::{Store, files, written};
 use crate::replace::replace_unsynced;
+use std::fs::Permissions;
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -30,6 +31,23 @@ impl Store {
             let temp = self.ready(&path)?;
             replace_unsynced(&path, &temp, |file| written(file, bytes, 0o444))?;
         }
+        Ok(digest)
+    }
+
+    /// Takes over a file of this store's disk as a blob, as [`put`](Self::put) does with bytes; the file is gone afterwards.
+    ///
+    /// # Errors
+    /// If it cannot be read or moved.
+    pub fn adopt(&self, file: &Path) -> io::Result<Digest> {
+        let digest = files::hash(file)?;
+        let path = self.blob_path(&digest);
+        if Wrong::of(files::hash(&path), &digest)?.is_none() {
+            fs_err::remove_file(file)?;
+            return Ok(digest);
+        }
+        self.ready(&path)?;
+        fs_err::set_permissions(file, Permissions::from_mode(0o444))?;
+        fs_err::rename(file, &path)?;
         Ok(digest)
     }
 

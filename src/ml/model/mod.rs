@@ -13,6 +13,7 @@ pub(super) mod golden;
 pub mod gpu;
 mod layout;
 mod memory;
+mod packed;
 pub mod position;
 #[cfg(test)]
 mod reference;
@@ -28,5 +29,6 @@ pub use cpu::kernels::{CrossEntropy, Dropout, Key, Sharing};
 pub use engine::{Engine, devices, open};
 pub use layout::{Layout, Place, Slot};
 pub use memory::{Counts, Rows};
+pub use packed::{Bytes, pack};
 pub use shards::Shard;
 pub use weights::{Precision, Weights};

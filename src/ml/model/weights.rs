@@ -2,6 +2,7 @@
 
 use super::cpu::kernels::Matrix;
 use super::layout::{Place, Slot};
+use super::packed::{self, Bytes, Packed};
 use super::shards::{Shard, Tensors};
 use super::{Dims, Layout};
 use crate::ml::error::Result;
@@ -47,11 +48,19 @@ pub struct Weights {
 enum Values {
     F32(Vec<f32>),
     Bf16 {
-        /// All parameters.
-        all: Vec<bf16>,
+        matrices: Matrices,
         /// Norms and position biases again, by where they begin, as precisely as they were given.
         vectors: BTreeMap<usize, Vec<f32>>,
     },
+}
+
+/// Matrices in bf16.
+#[derive(Clone, Debug)]
+enum Matrices {
+    /// All parameters.
+    Own(Vec<bf16>),
+    /// In a file.
+    Packed(Packed),
 }
 
 impl Weights {
@@ -74,6 +83,16 @@ impl Weights {
     pub fn from_safetensors(dims: Dims, files: &[&[u8]], precision: Precision) -> Result<Self> {
         let shards: Vec<Shard<'_>> = files.iter().map(|bytes| Shard { name: "model.safetensors", bytes }).collect();
         Self::read(dims, &shards, precision)
+    }
+
+    /// Weights in bf16 that stay in the file that [`pack`](super::pack) wrote.
+    ///
+    /// # Errors
+    /// If it is not one of a model of these sizes.
+    pub fn packed(dims: &Dims, file: Bytes) -> Result<Self> {
+        let (dims, packed, vectors) = packed::open(dims, file)?;
+        let layout = Layout::new(&dims);
+        Ok(Self { dims, layout, values: Values::Bf16 { matrices: Matrices::Packed(packed), vectors } })
     }
 
     /// Weights whose tensors `fill` writes, one after the other, each row by row: `[n]` for all `n` of its numbers.
@@ -105,7 +124,7 @@ impl Weights {
                         vectors.insert(slot.place.start, wide.clone());
                     }
                 }
-                Values::Bf16 { all, vectors }
+                Values::Bf16 { matrices: Matrices::Own(all), vectors }
             }
         };
         Ok(Self { dims, layout, values })
@@ -159,7 +178,8 @@ impl Weights {
     pub fn at(&self, place: &Place) -> Matrix<'_> {
         match &self.values {
             Values::F32(values) => Matrix::F32(&values[place.clone()]),
-            Values::Bf16 { all, .. } => Matrix::Bf16(&all[place.clone()]),
+            Values::Bf16 { matrices: Matrices::Own(all), .. } => Matrix::Bf16(&all[place.clone()]),
+            Values::Bf16 { matrices: Matrices::Packed(packed), .. } => Matrix::Bf16(packed.at(place)),
         }
     }
 
@@ -230,6 +250,6 @@ impl Weights {
 }
 
 /// Scales of norms and position biases, which are added or multiplied in f32.
-fn is_vector(slot: &Slot) -> bool {
+pub(super) fn is_vector(slot: &Slot) -> bool {
     slot.shape.len() == 1 || slot.name.ends_with("relative_attention_bias.weight")
 }
