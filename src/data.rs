@@ -4,6 +4,7 @@
 //! Files are written byte-deterministically: a fixed writer name, one order of columns and metadata, no times. Equal content
 //! is equal bytes, which is what lets a rerun job leave everything after it fresh.
 
+mod card;
 mod csv;
 mod dataset;
 mod events;
@@ -16,6 +17,7 @@ mod sheet;
 mod table;
 mod trials;
 
+pub use card::{Card, Lengths, Made, SplitCard};
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, read_task, write_dataset};
 pub use events::{Series, events};
 pub use layout::Layout;

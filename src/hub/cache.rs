@@ -13,7 +13,7 @@ use super::checksum::Checksum;
 use super::listing::Listing;
 use super::patience::until;
 use super::repo::{Repo, is_commit, is_file_name};
-use super::{Error, Watch};
+use super::{Choose, Error, Missing, Watch};
 use crate::replace::replace;
 use fs_err::os::unix::fs as unix;
 use std::fs::TryLockError;
@@ -137,6 +137,27 @@ impl<'a> Cache<'a> {
 
     pub(super) fn incomplete(&self, checksum: &Checksum) -> PathBuf {
         self.folder.join("blobs").join(format!("{}.incomplete", checksum.as_str()))
+    }
+
+    /// Bytes that have come of files of a commit that are not here yet.
+    pub(super) fn begun(&self, listing: &Listing, names: &[&str]) -> u64 {
+        let come = |name: &&str| {
+            let file = self.incomplete(&listing.checksum(name)?);
+            Some(fs_err::metadata(file).ok()?.len().min(listing.size(name)?))
+        };
+        names.iter().filter_map(come).sum()
+    }
+
+    /// What is missing here of the files of a commit that are needed.
+    pub(super) fn missing(&self, listing: &Listing, choose: Choose) -> Missing {
+        let Ok(names) = listing.choose(choose) else { return Missing::default() };
+        let absent = |name: &&str| !self.file(&listing.sha, name).is_file();
+        let left: Vec<&str> = names.iter().map(String::as_str).filter(absent).collect();
+        let sizes = |names: &mut dyn Iterator<Item = &str>| names.map(|name| listing.size(name)).sum::<Option<u64>>();
+        let all = sizes(&mut names.iter().map(String::as_str));
+        let come = self.begun(listing, &left);
+        let bytes = all.zip(sizes(&mut left.into_iter()));
+        Missing { bytes: bytes.map(|(all, left)| (all, left.saturating_sub(come))), names }
     }
 
     /// Waits until nobody else writes a blob, the Python tools included.

@@ -1,9 +1,8 @@
 //! What a hub says of a repository at a commit: its files, their sizes and checksums.
 
-use super::cache::Cache;
+use super::Choose;
 use super::checksum::Checksum;
 use super::repo::{is_commit, is_file_name};
-use super::{Choose, Missing};
 use serde::{Deserialize, Serialize};
 
 /// The files of a repository at a commit.
@@ -74,27 +73,6 @@ impl Listing {
     pub(super) fn checksum(&self, name: &str) -> Option<Checksum> {
         let file = self.file(name)?;
         Checksum::of_etag(file.lfs.as_ref().map(|lfs| &lfs.sha256).or(file.blob.as_ref())?)
-    }
-
-    /// Bytes that have come of files that are not here yet.
-    pub(super) fn begun(&self, cache: &Cache<'_>, names: &[&str]) -> u64 {
-        let come = |name: &&str| {
-            let file = cache.incomplete(&self.checksum(name)?);
-            Some(fs_err::metadata(file).ok()?.len().min(self.size(name)?))
-        };
-        names.iter().filter_map(come).sum()
-    }
-
-    /// What is missing of the files that are needed.
-    pub(super) fn missing(&self, cache: &Cache<'_>, choose: Choose) -> Missing {
-        let Ok(names) = self.choose(choose) else { return Missing::default() };
-        let absent = |name: &&str| !cache.file(&self.sha, name).is_file();
-        let left: Vec<&str> = names.iter().map(String::as_str).filter(absent).collect();
-        let sizes = |names: &mut dyn Iterator<Item = &str>| names.map(|name| self.size(name)).sum::<Option<u64>>();
-        let all = sizes(&mut names.iter().map(String::as_str));
-        let come = self.begun(cache, &left);
-        let bytes = all.zip(sizes(&mut left.into_iter()));
-        Missing { bytes: bytes.map(|(all, left)| (all, left.saturating_sub(come))), names }
     }
 }
 

@@ -89,7 +89,7 @@ pub fn look(settings: &Settings, repo: &Repo, choose: Choose) -> io::Result<Pres
         return Ok(Presence::Here(snapshot));
     }
     let listing = cache.listing(&commit);
-    Ok(Presence::Away(listing.map(|listing| listing.missing(&cache, choose)).unwrap_or_default()))
+    Ok(Presence::Away(listing.map(|listing| cache.missing(&listing, choose)).unwrap_or_default()))
 }
 
 fn here(cache: &Cache<'_>, commit: &str, choose: Choose) -> io::Result<Option<Snapshot>> {
@@ -148,7 +148,7 @@ fn bring(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch) ->
     cache.set_commit(commit)?;
     let left: Vec<&str> = names.iter().map(String::as_str).filter(|name| !cache.file(commit, name).is_file()).collect();
     let sizes = |names: &[&str]| names.iter().filter_map(|name| listing.size(name)).sum::<u64>();
-    space::check(settings.cache(), sizes(&left).saturating_sub(listing.begun(&cache, &left)))?;
+    space::check(settings.cache(), sizes(&left).saturating_sub(cache.begun(&listing, &left)))?;
     watch.say(&format!("downloading {repo}, {} in {} files", repo::size(sizes(&left)), left.len()));
     let mut meter = Meter::new(watch, sizes(&left));
     for name in left {

@@ -4,15 +4,15 @@
 mod table;
 mod text;
 
-use super::DATASET;
 use super::backbone;
-use crate::data::{Dataset, Part, Tokenized, unpacked, without_packing, write_dataset};
+use super::{CARD, DATASET};
+use crate::data::{Card, Dataset, Lengths, Made, Part, Tokenized, unpacked, without_packing, write_dataset};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::manifest::problem::suggestion;
 use crate::engine::stage::{Input, Issue, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{self, Amount, Answer, Example, Reading, Split, Task, sample};
+use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Read, Reading, Split, Task, sample};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -51,6 +51,15 @@ pub struct Ingest {
     /// Seed of samples and generated rows.
     #[serde(default)]
     seed: u64,
+    /// Whether what the card of the data set warns of ends the job: cut inputs and targets, inputs of other splits that are in the
+    /// training split, contradictions, characters that the tokenizer does not know.
+    #[serde(default, skip_serializing_if = "is_off")]
+    strict: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 fn yes() -> bool {
@@ -136,6 +145,9 @@ const NO_SPLIT: &str = "needs a validation split, and text has none";
 /// Examples by split.
 type Splits = Vec<(Split, Vec<Example>)>;
 
+/// Rows that were left out, by split.
+type Left = Vec<(Split, LeftOut)>;
+
 /// Largest numbers of rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -160,8 +172,8 @@ impl Rows {
 
 impl Stage for Ingest {
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 2;
-    const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }];
+    const VERSION: u32 = 3;
+    const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }, Output { name: "card", of: CARD }];
     const WORDS: &'static [&'static str] = &["from.table.labels"];
 
     fn inputs(&self) -> Vec<Input> {
@@ -222,11 +234,16 @@ impl Stage for Ingest {
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let (tokens, digest) = backbone::tokenizer(cx.one("backbone")?)?;
-        let (task, parts) = match &self.from {
-            From::Text(text) => (text.task(), vec![text.read(cx, &tokens, self.rows.train, self.seed)?]),
+        let (task, made) = match &self.from {
+            From::Text(text) => {
+                let part = text.read(cx, &tokens, self.rows.train, self.seed)?;
+                let lengths = |of: fn(&Tokenized) -> usize| Lengths::of(part.tokens.iter().map(of), usize::MAX);
+                let (inputs, targets) = (lengths(|ids| ids.input.len()), lengths(|ids| ids.target.len()));
+                (text.task(), vec![(part, Made { inputs, targets, left_out: Vec::new() })])
+            }
             From::Later(later) => bail!("{}", later.why()),
             From::Builtin(_) | From::Files(_) | From::Table(_) => {
-                let (task, mut splits) = self.examples(cx)?;
+                let (task, mut splits, left) = self.examples(cx)?;
                 if let From::Table(_) = &self.from {
                     self.check_labels(&task, &tokens)?;
                 }
@@ -242,24 +259,42 @@ impl Stage for Ingest {
                 if let Some(amount) = self.hold_out {
                     splits = self.held_out(cx, &task, splits, amount)?;
                 }
-                let mut parts = Vec::new();
+                let mut made = Vec::new();
                 for (split, examples) in splits {
-                    parts.push(self.part(split, self.sample(cx, split, examples), &tokens)?);
+                    let (part, mut how) = self.part(split, self.sample(cx, split, examples), &tokens)?;
+                    how.left_out.extend(left.iter().filter(|(of, _)| *of == split).map(|(_, left)| left.clone()));
+                    made.push((part, how));
                 }
-                (task, parts)
+                (task, made)
             }
         };
+        let (parts, made): (Vec<Part>, Vec<Made>) = made.into_iter().unzip();
         let dataset = Dataset { task, template: self.template(), tokenizer: Some(digest.to_string()), parts };
+        let card = Card::of(&dataset, &made, tokens.id(UNKNOWN));
+        self.judge(cx, &card)?;
+        cx.write("card", &card.to_bytes())?;
         cx.write("dataset", &write_dataset(&dataset)?)
     }
 }
 
+/// The piece for what a tokenizer does not know.
+const UNKNOWN: &str = "<unk>";
+
 impl Ingest {
-    fn examples(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits)> {
+    /// Says what is wrong with a data set; an error if the stage is `strict`.
+    fn judge(&self, cx: &Cx<'_>, card: &Card) -> anyhow::Result<()> {
+        let most = (self.input_length, self.target_length);
+        let warnings: Vec<String> = card.splits.iter().flat_map(|split| split.warnings(most)).collect();
+        ensure!(!self.strict || warnings.is_empty(), "`strict`: {}", warnings.join("; "));
+        warnings.iter().for_each(|warning| cx.progress().warn(warning));
+        Ok(())
+    }
+
+    fn examples(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits, Left)> {
         match &self.from {
             From::Builtin(name) if name == world::Text::NAME => {
                 let count = self.rows.train.unwrap_or(world::Text::ROWS);
-                Ok((world::Text::task(), vec![(Split::Train, world::Text::examples(count, self.seed))]))
+                Ok((world::Text::task(), vec![(Split::Train, world::Text::examples(count, self.seed))], Left::new()))
             }
             From::Builtin(name) => {
                 let builtin = world::find(name).with_context(|| format!("no built-in task `{name}`"))?;
@@ -271,30 +306,31 @@ impl Ingest {
                     }
                     (split, examples)
                 });
-                Ok((builtin.task(), splits.into()))
+                Ok((builtin.task(), splits.into(), Left::new()))
             }
             From::Files(files) => {
                 let task = files.task().with_context(|| format!("no format `{}`", files.format))?;
                 let paths = [Some(&files.train), files.validation.as_ref(), files.test.as_ref()];
-                let mut splits = Vec::new();
+                let (mut splits, mut left) = (Vec::new(), Left::new());
                 for (split, path) in Split::ALL.into_iter().zip(paths) {
                     let Some(path) = path else { continue };
                     let bytes = cx.one(&format!("from.files.{}", split.name()))?.bytes()?;
                     let read = files.read(&bytes, path.name(), split, &self.reading());
-                    let (examples, undecided) = read.with_context(|| format!("`{path}`"))?;
-                    if undecided > 0 {
-                        let all = examples.len() + undecided;
-                        cx.progress().warn(&format!(
-                            "`{path}`: {undecided} of {all} rows are left out; their gold label is `-`, since their annotators did not \
-                             agree"
-                        ));
+                    let Read { examples, left_out } = read.with_context(|| format!("`{path}`"))?;
+                    for LeftOut { rows, why } in &left_out {
+                        let all = examples.len() + rows;
+                        cx.progress().warn(&format!("`{path}`: {rows} of {all} rows are left out; {why}"));
                     }
                     splits.push((split, examples));
+                    left.extend(left_out.into_iter().map(|left| (split, left)));
                 }
-                Ok((task, splits))
+                Ok((task, splits, left))
             }
-            From::Table(table) => table.read(cx, self.prefix, self.seed),
-            From::Text(text) => Ok((text.task(), Vec::new())),
+            From::Table(table) => {
+                let (task, splits) = table.read(cx, self.prefix, self.seed)?;
+                Ok((task, splits, Left::new()))
+            }
+            From::Text(text) => Ok((text.task(), Vec::new(), Left::new())),
             From::Later(later) => bail!("{}", later.why()),
         }
     }
@@ -397,17 +433,16 @@ impl Ingest {
         }
     }
 
-    fn part(&self, split: Split, examples: Vec<Example>, tokens: &Tokens) -> anyhow::Result<Part> {
-        let encode = |text: fn(&Example) -> &str, longest: usize| {
-            examples
-                .iter()
-                .map(|example| Ok(tokens.encode(text(example), longest)?))
-                .collect::<anyhow::Result<Vec<_>>>()
+    fn part(&self, split: Split, examples: Vec<Example>, tokens: &Tokens) -> anyhow::Result<(Part, Made)> {
+        let encode = |text: fn(&Example) -> &str, longest: usize| -> anyhow::Result<(Vec<Vec<u32>>, Lengths)> {
+            let encoded = examples.iter().map(|example| Ok(tokens.encode_counted(text(example), longest)?));
+            let (ids, lengths): (Vec<_>, Vec<_>) = encoded.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+            Ok((ids, Lengths::of(lengths.into_iter(), longest)))
         };
-        let inputs = encode(|example| &example.input, self.input_length)?;
-        let targets = encode(|example| &example.target, self.target_length)?;
-        let tokens = inputs.into_iter().zip(targets).map(|(input, target)| Tokenized { input, target }).collect();
-        Ok(Part { split, examples, tokens })
+        let (input_ids, inputs) = encode(|example| &example.input, self.input_length)?;
+        let (target_ids, targets) = encode(|example| &example.target, self.target_length)?;
+        let tokens = input_ids.into_iter().zip(target_ids).map(|(input, target)| Tokenized { input, target }).collect();
+        Ok((Part { split, examples, tokens }, Made { inputs, targets, left_out: Vec::new() }))
     }
 }
 
@@ -421,15 +456,15 @@ impl Files {
         })
     }
 
-    /// The examples of a split, and the number of rows that were left out.
-    fn read(&self, bytes: &[u8], name: &str, split: Split, reading: &Reading) -> anyhow::Result<(Vec<Example>, usize)> {
+    /// The examples of a split, and what was left out.
+    fn read(&self, bytes: &[u8], name: &str, split: Split, reading: &Reading) -> anyhow::Result<Read> {
         let bytes = unpacked(bytes, name)?;
         ensure!(
             !bytes.starts_with(PARQUET),
             "a Parquet file; `{}` is read from its original files, or as JSON lines. `from: {{table: …}}` reads Parquet",
             self.format
         );
-        Ok(tasks::read_decided(&self.format, &bytes, split, reading)?)
+        Ok(tasks::read_file(&self.format, &bytes, split, reading)?)
     }
 }
 

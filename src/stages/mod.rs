@@ -34,6 +34,8 @@ use crate::engine::stage::{Kind, Type};
 pub const BACKBONE: Type = Type("backbone");
 /// A task's examples, tokenised.
 pub const DATASET: Type = Type("dataset");
+/// What is to be known of a data set before anything is learned from it.
+pub const CARD: Type = Type("data card");
 /// A soft prompt.
 pub const PROMPT: Type = Type("prompt");
 /// Soft prompts of one tuning at named steps.

@@ -22,6 +22,13 @@ pub struct Slot {
     pub place: Place,
 }
 
+impl Slot {
+    /// Whether it is the scale of a norm or a table of position biases, which are used in f32 whatever the precision.
+    pub(super) fn is_vector(&self) -> bool {
+        self.shape.len() == 1 || self.name.ends_with("relative_attention_bias.weight")
+    }
+}
+
 /// The parts of a self-attention sublayer.
 #[derive(Clone, Debug)]
 pub struct SelfAttention {

@@ -6,7 +6,6 @@
 
 use super::layout::{Place, Slot};
 use super::shards::{Shard, Tensors};
-use super::weights::is_vector;
 use super::{Dims, Head, Layout};
 use crate::ml::error::{Error, Result};
 use half::bf16;
@@ -55,7 +54,7 @@ pub fn pack(
         values.resize(slot.place.len(), 0.0);
         tensors.read(slot, &mut values)?;
         for values in values.chunks(1 << 16) {
-            let bytes: Vec<u8> = match is_vector(slot) {
+            let bytes: Vec<u8> = match slot.is_vector() {
                 true => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
                 false => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
             };
@@ -71,7 +70,7 @@ pub fn pack(
 
 /// The slots as a packed file has them.
 fn in_order(layout: &Layout) -> impl Iterator<Item = &Slot> {
-    let of = |wanted: bool| layout.slots().iter().filter(move |slot| is_vector(slot) == wanted);
+    let of = |wanted: bool| layout.slots().iter().filter(move |slot| slot.is_vector() == wanted);
     of(false).chain(of(true))
 }
 
@@ -87,7 +86,7 @@ struct Tensor<'a> {
 fn header(layout: &Layout) -> Vec<u8> {
     let (mut tensors, mut at) = (BTreeMap::new(), 0);
     for slot in in_order(layout) {
-        let (dtype, size) = if is_vector(slot) { ("F32", 4) } else { ("BF16", 2) };
+        let (dtype, size) = if slot.is_vector() { ("F32", 4) } else { ("BF16", 2) };
         let end = at + slot.place.len() * size;
         tensors.insert(slot.name.as_str(), Tensor { dtype, shape: &slot.shape, data_offsets: [at, end] });
         at = end;
@@ -121,9 +120,9 @@ impl Packed {
         let header = header(layout);
         let data = bytes.strip_prefix(&header[..])?;
         let (mut lacking, mut vectors, mut count) = (BTreeMap::new(), BTreeMap::new(), 0);
-        let matrices: usize = layout.slots().iter().filter(|slot| !is_vector(slot)).map(|slot| slot.place.len()).sum();
+        let matrices: usize = layout.slots().iter().filter(|slot| !slot.is_vector()).map(|slot| slot.place.len()).sum();
         let (matrices, mut rest) = data.split_at_checked(2 * matrices)?;
-        for slot in layout.slots().iter().filter(|slot| is_vector(slot)) {
+        for slot in layout.slots().iter().filter(|slot| slot.is_vector()) {
             let (own, others) = rest.split_at_checked(4 * slot.place.len())?;
             rest = others;
             count += slot.place.len();
@@ -176,7 +175,7 @@ mod tests {
                 let mapped = Weights::packed(&dims, Arc::new(packed.clone())).unwrap();
                 assert_eq!((&mapped.dims, mapped.precision()), (&read.dims, Precision::Bf16));
                 for slot in read.layout.slots() {
-                    if is_vector(slot) {
+                    if slot.is_vector() {
                         assert_eq!(mapped.vector(&slot.place), read.vector(&slot.place), "{}", slot.name);
                     } else {
                         assert_eq!(values(&mapped, &slot.place), values(&read, &slot.place), "{}", slot.name);

@@ -120,7 +120,7 @@ impl Weights {
                     wide.resize(slot.place.len(), 0.0);
                     fill(slot, &mut wide)?;
                     all[slot.place.clone()].iter_mut().zip(&wide).for_each(|(x, wide)| *x = bf16::from_f32(*wide));
-                    if is_vector(slot) {
+                    if slot.is_vector() {
                         vectors.insert(slot.place.start, wide.clone());
                     }
                 }
@@ -157,7 +157,7 @@ impl Weights {
     /// The same parameters, rounded to bf16.
     pub fn to_bf16(&self) -> Self {
         let rounded = Self::fill(self.dims.clone(), Precision::Bf16, |slot, out| {
-            match is_vector(slot) {
+            match slot.is_vector() {
                 true => out.copy_from_slice(self.vector(&slot.place)),
                 false => self.at(&slot.place).copy_to(0, out),
             }
@@ -247,9 +247,4 @@ impl Weights {
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
-}
-
-/// Scales of norms and position biases, which are added or multiplied in f32.
-pub(super) fn is_vector(slot: &Slot) -> bool {
-    slot.shape.len() == 1 || slot.name.ends_with("relative_attention_bias.weight")
 }

@@ -6,6 +6,7 @@
 use super::error::ReadError;
 use super::rows::{Header, Window};
 use super::{Answer, Example, Metric, Split, Task};
+use serde::{Deserialize, Serialize};
 
 /// How a file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,39 @@ pub(super) enum Source {
     Whole { template: &'static str, read: Reader },
 }
 
-type Reader = fn(&[u8], Split, &Reading) -> Result<Vec<Example>, ReadError>;
+type Reader = fn(&[u8], Split, &Reading) -> Result<Read, ReadError>;
+
+/// What was read of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Read {
+    /// The examples.
+    pub examples: Vec<Example>,
+    /// Rows that are none.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl From<Vec<Example>> for Read {
+    fn from(examples: Vec<Example>) -> Self {
+        Self { examples, left_out: Vec::new() }
+    }
+}
+
+/// Rows of a file that are not among its examples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// How many.
+    pub rows: usize,
+    /// Why, as the end of a sentence.
+    pub why: String,
+}
+
+impl LeftOut {
+    /// So many rows for this reason, if there are any.
+    pub(super) fn of(rows: usize, why: &str) -> Vec<Self> {
+        if rows > 0 { vec![Self { rows, why: why.to_owned() }] } else { Vec::new() }
+    }
+}
 
 /// Columns of a row.
 pub(super) struct Layout {

@@ -93,7 +93,7 @@ pub(super) static FORMATS: &[Format] = &[
 mod tests {
     use crate::ml::tasks::error::ReadError;
     use crate::ml::tasks::format::Reading;
-    use crate::ml::tasks::published::{read, read_decided};
+    use crate::ml::tasks::published::{read, read_file};
     use crate::ml::tasks::{Example, Split};
 
     fn train(format: &str, text: &str) -> Result<Vec<Example>, ReadError> {
@@ -219,8 +219,9 @@ mod tests {
     fn rows_that_nobody_could_decide_are_left_out_and_counted() {
         let text = "gold_label\tsentence1\tsentence2\n-\tP\tH\nneutral\tQ\tI\n-\tR\tJ\n";
         for split in Split::ALL {
-            let (examples, undecided) = read_decided("glue/mnli", text.as_bytes(), split, &Reading::default()).unwrap();
-            assert_eq!((examples.len(), undecided, &*examples[0].target), (1, 2, "neutral"));
+            let read = read_file("glue/mnli", text.as_bytes(), split, &Reading::default()).unwrap();
+            assert_eq!((read.examples.len(), &*read.examples[0].target), (1, "neutral"));
+            assert_eq!((read.left_out.len(), read.left_out[0].rows), (1, 2));
         }
         assert!(matches!(train("glue/rte", "label\tsentence1\tsentence2\n-\tP\tH\n"), Err(ReadError::Label { .. })));
         assert!(matches!(

@@ -2,7 +2,7 @@
 
 use super::cell::Cell;
 use super::error::{ReadError, closest};
-use super::format::{Format, HIDDEN, Layout, Reading, join};
+use super::format::{Format, HIDDEN, Layout, LeftOut, Read, Reading, join};
 use super::rows::{Row, Rows};
 use super::value::Value;
 use super::{Answer, Example, Split};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// Columns that hold a row's identifier.
 const IDS: &[&str] = &["idx", "index", "id"];
 
-/// The examples of a file, and the number of rows that nobody could decide.
+/// The examples of a file. Rows whose annotators could not decide are left out.
 ///
 /// # Errors
 /// If the file cannot be read as rows, or a row lacks a text or has an answer that the format does not know.
@@ -21,7 +21,7 @@ pub(super) fn read(
     bytes: &[u8],
     split: Split,
     reading: &Reading,
-) -> Result<(Vec<Example>, usize), ReadError> {
+) -> Result<Read, ReadError> {
     let rows = Rows::read(bytes, layout.header, reading.window(), reading.skip_malformed_rows)?;
     let (mut examples, mut undecided) = (Vec::new(), 0);
     for (at, row) in rows.iter().enumerate() {
@@ -54,7 +54,8 @@ pub(super) fn read(
         });
     }
     number_if_repeated(&mut examples, reading.skip);
-    Ok((examples, undecided))
+    let why = "their gold label is `-`, since their annotators did not agree";
+    Ok(Read { examples, left_out: LeftOut::of(undecided, why) })
 }
 
 /// Files joined from several others repeat identifiers; their rows are numbered instead.

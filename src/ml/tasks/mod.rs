@@ -1,6 +1,7 @@
 //! Tasks: how the rows of a published data set or of a user's own table become text-to-text examples, and how answers in
 //! text become scores.
 
+mod bag_of_words;
 mod cell;
 pub mod documents;
 mod error;
@@ -28,13 +29,14 @@ mod wsc;
 pub(crate) mod shared;
 
 pub use super::metrics::Metric;
+pub use bag_of_words::BagOfWords;
 pub use cell::Cell;
 pub use error::ReadError;
-pub use format::{HIDDEN, Reading};
+pub use format::{HIDDEN, LeftOut, Read, Reading};
 pub use held_out::{Amount, hold_out, sample};
 pub use labels::Labels;
 pub use own::{Mistake, Own, check_name};
-pub use published::{fills, formats, read, read_decided, task, template};
+pub use published::{fills, formats, read, read_file, task, template};
 pub use score::Scores;
 pub use sheet::{Place, Quotes, Sheet, SheetError, Wanted};
 pub use template::Template;

@@ -1,7 +1,7 @@
 //! Published data sets by name: the one table of formats, gathered from the suites, and files read by it.
 
 use super::error::{ReadError, closest, listed};
-use super::format::{Format, Reading, Source, join};
+use super::format::{Format, Read, Reading, Source, join};
 use super::{Example, Split, Task, glue, layout, squad, superglue};
 
 fn table() -> impl Iterator<Item = &'static Format> {
@@ -49,20 +49,15 @@ pub fn fills(task: &Task) -> bool {
 /// # Errors
 /// If there is no such format, or the file is not in it or has no example.
 pub fn read(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
-    Ok(read_decided(format, bytes, split, reading)?.0)
+    Ok(read_file(format, bytes, split, reading)?.examples)
 }
 
-/// As [`read`], and the number of rows that were left out because their annotators could not decide: SNLI and MNLI give them
-/// the label `-`, and nobody trains or evaluates on them (Bowman et al. 2015).
+/// As [`read`], and what was left out: rows whose annotators could not decide, to which SNLI and MNLI give the label `-` and on which
+/// nobody trains or evaluates (Bowman et al. 2015), and in training the wrong nouns of WSC (Raffel et al. 2020, section 2.4).
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_decided(
-    format: &str,
-    bytes: &[u8],
-    split: Split,
-    reading: &Reading,
-) -> Result<(Vec<Example>, usize), ReadError> {
+pub fn read_file(format: &str, bytes: &[u8], split: Split, reading: &Reading) -> Result<Read, ReadError> {
     let Some(known) = find(format) else {
         return Err(ReadError::Format {
             found: format.to_owned(),
@@ -70,14 +65,14 @@ pub fn read_decided(
             known: listed(formats()),
         });
     };
-    let (examples, undecided) = match &known.source {
+    let read = match &known.source {
         Source::Rows(layout) => layout::read(known, layout, bytes, split, reading)?,
-        Source::Whole { read, .. } => (read(bytes, split, reading)?, 0),
+        Source::Whole { read, .. } => read(bytes, split, reading)?,
     };
-    if examples.is_empty() {
+    if read.examples.is_empty() {
         return Err(ReadError::Empty { expected: "at least one".to_owned() });
     }
-    Ok((examples, undecided))
+    Ok(read)
 }
 
 /// An input or template without the task's name in front.

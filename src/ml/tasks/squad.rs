@@ -15,7 +15,10 @@ pub(super) static FORMATS: &[Format] = &[Format {
     labels: &[],
     answer: Answer::Text,
     metrics: &[Metric::ExactMatch, Metric::TokenF1],
-    source: Source::Whole { template: "question: {question} context: {context}", read },
+    source: Source::Whole {
+        template: "question: {question} context: {context}",
+        read: |bytes, split, reading| read(bytes, split, reading).map(Into::into),
+    },
 }];
 
 #[derive(Deserialize)]

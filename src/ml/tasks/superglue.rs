@@ -53,7 +53,10 @@ pub(super) static FORMATS: &[Format] = &[
         labels: BOOLEAN,
         answer: Answer::Label,
         metrics: &[Metric::F1, Metric::GroupExactMatch],
-        source: Source::Whole { template: multirc::TEMPLATE, read: multirc::read },
+        source: Source::Whole {
+            template: multirc::TEMPLATE,
+            read: |bytes, split, reading| multirc::read(bytes, split, reading).map(Into::into),
+        },
     },
     Format {
         name: "superglue/record",
@@ -62,7 +65,10 @@ pub(super) static FORMATS: &[Format] = &[
         labels: &[],
         answer: Answer::Text,
         metrics: &[Metric::ExactMatch, Metric::TokenF1],
-        source: Source::Whole { template: record::TEMPLATE, read: record::read },
+        source: Source::Whole {
+            template: record::TEMPLATE,
+            read: |bytes, split, reading| record::read(bytes, split, reading).map(Into::into),
+        },
     },
     row("superglue/rte", "rte", ENTAILMENT, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE]),
     row(
@@ -92,7 +98,10 @@ pub(super) static FORMATS: &[Format] = &[
         labels: BOOLEAN,
         answer: Answer::Label,
         metrics: &[Metric::Accuracy],
-        source: Source::Whole { template: wsc::CLASSIFY, read: wsc::read_classifying },
+        source: Source::Whole {
+            template: wsc::CLASSIFY,
+            read: |bytes, split, reading| wsc::read_classifying(bytes, split, reading).map(Into::into),
+        },
     },
     // The diagnostic sets are read by the prompts of RTE.
     Format { task: "axb", ..row("superglue/axb", "rte", ENTAILMENT, &[Metric::Matthews], &[HYPOTHESIS, PREMISE]) },

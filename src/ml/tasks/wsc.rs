@@ -2,7 +2,7 @@
 //! given noun is meant.
 
 use super::error::ReadError;
-use super::format::{HIDDEN, Reading};
+use super::format::{HIDDEN, LeftOut, Read, Reading};
 use super::json::{Record, records};
 use super::rows::utf8;
 use super::{Example, Split};
@@ -32,10 +32,11 @@ struct Target {
 ///
 /// # Errors
 /// If the file is not UTF-8 or not JSON, a label is missing outside the test split, or the pronoun is not where it should be.
-pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
-    let mut examples = Vec::new();
+pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> Result<Read, ReadError> {
+    let (mut examples, mut wrong) = (Vec::new(), 0);
     for (number, line) in lines(bytes, split, reading)? {
         if split == Split::Train && line.label != Some(true) {
+            wrong += 1;
             continue;
         }
         let input = pronoun_marked(&line, number)?;
@@ -48,7 +49,8 @@ pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> 
             answers: Vec::new(),
         });
     }
-    Ok(examples)
+    let why = "they name a noun that the pronoun does not refer to, and there is nothing to learn to write";
+    Ok(Read { examples, left_out: LeftOut::of(wrong, why) })
 }
 
 /// Marks noun and pronoun; the target says whether they are the same.
@@ -198,8 +200,8 @@ mod tests {
     }
 
     fn generated(line: &str, split: Split) -> Vec<(String, String, Option<u32>)> {
-        let examples = read_generative(line.as_bytes(), split, &Reading::default()).unwrap();
-        examples.into_iter().map(|e| (e.input, e.target, e.label)).collect()
+        let read = read_generative(line.as_bytes(), split, &Reading::default()).unwrap();
+        read.examples.into_iter().map(|e| (e.input, e.target, e.label)).collect()
     }
 
     const TRUE: &str = ", \"label\": true";
@@ -216,6 +218,8 @@ mod tests {
     fn wrong_nouns_are_left_out_of_training_only() {
         let text = line("Ann saw Eve and she ran.", ("Ann", 0), ("she", 4), FALSE);
         assert!(generated(&text, Split::Train).is_empty());
+        let read = read_generative(text.as_bytes(), Split::Train, &Reading::default()).unwrap();
+        assert_eq!(read.left_out.iter().map(|left| left.rows).collect::<Vec<_>>(), [1]);
         assert_eq!(generated(&text, Split::Validation)[0].2, Some(0));
         let hidden = line("Ann saw Eve and she ran.", ("Ann", 0), ("she", 4), "");
         assert_eq!(generated(&hidden, Split::Test)[0].2, None);

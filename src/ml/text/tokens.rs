@@ -73,10 +73,19 @@ impl Tokens {
     /// # Errors
     /// If the tokenizer cannot take the text.
     pub fn encode(&self, text: &str, longest: usize) -> Result<Vec<u32>> {
+        Ok(self.encode_counted(text, longest)?.0)
+    }
+
+    /// As [`encode`](Self::encode), with the number of ids, eos included, that the text has before it is cut.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_counted(&self, text: &str, longest: usize) -> Result<(Vec<u32>, usize)> {
         let mut ids = self.pieces(text)?;
+        let length = ids.len() + 1;
         ids.truncate(longest.saturating_sub(1));
         ids.push(self.eos);
-        Ok(ids)
+        Ok((ids, length))
     }
 
     /// The text of ids up to the first eos, without special tokens.

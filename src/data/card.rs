@@ -1,0 +1,324 @@
+//! The card of a data set: what was read, what was left out and cut, and what a score on it has to beat.
+
+use super::dataset::Dataset;
+use crate::ml::tasks::{Answer, BagOfWords, Example, LeftOut, Split, Task};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What is to be known of a data set before anything is learned from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// Name of the task.
+    pub task: String,
+    /// Its splits, in the order of the data set.
+    pub splits: Vec<SplitCard>,
+}
+
+/// The card of a split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitCard {
+    /// Which split.
+    pub split: Split,
+    /// Examples.
+    pub rows: usize,
+    /// Rows of the file that are not among them, by the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// Examples without an answer.
+    pub hidden: usize,
+    /// Examples that say what an earlier one says, input and answer.
+    pub duplicates: usize,
+    /// Inputs that are there with different answers.
+    pub contradictions: usize,
+    /// Examples by label, in the order of the task's labels; empty if answers are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<(String, usize)>,
+    /// Ids of inputs.
+    pub inputs: Lengths,
+    /// Ids of targets.
+    pub targets: Lengths,
+    /// Inputs in which the tokenizer knows no piece for something.
+    pub unknown: usize,
+    /// Examples whose input is in the training split too; of the training split none.
+    pub in_train: usize,
+    /// Accuracy in % of the most common answer of the training split, where answers are labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub majority: Option<f64>,
+    /// Accuracy in % of naive Bayes on the words of the inputs, learned from the training split, where answers are labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bag_of_words: Option<f64>,
+}
+
+/// Lengths in ids, eos included, as they were before anything was cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lengths {
+    /// Half are at most so long.
+    pub median: usize,
+    /// 90 % are.
+    pub p90: usize,
+    /// 99 % are.
+    pub p99: usize,
+    /// All are.
+    pub longest: usize,
+    /// So many were longer than they may be, and lost their ends.
+    pub cut: usize,
+}
+
+impl Lengths {
+    /// Of these lengths, of which those above `most` are cut. A percentile is the nearest rank (the smallest length that so many have
+    /// at most).
+    pub fn of(lengths: impl Iterator<Item = usize>, most: usize) -> Self {
+        let mut lengths: Vec<usize> = lengths.collect();
+        lengths.sort_unstable();
+        let rank = |percent: usize| (lengths.len() * percent).div_ceil(100).max(1) - 1;
+        let at = |percent: usize| lengths.get(rank(percent)).copied().unwrap_or(0);
+        let cut = lengths.len() - lengths.partition_point(|length| *length <= most);
+        Self { median: at(50), p90: at(90), p99: at(99), longest: at(100), cut }
+    }
+}
+
+/// What only whoever made a split knows of it.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// Rows that were left out.
+    pub left_out: Vec<LeftOut>,
+    /// Lengths of all inputs before they were cut.
+    pub inputs: Lengths,
+    /// Lengths of all targets before they were cut.
+    pub targets: Lengths,
+}
+
+impl Card {
+    /// Of a data set, with what is known of how each of its parts was made; `unknown` is the id of what the tokenizer does not know.
+    ///
+    /// # Panics
+    /// If `made` has another number of parts.
+    pub fn of(dataset: &Dataset, made: &[Made], unknown: Option<u32>) -> Self {
+        assert_eq!(made.len(), dataset.parts.len(), "one for each part");
+        let task = &dataset.task;
+        let train = dataset.examples(Split::Train);
+        let known: Vec<&Example> = train.iter().filter(|example| task.knows(example)).collect();
+        let seen: HashSet<&str> = train.iter().map(|example| example.input.as_str()).collect();
+        let learned = (task.answer == Answer::Label && !known.is_empty()).then(|| Learned::of(&known));
+        let splits = dataset.parts.iter().zip(made).map(|(part, made)| {
+            let examples = &part.examples;
+            let is_unknown = |id: &u32| Some(*id) == unknown;
+            let in_train = examples.iter().filter(|example| seen.contains(example.input.as_str())).count();
+            let (majority, bag_of_words) =
+                learned.as_ref().map_or((None, None), |learned| learned.accuracies(task, examples));
+            SplitCard {
+                split: part.split,
+                rows: examples.len(),
+                left_out: made.left_out.clone(),
+                hidden: examples.iter().filter(|example| !task.knows(example)).count(),
+                duplicates: examples.len() - distinct(examples, |example| (&example.input, &example.target)),
+                contradictions: contradictions(task, examples),
+                labels: by_label(task, examples),
+                inputs: made.inputs,
+                targets: made.targets,
+                unknown: part.tokens.iter().filter(|ids| ids.input.iter().any(is_unknown)).count(),
+                in_train: if part.split == Split::Train { 0 } else { in_train },
+                majority,
+                bag_of_words,
+            }
+        });
+        Self { task: task.name.clone(), splits: splits.collect() }
+    }
+
+    /// The card as JSON.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("texts and numbers");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is no card.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+fn distinct<'e, K: Eq + std::hash::Hash>(examples: &'e [Example], key: impl Fn(&'e Example) -> K) -> usize {
+    examples.iter().map(key).collect::<HashSet<K>>().len()
+}
+
+/// Inputs with different answers. A question that has several accepted answers is none.
+fn contradictions(task: &Task, examples: &[Example]) -> usize {
+    if task.answer != Answer::Label {
+        return 0;
+    }
+    let mut answers: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for example in examples.iter().filter(|example| task.knows(example)) {
+        answers.entry(&example.input).or_default().insert(&example.target);
+    }
+    answers.values().filter(|answers| answers.len() > 1).count()
+}
+
+fn by_label(task: &Task, examples: &[Example]) -> Vec<(String, usize)> {
+    if task.answer != Answer::Label || !examples.iter().any(|example| task.knows(example)) {
+        return Vec::new();
+    }
+    let count = |label: &String| examples.iter().filter(|example| example.target == *label).count();
+    task.labels.iter().map(|label| (label.clone(), count(label))).collect()
+}
+
+/// What predicts labels without a model.
+struct Learned {
+    majority: String,
+    words: BagOfWords,
+}
+
+impl Learned {
+    /// Of examples with answers, one at least.
+    fn of(examples: &[&Example]) -> Self {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        examples.iter().for_each(|example| *counts.entry(&example.target).or_default() += 1);
+        let most = counts.values().copied().max().unwrap_or(0);
+        let majority = counts.into_iter().find(|(_, count)| *count == most).map_or("", |(label, _)| label).to_owned();
+        let pairs = examples.iter().map(|example| (example.input.as_str(), example.target.as_str()));
+        Self { majority, words: BagOfWords::learn(pairs) }
+    }
+
+    /// Accuracies in % of the most common answer and of the words, on those of the examples that have answers.
+    fn accuracies(&self, task: &Task, examples: &[Example]) -> (Option<f64>, Option<f64>) {
+        let known: Vec<&Example> = examples.iter().filter(|example| task.knows(example)).collect();
+        if known.is_empty() {
+            return (None, None);
+        }
+        let accuracy = |is_right: &dyn Fn(&Example) -> bool| {
+            let right = known.iter().filter(|example| is_right(example)).count();
+            Some(100.0 * right as f64 / known.len() as f64)
+        };
+        let majority = accuracy(&|example| example.target == self.majority);
+        (majority, accuracy(&|example| self.words.predict(&example.input) == example.target))
+    }
+}
+
+impl SplitCard {
+    /// What is wrong with the split, by what it means for results; with `most` ids of an input and a target.
+    pub fn warnings(&self, (inputs, targets): (usize, usize)) -> Vec<String> {
+        let (split, rows) = (self.split.name(), self.rows);
+        let is_train = self.split == Split::Train;
+        let mut warnings = Vec::new();
+        if self.inputs.cut > 0 {
+            let cut = self.inputs.cut;
+            let means =
+                if is_train { "what was cut is not learned from" } else { "their answers may lie in what was cut" };
+            warnings.push(format!(
+                "{cut} of {rows} inputs of the {split} split have more than {inputs} ids (the longest {}) and were cut: {means}; see \
+                 `input_length`",
+                self.inputs.longest
+            ));
+        }
+        if self.targets.cut > 0 {
+            let cut = self.targets.cut;
+            let means =
+                if is_train { "unfinished answers are learned" } else { "the loss on them is of unfinished answers" };
+            warnings.push(format!(
+                "{cut} of {rows} targets of the {split} split have more than {targets} ids (the longest {}) and were cut: {means}; see \
+                 `target_length`",
+                self.targets.longest
+            ));
+        }
+        if self.in_train > 0 {
+            warnings.push(format!(
+                "{} of {rows} inputs of the {split} split are in the train split too: scores on it are too high",
+                self.in_train
+            ));
+        }
+        if self.contradictions > 0 {
+            warnings.push(format!(
+                "{} inputs of the {split} split are there with different labels: nothing answers all of them right",
+                self.contradictions
+            ));
+        }
+        if self.unknown > 0 {
+            warnings.push(format!(
+                "{} of {rows} inputs of the {split} split have characters that the tokenizer does not know: the model reads `<unk>` in \
+                 their place",
+                self.unknown
+            ));
+        }
+        warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Part, Tokenized};
+
+    fn example(input: &str, target: &str) -> Example {
+        let label = ["bad", "good"].iter().position(|label| *label == target).map(|label| label as u32);
+        Example {
+            id: String::new(),
+            input: input.to_owned(),
+            target: target.to_owned(),
+            label,
+            group: None,
+            answers: Vec::new(),
+        }
+    }
+
+    fn part(split: Split, rows: &[(&str, &str)]) -> Part {
+        let examples: Vec<Example> = rows.iter().map(|(input, target)| example(input, target)).collect();
+        let tokens = rows.iter().map(|(input, _)| Tokenized {
+            input: input.split(' ').map(|word| if word == "?" { 2 } else { 9 }).collect(),
+            target: vec![1],
+        });
+        Part { split, tokens: tokens.collect(), examples }
+    }
+
+    #[test]
+    fn percentiles_are_nearest_ranks_and_what_is_longer_is_cut() {
+        let lengths = Lengths::of((1..=200).rev(), 150);
+        assert_eq!(lengths, Lengths { median: 100, p90: 180, p99: 198, longest: 200, cut: 50 });
+        assert_eq!(Lengths::of([7].into_iter(), 7), Lengths { median: 7, p90: 7, p99: 7, longest: 7, cut: 0 });
+        assert_eq!(Lengths::of(std::iter::empty(), 7), Lengths::default());
+    }
+
+    #[test]
+    fn a_card_counts_what_a_score_has_to_beat_and_what_is_wrong() {
+        let task = Task {
+            name: "mood".to_owned(),
+            format: None,
+            labels: vec!["bad".to_owned(), "good".to_owned()],
+            answer: Answer::Label,
+            metrics: Vec::new(),
+        };
+        let train =
+            [("dull film", "bad"), ("dull film", "bad"), ("dull film", "good"), ("grey", "bad"), ("fine day", "good")];
+        let validation = [("fine film", "good"), ("dull film", "bad"), ("what ?", "good"), ("hidden", "<unk>")];
+        let parts = vec![part(Split::Train, &train), part(Split::Validation, &validation)];
+        let dataset = Dataset { task, template: String::new(), tokenizer: Some("t".to_owned()), parts };
+        let cut = Lengths { longest: 9, cut: 1, ..Lengths::default() };
+        let left_out = vec![LeftOut { rows: 3, why: "they are wrong".to_owned() }];
+        let made = [Made { left_out, inputs: cut, ..Made::default() }, Made { targets: cut, ..Made::default() }];
+        let card = Card::of(&dataset, &made, Some(2));
+        let [train, validation] = &card.splits[..] else { panic!("{card:?}") };
+        assert_eq!((train.rows, train.duplicates, train.contradictions, train.in_train), (5, 1, 1, 0));
+        assert_eq!(train.labels, [("bad".to_owned(), 3), ("good".to_owned(), 2)]);
+        assert_eq!(train.left_out[0].rows, 3);
+        assert_eq!((validation.rows, validation.hidden, validation.in_train, validation.unknown), (4, 1, 1, 1));
+        assert_eq!(validation.labels, [("bad".to_owned(), 1), ("good".to_owned(), 2)]);
+        // Of three answers `bad` is one; words tell `fine` and `dull`, and of `what` the more common label.
+        let third = 100.0 / 3.0;
+        assert_eq!((validation.majority, validation.bag_of_words), (Some(third), Some(2.0 * third)));
+        let warnings = train.warnings((5, 6));
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(
+            warnings[0]
+                .starts_with("1 of 5 inputs of the train split have more than 5 ids (the longest 9) and were cut")
+        );
+        let warnings = validation.warnings((5, 6));
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings[1].starts_with("1 of 4 inputs of the validation split are in the train split too"));
+        assert_eq!(Card::from_bytes(&card.to_bytes()).unwrap(), card);
+    }
+}
