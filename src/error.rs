@@ -46,7 +46,7 @@ impl Exit {
         }
     }
 
-    /// How the program ends with this error. A reader that closed the pipe has seen enough, which is no error.
+    /// How the program ends with this error. A reader that closed the pipe has seen enough, which is not an error.
     pub fn of(error: &anyhow::Error) -> Self {
         for cause in error.chain() {
             if cause.is::<Usage>() || cause.is::<LoadError>() {

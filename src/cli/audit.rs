@@ -48,7 +48,7 @@ impl Audit {
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipe.as_ref().map(|pipe| self.settings.load(pipe, kinds)).transpose()?;
         let store = self.cache.open();
-        // What is found damaged must not be mended by a run in the meantime.
+        // What is found damaged must not be repaired by a run in the meantime.
         let _alone = if self.repair && store.root().is_dir() { Some(store.claim()?) } else { None };
         let mut found = audit::audit(&store, plan.as_ref())?;
         if self.repair {

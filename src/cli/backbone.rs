@@ -27,12 +27,12 @@ pub(super) struct Backbones<'a> {
 }
 
 impl Backbones<'_> {
-    /// The model that is called so: a folder in Hugging Face's layout, a repository of the hub that is on this machine
+    /// The model of that name: a folder in Hugging Face's layout, a repository of the hub that is on this machine
     /// (`google/t5-base-lm-adapt`, `google/t5-base-lm-adapt@refs/pr/2`), or a job. Of a folder's model there is one for each
     /// precision; `wanted` says which, if it is one of them.
     ///
     /// # Errors
-    /// If nothing is called so, or it is no model.
+    /// If nothing has that name, or it is not a model.
     pub(super) fn named(&self, name: &str, wanted: Option<Digest>) -> anyhow::Result<Backbone> {
         if Path::new(name).is_dir() {
             let (model, digest) = Model::from_folder(Path::new(name), wanted)?;

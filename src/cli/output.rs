@@ -50,7 +50,7 @@ impl Output {
     }
 }
 
-/// Replaces the file as a whole; see [`replace`]. What is no file, such as `/dev/stdout`, is
+/// Replaces the file as a whole; see [`replace`]. What is not a file, such as `/dev/stdout`, is
 /// written as it is, since it must not be replaced.
 ///
 /// # Errors
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(fs_err::read(&path).unwrap(), b"second");
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write(&folder.path().join("none/x.html"), b"").is_err());
-        assert!(write(folder.path(), b"").is_err(), "a folder is no file");
+        assert!(write(folder.path(), b"").is_err(), "a folder is not a file");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Layout {
     /// The wanted columns of a file with this name, which is unpacked; `quotes` says what a quote in TSV is.
     ///
     /// # Errors
-    /// If the file is damaged, or is no table with these columns.
+    /// If the file is damaged, or is not a table with these columns.
     pub fn read(
         self,
         path: &str,

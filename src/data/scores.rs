@@ -88,7 +88,7 @@ impl ScoresFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// If something is missing, or is no value of its kind.
+    /// If something is missing, or is not a value of its kind.
     pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
         let mut table = Table::from_parquet(bytes)?;
         let (metrics, score) = measured(values_of(&mut table)?)?;
@@ -118,7 +118,7 @@ impl ScoresFile {
 /// The numbers of a file by name, the score among them, also of a file that another version of the program wrote.
 ///
 /// # Errors
-/// If it is no table of scores.
+/// If it is not a table of scores.
 pub fn values(bytes: &[u8]) -> Result<Vec<(String, f64)>, DataError> {
     values_of(&mut Table::from_parquet(bytes)?)
 }

@@ -80,7 +80,7 @@ impl Trials {
     /// Reads a file.
     ///
     /// # Errors
-    /// If something is missing, or is no value of its kind.
+    /// If something is missing, or is not a value of its kind.
     pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
         let mut table = Table::from_parquet(bytes)?;
         let mut said = Metadata::from(std::mem::take(&mut table.metadata));

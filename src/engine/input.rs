@@ -35,7 +35,7 @@ impl FileInput {
         }
     }
 
-    /// The same where an output may be named in short too, as `stage` or `stage[value]`, if a stage is called so.
+    /// The same where an output may be named in short too, as `stage` or `stage[value]`, if a stage has that name.
     pub fn input_or_stage(&self, field: impl Into<String>, of: Type) -> Input {
         match self {
             Self::Path(path) if is_short(path) => Input::one_or_file(field, &Ref(path.clone()), of),

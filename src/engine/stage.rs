@@ -179,7 +179,7 @@ pub struct Asked {
     pub of: Type,
     /// Whether wildcards and lists are allowed.
     pub many: bool,
-    /// Whether it is the path of a file if no stage is called so.
+    /// Whether it is the path of a file if no stage has that name.
     pub or_file: bool,
 }
 
@@ -242,7 +242,7 @@ impl<M> Input<M> {
         Some(Input { role: self.role.clone(), from })
     }
 
-    /// What is known of what other jobs make for it; `None` if it is no such input.
+    /// What is known of what other jobs make for it; `None` if it is not such an input.
     pub(super) fn made(&self) -> Option<&M> {
         match &self.from {
             Source::Made(known) => Some(known),

@@ -20,7 +20,7 @@ impl Checksum {
         &self.0
     }
 
-    /// Begins to hash a file of so many bytes.
+    /// Begins to hash a file of this size.
     pub(super) fn start(&self, size: u64) -> Hasher {
         if self.0.len() == 64 {
             return Hasher(Context::new(&SHA256));

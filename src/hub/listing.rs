@@ -90,7 +90,7 @@ mod tests {
         listing(&commit, "config.json").unwrap();
         assert!(listing(&commit, "../config.json").unwrap_err().contains("`../config.json`"));
         assert!(listing(&commit, "/etc/passwd").is_err());
-        assert!(listing("../..", "config.json").unwrap_err().contains("no commit"));
+        assert!(listing("../..", "config.json").unwrap_err().contains("not a commit"));
         assert!(Listing::of(b"<html>").is_err());
     }
 }

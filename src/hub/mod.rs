@@ -51,7 +51,7 @@ pub struct Missing {
 
 /// Who watches a download.
 pub trait Watch {
-    /// So many of so many bytes are here; `note` says how fast they come.
+    /// `done` of `total` bytes are here; `note` says how fast they come.
     fn step(&self, done: u64, total: u64, note: &str);
     /// Something that people want to know.
     fn say(&self, message: &str);

@@ -4,7 +4,7 @@ use super::Error;
 use super::repo::size;
 use std::path::Path;
 
-/// Checks that a folder's disk takes so many bytes more.
+/// Checks that a folder's disk has room for this number of bytes.
 ///
 /// # Errors
 /// If it does not.

@@ -10,7 +10,7 @@ pub enum Error {
         "the labels `{0}` and `{1}` are the same tokens for this model, so one of them would always win; rename one"
     )]
     Labels(String, String),
-    /// Likelihoods that are no numbers.
+    /// Likelihoods that are NaN.
     #[error(
         "the likelihood of a label is not a number; the model or the prompt holds values that it cannot compute with"
     )]

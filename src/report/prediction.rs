@@ -10,7 +10,7 @@ use crate::ml::statistics::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The first of so many sources whose regret is shown; the paper's k (Vu et al. 2022, table 3).
+/// The numbers of first sources whose regret is shown; the paper's k (Vu et al. 2022, table 3).
 pub(super) const SHOWN: [usize; 6] = [1, 3, 6, 9, 12, 15];
 
 /// Of these, how many tables have room for; the others are in JSON.
@@ -275,7 +275,7 @@ impl Reliability {
         transfers.targets.iter().filter_map(of).collect()
     }
 
-    /// From means over so many runs, and the standard deviations of these.
+    /// From means over this number of runs, and the standard deviations of these.
     pub fn of_means(means: &[f64], deviations: &[f64], runs: usize) -> Option<Self> {
         reliability_of_means(means, deviations, runs).map(Self::from)
     }

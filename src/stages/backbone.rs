@@ -189,7 +189,7 @@ impl Stage for Backbone {
             From::Builtin(_) => Vec::new(),
             From::Path(path) => vec![Input::folder(FOLDER, path, pick)],
             From::Hub(Hub { name, revision }) => {
-                // What is no name was refused by `check`.
+                // What is not a name was refused by `check`.
                 let repo = Repo::new(Kind::Model, name, revision).ok();
                 repo.map(|repo| Input::remote(HUB, Arc::new(hub::Files { repo, choose }))).into_iter().collect()
             }

@@ -60,7 +60,7 @@ impl<'a> Checkpoint<'a> {
     /// The saved state, if there is one that is whole; what a crash left half-written counts as nothing.
     ///
     /// # Errors
-    /// If the scratch folder cannot be read, or a whole state is no state.
+    /// If the scratch folder cannot be read, or a complete state cannot be parsed.
     pub(super) fn load(cx: &Cx<'_>) -> anyhow::Result<Option<Self>> {
         Self::load_from(cx.scratch()?, |message| cx.progress().warn(message))
     }

@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(Form::of(name), Form::Plain, "{name}");
         }
         for name in ["a.csv", "b.TSV.gz", "c.parquet"] {
-            assert!(check_name(name).unwrap_err().contains("is no prose"), "{name}");
+            assert!(check_name(name).unwrap_err().contains("is not prose"), "{name}");
         }
         assert!(check_name("a.md").is_ok() && check_name("a.json").is_ok());
     }

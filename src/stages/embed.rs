@@ -129,7 +129,7 @@ impl Embedding {
     /// Reads an artifact.
     ///
     /// # Errors
-    /// If something is missing, or is no value of its kind.
+    /// If something is missing, or is not a value of its kind.
     pub fn read(bytes: &[u8]) -> Result<Self, DataError> {
         let mut table = Table::from_parquet(bytes)?;
         let (width, values) = table.take_vectors("vector")?;

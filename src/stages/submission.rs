@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Files for the leaderboard of a benchmark, one for each task. They are parts of the artifact; the folder of views has them
-/// by their names. An output that is no answer becomes the task's first label, which is counted and warned about.
+/// by their names. An output that is not an answer becomes the task's first label, which is counted and warned about.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {

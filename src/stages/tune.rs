@@ -360,7 +360,7 @@ struct Beginning {
     from: Source,
 }
 
-/// The prompt that another comes from; nothing where that is no tuned one.
+/// The prompt that another comes from; nothing where that is not a tuned one.
 #[derive(Default)]
 struct Source {
     task: Option<String>,

@@ -380,7 +380,7 @@ fn mistakes_in_a_manifest_are_underlined() {
     refused(run, "run: [tools/clean.sh]", "make the file an input", "run: [tools/clean.sh]");
     refused(run, "run: [sh, \"{script}\", 0.10]", "a number with a fraction in quotes", "0.10");
     refused("[reviews.csv]", "[reviews.csv, ../x]", "which cannot name an output", "../x");
-    refused("[reviews.csv]", "[reviews.csv, reviews.csv]", "a name of an input or output already", "reviews.csv]");
+    refused("[reviews.csv]", "[reviews.csv, reviews.csv]", "already names an input or output", "reviews.csv]");
     refused("[reviews.csv]", "[]", "`outputs` is empty", "outputs: []");
     refused("rows: data/raw.csv", "rows: ../raw.csv", "leads out of the project", "../raw.csv");
     refused("rows: data/raw.csv", "rows: /etc/passwd", "leads out of the project", "/etc/passwd");

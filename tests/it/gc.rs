@@ -240,7 +240,7 @@ fn blobs_without_an_entry_go_once_they_have_rested() {
     let digest = blake3::hash(b"left by a kill").to_hex().to_string();
     let path = format!("cache/v1/blobs/{}/{}", &digest[..2], &digest[2..]);
     shell.put(&path, b"left by a kill");
-    shell.spot("gc --apply").ok().prints("1 blobs without an entry; they are young");
+    shell.spot("gc --apply").ok().prints("1 blobs without an entry; they are recent");
     rest(&shell.path(&path), Duration::from_secs(7200));
     shell.spot("gc --apply --older-than 1d").ok().prints("1 blobs without an entry");
     shell.spot("gc --apply").ok().prints("goes: 0 entries, 1 blobs, 14 bytes in all");

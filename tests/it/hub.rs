@@ -457,7 +457,7 @@ fn a_hub_cannot_lead_elsewhere() {
     for (body, expected) in [
         (listing(&commit, "../../../x"), "`../../../x` is not the name of a file"),
         (listing(&commit, "/etc/passwd"), "`/etc/passwd` is not the name"),
-        (listing("../../x", "config.json"), "no commit"),
+        (listing("../../x", "config.json"), "not a commit"),
         ("<html>".to_owned(), "makes no sense"),
     ] {
         let place = Place::new();

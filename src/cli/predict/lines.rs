@@ -26,7 +26,7 @@ pub(super) enum Form {
     Parquet,
 }
 
-/// Bytes of the longest line. A longer one is no text that somebody wants to have answered.
+/// Bytes of the longest line. A longer one is not a text that anybody wants to have answered.
 const LONGEST_LINE: u64 = 1 << 24;
 
 impl Form {

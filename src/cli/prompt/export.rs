@@ -56,7 +56,7 @@ impl Export {
                 fs_err::create_dir_all(&self.to)?;
                 let config = peft::config(&prompt, self.base_model.as_deref());
                 let [weights, settings] = [peft::WEIGHTS, peft::CONFIG].map(|name| self.to.join(name));
-                // The settings last: a folder without them is no adapter.
+                // The settings last: a folder without them is not an adapter.
                 write(&[(&weights, &peft::weights(&prompt)), (&settings, config.as_bytes())])?
             }
         };

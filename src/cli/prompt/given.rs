@@ -70,7 +70,7 @@ impl Which {
     }
 }
 
-/// The prompt that is called so: a file, a folder that PEFT saved, or a job of the cache.
+/// The prompt of that name: a file, a folder that PEFT saved, or a job of the cache.
 ///
 /// # Errors
 /// If there is no such prompt, or several.

@@ -29,11 +29,11 @@ const WHOLE_RUNS: usize = 20;
 /// What stays beside what the manifests need.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// What the last so many runs of each pipeline named.
+    /// What a given number of last runs of each pipeline named.
     pub keep_runs: usize,
     /// What was made, or used by a run, within this time.
     pub younger_than: Option<Duration>,
-    /// So many bytes at most: beyond, results go though roots keep them, those used longest ago first.
+    /// The most bytes that may stay: beyond, results go even if roots keep them, the least recently used first.
     pub max_size: Option<u64>,
     /// The saved work of interrupted jobs goes too.
     pub partial: bool,
@@ -67,7 +67,7 @@ pub struct Item {
     pub kept_by: Vec<String>,
 }
 
-/// Something that goes and is no entry.
+/// Something that goes and is not an entry.
 #[derive(Clone, Debug, Serialize)]
 pub struct Extra {
     /// What it is.

@@ -150,7 +150,7 @@ fn resolve(path: &Path, text: &str, kinds: &[Kind], options: &Options<'_>) -> Re
     Ok(Plan { name, profile, path: path.to_owned(), stages, graph })
 }
 
-/// Checks the keys of the manifest and its version. What follows would be noise where it is no mapping, or of a version
+/// Checks the keys of the manifest and its version. What follows would be noise where it is not a mapping, or of a version
 /// with another grammar.
 fn top(root: &Node, found: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
     if root.value == Value::Null {

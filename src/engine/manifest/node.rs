@@ -71,7 +71,7 @@ impl Node {
         self.entries().iter().find(|(name, _)| name.text == key).map(|(_, node)| node)
     }
 
-    /// Keys and values; none if this is no mapping.
+    /// Keys and values; none if this is not a mapping.
     pub fn entries(&self) -> &[(Key, Node)] {
         match &self.value {
             Value::Map(entries) => entries,

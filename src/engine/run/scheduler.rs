@@ -25,7 +25,7 @@ use std::time::Instant;
 enum Phase {
     /// Not part of this run (`--only`).
     Unwanted,
-    /// For so many jobs upstream.
+    /// For this number of jobs upstream.
     Waiting(usize),
     Ready,
     Running,

@@ -23,7 +23,7 @@ impl Catalog {
     /// Reads all entries, views and journals of a store.
     ///
     /// # Errors
-    /// If it cannot be read; damaged entries are no error.
+    /// If it cannot be read; damaged entries are not an error.
     pub fn read(store: &Store) -> io::Result<Self> {
         let mut catalog = Self {
             entries: Vec::new(),

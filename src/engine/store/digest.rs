@@ -31,7 +31,7 @@ impl Key {
     }
 }
 
-/// Text that is no digest or key.
+/// Text that is not a digest or key.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not 64 hexadecimal digits")]
 pub struct NotHex(String);

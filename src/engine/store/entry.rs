@@ -71,7 +71,7 @@ pub struct Part {
     pub external: Option<PathBuf>,
 }
 
-/// Why a text is no entry.
+/// Why a text is not an entry.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// Not laid out as this program lays entries out.

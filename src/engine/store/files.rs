@@ -162,7 +162,7 @@ pub(in crate::engine) fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Whether there is a file and nothing else: to open a pipe would take for ever.
+/// Whether there is a file and nothing else: opening a pipe would block for ever.
 ///
 /// # Errors
 /// If nothing is there, or something other than a file.

@@ -40,7 +40,7 @@ impl Store {
             remove(fs_err::remove_file(folder.join(old)))?;
         }
         if names.is_empty() {
-            // A link of that name is an artifact that is called so.
+            // A link of that name is an artifact of that name.
             return if folder.is_symlink() { Ok(()) } else { remove(fs_err::remove_dir(&folder)) };
         }
         fs_err::create_dir_all(&folder)?;

@@ -185,7 +185,7 @@ impl Batcher {
         for _ in 0..shared.workers {
             free.extend(started.recv().map_err(|_| Error::Worker("a worker did not start".to_owned()))??);
         }
-        // What is no activation needs room as well.
+        // What is not an activation needs room as well.
         let memory = free.into_iter().min().map_or(settings.memory / shared.workers, |free| free / 4 * 3);
         shared.memory.get_or_init(|| memory);
         Ok(batcher)

@@ -1,4 +1,5 @@
-//! Measures of labels. Class ids are those of a task's labels; an id below 0 or beyond them stands for an output that is no label.
+//! Measures of labels. Class ids are those of a task's labels; an id below 0 or beyond them stands for an output that is not a
+//! label.
 
 use crate::ml::statistics;
 use std::collections::BTreeMap;

@@ -100,14 +100,14 @@ impl Newer {
     }
 }
 
-/// Sizes beyond this are no model but an attack on memory; T5-XXL's largest is 65,536.
+/// Sizes beyond this are not a model but an attack on memory; T5-XXL's largest is 65,536.
 const LARGEST: usize = 1 << 22;
 
 impl Dims {
     /// Reads a configuration in Hugging Face's layout, of transformers before and since version 5.
     ///
     /// # Errors
-    /// If it is no configuration, or one of a model that is no T5.
+    /// If it is not a configuration, or one of a model that is not a T5.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         pointer::refuse(json)?;
         let newer: Newer = serde_json::from_slice(json).map_err(Error::ConfigSyntax)?;
@@ -232,7 +232,7 @@ impl Dims {
         self.heads * self.head_width
     }
 
-    /// Whether a decoder that reads so many tokens of an example had better look at the encoder's rows than at keys and
+    /// Whether a decoder that reads this number of tokens of an example had better look at the encoder's rows than at keys and
     /// values made of them. A row costs `8·I·E` operations forward and backward as keys and values, and `12·H·E` for each
     /// token without; they are equal at 2/3 of D tokens, but the latter products are small.
     pub fn absorbs(&self, tokens: usize) -> bool {

@@ -51,7 +51,7 @@ impl Tree {
     /// From the distance of every pair: of the first observation to all after it, then of the second, and so on.
     ///
     /// # Errors
-    /// If there are not that many, or one is negative or no finite number.
+    /// If there are not that many, or one is negative or not finite.
     pub fn of_condensed(mut distances: Vec<f64>, observations: usize, linkage: Linkage) -> Result<Self> {
         let pairs = observations * observations.saturating_sub(1) / 2;
         if distances.len() != pairs {
@@ -96,7 +96,7 @@ impl Tree {
     /// From the Euclidean distances between rows, as seaborn's `clustermap` does.
     ///
     /// # Errors
-    /// If rows differ in length or hold something that is no finite number.
+    /// If rows differ in length or hold something that is not a finite number.
     pub fn of_rows(rows: &[Vec<f64>], linkage: Linkage) -> Result<Self> {
         let mut condensed = Vec::new();
         for (i, a) in rows.iter().enumerate() {

@@ -45,7 +45,7 @@ impl Matrices {
     /// Reads a file that may have no matrix at all, as that of an optimiser without moments.
     ///
     /// # Errors
-    /// If it is damaged, or a tensor is no matrix of finite numbers.
+    /// If it is damaged, or a tensor is not a matrix of finite numbers.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let metadata = metadata(bytes)?;
         let tensors = SafeTensors::deserialize(bytes)?;

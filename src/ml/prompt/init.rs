@@ -20,7 +20,7 @@ pub fn sampled_vocabulary(weights: &Weights, length: usize, top: usize, stream: 
 /// come from `rest`, `[P, E]`. Labels beyond P are left out.
 ///
 /// # Panics
-/// If `rest` has another width than the model, or a piece is no id of it.
+/// If `rest` has another width than the model, or a piece is not one of its ids.
 pub fn class_labels(weights: &Weights, labels: &[Vec<u32>], rest: Prompt) -> Prompt {
     assert_eq!(rest.width, weights.dims.width, "the width of the prompt and of the model");
     let mut prompt = rest;

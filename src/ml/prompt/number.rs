@@ -18,7 +18,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// `None` of what is no fraction.
+    /// `None` of what is not a fraction.
     pub(super) fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::F32 => Some(Self::F32),
@@ -37,8 +37,8 @@ impl Number {
         }
     }
 
-    /// The numbers of a whole array, `[n]`, `turned` ones with their first byte first; or the place of the first that no f32
-    /// is, and that number.
+    /// The numbers of a whole array, `[n]`, `turned` ones with their first byte first; or the place of the first that
+    /// is not an f32, and that number.
     ///
     /// # Errors
     /// That place and number.

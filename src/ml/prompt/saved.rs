@@ -42,7 +42,7 @@ pub fn from_torch(bytes: &[u8]) -> Result<PromptFile> {
 /// Safetensors or a file of `torch.save`, told apart by how it begins.
 ///
 /// # Errors
-/// If the file is damaged, or a tensor is no prompt.
+/// If the file is damaged, or a tensor is not a prompt.
 pub fn tensors(bytes: &[u8]) -> Result<PromptFile> {
     if torch::is(bytes) { from_torch(bytes) } else { PromptFile::from_bytes(bytes) }
 }

@@ -71,7 +71,7 @@ pub enum ReadError {
         /// What the parser says.
         message: String,
     },
-    /// A value that is no document.
+    /// A value that is not a document.
     #[error("line {line}: expected an object with a text `text`: {message}")]
     Document {
         /// Line, from 1.

@@ -23,7 +23,7 @@ pub(super) struct Record<'t> {
 /// The values of a file, of which each is a row or a passage:
 ///
 /// - in an array, its items;
-/// - if the first line is a value of its own, one on each line, and blank lines are none;
+/// - if the first line is a value of its own, one on each line, and blank lines are not;
 /// - otherwise one after the other, each over as many lines as it takes.
 ///
 /// # Errors
@@ -133,7 +133,7 @@ fn cell(json: &str) -> Cell {
         Some(b'n') => Cell::Missing,
         Some(b't') => Cell::Bool(true),
         Some(b'f') => Cell::Bool(false),
-        // What is no text after all has half of a pair of surrogates.
+        // What is not text after all has half of a pair of surrogates.
         Some(b'"') => serde_json::from_str(json).map_or(Cell::Other("a text with half a character"), Cell::Text),
         Some(b'[') => {
             serde_json::from_str(json).map_or(Cell::Other("a list with something else than texts"), Cell::Texts)

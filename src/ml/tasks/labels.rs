@@ -219,7 +219,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// A truth value that is no label: it might be a number, or one of two words.
+    /// A truth value that is not a label: it might be a number, or one of two words.
     fn no_truth(&self, place: Place, cell: &Cell, truth: bool) -> SheetError {
         let (column, number) = (shortened(self.column), u8::from(truth));
         let say = "say which is meant: `labels: {true: …, false: …}`";
@@ -365,9 +365,9 @@ mod tests {
     fn a_mapping_is_never_looked_up_by_place() {
         let labels = values(&[("pos", "good"), ("neg", "bad")]);
         for cell in [number("0"), number("1"), text("1")] {
-            assert!(read(&labels, &[cell]).unwrap_err().contains("which is no label"));
+            assert!(read(&labels, &[cell]).unwrap_err().contains("which is not a label"));
         }
-        refused(&labels, &[text("good")], "line 2: `y` is `good`, which is no label; labels are `pos`, `neg`");
+        refused(&labels, &[text("good")], "line 2: `y` is `good`, which is not a label; labels are `pos`, `neg`");
     }
 
     #[test]
@@ -388,7 +388,7 @@ mod tests {
         refused(
             &values(&[("pos", "good"), ("neg", "bad")]),
             &[FALSE],
-            "line 2: `y` is false, which is no label; labels are `pos`, `neg`; say which is meant: `labels: {true: …, false: …}`",
+            "line 2: `y` is false, which is not a label; labels are `pos`, `neg`; say which is meant: `labels: {true: …, false: …}`",
         );
         for list in [words(&["1", "0"]), words(&["0", "1"])] {
             assert!(read(&list, &[TRUE]).unwrap_err().contains("`y` is true"));
@@ -409,12 +409,12 @@ mod tests {
         refused(
             &words(&["bad", "good"]),
             &[text("good"), text("goood")],
-            "line 3: `y` is `goood`, which is no label (did you mean `good`?); labels are 0 `bad`, 1 `good`",
+            "line 3: `y` is `goood`, which is not a label (did you mean `good`?); labels are 0 `bad`, 1 `good`",
         );
         refused(
             &words(&["bad", "good"]),
             &[text("Good")],
-            "line 2: `y` is `Good`, which is no label (did you mean `good`?); labels are 0 `bad`, 1 `good`",
+            "line 2: `y` is `Good`, which is not a label (did you mean `good`?); labels are 0 `bad`, 1 `good`",
         );
     }
 
@@ -424,12 +424,12 @@ mod tests {
         for one in [number("1"), text("1"), text("1.0"), text("1.00"), number("1.0")] {
             assert_eq!(read(&list, &[number("0"), one]).unwrap(), ["bad", "good"]);
         }
-        refused(&list, &[number("2")], "line 2: `y` is 2, which is no label; labels are 0 `bad`, 1 `good`");
-        refused(&list, &[number("0.5")], "line 2: `y` is 0.5, which is no label; labels are 0 `bad`, 1 `good`");
+        refused(&list, &[number("2")], "line 2: `y` is 2, which is not a label; labels are 0 `bad`, 1 `good`");
+        refused(&list, &[number("0.5")], "line 2: `y` is 0.5, which is not a label; labels are 0 `bad`, 1 `good`");
         refused(
             &words(&["1", "2", "3"]),
             &[number("1"), number("0")],
-            "line 3: `y` is 0, which is no label; labels are `1`, `2`, `3`, by value, since words are numbers; its place would be `1`",
+            "line 3: `y` is 0, which is not a label; labels are `1`, `2`, `3`, by value, since words are numbers; its place would be `1`",
         );
     }
 
@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn lists_and_objects_are_no_labels() {
         for cell in [Cell::Texts(vec!["good".to_owned()]), Cell::Other("an object")] {
-            assert!(read(&words(&["bad", "good"]), &[cell]).unwrap_err().contains("which is no label"));
+            assert!(read(&words(&["bad", "good"]), &[cell]).unwrap_err().contains("which is not a label"));
         }
     }
 

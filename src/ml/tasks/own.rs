@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(labels(&stars, &["2", "3", "1.0", "True"]).unwrap(), [0, 1, 0, 1]);
         assert_eq!(
             labels(&stars, &["good"]).unwrap_err().to_string(),
-            "line 2: `label` is `good`, which is no label; labels are `1`, `2`, `3`, `True`"
+            "line 2: `label` is `good`, which is not a label; labels are `1`, `2`, `3`, `True`"
         );
     }
 
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(labels(&stars, &["1", "3"]).unwrap(), [0, 2]);
         assert_eq!(
             labels(&stars, &["1", "0"]).unwrap_err().to_string(),
-            "line 3: `label` is `0`, which is no label; labels are `1`, `2`, `3`, by value, since words are numbers; its place would \
+            "line 3: `label` is `0`, which is not a label; labels are `1`, `2`, `3`, by value, since words are numbers; its place would \
              be `1`"
         );
     }
@@ -351,7 +351,7 @@ mod tests {
     fn a_label_outside_the_set_is_refused_with_the_nearest() {
         assert_eq!(
             labels(&own(), &["good", "goood"]).unwrap_err().to_string(),
-            "line 3: `label` is `goood`, which is no label (did you mean `good`?); labels are 0 `bad`, 1 `good`"
+            "line 3: `label` is `goood`, which is not a label (did you mean `good`?); labels are 0 `bad`, 1 `good`"
         );
         for value in ["2", "-1", "Good"] {
             assert!(labels(&own(), &[value]).is_err(), "{value}");

@@ -106,7 +106,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ReadError> {
 
 impl<'t> Table<'t> {
     fn read(text: &'t str, header: Header, window: Window, skip_malformed: bool) -> Result<Self, ReadError> {
-        // A newline ends the last row; what follows it is no row.
+        // A newline ends the last row; what follows it is not a row.
         let mut lines = text
             .split_terminator('\n')
             .enumerate()

@@ -15,7 +15,7 @@ pub struct Scores {
     pub score: Option<f64>,
     /// Examples that were scored: those whose answer is known.
     pub scored: usize,
-    /// Predictions among them that are no answer at all: not a label, not a number, or nothing where a noun should be.
+    /// Predictions among them that are not an answer at all: not a label, not a number, or nothing where a noun should be.
     pub illegal: usize,
     /// How often each label was predicted, in the order of the labels; empty if answers are not labels. A model that
     /// collapsed to one class shows here.

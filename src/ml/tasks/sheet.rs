@@ -80,7 +80,7 @@ type Fields<'t> = (usize, Vec<Cow<'t, str>>);
 
 impl Sheet {
     /// A table of CSV, its first line naming the columns. Fields may stand in quotes, and then hold commas, newlines and doubled
-    /// quotes. Blank lines are no rows.
+    /// quotes. Blank lines are not rows.
     ///
     /// # Errors
     /// If it is not UTF-8, a quote or a row is malformed, a wanted column is missing, or there are no rows.
@@ -88,7 +88,7 @@ impl Sheet {
         sheet(Records::new(text(bytes)?, ','), wanted)
     }
 
-    /// A table with tabs between fields, its first line naming the columns. Blank lines are no rows.
+    /// A table with tabs between fields, its first line naming the columns. Blank lines are not rows.
     ///
     /// Without `quotes` the file decides. A quote is a letter if every line by itself is a row and quotes around fields would not
     /// make rows of the file, or would run over the ends of lines that are rows by themselves. Quotes stand around fields if

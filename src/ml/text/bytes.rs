@@ -11,7 +11,7 @@ const BYTES: usize = CONTROL.len() + 256;
 const SENTINELS: usize = 125;
 
 /// A `tokenizer.json` that gives the ids of Hugging Face's `ByT5Tokenizer`, with as many sentinels as fit into a model's `rows`
-/// of embeddings. Bytes that are no UTF-8 are decoded as U+FFFD, where `ByT5Tokenizer` leaves them out.
+/// of embeddings. Bytes that are not UTF-8 are decoded as U+FFFD, where `ByT5Tokenizer` leaves them out.
 ///
 /// # Errors
 /// If the model has fewer rows than there are bytes.

@@ -24,7 +24,7 @@ pub(super) struct File {
     pub(super) tokenizer: Tokenizer,
     /// The same, where the file is a SentencePiece model in other clothes.
     pub(super) unigram: Option<Unigram>,
-    /// Ids of special tokens, which are no text.
+    /// Ids of special tokens, which are not text.
     pub(super) special: BTreeSet<u32>,
     /// First bytes of the tokens that are found in a text before it is cut into pieces.
     pub(super) starts: BTreeSet<u8>,

@@ -502,8 +502,8 @@ mod tests {
     fn damaged_files_are_refused_and_never_read_past_their_end() {
         let model = golden("rules.model");
         refused(&vec![0; LARGEST + 1], "are more than");
-        refused(b"{\"version\": \"1.0\"}", "no SentencePiece model");
-        refused(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "no SentencePiece model");
+        refused(b"{\"version\": \"1.0\"}", "not a SentencePiece model");
+        refused(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "not a SentencePiece model");
         for end in (0..model.len()).step_by(97) {
             assert!(
                 to_tokenizer_json(&model[..end], 0).map_or(true, |json| Tokens::from_json(&json, EOS).is_ok()),

@@ -44,8 +44,8 @@ impl DeviceWeights {
         let optimizers =
             optimizers.map(|(place, optimizer)| Ok((place.clone(), DeviceOptimizer::of(optimizer, device)?)));
         let optimizers = optimizers.collect::<Result<_>>()?;
-        // The gradient is to come, and what is no activation needs room as well. Memory that was used stays in use, and the rest
-        // must do for evaluations.
+        // The gradient is to come, and what is not an activation needs room as well. Memory that was used stays in use, and
+        // the rest must do for evaluations.
         let gradient = weights.layout.len() * size_of::<f32>();
         let memory = parameters.free_memory()?.map_or(memory, |free| free.saturating_sub(gradient) / 2);
         let (dims, layout) = (weights.dims.clone(), weights.layout.clone());
@@ -191,7 +191,7 @@ mod tests {
         DeviceWeights::new(&host(), &Device::Cpu, memory).unwrap()
     }
 
-    /// Bytes that a batch needs in micro-batches of so many rows.
+    /// Bytes that a batch needs in micro-batches of this number of rows.
     fn needed(batch: &Batch, rows: usize, recompute: bool) -> usize {
         on_device(0).bytes(batch, &cut(batch, rows), recompute, false)
     }

@@ -46,7 +46,7 @@ pub struct Curve {
 /// Groups that can be told apart.
 pub const GROUPS: usize = 4;
 
-/// Points drawn of a line; of longer ones only every so many.
+/// Points drawn of a line; of longer ones only every n-th.
 const MOST: usize = 240;
 
 const WIDTH: f64 = 270.0;

@@ -260,7 +260,7 @@ fn states(node: &Node) -> String {
     node.states.iter().map(|(state, n)| format!("{n} {}", state.word())).collect::<Vec<_>>().join(", ")
 }
 
-/// The edges without those that follow from others. What is no edge between two stages, or leads back, is left out.
+/// The edges without those that follow from others. What is not an edge between two stages, or leads back, is left out.
 fn reduced(n: usize, edges: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let edges: BTreeSet<(usize, usize)> =
         edges.iter().copied().filter(|(from, to)| *from < n && *to < n && from != to).collect();

@@ -17,7 +17,7 @@ pub(super) trait Choice {
         Ok(())
     }
 
-    /// How many sources of so many it takes.
+    /// How many of this number of sources it takes.
     fn count(&self, sources: usize) -> usize;
 
     /// The sources that it takes of a ranking that has as many.
@@ -89,7 +89,7 @@ impl Choice for All {
     }
 }
 
-/// So many, drawn at random.
+/// A number of them, drawn at random.
 pub(super) struct Random(pub(super) usize);
 
 impl Choice for Random {

@@ -1,4 +1,4 @@
-//! So many tunings from scratch, of which the best counts.
+//! A number of tunings from scratch, of which the best counts.
 
 use super::super::tune::Init;
 use super::making::Making;

@@ -1,4 +1,4 @@
-//! The chain of journals: checked, and mended by stubs where it is broken.
+//! The chain of journals: checked, and repaired by stubs where it is broken.
 
 use super::line::whole_lines;
 use super::line::{

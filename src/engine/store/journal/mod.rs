@@ -216,7 +216,7 @@ mod tests {
                 let mut changed = bytes.clone();
                 changed[at] ^= flip;
                 fs_err::write(&path, changed).unwrap();
-                // A line that was never ended is no damage, and neither is the end of a line in place of another byte.
+                // A line that was never ended is not damage, and neither is the end of a line in place of another byte.
                 assert!(broken(&store).len() == 1, "byte {at}");
             }
         }

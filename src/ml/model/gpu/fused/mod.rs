@@ -63,7 +63,7 @@ struct Launch {
     dims: Vec<usize>,
 }
 
-/// An argument of a kernel that is no tensor.
+/// An argument of a kernel that is not a tensor.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code, reason = "a CPU has the settings themselves"))]
 enum Number {
