@@ -16,6 +16,7 @@ mod learning;
 mod mixture;
 mod names;
 mod pace;
+pub mod predict;
 pub mod pretrain;
 pub mod prompt;
 pub mod rank;
@@ -46,6 +47,8 @@ pub const RANKING: Type = Type("ranking");
 pub const SCORES: Type = Type("scores");
 /// What a prompt made the model say, example by example.
 pub const PREDICTIONS: Type = Type("predictions");
+/// How many rows were answered, and what happened to them.
+pub const COUNTS: Type = Type("counts");
 /// The running moments of an optimiser of all weights.
 pub const OPTIMIZER: Type = Type("optimizer");
 /// Losses and scores over steps.
@@ -71,6 +74,7 @@ pub static ALL: &[Kind] = &[
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),
     Kind::of::<evaluate::Evaluate>(),
+    Kind::of::<predict::Predict>(),
     Kind::of::<submission::Submission>(),
     Kind::of::<report::Report>(),
     Kind::of::<command::Command>(),

@@ -29,7 +29,7 @@ pub(crate) mod shared;
 
 pub use super::metrics::Metric;
 pub use cell::Cell;
-pub use error::ReadError;
+pub use error::{ReadError, shortened};
 pub use format::{HIDDEN, Reading};
 pub use held_out::{Amount, hold_out, sample};
 pub use labels::Labels;
