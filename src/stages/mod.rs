@@ -5,6 +5,7 @@ mod checkpoint;
 mod checkpoint_files;
 mod checkpoint_weights;
 mod class_labels;
+pub mod combine;
 pub mod command;
 mod corpus;
 mod curve;
@@ -70,6 +71,7 @@ pub static ALL: &[Kind] = &[
     Kind::of::<tune::Tune>(),
     Kind::of::<tune_model::TuneModel>(),
     Kind::of::<prompt::Given>(),
+    Kind::of::<combine::Combine>(),
     Kind::of::<embed::Embed>(),
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),
