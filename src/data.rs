@@ -21,7 +21,7 @@ pub use card::{Card, Lengths, Made, SplitCard};
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, read_task, write_dataset};
 pub use events::{Series, events};
 pub use layout::Layout;
-pub use packed::{unpacked, without_packing};
+pub use packed::{is_packed, unpacked, without_packing};
 pub use predictions::Predictions;
 pub use ranking::{Ranked, Ranking};
 pub use scores::{ScoresFile, values};

@@ -1,5 +1,6 @@
 //! The model that a command line names: a job, a folder, or the one that a prompt was tuned on.
 
+use super::prompt::given::Given;
 use super::show;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
@@ -63,6 +64,31 @@ impl Backbones<'_> {
         }
         let nano = Model::nano_with(digest)?;
         Ok(nano.map(|model| Backbone { name: "nano".to_owned(), model, digest: Some(digest) }))
+    }
+
+    /// The model that is `named`, or else the one that a prompt was tuned on.
+    ///
+    /// # Errors
+    /// If none is named, and the prompt does not say on which it was tuned or that one is not here.
+    pub(super) fn of_prompt(&self, given: &Given, named: Option<&str>) -> anyhow::Result<Backbone> {
+        let own = given.about.backbone.as_deref().map(str::parse::<Digest>).transpose();
+        let own = own.map_err(|error| Usage(format!("`{}`: its `backbone` {error}", given.name)))?;
+        if let Some(named) = named {
+            return self.named(named, own);
+        }
+        let known = own.map(|digest| self.of_digest(digest)).transpose()?.flatten();
+        known.ok_or_else(|| {
+            let why = match (own, &given.about.base_model) {
+                (Some(digest), _) => format!("was tuned on the backbone {}, which is not in the cache", digest.short()),
+                (None, Some(model)) => format!("was tuned on `{model}`"),
+                (None, None) => "does not say on which model it was tuned".to_owned(),
+            };
+            Usage(format!(
+                "`{}` {why}; name the model by `--backbone`, a job or a folder in Hugging Face's layout",
+                given.name
+            ))
+            .into()
+        })
     }
 
     fn of_entry(&self, entry: &Entry, digest: Digest) -> anyhow::Result<Backbone> {

@@ -50,6 +50,11 @@ pub fn without_packing(name: &str) -> &str {
     Packer::named(name).map_or(name, |(_, _, inner)| inner)
 }
 
+/// Whether bytes that a file begins with say that it is packed, in a way that is unpacked here.
+pub fn is_packed(bytes: &[u8]) -> bool {
+    Packer::ALL.into_iter().any(|(.., magic)| bytes.starts_with(magic))
+}
+
 /// The content of a file called `name`, unpacked if it is packed with gzip or zstd.
 ///
 /// # Errors

@@ -78,7 +78,7 @@ pub enum Decoding {
 #[serde(default, deny_unknown_fields)]
 pub struct Rank {
     /// Compare mean log-likelihoods of a token, not their sums, so that long labels are not at a disadvantage.
-    per_token: bool,
+    pub(super) per_token: bool,
 }
 
 impl Decoding {
@@ -87,7 +87,7 @@ impl Decoding {
     }
 
     /// How texts are generated, if they are.
-    fn generation(self) -> Option<Generation> {
+    pub(super) fn generation(self) -> Option<Generation> {
         match self {
             Self::Greedy => Some(Generation::Greedy),
             Self::Beam(beam) => Some(Generation::Beam(beam)),
@@ -366,7 +366,8 @@ pub fn answers(
     }
     let generation = decoding.generation().unwrap_or_default();
     let longest = longest(dataset, split, model)? + OVERRUN;
-    let decoded = predict(client, prompt, &inputs, longest, generation)?;
+    let streams: Vec<u64> = (0..inputs.len() as u64).collect();
+    let decoded = predict(client, prompt, &inputs, &streams, longest, generation)?;
     decoded.iter().map(|ids| Ok(model.tokens.decode(ids)?)).collect()
 }
 

@@ -5,6 +5,7 @@ mod checkpoint;
 mod checkpoint_files;
 mod checkpoint_weights;
 mod class_labels;
+pub mod combine;
 pub mod command;
 mod corpus;
 mod curve;
@@ -16,6 +17,7 @@ mod learning;
 mod mixture;
 mod names;
 mod pace;
+pub mod predict;
 pub mod pretrain;
 pub mod prompt;
 pub mod rank;
@@ -48,6 +50,8 @@ pub const RANKING: Type = Type("ranking");
 pub const SCORES: Type = Type("scores");
 /// What a prompt made the model say, example by example.
 pub const PREDICTIONS: Type = Type("predictions");
+/// How many rows were answered, and what happened to them.
+pub const COUNTS: Type = Type("counts");
 /// The running moments of an optimiser of all weights.
 pub const OPTIMIZER: Type = Type("optimizer");
 /// Losses and scores over steps.
@@ -69,10 +73,12 @@ pub static ALL: &[Kind] = &[
     Kind::of::<tune::Tune>(),
     Kind::of::<tune_model::TuneModel>(),
     Kind::of::<prompt::Given>(),
+    Kind::of::<combine::Combine>(),
     Kind::of::<embed::Embed>(),
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),
     Kind::of::<evaluate::Evaluate>(),
+    Kind::of::<predict::Predict>(),
     Kind::of::<submission::Submission>(),
     Kind::of::<report::Report>(),
     Kind::of::<command::Command>(),

@@ -331,7 +331,8 @@ fn skills(weights: &Weights, tokens: &Tokens) -> anyhow::Result<Table> {
         let rows: Vec<world::Row> = (0..GATE_ROWS).map(|_| world::row(skill, &mut stream)).collect();
         let inputs = rows.iter().map(|row| tokens.encode(&row.input, 128)).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
-        let predictions = generate::predict(&model, &none, &inputs, 16, Generation::Greedy)?;
+        let streams: Vec<u64> = (0..inputs.len() as u64).collect();
+        let predictions = generate::predict(&model, &none, &inputs, &streams, 16, Generation::Greedy)?;
         let mut right = 0;
         for (row, ids) in rows.iter().zip(predictions) {
             right += usize::from(tokens.decode(&ids)? == row.target);

@@ -12,6 +12,7 @@ use crate::engine::context::Cx;
 use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::engine::store::digest::Digest;
 use crate::ml::prompt::about::About;
+use crate::ml::prompt::combination::combination;
 use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
 use crate::ml::prompt::{Prompt, init};
 use crate::ml::random::Stream;
@@ -322,7 +323,7 @@ impl Tune {
     }
 
     fn average(&self, cx: &Cx<'_>, average: &Average, width: usize) -> anyhow::Result<Prompt> {
-        let mut values = vec![0.0f64; self.length * width];
+        let mut terms = Vec::new();
         let prompts = cx.many("init.average.prompts");
         let (given, named) = (prompts.len(), average.weights.len());
         ensure!(given == named, "`init.average`: {given} prompts, but {named} weights");
@@ -333,9 +334,10 @@ impl Tune {
                 .weights
                 .get(&name)
                 .with_context(|| format!("`init.average.weights` has no weight for the prompt `{name}`"))?;
-            values.iter_mut().zip(&prompt.values).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+            terms.push((*weight, prompt));
         }
-        Ok(Prompt { values: values.into_iter().map(|x| x as f32).collect(), width })
+        let terms: Vec<(f64, &Prompt)> = terms.iter().map(|(weight, prompt)| (*weight, prompt)).collect();
+        combination(&terms, 1.0).context("`init.average`")
     }
 
     /// A prompt from which this one can begin.

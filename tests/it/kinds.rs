@@ -41,6 +41,12 @@ fn class() -> Option<&'static str> {
     None
 }
 
+/// Rows without answers.
+const NEW: &str = r#"{"id": "a", "input": "the boat is slow", "prompt": "mood"}
+{"id": 7, "input": "the river is wide", "prompt": "given"}
+{"input": "the sea"}
+"#;
+
 /// Runs `tests/golden/kinds.yaml`.
 fn made() -> BTreeMap<String, Golden> {
     let row = |idx: usize, label: &str| {
@@ -56,6 +62,7 @@ fn made() -> BTreeMap<String, Golden> {
         .write("count.sh", "while read -r line; do echo \"${#line} $line\"; done < \"$1\" > \"$SPOT_OUT/count.txt\"\n")
         .write("cb.jsonl", rows(", \"label\": \"neutral\""))
         .write("cb_test.jsonl", rows(""))
+        .write("new.jsonl", NEW)
         .write("prompt.npy", npy);
     shell.spot("run kinds --device cpu").ok();
     let status = shell.spot("status kinds --format json").ok().json();

@@ -5,6 +5,7 @@ mod analyse;
 mod bad_input;
 mod browser;
 mod checkpoints;
+mod combine;
 mod commands;
 mod completions;
 mod diff;

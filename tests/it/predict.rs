@@ -188,3 +188,196 @@ fn what_is_cut_is_said() {
     let done = shell.spot("predict long.txt --complete --prompt target[w_mood,0] --input-length 32").ok();
     done.complains("1 of 1 inputs have more than 32 ids and were cut; see `--input-length`");
 }
+
+// ---- the same as a stage ------------------------------------------------------------------------------------------------
+
+/// A folder with the finished smoke pipeline, to which stages are added.
+fn with_stages(stages: &str) -> Shell {
+    let shell = Shell::finished();
+    let text = shell.read("pipelines/smoke.yaml");
+    shell.put("pipelines/smoke.yaml", format!("{}\n\n{stages}\n", text.trim_end()));
+    shell
+}
+
+/// Rows that only two prompts together can answer.
+fn mixed(shell: &Shell) -> String {
+    let (mood, animal) = (predicted(shell, "w_mood").inputs, predicted(shell, "w_animal").inputs);
+    lines(mood.iter().zip(&animal).enumerate().flat_map(|(at, (mood, animal))| {
+        [
+            json!({"id": at, "input": mood, "prompt": "target[w_mood,0]"}),
+            json!({"id": format!("a{at}"), "input": animal, "prompt": "target[w_animal,0]"}),
+            json!({"input": mood}),
+        ]
+    }))
+}
+
+const DATA: &str = r#"data: ["data[w_mood]", "data[w_animal]"]"#;
+
+const NEW: &str = r#"  new:
+    kind: predict
+    backbone: backbone
+    prompt: target[w_mood,0]
+    prompts: {"target[w_mood,0]": "target[w_mood,0]", "target[w_animal,0]": "target[w_animal,0]"}
+    data: ["data[w_mood]", "data[w_animal]"]
+    file: new.jsonl"#;
+
+#[test]
+fn a_stage_writes_the_lines_of_the_command() {
+    let shell = with_stages(NEW);
+    shell.put("new.jsonl", mixed(&shell));
+    assert_eq!(shell.executed_by("run smoke --only new"), ["new"]);
+    let written = || std::fs::read_to_string(shell.behind("smoke", "new", "predictions.jsonl")).unwrap();
+    let found = written();
+    let command = shell.spot("predict new.jsonl --prompt target[w_mood,0]").ok();
+    assert_eq!(found, command.out, "byte by byte");
+    let counts = std::fs::read_to_string(shell.behind("smoke", "new", "counts")).unwrap();
+    let rows = found.lines().count();
+    let expected = json!({"rows": rows, "cut_inputs": 0, "unfinished_answers": 0});
+    assert_eq!(serde_json::from_str::<Value>(&counts).unwrap(), expected);
+    assert!(shell.executed_by("run smoke --only new").is_empty(), "it is served from the cache");
+    // Where the file lies and what the stage is called do not matter, the rows do.
+    std::fs::rename(shell.path("new.jsonl"), shell.path("moved.jsonl")).unwrap();
+    shell.edit("pipelines/smoke.yaml", "file: new.jsonl", "file: moved.jsonl");
+    shell.edit("pipelines/smoke.yaml", "  new:\n", "  renamed:\n");
+    assert!(shell.executed_by("run smoke --only renamed").is_empty());
+    shell.put("moved.jsonl", lines([json!({"input": "a", "prompt": "target[w_animal,0]"})]));
+    assert_eq!(shell.executed_by("run smoke --only renamed"), ["renamed"]);
+}
+
+#[test]
+fn a_stage_reads_every_form_and_a_command_reads_the_stage() {
+    let stages = r#"  asked: {kind: predict, backbone: backbone, prompt: "target[w_mood,0]", file: a.csv, labels: [good, bad],
+    template: "mood {a} {b}"}
+  packed: {kind: predict, backbone: backbone, prompt: "target[w_mood,0]", file: a.tsv.gz, labels: [good, bad],
+    template: "mood {a} {b}"}
+  whole: {kind: predict, backbone: backbone, prompt: "target[w_mood,0]", file: a.txt, labels: [good, bad], complete: true}
+  made: {kind: predict, backbone: backbone, prompt: "target[w_mood,0]", file: {output: copy.a.csv}, labels: [good, bad],
+    template: "mood {a} {b}"}
+  copy: {kind: command, run: [cp, "{rows}", "{a.csv}"], inputs: {rows: a.csv}, outputs: [a.csv]}
+  count: {kind: command, run: [sh, "{script}"], inputs: {script: count.sh, rows: {output: asked.predictions.jsonl}},
+    outputs: [n.txt]}
+  free: {kind: predict, backbone: backbone, prompt: "target[w_mood,0]", file: a.txt, complete: true, answer_length: 3,
+    decoding: {sample: {temperature: 3.0, seed: 5}}}"#;
+    let shell = with_stages(stages).write("count.sh", "wc -l < \"$SPOT_IN_rows\" > \"$SPOT_OUT/n.txt\"\n");
+    shell.put("a.csv", "b,id,a\n2,x,good\n3,y,bad\n");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, b"id\ta\tb\nx\tgood\t2\ny\tbad\t3\n").unwrap();
+    shell.put("a.tsv.gz", packed.finish().unwrap());
+    shell.put("a.txt", "mood good 2\r\nmood bad 3");
+    shell.spot("run smoke --only packed --only whole --only made --only count --only free").ok();
+    let written = |job: &str| std::fs::read_to_string(shell.behind("smoke", job, "predictions.jsonl")).unwrap();
+    let asked = written("asked");
+    assert_eq!(asked.lines().count(), 2);
+    assert_eq!(written("packed"), asked);
+    assert_eq!(written("made"), asked);
+    assert_eq!(written("whole"), asked.replace("\"x\"", "1").replace("\"y\"", "2"), "lines are known by their numbers");
+    assert_eq!(std::fs::read_to_string(shell.behind("smoke", "count", "n.txt")).unwrap().trim(), "2");
+    let free = written("free");
+    assert!(free.lines().count() == 2 && !free.contains("log_likelihood"), "{free}");
+}
+
+#[test]
+fn what_a_stage_cannot_answer_is_refused_with_its_line() {
+    let shell = with_stages(NEW);
+    let failed = |content: &str, messages: &[&str]| {
+        shell.put("new.jsonl", content);
+        let done = shell.spot("run smoke --only new").exits_with(1);
+        for message in messages {
+            done.complains(message);
+        }
+    };
+    failed("", &["`new.jsonl`: no rows, expected one at least"]);
+    failed("\n\n", &["`new.jsonl`: no rows"]);
+    let row = "{\"input\": \"a\"}\n";
+    let unknown = format!("{row}{{\"input\": \"b\", \"prompt\": \"target[w_moot,0]\"}}\n");
+    failed(
+        &unknown,
+        &["new.jsonl: line 2: `prompt` is `target[w_moot,0]`, which is no name", "did you mean `target[w_mood,0]`?"],
+    );
+    failed(&format!("{row}{{\"input\": NaN}}\n"), &["new.jsonl: line 2"]);
+    failed(&format!("{row}{row}{{\"input\": 1, \"in"), &["new.jsonl: line 3"]);
+    failed("{\"words\": \"a\"}\n", &["new.jsonl: line 1: no column `text`"]);
+    failed("{\"text\": \" \", \"input\": \" \"}\n", &["line 1: the input is empty"]);
+    // Nothing of what failed is kept.
+    shell.put("new.jsonl", row);
+    shell.spot("run smoke --only new").ok();
+    shell.edit(
+        "pipelines/smoke.yaml",
+        "    prompt: target[w_mood,0]\n    prompts: {\"target",
+        "    prompts: {\"target",
+    );
+    failed(row, &["new.jsonl: line 1: no field `prompt`, expected one of the names in `prompts`"]);
+    shell.edit("pipelines/smoke.yaml", DATA, "data: data[w_mood]");
+    failed(
+        row,
+        &[
+            "`prompts.target[w_animal,0]`: `target[w_animal,0].prompt`: its task is `w_animal`, but `data` is of `w_mood`",
+        ],
+    );
+    shell.edit("pipelines/smoke.yaml", "data: data[w_mood]\n    file", "labels: [\u{4e2d}, \u{56fd}]\n    file");
+    failed(row, &["are the same tokens for this model"]);
+    shell.edit("pipelines/smoke.yaml", "labels: [\u{4e2d}, \u{56fd}]\n    file", "decoding: greedy\n    file");
+    shell.edit(
+        "pipelines/smoke.yaml",
+        "    prompts: {\"target",
+        "    prompt: target[w_mood,0]\n    prompts: {\"target",
+    );
+    failed(
+        "{\"a\": \"x\"}\n",
+        &["line 1: no `input`, and nothing says which columns make one; give `template: \"sst2"],
+    );
+    shell.edit("pipelines/smoke.yaml", "file: new.jsonl", "file: new.jsonl\n    input: text");
+    failed(row, &["nothing says what a line of text is; give `complete: true`"]);
+}
+
+#[test]
+fn a_manifest_cannot_ask_for_predictions_that_make_no_sense() {
+    let shell = with_stages(NEW);
+    let text = shell.read("pipelines/smoke.yaml");
+    let wrong = |from: &str, to: &str, message: &str| {
+        shell.put("pipelines/smoke.yaml", text.replace(from, to));
+        shell.spot("status smoke").exits_with(2).complains(message);
+    };
+    wrong("file: new.jsonl", "file: new.jsonl\n    labels: [good, good]", "has `good` twice");
+    wrong("file: new.jsonl", "file: new.jsonl\n    labels: [\"good \"]", "`good ` with white space around it");
+    wrong("\"target[w_animal,0]\": ", "\"target[w_mood,0]\": ", "stands here a second time");
+    wrong("prompt: target[w_mood,0]\n", "prompt: data[w_mood]\n", "prompt");
+    wrong("file: new.jsonl", "file: new.jsonl\n    template: \"{a\"", "without its partner");
+    // Another model than that of the prompts, and one of another width.
+    for (width, message) in [(128, "was tuned on the backbone "), (8, "the backbone's embedding width is 8")] {
+        shell.put_backbone("other", width);
+        let stage = NEW.replace("backbone: backbone", "backbone: other");
+        let other = "  other: {kind: backbone, from: {path: other}}\n";
+        shell.put("pipelines/smoke.yaml", text.replace(NEW, &format!("{other}{stage}")));
+        shell.put("new.jsonl", "{\"input\": \"a\"}\n");
+        shell.spot("run smoke --only new").exits_with(1).complains(message);
+    }
+}
+
+#[test]
+fn an_interrupted_stage_goes_on_where_it_was() {
+    let shell = with_stages(&NEW.replace(DATA, "labels: [good, bad]"));
+    let row = |at: usize| json!({"id": at, "input": format!("good {at}"), "prompt": "target[w_mood,0]"});
+    shell.put("new.jsonl", lines((0..1100).map(row)));
+    let child = shell.spot("run smoke --only new").start();
+    let answered = || {
+        let partial = std::fs::read_dir(shell.path("cache/v1/partial")).into_iter().flatten();
+        let sizes = partial.filter_map(|item| item.ok()?.path().join("predictions.jsonl").metadata().ok());
+        sizes.map(|metadata| metadata.len()).sum::<u64>()
+    };
+    while answered() == 0 && shell.path("cache/v1/locks").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let before = answered();
+    assert!(before > 0);
+    shell.spot("run smoke --only new").ok();
+    let written = std::fs::read_to_string(shell.behind("smoke", "new", "predictions.jsonl")).unwrap();
+    assert_eq!(written.lines().count(), 1100);
+    assert!(before < written.len() as u64, "it was not at the end");
+    assert_eq!(written, shell.spot("predict new.jsonl --labels good,bad").ok().out);
+    let counts = std::fs::read_to_string(shell.behind("smoke", "new", "counts")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&counts).unwrap()["rows"], 1100);
+}

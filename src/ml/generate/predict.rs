@@ -6,20 +6,24 @@ use crate::ml::error::Result;
 use crate::ml::model::batch::Ragged;
 use crate::ml::prompt::Prompt;
 
-/// Answers as ids, without the closing eos, to each of `inputs` (ids with eos, `[B]` of T); at most `longest` ids each. The place of
-/// an input is the stream that samples of its answer are drawn from.
+/// Answers as ids, without the closing eos, to each of `inputs` (ids with eos, `[B]` of T); at most `longest` ids each. Samples of an
+/// answer are drawn from the stream of its input, `[B]`.
 ///
 /// # Errors
 /// If the device fails or cannot generate in this way.
+///
+/// # Panics
+/// If there are fewer streams than inputs.
 pub fn predict(
     model: &Client,
     prompt: &Prompt,
     inputs: &[&[u32]],
+    streams: &[u64],
     longest: usize,
     generation: Generation,
 ) -> Result<Vec<Vec<u32>>> {
     let order = by_length(inputs);
-    let streams = order.iter().map(|i| *i as u64).collect();
+    let streams = order.iter().map(|i| streams[*i]).collect();
     let answers = model.generate(&prompt.values, in_order(inputs, &order), streams, longest, generation)?;
     Ok(put_back(&order, answers))
 }

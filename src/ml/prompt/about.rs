@@ -31,6 +31,8 @@ pub struct About {
     pub source_steps: Option<u64>,
     /// The seed under which it was tuned, where it was chosen among restarts and has the seed of the choice.
     pub restart_seed: Option<u64>,
+    /// The prompts that it is the sum of, where it was not tuned: names, digests and weights, as JSON.
+    pub made_of: Option<String>,
     /// What else a file says that others wrote.
     pub other: BTreeMap<String, String>,
 }
@@ -55,6 +57,7 @@ impl About {
             source_seed: said.take("source_seed")?,
             source_steps: said.take("source_steps")?,
             restart_seed: said.take("restart_seed")?,
+            made_of: said.take("made_of")?,
             other: said.into(),
         })
     }
@@ -74,6 +77,7 @@ impl About {
             source_seed,
             source_steps,
             restart_seed,
+            made_of,
             other,
         } = self;
         Metadata::from(other.clone())
@@ -89,6 +93,7 @@ impl About {
             .with_known("source_seed", source_seed.as_ref())
             .with_known("source_steps", source_steps.as_ref())
             .with_known("restart_seed", restart_seed.as_ref())
+            .with_known("made_of", made_of.as_ref())
     }
 
     /// Checks that it was tuned on the backbone with this digest, if it says on which.
@@ -121,6 +126,19 @@ impl About {
         Ok((task, self.seed.ok_or_else(|| missing("seed", "the seed of a tuning"))?))
     }
 
+    /// Whether it and another are known to have begun at one place, so that their rows correspond: from one origin, from one prompt, or
+    /// one of them from the other.
+    pub fn begins_with(&self, other: &Self) -> bool {
+        fn source(about: &About) -> Option<(&str, u64)> {
+            Some((about.source.as_deref()?, about.source_seed?))
+        }
+        let is_source_of = |one: &Self, of: &Self| source(of).is_some() && source(of) == one.identity().ok();
+        (self.origin.is_some() && self.origin == other.origin)
+            || (source(self).is_some() && source(self) == source(other))
+            || is_source_of(self, other)
+            || is_source_of(other, self)
+    }
+
     /// Updates of its own tuning and of those that it began from, if it says.
     pub fn steps_in_all(&self) -> Option<u64> {
         // One that begins from another, but does not say how long that took, does not know.
@@ -148,6 +166,7 @@ mod tests {
             source_seed: Some(0),
             source_steps: Some(90),
             restart_seed: Some(u64::MAX),
+            made_of: word("[]"),
             other: BTreeMap::from([("format".to_owned(), "pt".to_owned())]),
         }
     }
@@ -155,7 +174,7 @@ mod tests {
     #[test]
     fn everything_reads_back_as_it_was() {
         assert_eq!(About::read(all().metadata()).unwrap(), all());
-        assert_eq!(all().metadata().entries().len(), 13);
+        assert_eq!(all().metadata().entries().len(), 14);
         assert_eq!(About::default().metadata(), Metadata::default());
     }
 

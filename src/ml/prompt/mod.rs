@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod clustering;
+pub mod combination;
 pub mod file;
 pub mod form;
 pub mod init;

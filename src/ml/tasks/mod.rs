@@ -31,7 +31,7 @@ pub(crate) mod shared;
 pub use super::metrics::Metric;
 pub use bag_of_words::BagOfWords;
 pub use cell::Cell;
-pub use error::ReadError;
+pub use error::{ReadError, shortened};
 pub use format::{HIDDEN, LeftOut, Read, Reading};
 pub use held_out::{Amount, hold_out, sample};
 pub use labels::Labels;

@@ -1,17 +1,18 @@
 //! The rows to answer, some at a time: lines of text, JSON lines, or a table.
 
-use crate::data::{DataError, Layout, unpacked, without_packing};
-use crate::error::Usage;
+use super::voice::{Refused, Voice};
+use crate::data::{DataError, Layout, is_packed, unpacked, without_packing};
 use crate::ml::tasks::unlabelled::{self, Heading, INPUT};
 use crate::ml::tasks::{Place, Quotes, Sheet, SheetError, Template, Wanted};
 use anyhow::Context as _;
-use clap::ValueEnum;
-use std::io::{self, BufRead, BufReader, Cursor};
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Cursor};
 
 /// The form of what is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Form {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
     /// A text on each line
     Text,
     /// A JSON object on each line
@@ -31,7 +32,7 @@ const LONGEST_LINE: u64 = 1 << 24;
 
 impl Form {
     /// By the ending of a file's name, packed or not, else text.
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         let is_json = without_packing(name).to_ascii_lowercase().ends_with(".json");
         match Layout::of(name) {
             Some(Layout::JsonLines) if is_json => Self::Json,
@@ -55,39 +56,23 @@ impl Form {
     }
 }
 
-/// What a quote in TSV is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Quoting {
-    /// A letter like any other
-    Text,
-    /// The beginning of a field in quotes
-    Fields,
-}
-
-impl From<Quoting> for Quotes {
-    fn from(quoting: Quoting) -> Self {
-        match quoting {
-            Quoting::Text => Self::Text,
-            Quoting::Fields => Self::Fields,
-        }
-    }
-}
-
 /// How the inputs of rows come about.
 #[derive(Clone, Copy)]
 pub(super) struct Making<'a> {
     /// What makes them of columns, if anything does.
     pub(super) template: Option<&'a Template>,
-    /// Whether the command line says so, and not the prompt's task.
+    /// Whether a setting says so, and not the prompt's task.
     pub(super) asked: bool,
     /// Whether lines of text are whole inputs.
     pub(super) complete: bool,
 }
 
 /// A row to answer.
-pub(super) struct Row {
-    pub(super) place: Place,
-    pub(super) heading: Heading,
+pub struct Row {
+    /// Where it is.
+    pub place: Place,
+    /// What it says of itself.
+    pub heading: Heading,
     rest: Rest,
 }
 
@@ -102,10 +87,13 @@ enum Rest {
 }
 
 /// All rows, in their order.
-pub(super) struct Lines {
+pub struct Lines {
     /// What messages call the file.
     name: String,
     source: Source,
+    /// The first row, where somebody looked at it.
+    seen: Option<Row>,
+    voice: Voice,
 }
 
 enum Source {
@@ -115,6 +103,7 @@ enum Source {
 
 /// A table, read whole.
 struct Table {
+    voice: Voice,
     bytes: Vec<u8>,
     /// By which packed files are known.
     name: String,
@@ -129,10 +118,16 @@ struct Table {
 }
 
 impl Table {
-    fn new(bytes: Vec<u8>, name: &str, layout: Layout, quotes: Option<Quotes>) -> Result<Self, DataError> {
+    fn new(
+        bytes: Vec<u8>,
+        name: &str,
+        layout: Layout,
+        quotes: Option<Quotes>,
+        voice: Voice,
+    ) -> Result<Self, DataError> {
         let rows = unlabelled::headings(|columns| layout.read(name, &bytes, quotes, columns))?;
         let (count, name) = (rows.len(), name.to_owned());
-        Ok(Self { bytes, name, layout, quotes, rows: rows.into_iter(), count, next: 0, inputs: Vec::new() })
+        Ok(Self { voice, bytes, name, layout, quotes, rows: rows.into_iter(), count, next: 0, inputs: Vec::new() })
     }
 
     fn input(&mut self, at: usize, template: &Template) -> anyhow::Result<String> {
@@ -144,9 +139,11 @@ impl Table {
                 // TSV whose quotes may be letters is read by what the wanted columns say.
                 anyhow::ensure!(
                     inputs.len() == self.count,
-                    "{} rows by some columns and {} by others; say what a quote is: `--quotes text` or `--quotes fields`",
+                    "{} rows by some columns and {} by others; say what a quote is: {} or {}",
                     self.count,
-                    inputs.len()
+                    inputs.len(),
+                    self.voice.with("quotes", "text"),
+                    self.voice.with("quotes", "fields")
                 );
                 self.inputs.push((template.clone(), inputs));
                 self.inputs.len() - 1
@@ -157,42 +154,46 @@ impl Table {
 }
 
 impl Lines {
-    /// Opens a file; `-` is the standard input.
+    /// The rows of what is read; messages call it `name`. A form that is not said shows in the name.
     ///
     /// # Errors
-    /// If the file cannot be opened, unpacked or read as its form, or standard input may have two forms.
-    pub(super) fn open(path: &Path, form: Option<Form>, quotes: Option<Quotes>) -> anyhow::Result<Self> {
-        let standard = path == Path::new("-");
-        let name = if standard { "standard input".to_owned() } else { path.display().to_string() };
-        let wanted = form.unwrap_or_else(|| if standard { Form::Text } else { Form::of(&name) });
-        let open = || -> io::Result<Box<dyn BufRead>> {
-            if standard {
-                return Ok(Box::new(BufReader::new(io::stdin())));
+    /// If it cannot be read, or is not a table of its form.
+    pub fn new(
+        mut reader: Box<dyn BufRead>,
+        name: &str,
+        form: Option<Form>,
+        quotes: Option<Quotes>,
+        voice: Voice,
+    ) -> anyhow::Result<Self> {
+        let form = form.unwrap_or_else(|| Form::of(name));
+        let packed = without_packing(name) != name || is_packed(reader.fill_buf()?);
+        let source = match form.layout() {
+            None if packed => {
+                let bytes = unpacked(&whole(&mut reader)?, name).with_context(|| name.to_owned())?.into_owned();
+                Source::Lines { reader: Box::new(Cursor::new(bytes)), form, line: 0 }
             }
-            Ok(Box::new(BufReader::new(fs_err::File::open(path)?)))
+            None => Source::Lines { reader, form, line: 0 },
+            Some(layout) => {
+                let table = Table::new(whole(&mut reader)?, name, layout, quotes, voice);
+                Source::Table(table.with_context(|| name.to_owned())?)
+            }
         };
-        let mut reader = open().map_err(|error| Usage(error.to_string()))?;
-        let is_packed = !standard && without_packing(&name) != name;
-        let Some(layout) = wanted.layout() else {
-            if form.is_none() && standard && reader.fill_buf()?.trim_ascii_start().starts_with(b"{") {
-                let message =
-                    "standard input begins with `{`: is it JSON lines, or text? Say `--input jsonl` or `--input text`";
-                return Err(Usage(message.to_owned()).into());
-            }
-            if is_packed {
-                let bytes = whole(&mut reader)?;
-                let bytes = unpacked(&bytes, &name).with_context(|| name.clone())?.into_owned();
-                reader = Box::new(Cursor::new(bytes));
-            }
-            return Ok(Self { name, source: Source::Lines { reader, form: wanted, line: 0 } });
-        };
-        let bytes = whole(&mut reader)?;
-        let table = Table::new(bytes, &name, layout, quotes).with_context(|| name.clone())?;
-        Ok(Self { name, source: Source::Table(table) })
+        Ok(Self { name: name.to_owned(), source, seen: None, voice })
+    }
+
+    /// The first row, which [`next`](Self::next) gives too; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn first(&mut self) -> anyhow::Result<Option<&Row>> {
+        if self.seen.is_none() {
+            self.seen = self.next(1)?.pop();
+        }
+        Ok(self.seen.as_ref())
     }
 
     /// What messages call the file.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -202,6 +203,7 @@ impl Lines {
     /// If a row cannot be read in its form.
     pub(super) fn next(&mut self, most: usize) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(most.min(1 << 12));
+        rows.extend(self.seen.take());
         while rows.len() < most {
             let Some(row) = self.row().with_context(|| self.name.clone())? else { break };
             rows.push(row);
@@ -223,7 +225,7 @@ impl Lines {
                 }
                 if !text.trim().is_empty() {
                     let headings = unlabelled::headings(|columns| Sheet::from_json(text.as_bytes(), columns));
-                    let (_, heading) = one(headings.map_err(|error| at(place, error))?, place)?;
+                    let (_, heading) = one(headings.map_err(|error| at(place, error))?, place, self.voice)?;
                     return Ok(Some(Row { place, heading, rest: Rest::Json(text) }));
                 }
             },
@@ -245,57 +247,67 @@ impl Lines {
         match (&row.heading.input, making.template) {
             (Some(_), Some(template)) if names_it(template) => {}
             (Some(_), Some(_)) if making.asked => {
-                let message = "an `input`, which is whole by itself, beside a `--template` of other columns; leave one of them out";
-                return Err(Usage(format!("{}: {message}", row.place)).into());
+                return Err(Refused(format!(
+                    "{}: an `input`, which is whole by itself, beside a {} of other columns; leave one of them out",
+                    row.place,
+                    self.voice.setting("template")
+                ))
+                .into());
             }
             (Some(input), _) => return Ok(input.clone()),
             (None, _) => {}
         }
-        let Some(template) = making.template else {
-            return match &row.rest {
-                Rest::Text(text) if making.complete => Ok(text.clone()),
-                Rest::Text(_) => {
-                    let message = "nothing says what a line of text is; give `--complete` if it is a whole input, or the template of the \
-                                   prompt's task: `--template 'sst2 sentence: {sentence}'`";
-                    Err(Usage(message.to_owned()).into())
-                }
-                Rest::Json(_) | Rest::Table(_) => {
-                    let message = "no `input`, and nothing says which columns make one; give `--template 'sst2 sentence: {sentence}'`";
-                    anyhow::bail!("{}: {message}", row.place)
-                }
-            };
-        };
+        let Some(template) = making.template else { return self.whole_input(row, making) };
         match (&row.rest, &mut self.source) {
             (Rest::Table(at), Source::Table(table)) => table.input(*at, template),
             (Rest::Table(_), Source::Lines { .. }) => unreachable!("rows of a table are from one"),
-            (Rest::Json(text), _) => one_input(template, text, row.place),
+            (Rest::Json(text), _) => one_input(template, text, row.place, self.voice),
             (Rest::Text(text), _) => {
                 let columns = template.columns();
                 let [column] = columns[..] else {
                     let (count, columns) = (columns.len(), columns.join("`, `"));
-                    let message = format!(
+                    return Err(Refused(format!(
                         "a line of text for a template of {count} columns (`{columns}`); give JSON lines or a table with them, or \
-                         complete inputs and `--complete`"
-                    );
-                    return Err(Usage(message).into());
+                         complete inputs and {}",
+                        self.voice.switch("complete")
+                    ))
+                    .into());
                 };
-                one_input(template, &serde_json::json!({ column: text }).to_string(), row.place)
+                one_input(template, &serde_json::json!({ column: text }).to_string(), row.place, self.voice)
+            }
+        }
+    }
+
+    /// The input of a row without a template, which is a line of text or nothing.
+    fn whole_input(&self, row: &Row, making: Making<'_>) -> anyhow::Result<String> {
+        let template = self.voice.with("template", "sst2 sentence: {sentence}");
+        match &row.rest {
+            Rest::Text(text) if making.complete => Ok(text.clone()),
+            Rest::Text(_) => Err(Refused(format!(
+                "nothing says what a line of text is; give {} if it is a whole input, or the template of the prompt's task: {template}",
+                self.voice.switch("complete")
+            ))
+            .into()),
+            Rest::Json(_) | Rest::Table(_) => {
+                anyhow::bail!("{}: no `input`, and nothing says which columns make one; give {template}", row.place)
             }
         }
     }
 }
 
 /// The input of a row that is an object by itself.
-fn one_input(template: &Template, object: &str, place: Place) -> anyhow::Result<String> {
+fn one_input(template: &Template, object: &str, place: Place, voice: Voice) -> anyhow::Result<String> {
     let inputs = unlabelled::inputs(template, |columns| Sheet::from_json(object.as_bytes(), columns));
-    one(inputs.map_err(|error| at(place, error))?, place)
+    one(inputs.map_err(|error| at(place, error))?, place, voice)
 }
 
 /// The only row that a line should have.
-fn one<T>(mut rows: Vec<T>, place: Place) -> anyhow::Result<T> {
+fn one<T>(mut rows: Vec<T>, place: Place, voice: Voice) -> anyhow::Result<T> {
     let count = rows.len();
     let row = rows.pop().filter(|_| count == 1);
-    row.with_context(|| format!("{place}: {count} objects, expected one on a line; `--input json` reads arrays"))
+    row.with_context(|| {
+        format!("{place}: {count} objects, expected one on a line; {} reads arrays", voice.with("input", "json"))
+    })
 }
 
 fn whole(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
