@@ -40,7 +40,8 @@ impl Backbones<'_> {
             return Ok(Backbone { name: name.to_owned(), model, digest: Some(digest) });
         }
         if let Some((id, revision)) = repository(name) {
-            let (model, digest) = Model::from_hub(id, revision, wanted)?;
+            let away = || format!("there is no folder `{name}` here; as a repository of the hub");
+            let (model, digest) = Model::from_hub(id, revision, wanted).with_context(away)?;
             return Ok(Backbone { name: name.to_owned(), model, digest: Some(digest) });
         }
         let found = show::find(self.store, self.catalog, name)?;
@@ -76,19 +77,27 @@ impl Backbones<'_> {
         if let Some(named) = named {
             return self.named(named, own);
         }
-        let known = own.map(|digest| self.of_digest(digest)).transpose()?.flatten();
-        known.ok_or_else(|| {
-            let why = match (own, &given.about.base_model) {
-                (Some(digest), _) => format!("was tuned on the backbone {}, which is not in the cache", digest.short()),
-                (None, Some(model)) => format!("was tuned on `{model}`"),
-                (None, None) => "does not say on which model it was tuned".to_owned(),
-            };
-            Usage(format!(
-                "`{}` {why}; name the model by `--backbone`, a job or a folder in Hugging Face's layout",
-                given.name
-            ))
-            .into()
-        })
+        if let Some(known) = own.map(|digest| self.of_digest(digest)).transpose()?.flatten() {
+            return Ok(known);
+        }
+        // What PEFT calls a model is its name on the hub.
+        let base_model = given.about.base_model.as_deref().filter(|model| repository(model).is_some());
+        if let Some(Ok(found)) = base_model.map(|model| self.named(model, own))
+            && own.is_none_or(|own| found.digest == Some(own))
+        {
+            return Ok(found);
+        }
+        let why = match (own, &given.about.base_model) {
+            (Some(digest), _) => format!("was tuned on the backbone {}, which is not in the cache", digest.short()),
+            (None, Some(model)) => format!("was tuned on `{model}`, which is not on this machine"),
+            (None, None) => "does not say on which model it was tuned".to_owned(),
+        };
+        let message = format!(
+            "`{}` {why}; name the model by `--backbone`: a job, a folder in Hugging Face's layout, or a repository of the hub that is \
+             on this machine",
+            given.name
+        );
+        Err(Usage(message).into())
     }
 
     fn of_entry(&self, entry: &Entry, digest: Digest) -> anyhow::Result<Backbone> {

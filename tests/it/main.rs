@@ -4,6 +4,7 @@
 mod analyse;
 mod bad_input;
 mod browser;
+mod cards;
 mod checkpoints;
 mod combine;
 mod commands;

@@ -36,7 +36,8 @@ pub(super) struct Predict {
     /// has a `prompt` names its own
     #[arg(long, value_name = "WHAT")]
     prompt: Option<String>,
-    /// The model: a job, or a folder in Hugging Face's layout [default: the one that the prompt was tuned on]
+    /// The model: a job, a folder in Hugging Face's layout, or a repository of the hub that is on this machine [default: the one that
+    /// the prompt was tuned on]
     #[arg(long, value_name = "JOB|FOLDER")]
     backbone: Option<String>,
     /// The form of the file [default: by its ending, else text]

@@ -37,7 +37,8 @@ pub(in crate::cli) struct Export {
     /// Words of each row, nearest by cosine, and as many by distance
     #[arg(long, value_name = "N", default_value = "5", requires = "readable")]
     nearest: NonZero<usize>,
-    /// The model whose words are meant: a job, or a folder in Hugging Face's layout [default: the one that the prompt was tuned on]
+    /// The model whose words are meant: a job, a folder in Hugging Face's layout, or a repository of the hub that is on this
+    /// machine [default: the one that the prompt was tuned on]
     #[arg(long, value_name = "JOB|FOLDER", requires = "readable")]
     backbone: Option<String>,
 }

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 pub(in crate::cli) struct Show {
     #[command(flatten)]
     which: Which,
-    /// The model whose vocabulary is compared: a job, or a folder in Hugging Face's layout [default: the one that the prompt
-    /// was tuned on if it is in the cache, or else the built-in nano]
+    /// The model whose vocabulary is compared: a job, a folder in Hugging Face's layout, or a repository of the hub that is on
+    /// this machine [default: the one that the prompt was tuned on if it is in the cache, or else the built-in nano]
     #[arg(long, value_name = "JOB|FOLDER")]
     backbone: Option<String>,
     /// Pieces shown of each row
