@@ -356,3 +356,133 @@ fn a_prompt_begins_with_the_embeddings_of_a_text_or_with_uniform_numbers() {
         assert_ne!(floats(file, "step_2"), floats(file, "step_0"), "nothing was learned");
     }
 }
+
+// ---- what comes with an export --------------------------------------------------------------------------------------------
+
+/// Lines of CSV by the names of their columns.
+fn sheet(bytes: &[u8]) -> Vec<std::collections::BTreeMap<String, String>> {
+    csv::Reader::from_reader(bytes).deserialize().map(Result::unwrap).collect()
+}
+
+#[test]
+fn words_of_an_export_are_those_that_show_finds() {
+    let shell = Shell::finished();
+    shell.spot("prompt export target[w_mood,0] --to saved --readable --nearest 3").ok();
+    let words = sheet(&std::fs::read(shell.path("saved/words.csv")).unwrap());
+    assert_eq!(words.len(), 2 * 2 * 3, "two rows, by cosine and by distance, three each");
+    let shown = shell.spot("prompt show target[w_mood,0] --nearest 3 --format json").ok().json();
+    let by = |metric: &str| words.iter().filter(|line| line["nearest_by"] == metric).collect::<Vec<_>>();
+    for (at, line) in by("cosine").into_iter().enumerate() {
+        let row = &shown["rows"][at / 3];
+        let near = &row["nearest"][at % 3];
+        assert_eq!(
+            (line["piece"].as_str(), line["id"].as_str()),
+            (near["piece"].as_str().unwrap(), &*near["id"].to_string())
+        );
+        assert_eq!(line["cosine"].parse::<f64>().unwrap(), near["cosine"].as_f64().unwrap());
+        assert_eq!(line["length"].parse::<f64>().unwrap(), row["norm"].as_f64().unwrap());
+    }
+    let distances: Vec<f64> = by("distance").iter().map(|line| line["distance"].parse().unwrap()).collect();
+    assert!(distances.chunks_exact(3).all(<[f64]>::is_sorted), "{distances:?}");
+    // No piece is nearer than the line from the origin through it.
+    for line in &words {
+        let number = |name: &str| line[name].parse::<f64>().unwrap();
+        let (length, cosine, distance) = (number("length"), number("cosine"), number("distance"));
+        let square = distance * distance - length * length * (1.0 - cosine * cosine);
+        assert!(square > -1e-6 * length * length, "{line:?}");
+    }
+    shell.spot("prompt export target[w_mood,0] --to a.npy --readable --nearest 3").ok();
+    assert_eq!(
+        std::fs::read(shell.path("a.words.csv")).unwrap(),
+        std::fs::read(shell.path("saved/words.csv")).unwrap()
+    );
+    // A prompt that does not say its model is compared with none by guess.
+    let asked = "prompt export a.npy --to b.npy --readable";
+    shell
+        .spot(asked)
+        .exits_with(2)
+        .complains("does not say on which model it was tuned; name the model by `--backbone`");
+    assert!(!shell.path("b.npy").exists(), "all or nothing");
+    shell.spot(&format!("{asked} --backbone backbone")).ok();
+    shell.put_backbone("other", 8);
+    shell
+        .spot("prompt export a.npy --to c.npy --readable --backbone other")
+        .exits_with(2)
+        .complains("embedding width is 8");
+    shell.spot("prompt export a.npy --to c.npy --nearest 3").exits_with(2).complains("--readable");
+}
+
+#[test]
+fn a_card_says_what_is_known_of_a_prompt() {
+    let shell = Shell::finished();
+    let command = "prompt export target[w_mood,0] --to saved --base-model google/t5-small-lm-adapt";
+    shell.spot(command).ok();
+    shell.spot(command).ok().prints("unchanged: `saved`");
+    let card = shell.read("saved/README.md");
+    let entry = &shell.spot("show target[w_mood,0] --format json").ok().json()["entries"][0];
+    let metadata = shell.spot("prompt show target[w_mood,0] --format json").ok().json()["metadata"].clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    for part in [
+        "---\nbase_model: \"google/t5-small-lm-adapt\"\nlibrary_name: peft\ntags:\n- \"base_model:adapter:google/t5-small-lm-adapt\"\n",
+        "# Soft prompt for `w_mood`",
+        "| seed | 0 |",
+        &format!("| step | {} |", text(&metadata["step"])),
+        &format!("| score on validation, at that step | {:.1} |", text(&metadata["score"]).parse::<f64>().unwrap()),
+        "| job | `target[w_mood,0]` |",
+        &format!("| key of the job | `{}` |", text(&entry["key"])),
+        &format!("| digest of the prompt | `{}` |", text(&entry["artifacts"][0]["digest"])),
+        &format!("| digest of the model | `{}` |", text(&metadata["backbone"])),
+        "base = \"google/t5-small-lm-adapt\"\n",
+    ] {
+        assert!(card.contains(part), "{part} is not in\n{card}");
+    }
+    assert!(!card.to_lowercase().contains("license"), "nobody said one");
+    // What somebody else wrote there stays.
+    shell.put("own/README.md", "mine");
+    shell.spot("prompt export target[w_mood,0] --to own").exits_with(2).complains("own/README.md` is there already");
+    assert!(!shell.path("own/adapter_config.json").exists());
+    // The model that an adapter names is named again.
+    shell.spot("prompt export saved --to again").ok();
+    assert!(shell.read("again/adapter_config.json").contains("google/t5-small-lm-adapt"));
+    assert!(shell.read("again/README.md").contains("| exported from | `saved` |"));
+}
+
+/// A Python that has PEFT: `$SPOT_PEFT_PYTHON`, or `python3` if it has it.
+fn python() -> Option<std::ffi::OsString> {
+    if let Some(named) = std::env::var_os("SPOT_PEFT_PYTHON") {
+        return Some(named);
+    }
+    let tried = std::process::Command::new("python3").args(["-c", "import peft, tokenizers, torch"]).output();
+    tried.is_ok_and(|tried| tried.status.success()).then(|| "python3".into())
+}
+
+#[test]
+fn peft_loads_an_export_as_its_card_says_and_thinks_the_same() {
+    let Some(python) = python() else {
+        println!("skipped: no Python with PEFT; name one by SPOT_PEFT_PYTHON");
+        return;
+    };
+    let shell = Shell::new().write("rows.npy", to_npy(&[0.5, -0.25, 1.0, 0.0, -1.5, 0.75, 2.0, -0.125]));
+    shell.put_backbone("model", 8);
+    let base = shell.path("model").display().to_string();
+    shell.spot("prompt export rows.npy --to saved --base-model").arg(&base).ok();
+    let (input, labels) = ("anna was sad because the rain came", ["good", "bad", "a river"]);
+    let found = std::process::Command::new(python)
+        .arg(Path::new(PROJECT).join("tests/golden/card.py"))
+        .arg(shell.path("saved"))
+        .arg(shell.path("model/tokenizer.json"))
+        .arg(input)
+        .args(labels)
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let theirs: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    shell.put("new.txt", input);
+    let asked = "predict new.txt --complete --prompt saved --backbone model --labels good,bad";
+    let ours = shell.spot(asked).arg("--labels").arg("a river").ok().lines().remove(0);
+    for label in labels {
+        let [ours, theirs] = [&ours["log_likelihood"], &theirs].map(|of| of[label].as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-4, "{label}: {ours} and {theirs}");
+    }
+}

@@ -1,12 +1,17 @@
-//! `spot prompt export`: a prompt for other programs.
+//! `spot prompt export`: a prompt for other programs and for people.
 
+use super::card::{self, card};
 use super::given::{Given, Which};
+use super::words;
+use crate::cli::backbone::Backbones;
 use crate::cli::output;
+use crate::engine::store::catalog::Catalog;
 use crate::error::Exit;
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::prompt::{npy, peft};
 use crate::ui;
 use clap::{Args, ValueEnum};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `spot prompt export`.
@@ -14,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(in crate::cli) struct Export {
     #[command(flatten)]
     which: Which,
-    /// What to write: `NAME.npy`, `NAME.safetensors`, or a folder for PEFT
+    /// What to write: `NAME.npy`, `NAME.safetensors`, or a folder for PEFT, with a model card
     #[arg(long, value_name = "PATH")]
     to: PathBuf,
     /// In which form [default: by the ending of `--to`]
@@ -23,41 +28,86 @@ pub(in crate::cli) struct Export {
     /// Replace what is there
     #[arg(long)]
     overwrite: bool,
-    /// The name or folder of the model, for PEFT to find it by itself
+    /// The name or folder of the model, for PEFT to find it by itself [default: what the prompt says]
     #[arg(long, value_name = "MODEL")]
     base_model: Option<String>,
+    /// Write the words that the rows are like too, as `words.csv` in the folder or `NAME.words.csv` beside the file
+    #[arg(long)]
+    readable: bool,
+    /// Words of each row, nearest by cosine, and as many by distance
+    #[arg(long, value_name = "N", default_value = "5", requires = "readable")]
+    nearest: NonZero<usize>,
+    /// The model whose words are meant: a job, or a folder in Hugging Face's layout [default: the one that the prompt was tuned on]
+    #[arg(long, value_name = "JOB|FOLDER", requires = "readable")]
+    backbone: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
     Peft,
     Npy,
     Safetensors,
 }
 
+/// A file that is written.
+type Written = (PathBuf, Vec<u8>);
+
 impl Export {
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
-        let Given { name, prompt, about, .. } = self.which.read()?;
-        let by_ending = || match self.to.extension().and_then(|extension| extension.to_str()) {
+        let given = self.which.read()?;
+        let form = self.format.unwrap_or_else(|| self.by_ending());
+        let mut files = self.files(&given, form);
+        if self.readable {
+            // The settings of an adapter stay the last: a folder without them is no adapter.
+            files.insert(files.len() - 1, self.words(&given, form == Form::Peft)?);
+        }
+        if form == Form::Peft {
+            fs_err::create_dir_all(&self.to)?;
+        }
+        let borrowed: Vec<(&Path, &[u8])> = files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
+        let written = output::write_new(&borrowed, self.overwrite)?;
+        let done = if written { "wrote" } else { "unchanged:" };
+        let (to, name, length, width) = (self.to.display(), &given.name, given.prompt.length(), given.prompt.width);
+        ui::print(&format!("{done} `{to}`: `{name}`, {length} rows of {width}\n"))?;
+        Ok(Exit::Ok)
+    }
+
+    fn by_ending(&self) -> Form {
+        match self.to.extension().and_then(|extension| extension.to_str()) {
             Some("npy") => Form::Npy,
             Some("safetensors") => Form::Safetensors,
             _ => Form::Peft,
-        };
-        let (length, width) = (prompt.length(), prompt.width);
-        let write = |files: &[(&Path, &[u8])]| output::write_new(files, self.overwrite);
-        let written = match self.format.unwrap_or_else(by_ending) {
-            Form::Npy => write(&[(&self.to, &npy::write(&prompt))])?,
-            Form::Safetensors => write(&[(&self.to, &PromptFile::of(prompt, about).to_bytes())])?,
-            Form::Peft => {
-                fs_err::create_dir_all(&self.to)?;
-                let config = peft::config(&prompt, self.base_model.as_deref());
-                let [weights, settings] = [peft::WEIGHTS, peft::CONFIG].map(|name| self.to.join(name));
-                // The settings last: a folder without them is no adapter.
-                write(&[(&weights, &peft::weights(&prompt)), (&settings, config.as_bytes())])?
+        }
+    }
+
+    fn files(&self, given: &Given, form: Form) -> Vec<Written> {
+        let Given { prompt, about, .. } = given;
+        match form {
+            Form::Npy => vec![(self.to.clone(), npy::write(prompt))],
+            Form::Safetensors => {
+                vec![(self.to.clone(), PromptFile::of(prompt.clone(), about.clone()).to_bytes())]
             }
-        };
-        let done = if written { "wrote" } else { "unchanged:" };
-        ui::print(&format!("{done} `{}`: `{name}`, {length} rows of {width}\n", self.to.display()))?;
-        Ok(Exit::Ok)
+            Form::Peft => {
+                let base_model = self.base_model.as_deref().or(about.base_model.as_deref());
+                let (weights, config) = (peft::weights(prompt), peft::config(prompt, base_model));
+                let card = card(given, base_model, &weights);
+                let at = |name: &str| self.to.join(name);
+                vec![
+                    (at(peft::WEIGHTS), weights),
+                    (at(card::NAME), card.into_bytes()),
+                    (at(peft::CONFIG), config.into_bytes()),
+                ]
+            }
+        }
+    }
+
+    /// The words that the rows are like.
+    fn words(&self, given: &Given, is_folder: bool) -> anyhow::Result<Written> {
+        let path = words::path(&self.to, is_folder);
+        let store = self.which.cache.open();
+        let catalog = Catalog::read(&store)?;
+        let backbones = Backbones { store: &store, catalog: &catalog };
+        let backbone = backbones.of_prompt(given, self.backbone.as_deref())?;
+        Ok((path, words::csv(given, &backbone, self.nearest.get())?))
     }
 }

@@ -4,7 +4,7 @@ use crate::cli::Cache;
 use crate::cli::show;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
-use crate::engine::store::digest::Digest;
+use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
 use crate::ml::error::Error;
@@ -45,10 +45,20 @@ pub(in crate::cli) struct Given {
     pub(in crate::cli) about: About,
     /// Of its artifact, where it is one of the cache.
     pub(in crate::cli) digest: Option<Digest>,
+    /// Of the entry that has it, and the job that made that.
+    pub(in crate::cli) made: Option<(Key, String)>,
 }
 
-/// The prompts of a file or artifact, what that is called, and its digest where it is of the cache.
-type Read = (String, PromptFile, Option<Digest>);
+/// The prompts of a file or artifact.
+struct Read {
+    /// What it is called.
+    name: String,
+    file: PromptFile,
+    /// As of [`Given`].
+    digest: Option<Digest>,
+    /// As of [`Given`].
+    made: Option<(Key, String)>,
+}
 
 impl Which {
     pub(super) fn read(&self) -> anyhow::Result<Given> {
@@ -76,17 +86,17 @@ pub(in crate::cli) fn read(what: &str, store: &Store, catalog: &Catalog) -> anyh
 }
 
 fn of_path(path: &Path) -> anyhow::Result<Option<Read>> {
-    let read = match path {
+    let file = match path {
         path if path.is_file() => file(path)?,
         path if is_adapter(path) => adapter(path)?,
         _ => return Ok(None),
     };
-    Ok(Some((path.display().to_string(), read, None)))
+    Ok(Some(Read { name: path.display().to_string(), file, digest: None, made: None }))
 }
 
 /// The prompt of this name, or the only one.
-fn one_of((name, read, digest): Read, wanted: Option<&str>) -> anyhow::Result<Given> {
-    let names: Vec<&str> = read.prompts.keys().map(String::as_str).collect();
+fn one_of(Read { name, file, digest, made }: Read, wanted: Option<&str>) -> anyhow::Result<Given> {
+    let names: Vec<&str> = file.prompts.keys().map(String::as_str).collect();
     let wanted = match wanted {
         Some(wanted) => wanted,
         None if names.len() == 1 => names[0],
@@ -95,8 +105,8 @@ fn one_of((name, read, digest): Read, wanted: Option<&str>) -> anyhow::Result<Gi
             return Err(Usage(message).into());
         }
     };
-    let prompt = read.prompt(wanted).map_err(|error| Usage(format!("`{name}`: {error}")))?.clone();
-    Ok(Given { name, prompt, about: read.about, digest })
+    let prompt = file.prompt(wanted).map_err(|error| Usage(format!("`{name}`: {error}")))?.clone();
+    Ok(Given { name, prompt, about: file.about, digest, made })
 }
 
 fn of_job(what: &str, at_step: bool, store: &Store, catalog: &Catalog) -> anyhow::Result<Read> {
@@ -118,8 +128,9 @@ fn of_job(what: &str, at_step: bool, store: &Store, catalog: &Catalog) -> anyhow
     }
     let name = format!("{}.{}", entry.provenance.job, record.name);
     let bytes = store.read(&record.digest, &name)?;
-    let read = PromptFile::from_bytes(&bytes).map_err(|error| Usage(format!("`{name}`: {error}")))?;
-    Ok((name, read, Some(record.digest)))
+    let file = PromptFile::from_bytes(&bytes).map_err(|error| Usage(format!("`{name}`: {error}")))?;
+    let made = Some((entry.key, entry.provenance.job.clone()));
+    Ok(Read { name, file, digest: Some(record.digest), made })
 }
 
 /// Whether PEFT saved this folder, wholly or in part.

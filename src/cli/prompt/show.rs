@@ -7,7 +7,7 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
 use crate::error::{Exit, Usage};
 use crate::ml::model::Precision;
-use crate::ml::prompt::neighbours::{self, Neighbour};
+use crate::ml::prompt::neighbours::{self, By, Neighbour};
 use crate::stages::backbone::Model;
 use crate::ui;
 use clap::Args;
@@ -38,7 +38,8 @@ impl Show {
         given.prompt.fits(width).map_err(|error| {
             Usage(format!("`{}` and the backbone `{name}`: {error}; name its own with `--backbone`", given.name))
         })?;
-        let neighbours = neighbours::nearest(&model.weights, model.tokens.size(), &given.prompt, self.nearest);
+        let neighbours =
+            neighbours::nearest(&model.weights, model.tokens.size(), &given.prompt, self.nearest, By::Cosine);
         let norms = neighbours::norms(&given.prompt);
         let piece = |neighbour: &Neighbour| model.tokens.piece(neighbour.id).unwrap_or_default();
         match self.format {
