@@ -142,6 +142,9 @@ impl Stage for Predict {
         if self.prompt.is_none() && self.prompts.is_empty() {
             return wrong("", "has neither `prompt` nor `prompts`; expected one of them, by which rows are answered");
         }
+        if self.prompts.keys().any(|name| name.trim().is_empty()) {
+            return wrong("prompts", "has a prompt without a name, expected the names that rows have for them");
+        }
         if self.complete && self.template.is_some() {
             return wrong("complete", "stands beside `template`; whole inputs fill none, so leave one of them out");
         }
@@ -358,6 +361,7 @@ mod tests {
         };
         assert_eq!(predict(&json!({})).check(), Ok(()));
         checked(json!({"prompt": null}), "", "neither `prompt` nor `prompts`");
+        checked(json!({"prompts": {" ": "p"}}), "prompts", "without a name");
         checked(json!({"template": "{a}", "complete": true}), "complete", "beside `template`");
         checked(json!({"template": "a"}), "template", "has no placeholder");
         checked(json!({"quotes": "text"}), "quotes", "no TSV");
