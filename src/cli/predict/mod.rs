@@ -6,6 +6,7 @@ use super::Cache;
 use super::backbone::{Backbone, Backbones};
 use super::prompt::given;
 use super::run::{chosen_device, cores, device, free_memory, size};
+use crate::data::is_packed;
 use crate::engine::run::Unavailable;
 use crate::engine::store::catalog::Catalog;
 use crate::error::{Exit, Usage};
@@ -194,11 +195,8 @@ impl Predict {
         let (form, quotes) = (self.input.map(Into::into), self.quotes.map(Into::into));
         if self.file == Path::new("-") {
             let mut reader = BufReader::new(io::stdin());
-            let is_text = form.is_none() && !reader.fill_buf()?.trim_ascii_start().starts_with(b"{");
-            if form.is_none() && !is_text {
-                let message =
-                    "standard input begins with `{`: is it JSON lines, or text? Say `--input jsonl` or `--input text`";
-                return Err(Usage(message.to_owned()).into());
+            if form.is_none() {
+                check_text(reader.fill_buf()?)?;
             }
             return Lines::new(Box::new(reader), "standard input", form, quotes, Voice::CommandLine);
         }
@@ -259,6 +257,19 @@ impl Predict {
     }
 }
 
+/// Checks that what the standard input begins with is text, where nobody says its form.
+fn check_text(begins: &[u8]) -> Result<(), Usage> {
+    let why = if is_packed(begins) {
+        "is packed, so its form does not show"
+    } else if begins.trim_ascii_start().starts_with(b"{") {
+        "begins with `{`, as JSON lines do and text may"
+    } else {
+        return Ok(());
+    };
+    let say = "say `--input jsonl` or `--input text`";
+    Err(Usage(format!("standard input {why}; {say}")))
+}
+
 /// What rows and settings make impossible is a mistake on the command line.
 fn as_usage(error: anyhow::Error) -> anyhow::Error {
     if error.is::<Refused>() { Usage(format!("{error:#}")).into() } else { error }
@@ -286,5 +297,21 @@ impl Clock {
     fn pace(&self, Counts { rows, .. }: Counts) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
         format!("{rows} rows in {}, {:.0} a second", ui::seconds(seconds), rows as f64 / seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_no_text_is_asked_about() {
+        let said = |begins: &[u8]| check_text(begins).map_err(|Usage(message)| message);
+        assert_eq!((said(b"a {"), said(b"")), (Ok(()), Ok(())));
+        let message = said(b" {\"input\"").unwrap_err();
+        assert!(message.starts_with("standard input begins with `{`, as JSON lines do"), "{message}");
+        assert!(
+            said(b"\x1f\x8b\x08").unwrap_err().contains("is packed, so its form does not show; say `--input jsonl`")
+        );
     }
 }
