@@ -358,7 +358,7 @@ fn a_manifest_cannot_ask_for_predictions_that_make_no_sense() {
 fn an_interrupted_stage_goes_on_where_it_was() {
     let shell = with_stages(&NEW.replace(DATA, "labels: [good, bad]"));
     let row = |at: usize| json!({"id": at, "input": format!("good {at}"), "prompt": "target[w_mood,0]"});
-    shell.put("new.jsonl", lines((0..1100).map(row)));
+    shell.put("new.jsonl", lines((0..2000).map(row)));
     let child = shell.spot("run smoke --only new").start();
     let answered = || {
         let partial = std::fs::read_dir(shell.path("cache/v1/partial")).into_iter().flatten();
@@ -375,9 +375,12 @@ fn an_interrupted_stage_goes_on_where_it_was() {
     assert!(before > 0);
     shell.spot("run smoke --only new").ok();
     let written = std::fs::read_to_string(shell.behind("smoke", "new", "predictions.jsonl")).unwrap();
-    assert_eq!(written.lines().count(), 1100);
+    assert_eq!(written.lines().count(), 2000);
     assert!(before < written.len() as u64, "it was not at the end");
-    assert_eq!(written, shell.spot("predict new.jsonl --labels good,bad").ok().out);
+    // Every fiftieth row, before and behind the place of the interruption.
+    shell.put("some.jsonl", lines((0..2000).step_by(50).map(row)));
+    let some: String = written.lines().step_by(50).map(|line| format!("{line}\n")).collect();
+    assert_eq!(some, shell.spot("predict some.jsonl --labels good,bad").ok().out);
     let counts = std::fs::read_to_string(shell.behind("smoke", "new", "counts")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&counts).unwrap()["rows"], 1100);
+    assert_eq!(serde_json::from_str::<Value>(&counts).unwrap()["rows"], 2000);
 }
