@@ -4,7 +4,7 @@ use super::Error;
 use super::repo::size;
 use std::path::Path;
 
-/// Checks that a folder's disk has room for this number of bytes.
+/// Checks that a folder's disk has room for this many bytes.
 ///
 /// # Errors
 /// If it does not.

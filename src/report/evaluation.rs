@@ -116,7 +116,7 @@ impl Cost {
         })
     }
 
-    /// Steps for this number of targets under one seed.
+    /// Steps for this many targets under one seed.
     pub(super) fn total(&self, targets: usize) -> Option<f64> {
         Some(self.source_steps? + targets as f64 * self.target_steps?)
     }

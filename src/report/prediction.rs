@@ -275,7 +275,7 @@ impl Reliability {
         transfers.targets.iter().filter_map(of).collect()
     }
 
-    /// From means over this number of runs, and the standard deviations of these.
+    /// From means over this many runs, and the standard deviations of these.
     pub fn of_means(means: &[f64], deviations: &[f64], runs: usize) -> Option<Self> {
         reliability_of_means(means, deviations, runs).map(Self::from)
     }

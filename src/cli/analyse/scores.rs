@@ -142,7 +142,7 @@ impl Scores {
         })
     }
 
-    /// The same for an analysis; every transfer took this number of steps, if that is known.
+    /// The same for an analysis; every transfer took this many steps, if that is known.
     pub(super) fn brought(&self, source_steps: Option<u64>, target_steps: Option<u64>) -> Brought {
         let spent = |e: &Evaluation| Evaluation { steps: target_steps, source_steps, ..e.clone() };
         Brought {

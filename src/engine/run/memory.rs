@@ -15,7 +15,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// For these jobs of a plan, this number of them side by side beside those that share a model.
+    /// For these jobs of a plan, this many of them side by side beside those that share a model.
     pub(super) fn of(memory: usize, jobs: &Jobs, wanted: &[Id], side_by_side: usize) -> Self {
         let shared: BTreeSet<Id> = wanted.iter().filter_map(|id| jobs.model_from(*id)).collect();
         let own = wanted.iter().filter(|id| jobs.get(**id).plan.job.needs().own_model).count().min(side_by_side.max(1));

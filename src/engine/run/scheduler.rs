@@ -25,7 +25,7 @@ use std::time::Instant;
 enum Phase {
     /// Not part of this run (`--only`).
     Unwanted,
-    /// For this number of jobs upstream.
+    /// For this many jobs upstream.
     Waiting(usize),
     Ready,
     Running,

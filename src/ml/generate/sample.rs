@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Sample {
     /// Logits are divided by it; at 0 the most probable token is taken.
     pub temperature: f64,
-    /// Draw from this number of the most probable tokens only.
+    /// Draw only from this many of the most probable tokens.
     pub top_k: Option<usize>,
     /// Draw from the fewest most probable tokens only that have this probability together. It is taken after the
     /// temperature; with `top_k` the probabilities are still those among all tokens.

@@ -232,7 +232,7 @@ impl Dims {
         self.heads * self.head_width
     }
 
-    /// Whether a decoder that reads this number of tokens of an example had better look at the encoder's rows than at keys and
+    /// Whether a decoder that reads this many tokens of an example had better look at the encoder's rows than at keys and
     /// values made of them. A row costs `8·I·E` operations forward and backward as keys and values, and `12·H·E` for each
     /// token without; they are equal at 2/3 of D tokens, but the latter products are small.
     pub fn absorbs(&self, tokens: usize) -> bool {

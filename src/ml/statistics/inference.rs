@@ -13,7 +13,7 @@ pub fn t_interval(values: &[f64]) -> Option<[f64; 2]> {
     Some([mean(values) - reach, mean(values) + reach])
 }
 
-/// The value that Student's t with this number of degrees of freedom stays within, in absolute value, with probability 0.95.
+/// The value that Student's t with this many degrees of freedom stays within, in absolute value, with probability 0.95.
 fn t_quantile(freedom: f64) -> f64 {
     let beyond = |t: f64| incomplete_beta(freedom / 2.0, 0.5, freedom / (freedom + t * t));
     // 12.7 for one degree of freedom, 1.96 for infinitely many.

@@ -197,7 +197,7 @@ fn is_contiguous(tensor: &Tensor) -> bool {
         })
 }
 
-/// Bytes of this number of elements.
+/// Bytes of this many elements.
 fn bytes_of(dtype: Dtype, count: u64) -> Option<usize> {
     usize::try_from(count).ok()?.checked_mul(dtype.bitsize() / 8)
 }

@@ -191,7 +191,7 @@ mod tests {
         DeviceWeights::new(&host(), &Device::Cpu, memory).unwrap()
     }
 
-    /// Bytes that a batch needs in micro-batches of this number of rows.
+    /// Bytes that a batch needs in micro-batches of this many rows.
     fn needed(batch: &Batch, rows: usize, recompute: bool) -> usize {
         on_device(0).bytes(batch, &cut(batch, rows), recompute, false)
     }

@@ -16,7 +16,7 @@ pub type Pair<'d> = (&'d [u32], &'d [u32]);
 pub enum Size {
     /// So many examples.
     Examples(usize),
-    /// Examples until the next would pass this number of tokens of inputs and targets; at least one.
+    /// Examples until the next would pass this many tokens of inputs and targets; at least one.
     Tokens(usize),
 }
 

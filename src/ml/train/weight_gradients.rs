@@ -115,7 +115,7 @@ pub(super) fn rows(batch: &Batch, example: usize) -> (usize, usize) {
     (batch.inputs.row(example).len(), batch.targets.row(example).len())
 }
 
-/// Micro-batches of about equal size, of about this number of rows at most: neighbouring examples.
+/// Micro-batches of about equal size, of about this many rows at most: neighbouring examples.
 pub(super) fn cut(batch: &Batch, most: usize) -> Vec<Range<usize>> {
     let sizes: Vec<usize> = (0..batch.len()).map(|i| rows(batch, i)).map(|(input, target)| input + target).collect();
     let total: usize = sizes.iter().sum();

@@ -119,7 +119,7 @@ impl Format {
     }
 }
 
-/// A name in at most this number of characters.
+/// A name in at most this many characters.
 pub(super) fn short(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
         return name.to_owned();

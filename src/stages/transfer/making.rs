@@ -5,7 +5,7 @@ use crate::engine::stage::{Issue, Spec};
 
 /// A way to tune a target.
 pub(super) trait Making {
-    /// Jobs that it asks for, given this number of sources.
+    /// Jobs that it asks for, given this many sources.
     fn jobs(&self, sources: usize) -> usize;
 
     /// The jobs that it asks for, those that tune the target last.

@@ -32,7 +32,7 @@ const AHEAD: usize = 8;
 /// Rows by which the matrix is fetched before it is laid out, in each layout.
 const COLUMNS_AHEAD: usize = 32;
 const TERMS_AHEAD: usize = 8;
-/// A task of a parallel product has at least this number of rows.
+/// A task of a parallel product has at least this many rows.
 const FEWEST_ROWS: usize = 96;
 
 /// A cache line.

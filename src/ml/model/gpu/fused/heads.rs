@@ -40,7 +40,7 @@ pub(super) struct Split {
     pub(super) longest: usize,
 }
 
-/// Up to three parts; the kernel has three arguments for them, and looks at this number of them.
+/// Up to three parts; the kernel has three arguments for them, and looks at this many of them.
 pub(super) struct Merge {
     pub(super) parts: usize,
 }
