@@ -13,14 +13,18 @@ embeddings of 100 ids. So CTranslate2, which has no soft prompts, does the same 
 have to give the same numbers. The head has no row for eos nor for ids that are no text: such an id has the logit 0 and is never the
 likeliest, so that every answer has 16 ids on every side; the program stops where an answer has not.
 
-Every round runs each side once, as a process of its own, one after the other. A side is timed from texts to answers, its tokenizer
-included, its imports and the loading of the model not: for spot that is the pace that it prints at the end. What processes take from their
-beginning to their end is in the second table. All see texts in the order of the file, and each may order them by length.
-- transformers + PEFT: `inference_mode`; batches of texts of like length, of the size that is fastest of 8, 16, 32 and 64 on some 96 of the
-  texts, found before the rounds; labels are scored from one pass of the encoder in the faster of two ways: all labels in one batch of the decoder, or one after the
-  other with common keys and values of the encoder's rows; answers by `generate` with its cache.
+Every round runs each side once, as a process of its own, one after the other. A side is timed from texts to answers, its
+tokenizer included, its imports and the loading of the model not: for spot that is the pace that it prints at the end. The second
+table has what processes take from their beginning to their end, and the CPU time of a text: for spot that of the process less that
+of one that answers the first text alone. All see texts in the order of the file, and each may order them by length.
+- transformers + PEFT: `inference_mode`; batches of texts of like length, of the size that is fastest of 8, 16, 32 and 64 on some 96
+  of the texts, found before the rounds; labels are scored from one pass of the encoder in the faster of two ways: all labels in one
+  batch of the decoder, or one after the other with common keys and values of the encoder's rows; answers by `generate` and its cache.
 - CTranslate2: `score_batch` and `translate_batch`, which order texts by length themselves, with the fastest of the same sizes.
   `score_batch` takes pairs of text and label, so its encoder reads a text once for each label.
+
+Rates count on an idle machine only; the load is printed. Where others compute, threads of PEFT and CTranslate2 that wait for each
+other take the time that these need, less so with `OMP_WAIT_POLICY=PASSIVE`.
 """
 
 import argparse
@@ -29,6 +33,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -44,7 +49,7 @@ PROMPT, ANSWER = 100, 16
 SIZES = (8, 16, 32, 64)
 # Texts on which the fastest size is looked for.
 TRIED = 96
-# Ids below 32000 that are no text, and the first that is none again.
+# Ids below 32000 that are no text, and the first id that is none again.
 CONTROL, TEXTS = 3, 32000
 SST2, MNLI = ["negative", "positive"], ["entailment", "neutral", "contradiction"]
 # Name, texts, labels; free answers without.
@@ -133,9 +138,9 @@ def timed(settings, setting, texts, run):
     if setting is None:
         return min(settings, key=lambda setting: min(seconds(setting) for _ in range(2)))
     run(some[len(some) // 2 :][:64], settings[setting])
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     found = run(texts, settings[setting])
-    return {"seconds": time.perf_counter() - start, "found": found}
+    return {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu, "found": found}
 
 
 def peft_side(folder, case, setting):
@@ -266,14 +271,17 @@ def ctranslate2_side(folder, case, setting):
     return timed({f"batches of {size}": size for size in SIZES}, setting, texts_of(folder, case), answers)
 
 
-def spot_side(program, folder, case):
+def spot_side(program, folder, case, file=None):
     labels = CASES[case][2]
     command = [
-        program, "predict", f"{CASES[case][1]}.txt", "--complete", "--prompt", "prompt.npy", "--backbone", "model",
+        program, "predict", file or f"{CASES[case][1]}.txt", "--complete", "--prompt", "prompt.npy", "--backbone", "model",
         "--threads", os.environ["OMP_NUM_THREADS"], "--device", "cpu",
     ]
     command += ["--labels", ",".join(labels)] if labels else ["--decoding", "greedy", "--answer-length", str(ANSWER)]
+    used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    before = used()
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+    cpu = used() - before
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     # Of what is printed at the end the number of rows in a second has the fewest digits, so it is not used.
     pace = re.search(r"(\d[\d,]*) rows in (?:(\d+) min )?([\d.]+) s,", done.stderr)
@@ -285,7 +293,7 @@ def spot_side(program, folder, case):
         cut = f"{len(rows)} of {len(rows)} answers are as long as they may be"
         assert cut in done.stderr, f"an answer has not {ANSWER} ids: {done.stderr}"
         found = [row["answer"] for row in rows]
-    return {"seconds": seconds, "found": found}
+    return {"seconds": seconds, "cpu": cpu, "found": found}
 
 
 def process(name, folder, case, *setting):
@@ -322,7 +330,8 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(args.threads)
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+    os.environ |= quiet | {"HF_HUB_OFFLINE": "1"}
 
     import ctranslate2, peft, torch, transformers
 
@@ -340,25 +349,33 @@ def main():
         for case in args.cases:
             runs = {name: [] for name in SIDES}
             settings = {name: process(name, folder, case) for name in SIDES[1:]}
+            (folder / "first.txt").write_text(texts_of(folder, case)[0] + "\n", encoding="utf-8")
+            first = statistics.median(spot_side(program, folder, case, "first.txt")["cpu"] for _ in range(3))
             for _ in range(args.rounds):
                 for name in SIDES:
                     runs[name].append(side(name, program, folder, case, settings))
+            for run in runs["spot"]:
+                run["cpu"] = (run["cpu"] - first) / (args.rows - 1) * args.rows
             measured[case] = runs
             for name in SIDES:
                 seconds = ", ".join(f"{run['seconds']:.2f}" for run in runs[name])
                 with_ = f"; {settings[name]}" if name in settings else ""
                 print(f"{case}, {name}: {seconds} s{with_}; load {load()}", flush=True)
     middle = lambda runs, what: statistics.median(run[what] for run in runs)
-    print("\nRows a second, medians; `x` is spot's rate over theirs. CTranslate2 has no soft prompts: its inputs have 100 ids in their place.")
+    print("\nRows a second, medians; `x` is spot's rate over theirs. CTranslate2 has no soft prompts: its inputs have 100 ids in "
+          "their place. The last two columns: the greatest difference of a log-likelihood from spot's, or how many answers are the same")
     print(f"{'':26} {'spot':>8} {'PEFT':>8} {'x':>6} {'CTranslate2':>12} {'x':>6}   {'beside PEFT':>16} {'beside CTranslate2':>19}")
     for case, runs in measured.items():
         ours, peft_rate, other = (args.rows / middle(runs[name], "seconds") for name in SIDES)
         apart = [difference(runs["spot"][0]["found"], runs[name][0]["found"]) for name in SIDES[1:]]
         print(f"{CASES[case][0]:26} {ours:8.1f} {peft_rate:8.1f} {ours / peft_rate:6.2f} {other:12.1f} {ours / other:6.2f}"
               f"   {apart[0]:>16} {apart[1]:>19}")
-    print("\nSeconds of whole processes, medians: imports, loading, and with PEFT and CTranslate2 a run of up to 64 texts before")
+    print("\nSeconds of whole processes (imports, loading, and with PEFT and CTranslate2 a run of up to 64 texts before), and CPU "
+          "time of a text in ms, medians")
     for case, runs in measured.items():
-        print(f"{CASES[case][0]:26}" + ", ".join(f" {name} {middle(runs[name], 'whole'):.2f}" for name in SIDES))
+        whole = ", ".join(f"{name} {middle(runs[name], 'whole'):.2f}" for name in SIDES)
+        cpu = ", ".join(f"{name} {1000 * middle(runs[name], 'cpu') / args.rows:.1f}" for name in SIDES)
+        print(f"{CASES[case][0]:26} {whole}; CPU {cpu}")
     print(f"load of the machine after it: {load()}")
 
 
