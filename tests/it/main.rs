@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod edits;
 mod formats;
+mod forms;
 mod gc;
 mod hub;
 mod integrity;

@@ -10,8 +10,32 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tensor of f32 to write: name, shape, and bytes, or none for a hole of zeros.
-type Tensor<'a> = (String, Vec<usize>, Option<&'a [u8]>);
+/// A tensor to write: name, shape, and bytes, or none for a hole of zeros.
+pub(crate) type Tensor<'a> = (String, Vec<usize>, Option<&'a [u8]>);
+
+/// How a file has its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    F32,
+    Bf16,
+}
+
+impl Numbers {
+    /// Torch's name for a storage of such numbers.
+    fn storage(self) -> &'static [u8] {
+        match self {
+            Self::F32 => b"ctorch\nFloatStorage\n",
+            Self::Bf16 => b"ctorch\nBFloat16Storage\n",
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
 
 /// Writes a zip as torch does: data aligned to 64 bytes, sizes behind the data, and sizes of 64 bits where they are needed.
 struct Zip {
@@ -70,32 +94,58 @@ impl Zip {
     }
 }
 
-/// Writes a state dict of f32 as torch does.
-fn save(path: &Path, tensors: &[Tensor<'_>]) {
-    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+fn text(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// The pickle of a state dict. Storages have the places of their tensors as keys; `end` closes what is said of each.
+fn state_dict(numbers: Numbers, tensors: &[Tensor<'_>], end: &[u8]) -> Vec<u8> {
     let int = |number: usize| [b"J", &i32::try_from(number).unwrap().to_le_bytes()[..]].concat();
     let mut pickle = b"\x80\x02ccollections\nOrderedDict\nq\0)Rq\x01(".to_vec();
     for (at, (name, shape, _)) in tensors.iter().enumerate() {
         let strides = (0..shape.len()).map(|at| shape[at + 1..].iter().product());
-        let storage =
-            [text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text(&at.to_string()), text("cpu")].concat();
+        let storage = [text("storage"), numbers.storage().to_vec(), text(&at.to_string()), text("cpu")].concat();
         let [sizes, strides] =
             [shape.clone(), strides.collect()].map(|sizes| sizes.into_iter().flat_map(int).collect::<Vec<u8>>());
-        let numbers = int(shape.iter().product());
+        let count = int(shape.iter().product());
         pickle.extend(
-            [&text(name)[..], b"ctorch._utils\n_rebuild_tensor_v2\n((", &storage, &numbers, b"tQK\0("].concat(),
+            [&text(name)[..], b"ctorch._utils\n_rebuild_tensor_v2\n((", &storage, &count, end, b"tQK\0("].concat(),
         );
         pickle.extend([&sizes[..], b"t(", &strides, b"t\x89h\0)RtR"].concat());
     }
     pickle.extend(b"u.");
+    pickle
+}
+
+/// Writes a state dict as torch does.
+pub(crate) fn save(path: &Path, numbers: Numbers, tensors: &[Tensor<'_>]) {
+    let pickle = state_dict(numbers, tensors, b"");
     let mut zip = Zip::new(path);
     zip.member("data.pkl", pickle.len() as u64, Some(&pickle));
     zip.member("byteorder", 6, Some(b"little"));
     for (at, (_, shape, bytes)) in tensors.iter().enumerate() {
-        zip.member(&format!("data/{at}"), 4 * shape.iter().product::<usize>() as u64, *bytes);
+        let length = (numbers.bytes() * shape.iter().product::<usize>()) as u64;
+        zip.member(&format!("data/{at}"), length, *bytes);
     }
     zip.member("version", 2, Some(b"3\n"));
     zip.finish();
+}
+
+/// Writes a state dict as torch did before 1.6, when a storage could be named as a part of another.
+pub(crate) fn save_legacy(path: &Path, numbers: Numbers, tensors: &[Tensor<'_>]) {
+    let mut file = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.".to_vec();
+    let about = [text("protocol_version"), b"M\xe9\x03".to_vec(), text("little_endian"), b"\x88".to_vec()].concat();
+    file.extend([b"\x80\x02}(", &about[..], b"u."].concat());
+    file.extend(state_dict(numbers, tensors, b"N"));
+    let mut keys: Vec<String> = (0..tensors.len()).map(|at| at.to_string()).collect();
+    keys.sort();
+    file.extend([b"\x80\x02](", &keys.iter().flat_map(|key| text(key)).collect::<Vec<u8>>()[..], b"e."].concat());
+    for key in keys {
+        let (_, shape, bytes) = &tensors[key.parse::<usize>().unwrap()];
+        file.extend((shape.iter().product::<usize>() as u64).to_le_bytes());
+        file.extend(bytes.unwrap());
+    }
+    std::fs::write(path, file).unwrap();
 }
 
 /// The model in `model`, moved from safetensors to files with some of the tensors each, renamed.
@@ -108,7 +158,7 @@ pub(crate) fn move_to_torch(shell: &Shell, files: &[&str], name: impl Fn(&str) -
         .collect();
     for (at, file) in files.iter().enumerate() {
         let own: Vec<Tensor<'_>> = tensors.iter().skip(at).step_by(files.len()).cloned().collect();
-        save(&shell.path(&format!("model/{file}")), &own);
+        save(&shell.path(&format!("model/{file}")), Numbers::F32, &own);
     }
     std::fs::remove_file(shell.path("model/model.safetensors")).unwrap();
 }
@@ -176,7 +226,7 @@ fn the_embedding_is_never_the_head_and_no_matrix_is_empty() {
     let tensors: Vec<Tensor<'_>> =
         slots.slots().iter().map(|slot| (slot.name.clone(), slot.shape.clone(), None)).collect();
     std::fs::remove_file(constant.path("model/model.safetensors")).unwrap();
-    save(&constant.path("model/pytorch_model.bin"), &tensors);
+    save(&constant.path("model/pytorch_model.bin"), Numbers::F32, &tensors);
     refused(
         &constant,
         "`pytorch_model.bin`: weights: tensor `shared.weight` is 0 everywhere, expected weights; is the file a placeholder?",
@@ -220,7 +270,7 @@ fn the_largest_model_is_opened_in_little_memory() {
     let tensors: Vec<Tensor<'_>> =
         layout.slots().iter().map(|slot| (slot.name.clone(), slot.shape.clone(), None)).collect();
     let path = shell.path("model/pytorch_model.bin");
-    save(&path, &tensors);
+    save(&path, Numbers::F32, &tensors);
     assert!((44_500_000_000..44_600_000_000).contains(&path.metadata().unwrap().len()));
 
     let content = spot::engine::store::content::Content::of(&path).unwrap();
