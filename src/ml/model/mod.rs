@@ -18,6 +18,7 @@ pub mod position;
 mod reference;
 mod shards;
 mod site;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod weights;
