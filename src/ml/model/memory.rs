@@ -1,8 +1,14 @@
 //! How much memory a step needs: the sizes of all buffers of the CPU engine, as a function of the model and the batch.
+//!
+//! The buffers of a stack are counted by running it on slots that have a size and nothing in them.
 
 use super::cpu::LOGITS;
+use super::layout::Place;
+use super::site::Site;
+use super::stack::{Bytes, Input, Keep, Linear, Operations, Part, Plan, Scratch, Seen, Slots, Tape, Wanted, Work};
 use super::{Dims, Layout, Precision};
 use half::bf16;
+use std::convert::Infallible;
 
 /// Numbers of rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,45 +41,28 @@ impl Dims {
     }
 
     fn buffer_bytes(&self, counts: Counts, precision: Precision, recompute: bool, dropout: bool, pass: Pass) -> usize {
-        let (e, i, f) = (self.width, self.inner(), self.ff);
-        let inner = self.activation.inner(f);
-        let Counts { encoder: n, decoder: m, .. } = counts;
-        let scores = |pairs: usize| self.heads * pairs;
-        // What all layers keep may be kept in bf16.
-        let narrow = precision == Precision::Bf16 && !recompute;
-        let word = if narrow { size_of::<bf16>() } else { size_of::<f32>() };
-        let weights = pass == Pass::Weights;
-        // The outputs of the heads are kept for the gradients of the weights after them.
-        let heads = if weights { i } else { 0 };
-        // Of each layer the bytes of what is f32 in any case, and of the rest; cross-attention that is absorbed keeps its scores.
-        let encoder_layer =
-            size_of::<f32>() * n * (2 * (e + 1) + heads) + word * (n * (3 * i + inner) + scores(counts.encoder_pairs));
-        let (cross_f32, cross_rest) = match pass {
-            Pass::Absorbed => (scores(counts.cross_pairs), 0),
-            Pass::Projected | Pass::Weights => (0, scores(counts.cross_pairs)),
+        let layout = Layout::new(self);
+        let keep = if recompute { Keep::Inputs } else { Keep::Everything };
+        let learns = pass == Pass::Weights;
+        let (mut scratch, mut within) = (Scratch::default(), Within::default());
+        let mut stack_bytes = |stack, rows, pairs, frozen| {
+            let mut counter = Counter {
+                plan: Plan { dims: self, stack, keep, learns, drops: dropout },
+                rows,
+                pairs,
+                cross_pairs: counts.cross_pairs,
+                narrow: precision == Precision::Bf16 && !recompute,
+                absorbs: pass == Pass::Absorbed,
+                within: &mut within,
+            };
+            counter.stack_bytes(if learns { Wanted::Everything } else { frozen }, &mut scratch)
         };
-        let decoder_layer = size_of::<f32>() * (m * (3 * (e + 1) + 2 * heads) + cross_f32)
-            + word * (m * (4 * i + inner) + scores(counts.decoder_pairs) + cross_rest);
-        let stack = |rows: usize, layers: usize, layer: usize| {
-            let kept = if recompute { layer + size_of::<f32>() * layers * rows * e } else { layers * layer };
-            kept + size_of::<f32>() * rows * (2 * e + 1)
-        };
-        let stacks = stack(n, self.encoder_layers, encoder_layer) + stack(m, self.decoder_layers, decoder_layer);
-
-        let widest = n.max(m);
-        // Forward and backward passes share two buffers, unless they alternate or weights learn.
-        let shared = e + f.max(i);
-        let scratch = widest * (if recompute || weights { shared + e + f } else { shared } + 4 * i - heads)
-            + if dropout { 2 * widest * e } else { 0 }
-            + if recompute { widest * e } else { 0 }
-            + if narrow { widest * inner.max(3 * i) } else { 0 };
-        let cross = match pass {
-            Pass::Absorbed => 3 * m * self.heads * e,
-            Pass::Projected | Pass::Weights => 4 * n * i * self.decoder_layers,
-        };
-        let ends = n * 2 * e + cross + m * (2 * e + 1);
+        let Counts { encoder: n, decoder: m, encoder_pairs, decoder_pairs, .. } = counts;
+        let stacks = stack_bytes(&layout.encoder, n, encoder_pairs, Wanted::Selected)
+            + stack_bytes(&layout.decoder, m, decoder_pairs, Wanted::Nothing);
+        let cross = if pass == Pass::Absorbed { 0 } else { 4 * n * self.inner() * self.decoder_layers };
         let logits = m.min((LOGITS / self.vocab).max(1)) * self.vocab;
-        stacks + (scratch + ends + logits) * size_of::<f32>()
+        stacks + scratch.bytes() + within.bytes() + (cross + m + logits) * size_of::<f32>()
     }
 }
 
@@ -86,6 +75,171 @@ enum Pass {
     Projected,
     /// Gradients of all weights.
     Weights,
+}
+
+type Done = Result<(), Infallible>;
+
+/// Slots that hold nothing.
+#[derive(Default)]
+struct Sizes;
+
+/// The most bytes that a slot had to hold.
+#[derive(Default)]
+struct Size(usize);
+
+impl Slots for Sizes {
+    type Rows = Size;
+    type Saved = Size;
+    type Probabilities = Size;
+}
+
+impl Size {
+    fn room<T>(&mut self, len: usize) {
+        self.0 = self.0.max(len * size_of::<T>());
+    }
+}
+
+impl Bytes for Size {
+    fn bytes(&self) -> usize {
+        self.0
+    }
+}
+
+/// Buffers within an operation.
+#[derive(Default)]
+struct Within {
+    wide: Size,
+    absorbed: Size,
+}
+
+impl Bytes for Within {
+    fn bytes(&self) -> usize {
+        self.wide.bytes() + self.absorbed.bytes()
+    }
+}
+
+/// The operations of the CPU engine without arithmetic.
+struct Counter<'a> {
+    plan: Plan<'a>,
+    rows: usize,
+    /// Pairs of rows that attend to each other, and of rows and those of the memory.
+    pairs: usize,
+    cross_pairs: usize,
+    /// Whether what is kept is bf16.
+    narrow: bool,
+    /// Whether cross-attention is absorbed.
+    absorbs: bool,
+    within: &'a mut Within,
+}
+
+impl Counter<'_> {
+    /// Of what a stack has for itself: its tape, its input and its output.
+    fn stack_bytes(&mut self, wanted: Wanted, scratch: &mut Scratch<Sizes>) -> usize {
+        let (mut x, mut out, mut tape) = (Size::default(), Size::default(), Tape::default());
+        x.room::<f32>(self.rows * self.plan.dims.width);
+        let mut work = Work { plan: self.plan, operations: self, scratch };
+        let Ok(()) = work.forward(&mut x, &mut tape, &mut out);
+        let Ok(()) = work.backward(&mut out, &mut tape, wanted);
+        tape.bytes() + x.bytes() + out.bytes()
+    }
+
+    /// So many activations that are kept.
+    fn keep(&mut self, saved: &mut Size, len: usize) {
+        if self.narrow {
+            saved.room::<bf16>(len);
+            self.within.wide.room::<f32>(len);
+        } else {
+            saved.room::<f32>(len);
+        }
+    }
+}
+
+impl Operations for Counter<'_> {
+    type Error = Infallible;
+    type Slots = Sizes;
+
+    const STAYS: bool = true;
+
+    fn release<S: Default>(&self, _: &mut S) {}
+
+    fn copy(&self, out: &mut Size, _: &Size) {
+        out.room::<f32>(self.rows * self.plan.dims.width);
+    }
+
+    fn zeros(&self, out: &mut Size, like: &Size) -> Done {
+        self.copy(out, like);
+        Ok(())
+    }
+
+    fn drop_rows(&self, _: &mut Size, _: Site) -> Done {
+        Ok(())
+    }
+
+    fn norm(&self, out: &mut Size, input: &mut Input<Sizes>, scale: &Place) -> Done {
+        out.room::<f32>(self.rows * scale.len());
+        input.inverse.room::<f32>(self.rows);
+        Ok(())
+    }
+
+    fn norm_backward(&mut self, _: &mut Size, _: &Size, _: &Input<Sizes>, _: &Place) -> Done {
+        Ok(())
+    }
+
+    fn residual(&self, _: &mut Size, _: &Size, weight: Linear<'_>, _: Site, summand: &mut Size) -> Done {
+        if self.plan.drops {
+            summand.room::<f32>(self.rows * weight.outputs());
+        }
+        Ok(())
+    }
+
+    fn linear_backward(&self, d_x: &mut Size, _: &Size, weight: Linear<'_>) -> Done {
+        d_x.room::<f32>(self.rows * weight.inputs);
+        Ok(())
+    }
+
+    fn learn(&mut self, _: Linear<'_>, _: &Size, _: &Size) -> Done {
+        Ok(())
+    }
+
+    fn attend(&mut self, part: Part<'_>, heads: &mut Size, seen: &mut Seen<Sizes>, _: &mut Size, _: &mut Size) -> Done {
+        heads.room::<f32>(self.rows * self.plan.dims.inner());
+        self.keep(&mut seen.projected, self.rows * part.projection.outputs());
+        let pairs = if part.crosses { self.cross_pairs } else { self.pairs };
+        let scores = self.plan.dims.heads * pairs;
+        if part.crosses && self.absorbs {
+            seen.probabilities.room::<f32>(scores);
+            // Queries, what they find, and a gradient.
+            self.within.absorbed.room::<f32>(3 * self.rows * self.plan.dims.heads * self.plan.dims.width);
+        } else if self.narrow {
+            seen.probabilities.room::<bf16>(scores);
+        } else {
+            seen.probabilities.room::<f32>(scores);
+        }
+        Ok(())
+    }
+
+    fn attend_backward(&mut self, part: Part<'_>, d_projected: &mut Size, _: &Size, _: &mut Seen<Sizes>) -> Done {
+        d_projected.room::<f32>(self.rows * part.projection.outputs());
+        Ok(())
+    }
+
+    fn select(&mut self, _: &mut Size, _: &mut Input<Sizes>) -> Done {
+        Ok(())
+    }
+
+    fn feed(&mut self, activated: &mut Size, inner: &mut Size, _: &mut Size, weight: Linear<'_>) -> Done {
+        self.keep(inner, self.rows * weight.outputs());
+        self.activate(activated, inner)
+    }
+
+    fn activate(&mut self, activated: &mut Size, _: &mut Size) -> Done {
+        activated.room::<f32>(self.rows * self.plan.dims.ff);
+        Ok(())
+    }
+
+    fn feed_backward(&mut self, d_x: &mut Size, d: &Size, _: &mut Size, _: &mut Size, weight: Linear<'_>) -> Done {
+        self.linear_backward(d_x, d, weight)
+    }
 }
 
 /// What the sizes of buffers depend on.
@@ -138,19 +292,21 @@ mod tests {
     #[test]
     fn the_engine_needs_what_is_predicted() {
         let config = include_bytes!("../../../tests/golden/t5_v1_1/config.json");
-        for (activation, precision) in [
-            (Activation::GatedGelu, Precision::F32),
-            (Activation::Relu, Precision::F32),
-            (Activation::GatedGelu, Precision::Bf16),
+        for (activation, precision, decoder_layers) in [
+            (Activation::GatedGelu, Precision::F32, 3),
+            (Activation::Relu, Precision::F32, 3),
+            (Activation::GatedGelu, Precision::Bf16, 3),
+            (Activation::GatedGelu, Precision::F32, 1),
         ] {
-            let dims = Dims { activation, ..Dims::from_json(config).unwrap() };
+            let dims = Dims { activation, decoder_layers, ..Dims::from_json(config).unwrap() };
             let weights = Weights::random(dims.clone(), &mut Stream::new(0, "weights"));
             assert_eq!(dims.weight_bytes(Precision::F32), weights.data().len() * 4);
             let weights = if precision == Precision::Bf16 { weights.to_bf16() } else { weights };
             let prompt = vec![0.1; 3 * dims.width];
-            let tokens = dims.head_width / 2;
+            // Absorbed, projected, and longer than the inputs.
+            let lengths = [dims.head_width / 2, dims.head_width / 2 + 1, 4 * dims.head_width];
             let cases = [(false, 0.0), (true, 0.0), (false, 0.1), (true, 0.1)];
-            for ((recompute, rate), tokens) in cases.into_iter().flat_map(|case| [(case, tokens), (case, tokens + 1)]) {
+            for ((recompute, rate), tokens) in cases.into_iter().flat_map(|case| lengths.map(|tokens| (case, tokens))) {
                 let mut batch = Batch::default();
                 (0..5).for_each(|_| batch.push(0, &[5; 9], &vec![7; tokens]));
                 let rows = Rows { examples: 5, encoder: 12, decoder: tokens };

@@ -19,6 +19,7 @@ pub mod position;
 mod reference;
 mod shards;
 mod site;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod weights;

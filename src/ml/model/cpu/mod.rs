@@ -6,17 +6,18 @@
 mod cross;
 mod decode;
 pub mod kernels;
-mod stack;
+mod operations;
 
 use super::batch::{Batch, Ragged};
 use super::layout::Stack;
 use super::position::offset_bias;
+use super::stack::{Bytes, Keep, Plan, Scratch, Tape, Wanted, Work};
 use super::{Dims, Weights};
 use cross::Memory;
 use kernels::{
     CrossEntropy, Dropout, Span, cross_entropy, gather, linear, linear_backward, linear_weight_gradient, room, scatter,
 };
-use stack::{Context, Keep, Scratch, Tape, Wanted};
+use operations::{Buffers, Context, Given, Learned};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
@@ -56,8 +57,8 @@ pub struct Engine<'w> {
 /// Buffers that keep their size from step to step.
 #[derive(Default)]
 struct Space {
-    encoder: Tape,
-    decoder: Tape,
+    encoder: Tape<Buffers>,
+    decoder: Tape<Buffers>,
     /// Input of the encoder, `[N, E]`; after its forward pass the gradient of its output.
     x: Vec<f32>,
     /// Input of the decoder, `[M, E]`; after its forward pass the gradient of its output.
@@ -71,26 +72,21 @@ struct Space {
     decoded: Vec<f32>,
     logits: Vec<f32>,
     losses: Vec<f32>,
-    scratch: Scratch,
+    scratch: Scratch<Buffers>,
+    within: operations::Scratch,
 }
 
 impl Space {
     fn bytes(&self) -> usize {
-        let Self { encoder, decoder, x, y, memory, cross, d_cross, decoded, logits, losses, scratch } = self;
+        let Self { encoder, decoder, x, y, memory, cross, d_cross, decoded, logits, losses, scratch, within } = self;
         let own = [x, y, memory, cross, d_cross, decoded, logits, losses];
-        let floats: usize = own.iter().map(|buffer| buffer.capacity()).sum();
-        floats * size_of::<f32>() + encoder.bytes() + decoder.bytes() + scratch.bytes()
+        let own: usize = own.into_iter().map(Bytes::bytes).sum();
+        own + encoder.bytes() + decoder.bytes() + scratch.bytes() + within.bytes()
     }
 }
 
 /// Logits in memory at one time.
 pub(super) const LOGITS: usize = 1 << 22;
-
-fn keep<'b>(buffer: &'b mut Vec<f32>, x: &[f32]) -> &'b mut [f32] {
-    let buffer = room(buffer, x.len());
-    buffer.copy_from_slice(x);
-    buffer
-}
 
 impl<'w> Engine<'w> {
     /// An engine on these weights.
@@ -187,18 +183,20 @@ impl<'w> Engine<'w> {
         let Weights { dims, layout, .. } = self.weights;
         let width = dims.width;
         let starts = encoder_starts(prompts, run, inputs, width);
-        let Space { encoder, memory, scratch, x, .. } = &mut self.space;
-        let x = room(x, starts[run.len()] * width);
+        let Space { encoder, memory, scratch, within, x, .. } = &mut self.space;
+        let rows = room(x, starts[run.len()] * width);
         for ((run, ids), start) in run.iter().zip(inputs.rows()).zip(&starts) {
-            let (prompt, text) = x[start * width..].split_at_mut(prompts[*run].len());
+            let (prompt, text) = rows[start * width..].split_at_mut(prompts[*run].len());
             prompt.copy_from_slice(prompts[*run]);
             gather(&mut text[..ids.len() * width], self.weights.at(&layout.embedding), ids, width);
         }
         // With dropout no two examples have equal rows.
         let repeated = if dropout.is_none() { repeated(prompts, run, &starts, width) } else { Vec::new() };
         let side = Side::encoder(self.weights, &starts);
-        let context = Context { learns, repeated: &repeated, ..side.context(self.weights, dropout, keep) };
-        stack::forward(context, x, encoder, memory, None, scratch);
+        let plan = side.plan(dims, keep, learns, dropout);
+        let given = Given { repeated: &repeated, ..side.given(self.weights, dropout) };
+        let mut context = Context::new(given, keep, within);
+        let Ok(()) = Work { operations: &mut context, plan, scratch }.forward(x, encoder, memory);
         starts
     }
 
@@ -207,7 +205,7 @@ impl<'w> Engine<'w> {
         let Weights { dims, layout, .. } = self.weights;
         let (width, rows) = (dims.width, starts[batch.len()]);
         let absorb = self.absorbs(learns);
-        let Space { decoder, memory, cross, decoded, scratch, y, .. } = &mut self.space;
+        let Space { decoder, memory, cross, decoded, scratch, within, y, .. } = &mut self.space;
         let memory = &memory[..rows * width];
         let memory = if absorb {
             Memory::Absorbed(memory)
@@ -217,13 +215,14 @@ impl<'w> Engine<'w> {
             Memory::Projected(&*cross)
         };
         let ids = shifted(&batch.targets, dims.start);
-        let y = room(y, ids.len() * width);
-        gather(y, self.weights.at(&layout.embedding), &ids, width);
+        gather(room(y, ids.len() * width), self.weights.at(&layout.embedding), &ids, width);
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
-        let context = Context { learns, ..side.context(self.weights, dropout, keep) };
-        stack::forward(context, y, decoder, decoded, Some(memory), scratch);
+        let plan = side.plan(dims, keep, learns, dropout);
+        let given = Given { memory: Some(memory), ..side.given(self.weights, dropout) };
+        let mut context = Context::new(given, keep, within);
+        let Ok(()) = Work { operations: &mut context, plan, scratch }.forward(y, decoder, decoded);
         if dims.scaled {
-            scale(&mut decoded[..y.len()], width);
+            scale(&mut decoded[..ids.len() * width], width);
         }
     }
 
@@ -286,17 +285,15 @@ impl<'w> Engine<'w> {
         let rows = starts[batch.len()];
         let learns = d_weights.is_some();
         let absorb = self.absorbs(learns);
-        let Space { encoder, decoder, memory, x: d_memory, cross, d_cross, y: d_decoded, scratch, .. } =
-            &mut self.space;
-        let d_decoded = &mut d_decoded[..batch.targets.ids().len() * width];
+        let Space { encoder, decoder, memory, x, cross, d_cross, y: d_decoded, scratch, within, .. } = &mut self.space;
         if dims.scaled {
-            scale(d_decoded, width);
+            scale(&mut d_decoded[..batch.targets.ids().len() * width], width);
         }
 
         let side = Side::decoder(self.weights, batch.targets.starts(), &starts);
-        let context = Context { learns, ..side.context(self.weights, dropout, keep) };
+        let plan = side.plan(dims, keep, learns, dropout);
         let memory = &memory[..rows * width];
-        let d_memory = room(d_memory, rows * width);
+        let d_memory = room(x, rows * width);
         let cross_width = if absorb { 0 } else { 2 * dims.inner() * dims.decoder_layers };
         let d_cross = room(d_cross, rows * cross_width);
         let (seen, d_seen) = if absorb {
@@ -305,8 +302,13 @@ impl<'w> Engine<'w> {
         } else {
             (Memory::Projected(&cross[..rows * cross_width]), &mut *d_cross)
         };
-        let learn = d_weights.as_deref_mut();
-        stack::backward(context, d_decoded, decoder, learn, Some((seen, d_seen)), Wanted::None, scratch);
+        let given = Given { memory: Some(seen), ..side.given(self.weights, dropout) };
+        let mut context = Context::new(given, keep, within);
+        context.d_memory = d_seen;
+        context.learned = d_weights.as_deref_mut().map(|d_weights| Learned::new(d_weights, &side));
+        let wanted = if learns { Wanted::Everything } else { Wanted::Nothing };
+        let Ok(()) = Work { operations: &mut context, plan, scratch }.backward(d_decoded, decoder, wanted);
+        context.learn_biases();
         if let Some(d_weights) = d_weights.as_deref_mut() {
             let ids = shifted(&batch.targets, dims.start);
             let d_y = &decoder.d_x[..ids.len() * width];
@@ -318,13 +320,20 @@ impl<'w> Engine<'w> {
         }
 
         let side = Side::encoder(self.weights, &starts);
-        let context = Context { learns, ..side.context(self.weights, dropout, keep) };
+        let plan = side.plan(dims, keep, learns, dropout);
         let led = batch.run.iter().zip(&starts).map(|(run, start)| *start..start + prompts[*run].len() / width);
         let led: Vec<Range<usize>> = led.collect();
-        let learn = d_weights.as_deref_mut();
-        stack::backward(context, d_memory, encoder, learn, None, Wanted::Rows(&led), scratch);
-        for ((run, ids), led) in batch.run.iter().zip(batch.inputs.rows()).zip(led) {
-            let (prompt, text) = encoder.d_x[led.start * width..].split_at(led.len() * width);
+        let given = Given { wanted: &led, ..side.given(self.weights, dropout) };
+        let mut context = Context::new(given, keep, within);
+        context.learned = d_weights.as_deref_mut().map(|d_weights| Learned::new(d_weights, &side));
+        let wanted = if learns { Wanted::Everything } else { Wanted::Selected };
+        let Ok(()) = Work { operations: &mut context, plan, scratch }.backward(x, encoder, wanted);
+        context.learn_biases();
+        let mut selected = 0;
+        for ((run, ids), led) in batch.run.iter().zip(batch.inputs.rows()).zip(&led) {
+            let first = if learns { led.start } else { selected };
+            selected += led.len();
+            let (prompt, text) = encoder.d_x[first * width..].split_at(led.len() * width);
             for (d, x) in d_prompts[*run].iter_mut().zip(prompt) {
                 *d += x;
             }
@@ -374,21 +383,17 @@ impl<'a> Side<'a> {
         Self { stack, starts, spans: spans(starts, starts), cross_spans, biases, longest, decoder }
     }
 
-    fn context<'c>(&'c self, weights: &'c Weights, dropout: Option<&'c Dropout>, keep: Keep) -> Context<'c> {
-        Context {
-            weights,
-            stack: self.stack,
-            starts: self.starts,
-            spans: &self.spans,
-            cross_spans: &self.cross_spans,
-            biases: &self.biases,
-            longest: self.longest,
-            decoder: self.decoder,
-            dropout,
-            keep,
-            learns: false,
-            repeated: &[],
-        }
+    fn plan<'p>(&'p self, dims: &'p Dims, keep: Keep, learns: bool, dropout: Option<&Dropout>) -> Plan<'p> {
+        Plan { dims, stack: self.stack, keep, learns, drops: dropout.is_some() }
+    }
+
+    fn given<'c>(&'c self, weights: &'c Weights, dropout: Option<&'c Dropout>) -> Given<'c> {
+        Given { weights, side: self, dropout, repeated: &[], wanted: &[], memory: None }
+    }
+
+    /// Rows of all examples.
+    fn rows(&self) -> usize {
+        self.starts[self.starts.len() - 1]
     }
 }
 

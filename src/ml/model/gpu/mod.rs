@@ -1,8 +1,8 @@
 //! T5 forward and backward by hand on candle tensors: any device, f32 or bf16, gradients of the prompts, and on request of all
 //! weights.
 //!
-//! It is the CPU engine's passes ([`cpu`](super::cpu)) in other terms: rows of all examples are packed for the linear
-//! layers, heads are padded for attention, what is between two products is one operation
+//! Its layers are those of the CPU engine ([`stack`](super::stack)): rows of all examples are packed for the linear layers,
+//! heads are padded for attention, what is between two products is one operation
 //! ([`fused`](self::fused)), and nothing is recorded for autograd. With bf16, weights and activations
 //! are bf16; prompts, the inside of norms and softmax, biases, losses and the prompts' gradients are f32.
 
@@ -11,8 +11,8 @@ mod cuda;
 mod decode;
 pub(in crate::ml) mod fused;
 mod gradient;
+mod operations;
 mod parameters;
-mod stack;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +22,14 @@ use super::cpu::{Loss, shifted};
 use super::decoder::Questions;
 use super::layout::{Layout, Stack};
 use super::position::offset_buckets;
+use super::stack::{Keep, Plan, Scratch, Tape, Wanted, Work};
 use super::{Dims, Weights};
 use crate::ml::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use fused::Masks;
 pub use gradient::Gradient;
+use operations::{Context, Memory, Tensors, held};
 pub use parameters::Parameters;
-use stack::{Context, Keep, Memory, Tape};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
@@ -86,7 +87,7 @@ struct Passed {
     memory: Memory,
     /// Output of the decoder, `[M, E]`.
     decoded: Tensor,
-    tapes: [Tape; 2],
+    tapes: [Tape<Tensors>; 2],
 }
 
 impl<'w> Engine<'w> {
@@ -241,11 +242,11 @@ impl<'w> Engine<'w> {
         run: &[usize],
         inputs: &Ragged,
         pass: Pass<'_>,
-    ) -> Result<(Tensor, Rows, Tape)> {
+    ) -> Result<(Tensor, Rows, Tape<Tensors>)> {
         let rows = Rows::new(self.lengths(prompts, run, inputs), self.device())?;
         let x = self.embed(prompts, run, inputs, &rows)?;
         let side = Side::new(self, &self.layout.encoder, &rows, None)?;
-        let (memory, tape) = stack::forward(self.context(&side, pass), x, None)?;
+        let (memory, tape) = self.stack(&side, pass, x, None)?;
         Ok((memory, rows, tape))
     }
 
@@ -304,9 +305,26 @@ impl<'w> Engine<'w> {
         let decoder = Rows::new(batch.targets.rows().map(<[u32]>::len), self.device())?;
         let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
         let y = self.gather(&shifted(&batch.targets, dims.start))?;
-        let (decoded, decoder_tape) = stack::forward(self.context(&side, pass), y, Some(&memory))?;
+        let (decoded, decoder_tape) = self.stack(&side, pass, y, Some(&memory))?;
         let decoded = self.scaled(decoded)?;
         Ok(Passed { encoder, decoder, read, memory, decoded, tapes: [encoder_tape, decoder_tape] })
+    }
+
+    /// Output of a stack, `[n, E]`, given its input, and what it leaves for a backward pass.
+    fn stack(
+        &self,
+        side: &Side<'_>,
+        pass: Pass<'_>,
+        x: Tensor,
+        memory: Option<&Memory>,
+    ) -> Result<(Tensor, Tape<Tensors>)> {
+        let mut context = self.context(side, pass);
+        context.memory = memory;
+        let (mut x, mut out, mut tape) = (Some(x), None, Tape::default());
+        let plan = self.plan(side, pass);
+        Work { operations: &mut context, plan, scratch: &mut Scratch::default() }
+            .forward(&mut x, &mut tape, &mut out)?;
+        Ok((out.expect("a stack writes its output"), tape))
     }
 
     /// The head of v1.0 reads the decoder's output divided by sqrt(E).
@@ -359,39 +377,54 @@ impl<'w> Engine<'w> {
         d_prompts: &mut [Vec<f32>],
     ) -> Result<()> {
         let &Self { dims, layout, .. } = self;
-        let Passed { encoder, decoder, read, memory, decoded: _, tapes: [encoder_tape, decoder_tape] } = passed;
+        let Passed { encoder, decoder, read, memory, decoded: _, tapes: [mut encoder_tape, mut tape] } = passed;
         let side = Side::new(self, &layout.decoder, &decoder, Some(&encoder))?;
-        let context = self.context(&side, pass);
-        let (d_memory, d_y) =
-            stack::decoder_backward(context, self.scaled(d_decoded)?, decoder_tape, &memory, read.as_ref())?;
+        let (mut context, plan) = (self.context(&side, pass), self.plan(&side, pass));
+        context.memory = Some(&memory);
+        let mut d_out = Some(self.scaled(d_decoded)?);
+        let wanted = if plan.learns { Wanted::Everything } else { Wanted::Nothing };
+        let scratch = &mut Scratch::default();
+        Work { operations: &mut context, plan, scratch }.backward(&mut d_out, &mut tape, wanted)?;
+        let mut d_memory = Some(context.memory_gradient(read.as_ref())?);
         drop((memory, read));
-        if let Some((weights, d_y)) = pass.weights.zip(d_y) {
+        if let Some(weights) = pass.weights {
             let named = shifted(&batch.targets, dims.start).into_iter().zip(0..);
-            weights.rows(&layout.embedding, &d_y, named, dims.vocab)?;
+            weights.rows(&layout.embedding, held(&tape.d_x), named, dims.vocab)?;
         }
+        drop(tape);
 
         let side = Side::new(self, &layout.encoder, &encoder, None)?;
-        let context = self.context(&side, pass);
-        let (led, wanted) = if pass.weights.is_some() {
+        let (mut context, plan) = (self.context(&side, pass), self.plan(&side, pass));
+        let (led, selection) = if plan.learns {
             (Led::among(&encoder, prompts, batch, dims.width), None)
         } else {
             let led = Led::new(prompts, batch, dims.width);
-            let wanted = led.wanted(&encoder, self.device())?;
-            (led, Some(wanted))
+            let selection = led.selection(&encoder, self.device())?;
+            (led, Some(selection))
         };
-        let d_x = stack::backward(context, d_memory, encoder_tape, wanted.as_ref())?;
+        context.selection = selection.as_ref();
+        let wanted = if plan.learns { Wanted::Everything } else { Wanted::Selected };
+        let scratch = &mut Scratch::default();
+        Work { operations: &mut context, plan, scratch }.backward(&mut d_memory, &mut encoder_tape, wanted)?;
+        let d_x = held(&encoder_tape.d_x);
         if let Some(weights) = pass.weights {
             let texts = batch.inputs.rows().zip(encoder.starts.iter().zip(&led.places));
             let named = texts.flat_map(|(ids, (start, led))| ids.iter().copied().zip(start + led.len()..));
-            weights.rows(&layout.embedding, &d_x, named, dims.vocab)?;
+            weights.rows(&layout.embedding, d_x, named, dims.vocab)?;
         }
-        led.add(&d_x, d_prompts)
+        led.add(d_x, d_prompts)
     }
 
     fn context<'c>(&'c self, side: &'c Side<'c>, pass: Pass<'c>) -> Context<'c> {
         let &Self { dims, layout, .. } = self;
+        let mut context = Context::new(dims, &self.parameters, &layout.cross, side, pass.masks);
+        context.weights = pass.weights;
+        context
+    }
+
+    fn plan<'p>(&'p self, side: &Side<'p>, pass: Pass<'_>) -> Plan<'p> {
         let Pass { masks, keep, weights } = pass;
-        Context { dims, parameters: &self.parameters, side, cross: &layout.cross, masks, keep, weights }
+        Plan { dims: self.dims, stack: side.stack, keep, learns: weights.is_some(), drops: masks.is_some() }
     }
 }
 
@@ -433,14 +466,14 @@ impl Led {
     }
 
     /// The rows of the prompts among those of the encoder.
-    fn wanted(&self, encoder: &Rows, device: &Device) -> Result<Wanted> {
+    fn selection(&self, encoder: &Rows, device: &Device) -> Result<Selection> {
         let rows = self.places.iter().zip(&encoder.starts).flat_map(|(place, start)| *start..start + place.len());
         let places = self.places.iter().enumerate();
         let places: Vec<u32> = places
             .flat_map(|(example, place)| (0..place.len()).flat_map(move |row| [example as u32, row as u32]))
             .collect();
         let count = places.len() / 2;
-        Ok(Wanted { rows: ids(rows, device)?, places: Tensor::from_vec(places, (count, 2), device)? })
+        Ok(Selection { rows: ids(rows, device)?, places: Tensor::from_vec(places, (count, 2), device)? })
     }
 
     /// Adds the gradients of the prompts, given that of the encoder's input.
@@ -470,7 +503,7 @@ impl Led {
 }
 
 /// Rows of the encoder's input that need a gradient.
-struct Wanted {
+struct Selection {
     /// Their numbers, `[n]`.
     rows: Tensor,
     /// Their examples, and their rows in these, `[n, 2]`.

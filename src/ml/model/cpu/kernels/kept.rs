@@ -24,21 +24,16 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps what `compute` writes, `[n]` for `len` numbers; `room` is for those that are kept in bf16.
-    pub fn fill<R>(
-        &mut self,
-        len: usize,
-        storage: Storage,
-        room: &mut Vec<f32>,
-        compute: impl FnOnce(&mut [f32]) -> R,
-    ) -> R {
-        if storage != Storage::Narrow {
-            return compute(super::room(&mut self.wide, len));
+    /// Where numbers are computed that will be [saved](Self::save); `room` is for those that are kept in bf16.
+    pub fn fill<'b>(&'b mut self, storage: Storage, room: &'b mut Vec<f32>) -> &'b mut Vec<f32> {
+        if storage == Storage::Narrow { room } else { &mut self.wide }
+    }
+
+    /// Keeps the first `len` numbers that were computed [there](Self::fill).
+    pub fn save(&mut self, len: usize, storage: Storage, room: &[f32]) {
+        if storage == Storage::Narrow {
+            narrow(super::room(&mut self.narrow, len), &room[..len]);
         }
-        let room = super::room(room, len);
-        let result = compute(room);
-        narrow(super::room(&mut self.narrow, len), room);
-        result
     }
 
     /// The first `len` numbers, `[n]`, to be used up.
@@ -141,7 +136,8 @@ mod tests {
         let (mut exact, mut rounded, mut narrow) = (Kept::default(), Kept::default(), Kept::default());
         let mut room = Vec::new();
         let mut kept = |kept: &mut Kept, storage| {
-            kept.fill(values.len(), storage, &mut room, |out| out.copy_from_slice(values));
+            super::super::room(kept.fill(storage, &mut room), values.len()).copy_from_slice(values);
+            kept.save(values.len(), storage, &room);
             kept.read(values.len(), storage, &mut room).to_vec()
         };
         assert_eq!(kept(&mut exact, Storage::Exact), values);
