@@ -205,7 +205,7 @@ fn prompts_of_different_backbones_are_not_ranked() {
         .complains("`d` was tuned on the model t5-base-lm-adapt and `e` on t5-xl-lm-adapt");
     let shell = shell.write("prompts/e.bin", "no prompt of ours").write("prompts/f/adapter_model.bin", "PK");
     std::fs::remove_file(shell.path("prompts/e.safetensors")).unwrap();
-    shell.spot("rank prompts").exits_with(2).complains("e.bin: no file that `torch.save` wrote");
+    shell.spot("rank prompts").exits_with(2).complains("e.bin: not a file that `torch.save` wrote");
     std::fs::remove_file(shell.path("prompts/e.bin")).unwrap();
     shell
         .spot("rank prompts")

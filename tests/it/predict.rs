@@ -133,7 +133,7 @@ fn what_cannot_be_answered_is_refused_with_its_line() {
         &format!("{prompt} --template {{text}}"),
         "line 1: an `input`, which is whole by itself, beside a `--template`",
     );
-    refused("{\"input\": \"a\"}\n", &format!("{prompt} --beams 3"), "`--beams` is of `--decoding beam`");
+    refused("{\"input\": \"a\"}\n", &format!("{prompt} --beams 3"), "`--beams` belongs to `--decoding beam`");
     damaged(
         "{\"input\": \"a\"}\n",
         &format!("{prompt} --labels \u{4e2d},\u{56fd}"),
