@@ -231,19 +231,15 @@ impl Operations for Context<'_> {
         d_heads: &Slot,
         seen: &mut Seen<Tensors>,
     ) -> Result<()> {
-        let (projected, p) = (held(&seen.projected), held(&seen.probabilities));
+        let (projected, d_heads, p) = (held(&seen.projected), held(d_heads), held(&seen.probabilities));
         let q = self.heads(projected, 0, self.side.rows)?;
-        let d_heads = self.heads(held(d_heads), 0, self.side.rows)?;
         let parts = if let Some(rows) = self.absorbed(part) {
-            let (d_q, (left, right)) = self.attend_absorbed_backward(part, &d_heads, &q, rows, p)?;
+            let (d_q, (left, right)) = self.attend_absorbed_backward(part, d_heads, &q, rows, p)?;
             self.seen.push((left, Some(right)));
             vec![d_q]
         } else {
             let (k, v) = self.keys_values(part, projected)?;
-            let d_v = self.drop_probabilities(p, part.site())?.t()?.matmul(&d_heads)?;
-            let d_p = self.drop_probabilities(&d_heads.matmul(&v.t()?)?, part.site())?;
-            let d_scores = fused::softmax_backward(p, &d_p)?;
-            let (d_q, d_k) = (d_scores.matmul(&k)?, d_scores.t()?.matmul(&q)?);
+            let ([d_q, d_k, d_v], d_scores) = self.heads_backward(part, d_heads, (&q, &k, &v), p)?;
             if part.crosses {
                 let d_keys_values = fused::merge_heads(&[&d_k, &d_v], &self.memory_rows().on_device.places)?;
                 self.seen.push((d_keys_values, None));
@@ -294,6 +290,21 @@ impl Operations for Context<'_> {
 }
 
 impl Context<'_> {
+    /// Gradients of queries, keys and values, and of scores, given that of the rows that attention handed on, `[n, I]`.
+    fn heads_backward(
+        &self,
+        part: Part<'_>,
+        d_heads: &Tensor,
+        (q, k, v): (&Tensor, &Tensor, &Tensor),
+        p: &Tensor,
+    ) -> Result<([Tensor; 3], Tensor)> {
+        let d_heads = self.heads(d_heads, 0, self.side.rows)?;
+        let d_v = self.drop_probabilities(p, part.site())?.t()?.matmul(&d_heads)?;
+        let d_p = self.drop_probabilities(&d_heads.matmul(&v.t()?)?, part.site())?;
+        let d_scores = fused::softmax_backward(p, &d_p)?;
+        Ok(([d_scores.matmul(k)?, d_scores.t()?.matmul(q)?, d_v], d_scores))
+    }
+
     fn learn_bias(&self, part: Part<'_>, d_scores: &Tensor) -> Result<()> {
         let stack = self.side.stack;
         let table = &stack.biases[stack.bias_of(part.layer)];
@@ -352,7 +363,7 @@ impl Context<'_> {
         p: &Tensor,
     ) -> Result<(Tensor, (Tensor, Tensor))> {
         let (keys, values) = (self.cross_weight(part.layer, 0)?, self.cross_weight(part.layer, 1)?);
-        let d_mixed = self.absorb(d_heads, &values)?;
+        let d_mixed = self.absorb(&self.heads(d_heads, 0, self.side.rows)?, &values)?;
         let d_p = self.drop_probabilities(&self.by_heads(&d_mixed.matmul(&rows.t()?)?)?, part.site())?;
         let d_scores = fused::softmax_backward(p, &d_p)?.flatten(1, 2)?;
         let d_q = self.unabsorb(&d_scores.matmul(rows)?, &keys)?;
