@@ -8,8 +8,7 @@ use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::Usage;
-use crate::hub::check_id;
-use crate::stages::backbone::{Model, Parts};
+use crate::stages::backbone::{Model, Parts, repository};
 use anyhow::Context as _;
 use std::path::Path;
 
@@ -116,26 +115,6 @@ impl Backbones<'_> {
         match external {
             Some(path) => Ok(Content::of(path)?),
             None => self.store.map(digest, &record.name),
-        }
-    }
-}
-
-/// A repository of the hub and its revision. Jobs have no `/` in their names.
-fn repository(name: &str) -> Option<(&str, &str)> {
-    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
-    (id.contains('/') && check_id(id).is_ok()).then_some((id, revision))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repositories_are_told_from_jobs() {
-        assert_eq!(repository("google/t5-base-lm-adapt"), Some(("google/t5-base-lm-adapt", "main")));
-        assert_eq!(repository("org/name@refs/pr/2"), Some(("org/name", "refs/pr/2")));
-        for other in ["backbone", "smoke:source[a,0]", "./folder/name", "/an/absolute", "a/b/c", "12ab34"] {
-            assert_eq!(repository(other), None, "{other}");
         }
     }
 }

@@ -491,6 +491,13 @@ impl Model {
     }
 }
 
+/// The repository of the hub and the revision that a name on a command line stands for, if it may be one: `google/t5-base-lm-adapt`,
+/// `google/t5-base-lm-adapt@refs/pr/2`. Jobs have no `/` in their names.
+pub fn repository(name: &str) -> Option<(&str, &str)> {
+    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+    (id.contains('/') && check_id(id).is_ok()).then_some((id, revision))
+}
+
 /// The embedding width of a backbone artifact, without its weights.
 ///
 /// # Errors
@@ -541,5 +548,14 @@ mod tests {
         fs_err::write(folder.path().join(SPIECE), "x").unwrap();
         let damaged = with(&config).unwrap_err();
         assert!(damaged.contains("`spiece.model`"), "{damaged}");
+    }
+
+    #[test]
+    fn repositories_are_told_from_jobs() {
+        assert_eq!(repository("google/t5-base-lm-adapt"), Some(("google/t5-base-lm-adapt", "main")));
+        assert_eq!(repository("org/name@refs/pr/2"), Some(("org/name", "refs/pr/2")));
+        for other in ["backbone", "smoke:source[a,0]", "./folder/name", "/an/absolute", "a/b/c", "12ab34"] {
+            assert_eq!(repository(other), None, "{other}");
+        }
     }
 }

@@ -10,7 +10,7 @@ fn shell(strict: bool) -> Shell {
     let manifest = format!(
         "version: 1\nname: own\nstages:\n  backbone: {{kind: backbone, from: {{path: model}}}}\n  data:\n    kind: ingest\n    \
          backbone: backbone\n    from:\n      table:\n        train: data/t.csv\n        validation: data/v.csv\n        \
-         template: \"{{text}}\"\n        label: y\n        labels: [bad, good]\n    input_length: 24\n    strict: {strict}\n"
+         template: \"{{text}}\"\n        label: y\n        labels: [bad, good]\n    input_length: 8\n    strict: {strict}\n"
     );
     shell.put("pipelines/own.yaml", manifest);
     shell.put("data/t.csv", "text,y\none two three four five six seven eight nine ten,0\none,1\none,0\none,1\n");
@@ -22,9 +22,9 @@ fn shell(strict: bool) -> Shell {
 fn cuts_leaks_and_contradictions_are_counted_and_said() {
     let shell = shell(false);
     let done = shell.spot("run own").ok();
-    done.complains("1 of 4 inputs of the train split have more than 24 ids (the longest ")
+    done.complains("1 of 4 inputs of the train split have more than 8 ids (the longest ")
         .complains("what was cut is not learned from; see `input_length`")
-        .complains("1 of 3 inputs of the validation split have more than 24 ids")
+        .complains("1 of 3 inputs of the validation split have more than 8 ids")
         .complains("their answers may lie in what was cut")
         .complains("1 of 3 inputs of the validation split are in the train split too: scores on it are too high")
         .complains("1 inputs of the train split are there with different labels");
@@ -41,6 +41,6 @@ fn cuts_leaks_and_contradictions_are_counted_and_said() {
 #[test]
 fn what_is_wrong_with_data_ends_a_strict_stage() {
     let done = shell(true).spot("run own").exits_with(1);
-    done.complains("`strict`: 1 of 4 inputs of the train split have more than 24 ids")
+    done.complains("`strict`: 1 of 4 inputs of the train split have more than 8 ids")
         .complains("; 1 of 3 inputs of the validation split are in the train split too");
 }

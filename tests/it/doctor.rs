@@ -98,6 +98,13 @@ fn a_model_is_looked_at_and_its_gradient_compared_with_its_losses() {
     assert!(found("time of a step").contains(" on `cpu`, the median of 3 ("));
     assert_eq!(check(&said, "gradient")["state"], "ok", "{said}");
 
+    // The built-in model has learnt, and its gradients are large enough to be compared.
+    shell.put("pipelines/b.yaml", "version: 1\nname: b\nstages: {nano: {kind: backbone, from: {builtin: nano}}}\n");
+    shell.spot("run b").ok();
+    let said = shell.spot("doctor --backbone nano --device cpu --format json").ok().json();
+    let found = check(&said, "gradient")["found"].as_str().unwrap();
+    assert!(found.ends_with("% at most, in 5 directions of the prompt"), "{found}");
+
     // Both engines are looked at in the same way.
     shell.spot("doctor --backbone model --device candle").ok().prints("ok    gradient: ");
     let away = shell.spot("doctor --backbone org/name").env("HF_HOME", shell.path("hub").to_str().unwrap());

@@ -340,7 +340,7 @@ fn a_manifest_cannot_ask_for_predictions_that_make_no_sense() {
     };
     wrong("file: new.jsonl", "file: new.jsonl\n    labels: [good, good]", "has `good` twice");
     wrong("file: new.jsonl", "file: new.jsonl\n    labels: [\"good \"]", "`good ` with white space around it");
-    wrong("\"target[w_animal,0]\": ", "\"target[w_mood,0]\": ", "stands here a second time");
+    wrong("\"target[w_animal,0]\": ", "\"target[w_mood,0]\": ", "appears here a second time");
     wrong("prompt: target[w_mood,0]\n", "prompt: data[w_mood]\n", "prompt");
     wrong("file: new.jsonl", "file: new.jsonl\n    template: \"{a\"", "without its partner");
     // Another model than that of the prompts, and one of another width.

@@ -14,6 +14,7 @@ use crate::ml::prompt::{Prompt, init};
 use crate::ml::random::Stream;
 use crate::stages::backbone::Model;
 use crate::ui;
+use std::ops::Range;
 use std::time::Instant;
 
 /// The batch of a step as papers have it: 32 examples, a prompt of 100 rows (Lester et al. 2021, section 3), inputs of 128 ids and
@@ -24,8 +25,8 @@ const INPUT: usize = 128;
 const TARGET: usize = 4;
 /// Steps that are timed.
 const STEPS: usize = 3;
-/// Coordinates of the prompt at which the gradient is compared with differences of the loss.
-const COORDINATES: usize = 4;
+/// Rows of the prompt at which the gradient is compared with differences of the loss.
+const ROWS: usize = 4;
 
 /// Looks at the model that is called so.
 ///
@@ -165,44 +166,81 @@ fn time(
     Ok(Check::ok("time of a step", found))
 }
 
-/// How far apart gradient and differences may be: losses are sums of f32, whose error a difference shows magnified.
-fn tolerance(precision: Precision) -> f64 {
-    match precision {
-        Precision::F32 => 0.02,
-        Precision::Bf16 => 0.2,
+/// What a loss says in a precision.
+struct Accuracy {
+    /// How far apart the gradient and differences may be, relative to them.
+    tolerance: f64,
+    /// By how much a loss may be off by rounding, relative to it.
+    noise: f64,
+    /// By how much the loss is to change between two points, relative to it.
+    change: f64,
+}
+
+impl Accuracy {
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self { tolerance: 0.02, noise: 1e-6, change: 2e-3 },
+            Precision::Bf16 => Self { tolerance: 0.2, noise: 1e-3, change: 5e-2 },
+        }
     }
 }
 
-/// The gradient beside central differences of the loss, at the coordinates where it is largest: there rounding weighs least. The
-/// steps are so small that the loss changes by a thousandth of itself.
+/// The gradient beside central differences of the loss: in its own direction, over the whole prompt and over each of the rows where it
+/// is largest.
 fn gradient(client: &Client, prompt: &Prompt, model: &Model, stream: &mut Stream) -> anyhow::Result<Check> {
     let batch = batch(2, model.tokens.size(), stream);
-    let (loss, gradient) = client.gradients(&prompt.values, batch.clone(), LOSS, None)?;
-    let mut order: Vec<usize> = (0..gradient.len()).collect();
-    order.sort_by(|a, b| gradient[*b].abs().total_cmp(&gradient[*a].abs()));
-    let precision = model.weights.precision();
-    let share = if precision == Precision::F32 { 1e-3 } else { 3e-2 };
-    let mut worst = 0.0f64;
-    for at in order.into_iter().take(COORDINATES) {
-        let expected = f64::from(gradient[at]);
-        let step = (share * loss.sum / expected.abs()) as f32;
-        let moved = |step: f32| -> anyhow::Result<(f32, f64)> {
+    let loss = |values: &[f32]| client.gradients(values, batch.clone(), LOSS, None);
+    let (at, gradient) = loss(&prompt.values)?;
+    let accuracy = Accuracy::of(model.weights.precision());
+    let (mut worst, mut compared) = (0.0f64, 0);
+    for rows in directions(&gradient, prompt.width) {
+        let [direction, values] = [&gradient, &prompt.values].map(|x| norm(&x[rows.clone()]));
+        // Not so far that the loss bends.
+        let step = (accuracy.change / 2.0 * at.sum / direction).min(values / 10.0);
+        let moved = |sign: f64| {
             let mut values = prompt.values.clone();
-            values[at] += step;
-            Ok((values[at], client.gradients(&values, batch.clone(), LOSS, None)?.0.sum))
+            for index in rows.clone() {
+                values[index] += (sign * step * f64::from(gradient[index]) / direction) as f32;
+            }
+            values
         };
-        let ((above, more), (below, less)) = (moved(step)?, moved(-step)?);
-        let found = (more - less) / (f64::from(above) - f64::from(below));
-        worst = worst.max((found - expected).abs() / expected.abs());
+        let (above, below) = (moved(1.0), moved(-1.0));
+        let terms = rows.map(|index| f64::from(gradient[index]) * (f64::from(above[index]) - f64::from(below[index])));
+        let expected: f64 = terms.sum();
+        // NaN goes on to be found wrong.
+        if expected < 50.0 * accuracy.noise * at.sum {
+            continue;
+        }
+        let found = loss(&above)?.0.sum - loss(&below)?.0.sum;
+        let error = (found - expected).abs() / expected;
+        worst = if error.is_nan() { f64::NAN } else { worst.max(error) };
+        compared += 1;
+    }
+    if compared == 0 {
+        let found = "is too small, on random ids, to be compared with differences of the loss";
+        return Ok(Check::ok("gradient", found));
     }
     let found = format!(
-        "differs from differences of the loss by {:.2} % at most, at the {COORDINATES} coordinates where it is largest",
+        "differs from differences of the loss by {:.2} % at most, in {compared} directions of the prompt",
         100.0 * worst
     );
-    // Of a gradient that is 0 or no number, `worst` is no number.
-    if worst <= tolerance(precision) {
+    if worst <= accuracy.tolerance {
         return Ok(Check::ok("gradient", found));
     }
     let hint = "the model may be damaged, or in a precision that does not carry it; compare with `precision: f32`, and report it";
     Ok(Check::new("gradient", State::Fail, found, hint))
+}
+
+/// All of a prompt, and its rows with the largest gradients, as places of `[P, E]`.
+fn directions(gradient: &[f32], width: usize) -> Vec<Range<usize>> {
+    let mut rows: Vec<Range<usize>> = (0..gradient.len()).step_by(width).map(|start| start..start + width).collect();
+    rows.sort_by(|a, b| norm(&gradient[b.clone()]).total_cmp(&norm(&gradient[a.clone()])));
+    rows.truncate(ROWS);
+    rows.insert(0, 0..gradient.len());
+    rows
+}
+
+/// The Euclidean length of a vector, `[n]`.
+fn norm(x: &[f32]) -> f64 {
+    x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }

@@ -20,7 +20,8 @@ impl Store {
         };
         let below = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
         for folder in below.collect::<Vec<_>>().into_iter().rev() {
-            odd(folder, !folder.is_dir() && folder.symlink_metadata().is_ok())?;
+            // Asked in this order: a folder that somebody makes between two questions is none that is in the way.
+            odd(folder, folder.symlink_metadata().is_ok_and(|meta| !meta.is_dir() && !folder.is_dir()))?;
         }
         odd(path, path.symlink_metadata().is_ok_and(|meta| meta.is_dir()))
     }
@@ -74,5 +75,31 @@ impl Store {
     pub fn damaged_files(&self) -> io::Result<Vec<PathBuf>> {
         let folder = self.root.join("damaged");
         Ok(list(&folder)?.iter().map(|name| folder.join(name)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::store::Store;
+    use std::sync::Barrier;
+
+    /// Whoever finds no folder yet, and then one that another has made in between, must not take it for something in the way.
+    #[test]
+    fn a_folder_that_others_make_at_the_same_time_stays() {
+        for round in 0..200u32 {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::new(folder.path());
+            let (bytes, barrier) = (round.to_le_bytes(), Barrier::new(8));
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        let digest = store.put(&bytes).unwrap();
+                        assert_eq!(store.read(&digest, "it").unwrap(), bytes);
+                    });
+                }
+            });
+            assert!(!store.root().join("damaged").exists());
+        }
     }
 }

@@ -6,7 +6,6 @@ use super::digest::Digest;
 use super::names::{remove, two_levels};
 use super::{Store, files, written};
 use crate::replace::replace_unsynced;
-use std::fs::Permissions;
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -46,7 +45,7 @@ impl Store {
             return Ok(digest);
         }
         self.ready(&path)?;
-        fs_err::set_permissions(file, Permissions::from_mode(0o444))?;
+        fs_err::set_permissions(file, PermissionsExt::from_mode(0o444))?;
         fs_err::rename(file, &path)?;
         Ok(digest)
     }
