@@ -9,14 +9,13 @@ use crate::engine::run::Unavailable;
 use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
-use crate::error::Usage;
 use crate::hub::{Kind, Repo, check_id, check_revision};
 use crate::ml;
 use crate::ml::batcher::{self, Batcher, Client};
-use crate::ml::model::{Dims, Precision, Shard, Weights, pack};
+use crate::ml::model::{Bytes, Dims, Precision, Shard, Weights, pack};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::text::{bytes, sentencepiece};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -165,8 +164,8 @@ impl Parts {
         let tokenizer = Shard { name: TOKENIZER, bytes: &tokenizer };
         let packed = names.iter().find(|(name, _)| *name == PACKED && self.precision == Precision::Bf16);
         if let Some((_, digest)) = packed {
-            let weights = part(digest)?;
-            return Model::with(&config, tokenizer, |dims| Weights::packed(&dims, Arc::new(weights)));
+            let weights: Bytes = Arc::new(part(digest)?);
+            return Model::with(&config, tokenizer, |dims| Weights::packed(&dims, &weights));
         }
         let weights = self.weights.iter().map(&part).collect::<anyhow::Result<Vec<_>>>()?;
         let names: Vec<String> = self.weights.iter().map(|part| format!("weights {}", part.short())).collect();
@@ -446,7 +445,7 @@ impl Model {
     /// If `name` or `revision` cannot be one, if a file is not on this machine (the message says how to fetch it), or they do
     /// not fit together.
     pub fn from_hub(name: &str, revision: &str, wanted: Option<Digest>) -> anyhow::Result<(Self, Digest)> {
-        let repo = Repo::new(Kind::Model, name, revision).map_err(Usage)?;
+        let repo = Repo::new(Kind::Model, name, revision).map_err(|why| anyhow!(why))?;
         let snapshot = hub::cached(&repo, choose)?;
         Self::from_files(&repo.to_string(), snapshot.files, wanted)
     }
@@ -495,7 +494,7 @@ impl Model {
 /// `google/t5-base-lm-adapt@refs/pr/2`. Jobs have no `/` in their names.
 pub fn repository(name: &str) -> Option<(&str, &str)> {
     let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
-    (id.contains('/') && check_id(id).is_ok()).then_some((id, revision))
+    (id.contains('/') && check_id(id).is_ok() && check_revision(revision).is_ok()).then_some((id, revision))
 }
 
 /// The embedding width of a backbone artifact, without its weights.
@@ -554,7 +553,9 @@ mod tests {
     fn repositories_are_told_from_jobs() {
         assert_eq!(repository("google/t5-base-lm-adapt"), Some(("google/t5-base-lm-adapt", "main")));
         assert_eq!(repository("org/name@refs/pr/2"), Some(("org/name", "refs/pr/2")));
-        for other in ["backbone", "smoke:source[a,0]", "./folder/name", "/an/absolute", "a/b/c", "12ab34"] {
+        for other in
+            ["backbone", "smoke:source[a,0]", "./folder/name", "/an/absolute", "a/b/c", "12ab34", "org/name@../x"]
+        {
             assert_eq!(repository(other), None, "{other}");
         }
     }

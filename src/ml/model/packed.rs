@@ -102,12 +102,12 @@ fn header(layout: &Layout) -> Vec<u8> {
 ///
 /// # Errors
 /// If it is not one of a model of this size.
-pub(super) fn open(dims: &Dims, bytes: Bytes) -> Result<(Dims, Packed, BTreeMap<usize, Vec<f32>>)> {
+pub(super) fn open(dims: &Dims, bytes: &Bytes) -> Result<(Dims, Packed, BTreeMap<usize, Vec<f32>>)> {
     let heads = if dims.head == Head::AsInFile { vec![Head::Own, Head::Embedding] } else { vec![dims.head] };
     for head in heads {
         let dims = Dims { head, ..dims.clone() };
         let layout = Layout::new(&dims);
-        if let Some((packed, vectors)) = Packed::new(&layout, &bytes) {
+        if let Some((packed, vectors)) = Packed::new(&layout, bytes) {
             return Ok((dims, packed, vectors));
         }
     }
@@ -170,9 +170,10 @@ mod tests {
             // Any tool opens it.
             let names = safetensors::SafeTensors::deserialize(&packed).unwrap().len();
             assert_eq!(names, read.layout.slots().len());
+            let bytes: Bytes = Arc::new(packed);
             for head in [weights.dims.head, Head::AsInFile] {
                 let dims = Dims { head, ..weights.dims.clone() };
-                let mapped = Weights::packed(&dims, Arc::new(packed.clone())).unwrap();
+                let mapped = Weights::packed(&dims, &bytes).unwrap();
                 assert_eq!((&mapped.dims, mapped.precision()), (&read.dims, Precision::Bf16));
                 for slot in read.layout.slots() {
                     if slot.is_vector() {
@@ -198,8 +199,9 @@ mod tests {
     fn packed_weights_of_another_model_or_cut_off_are_refused() {
         let (weights, other) = (V1_1.weights(), V1_0.weights());
         let file = packed(&weights.dims, &weights.to_safetensors(false).unwrap());
-        let refused =
-            |dims: &Dims, bytes: &[u8]| Weights::packed(dims, Arc::new(bytes.to_vec())).unwrap_err().to_string();
+        let refused = |dims: &Dims, bytes: &[u8]| {
+            Weights::packed(dims, &(Arc::new(bytes.to_vec()) as Bytes)).unwrap_err().to_string()
+        };
         assert!(refused(&other.dims, &file).contains("not the packed weights of a model of this configuration"));
         for length in [0, 7, 100, file.len() - 1] {
             refused(&weights.dims, &file[..length]);

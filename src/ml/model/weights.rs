@@ -89,7 +89,7 @@ impl Weights {
     ///
     /// # Errors
     /// If it is not one of a model of these sizes.
-    pub fn packed(dims: &Dims, file: Bytes) -> Result<Self> {
+    pub fn packed(dims: &Dims, file: &Bytes) -> Result<Self> {
         let (dims, packed, vectors) = packed::open(dims, file)?;
         let layout = Layout::new(&dims);
         Ok(Self { dims, layout, values: Values::Bf16 { matrices: Matrices::Packed(packed), vectors } })
