@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spot::ml::batcher::{self, Batcher};
 use spot::ml::model::cpu::kernels::{Matmul, Matrix, linear, linear_backward};
-use spot::ml::model::{Dims, Precision, Rows, Weights};
+use spot::ml::model::{Dims, Layout, Precision, Rows, Weights};
 use spot::ml::prompt::init;
 use spot::ml::random::Stream;
 use spot::ml::tasks::{self, Reading, Split};
@@ -295,9 +295,10 @@ fn peak_of(case: &Case, precision: Precision, memory: usize) -> Result<(), Box<d
 fn memory() -> Result<(), Box<dyn Error>> {
     for name in ["small", "base", "large", "xl", "xxl"] {
         let case = case(name)?;
+        let layout = Layout::new(&case.dims);
         let rows = Rows { examples: 1, encoder: case.prompt + 512, decoder: case.target };
         for precision in [Precision::F32, Precision::Bf16] {
-            let activations = |recompute| case.dims.activation_bytes(rows, precision, recompute, true) >> 20;
+            let activations = |recompute| case.dims.activation_bytes(&layout, rows, precision, recompute, true) >> 20;
             let line = json!({"case": case.name, "precision": precision, "weights": case.dims.weight_bytes(precision) >> 20,
                 "example": activations(false), "example_recomputed": activations(true)});
             println!("{line}");

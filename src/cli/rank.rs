@@ -97,37 +97,20 @@ impl Rank {
     }
 }
 
-/// A prompt of the folder, and the model that it says it was tuned on.
+/// A prompt of the folder, and what it says of itself.
 pub(super) struct Known {
     pub(super) name: String,
     pub(super) prompt: Prompt,
-    /// Its digest, where spot tuned the prompt.
-    backbone: Option<String>,
-    /// Its name, where PEFT did.
-    base_model: Option<String>,
+    about: About,
 }
 
-impl Known {
-    fn new(name: String, prompt: Prompt, about: &About) -> Self {
-        Self { name, prompt, backbone: about.backbone.clone(), base_model: about.base_model.clone() }
-    }
-}
-
-/// Checks that no two prompts say that they were tuned on different models. A model of PEFT's may be known by a path or by
-/// the name of its repository, so that only the last part counts.
+/// Checks that no two prompts say that they were tuned on different models.
 fn check_backbones(prompts: &[Known]) -> Result<(), Usage> {
-    let last = |model: &str| model.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
-    let digests = prompts.iter().filter_map(|known| Some((&known.name, known.backbone.clone()?)));
-    let models = prompts.iter().filter_map(|known| Some((&known.name, last(known.base_model.as_deref()?))));
-    for said in [digests.collect::<Vec<_>>(), models.collect()] {
-        if let Some(pair) = said.windows(2).find(|pair| pair[0].1 != pair[1].1) {
-            let [(a, on_a), (b, on_b)] = [&pair[0], &pair[1]];
-            return Err(Usage(format!(
-                "`{a}` was tuned on the model {on_a:.40} and `{b}` on {on_b:.40}; only prompts of one backbone can be compared"
-            )));
-        }
-    }
-    Ok(())
+    let said: Vec<(&str, &About)> = prompts.iter().map(|known| (known.name.as_str(), &known.about)).collect();
+    let Some([(a, on_a), (b, on_b)]) = About::different_models(&said) else { return Ok(()) };
+    Err(Usage(format!(
+        "`{a}` was tuned on the model {on_a:.40} and `{b}` on {on_b:.40}; only prompts of one backbone can be compared"
+    )))
 }
 
 /// The prompts of a folder, in the order of their names; all of one backbone, as far as they say of which.
@@ -172,6 +155,6 @@ pub(super) fn prompts(folder: &Path) -> anyhow::Result<Vec<Known>> {
 fn named(name: &str, file: PromptFile) -> Vec<Known> {
     let single = file.prompts.len() == 1;
     let name = |tensor: String| if single { name.to_owned() } else { format!("{name}:{tensor}") };
-    let known = |(tensor, prompt): (String, Prompt)| Known::new(name(tensor), prompt, &file.about);
+    let known = |(tensor, prompt): (String, Prompt)| Known { name: name(tensor), prompt, about: file.about.clone() };
     file.prompts.into_iter().map(known).collect()
 }

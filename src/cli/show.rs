@@ -2,13 +2,14 @@
 
 use super::explain::origin_in_words;
 use super::{Cache, Format, JSON_VERSION};
-use crate::data::Table;
+use crate::data::{Card, Table};
 use crate::engine::manifest::problem::suggestion;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::{Entry, Record};
 use crate::error::{Exit, Usage};
+use crate::stages::CARD;
 use crate::ui;
 use anyhow::Context;
 use clap::Args;
@@ -19,6 +20,8 @@ use std::collections::BTreeSet;
 
 /// Shortest prefix of a key or digest.
 const SHORTEST: usize = 8;
+/// Readers of a result that are shown.
+const MOST_USERS: usize = 12;
 /// Rows of a table, lines of a text, tensors of a file that are shown.
 const MOST_ROWS: usize = 4;
 const MOST_LINES: usize = 12;
@@ -173,8 +176,12 @@ fn text(store: &Store, catalog: &Catalog, entry: &Entry, only: Option<&Digest>) 
     for origin in &provenance.inputs {
         text += &format!("  reads   {}\n", origin_in_words(origin));
     }
-    for user in used_by(catalog, entry) {
+    let users = used_by(catalog, entry);
+    for user in users.iter().take(MOST_USERS) {
         text += &format!("  used by {user}\n");
+    }
+    if users.len() > MOST_USERS {
+        text += &format!("  used by {} more; `--format json` has all\n", users.len() - MOST_USERS);
     }
     let device = &provenance.device;
     let took = ui::seconds(provenance.seconds);
@@ -207,7 +214,9 @@ fn artifact_in_words(store: &Store, artifact: &Record) -> anyhow::Result<String>
         text += &format!("  part {}: {} bytes, {}{place}\n", part.name, part.size, part.digest.short());
     }
     let bytes = store.read(digest, name)?;
-    for line in preview(bytes).lines() {
+    let card = Some(&bytes).filter(|_| r#type == CARD.0).and_then(|bytes| Card::from_bytes(bytes).ok());
+    let shown = card.map_or_else(|| preview(bytes), |card| aligned(&card.lines()));
+    for line in shown.lines() {
         text += &format!("  {line}\n");
     }
     Ok(text)

@@ -46,7 +46,8 @@ pub struct SplitCard {
     /// Accuracy in % of the most common answer of the training split, where answers are labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub majority: Option<f64>,
-    /// Accuracy in % of naive Bayes on the words of the inputs, learned from the training split, where answers are labels.
+    /// Accuracy in % of naive Bayes on the words of the inputs, learned from the training split, where answers are labels; not on
+    /// the training split itself, which it has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bag_of_words: Option<f64>,
 }
@@ -122,10 +123,45 @@ impl Card {
                 unknown: part.tokens.iter().filter(|ids| ids.input.iter().any(is_unknown)).count(),
                 in_train: if part.split == Split::Train { 0 } else { in_train },
                 majority,
-                bag_of_words,
+                bag_of_words: bag_of_words.filter(|_| part.split != Split::Train),
             }
         });
         Self { task: task.name.clone(), splits: splits.collect() }
+    }
+
+    /// The card as a table for people: a line for every fact, a column for every split. What is nowhere is left out.
+    pub fn lines(&self) -> Vec<Vec<String>> {
+        let head = self.splits.iter().map(|card| card.split.name().to_owned());
+        let mut lines = vec![[String::new()].into_iter().chain(head).collect()];
+        let mut line = |name: &str, of: &dyn Fn(&SplitCard) -> String| {
+            let cells: Vec<String> = self.splits.iter().map(of).collect();
+            if cells.iter().any(|cell| !matches!(cell.as_str(), "" | "0")) {
+                lines.push([name.to_owned()].into_iter().chain(cells).collect());
+            }
+        };
+        let percent = |share: Option<f64>| share.map_or_else(String::new, |share| format!("{share:.1} %"));
+        let lengths = |of: Lengths| format!("{} / {} / {} / {}", of.median, of.p90, of.p99, of.longest);
+        line("rows", &|card| card.rows.to_string());
+        line("left out", &|card| card.left_out.iter().map(|left| left.rows).sum::<usize>().to_string());
+        line("without an answer", &|card| card.hidden.to_string());
+        line("duplicates", &|card| card.duplicates.to_string());
+        line("contradictions", &|card| card.contradictions.to_string());
+        line("inputs in train", &|card| card.in_train.to_string());
+        line("inputs cut", &|card| card.inputs.cut.to_string());
+        line("targets cut", &|card| card.targets.cut.to_string());
+        line("inputs with unknown characters", &|card| card.unknown.to_string());
+        line("ids of inputs, 50 / 90 / 99 / 100 %", &|card| lengths(card.inputs));
+        line("ids of targets", &|card| lengths(card.targets));
+        line("most common label", &|card| percent(card.majority));
+        line("bag of words", &|card| percent(card.bag_of_words));
+        let labels = self.splits.iter().map(|card| card.labels.len()).max().unwrap_or(0);
+        for at in 0..labels {
+            let name = self.splits.iter().find_map(|card| card.labels.get(at)).map_or("", |(label, _)| label);
+            line(&format!("label `{name}`"), &|card| {
+                card.labels.get(at).map_or_else(String::new, |(_, n)| n.to_string())
+            });
+        }
+        lines
     }
 
     /// The card as JSON.
@@ -205,27 +241,21 @@ impl SplitCard {
     pub fn warnings(&self, (inputs, targets): (usize, usize)) -> Vec<String> {
         let (split, rows) = (self.split.name(), self.rows);
         let is_train = self.split == Split::Train;
-        let mut warnings = Vec::new();
-        if self.inputs.cut > 0 {
-            let cut = self.inputs.cut;
-            let means =
-                if is_train { "what was cut is not learned from" } else { "their answers may lie in what was cut" };
-            warnings.push(format!(
-                "{cut} of {rows} inputs of the {split} split have more than {inputs} ids (the longest {}) and were cut: {means}; see \
-                 `input_length`",
-                self.inputs.longest
-            ));
-        }
-        if self.targets.cut > 0 {
-            let cut = self.targets.cut;
-            let means =
-                if is_train { "unfinished answers are learned" } else { "the loss on them is of unfinished answers" };
-            warnings.push(format!(
-                "{cut} of {rows} targets of the {split} split have more than {targets} ids (the longest {}) and were cut: {means}; see \
-                 `target_length`",
-                self.targets.longest
-            ));
-        }
+        let cut = |what: &str, lengths: Lengths, most: usize, means: [&str; 2]| {
+            let (Lengths { longest, cut, .. }, means) = (lengths, means[usize::from(!is_train)]);
+            let see = what.trim_end_matches('s');
+            let message = || {
+                format!(
+                    "{cut} of {rows} {what} of the {split} split have more than {most} ids (the longest {longest}) and were cut: {means}; \
+                     see `{see}_length`"
+                )
+            };
+            (cut > 0).then(message)
+        };
+        let of_inputs = ["what was cut is not learned from", "their answers may lie in what was cut"];
+        let of_targets = ["unfinished answers are learned", "the loss on them is of unfinished answers"];
+        let cuts = [cut("inputs", self.inputs, inputs, of_inputs), cut("targets", self.targets, targets, of_targets)];
+        let mut warnings: Vec<String> = cuts.into_iter().flatten().collect();
         if self.in_train > 0 {
             warnings.push(format!(
                 "{} of {rows} inputs of the {split} split are in the train split too: scores on it are too high",
@@ -234,7 +264,7 @@ impl SplitCard {
         }
         if self.contradictions > 0 {
             warnings.push(format!(
-                "{} inputs of the {split} split are there with different labels: nothing answers all of them right",
+                "of the inputs of the {split} split {} are there with different labels: nothing answers all of them right",
                 self.contradictions
             ));
         }
@@ -320,5 +350,13 @@ mod tests {
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert!(warnings[1].starts_with("1 of 4 inputs of the validation split are in the train split too"));
         assert_eq!(Card::from_bytes(&card.to_bytes()).unwrap(), card);
+        let lines = card.lines();
+        let said = |name: &str| lines.iter().find(|line| line[0] == name).map(|line| line[1..].to_vec());
+        assert_eq!(said("").unwrap(), ["train", "validation"]);
+        assert_eq!(said("inputs cut").unwrap(), ["1", "0"]);
+        assert_eq!(said("most common label").unwrap(), ["60.0 %", "33.3 %"]);
+        assert_eq!(said("bag of words").unwrap(), ["", "66.7 %"]);
+        assert_eq!(said("label `good`").unwrap(), ["2", "2"]);
+        assert!(lines.iter().all(|line| line.len() == 3));
     }
 }

@@ -284,6 +284,21 @@ impl<'a> Cx<'a> {
         Ok(())
     }
 
+    /// Writes an output as [`write`](Self::write) does: a file that the job made in its [`scratch`](Self::scratch) folder, which is
+    /// taken from there.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), or if there is no such file.
+    pub fn write_file(&mut self, output: &str, file: &Path) -> anyhow::Result<()> {
+        if self.written(output)?.content.is_some() {
+            bail!("the output `{output}` is written a second time");
+        }
+        let size = fs_err::metadata(file)?.len();
+        let digest = self.bench.store.adopt(file)?;
+        self.written(output)?.content = Some((digest, size));
+        Ok(())
+    }
+
     /// Adds a part to an output: a blob of its own that the output's bytes name by digest.
     ///
     /// # Errors

@@ -266,18 +266,21 @@ fn no_task(one: &str, other: &str) -> String {
     format!("is missing, and the prompts are of several, `{one}` and `{other}`; expected the name of the result's task")
 }
 
+/// Checks that all are of one model, as far as they say of which; of those that spot tuned all have to say it.
 fn check_backbones(parts: &[Part]) -> anyhow::Result<()> {
-    let [first, rest @ ..] = parts else { return Ok(()) };
-    let model =
-        |part: &Part| part.about.backbone.as_ref().map_or_else(|| "none".to_owned(), |own| format!("{own:.12}"));
-    for other in rest {
-        ensure!(
-            other.about.backbone == first.about.backbone,
-            "`{}` was tuned on the backbone {}, `{}` on {}; prompts of different models cannot be added up",
-            first.origin,
-            model(first),
-            other.origin,
-            model(other)
+    let said: Vec<(&str, &About)> = parts.iter().map(|part| (part.origin.as_str(), &part.about)).collect();
+    if let Some([(a, on_a), (b, on_b)]) = About::different_models(&said) {
+        bail!(
+            "`{a}` was tuned on the model {on_a:.40} and `{b}` on {on_b:.40}; prompts of different models cannot be added up"
+        );
+    }
+    let (known, unknown): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.about.backbone.is_some());
+    if let (Some(known), Some(unknown)) = (known.first(), unknown.first()) {
+        bail!(
+            "`{}` was tuned on the backbone {:.12}, and `{}` does not say on which; prompts of different models cannot be added up",
+            known.origin,
+            known.about.backbone.as_deref().unwrap_or_default(),
+            unknown.origin
         );
     }
     Ok(())
@@ -368,6 +371,25 @@ mod tests {
         assert!(check(&[part("a", of_origin("o")), part("b", of_origin("p"))]).is_err());
         let averages = || About { source: Some("average".to_owned()), ..About::default() };
         assert!(check(&[part("a", averages()), part("b", averages())]).is_err(), "an average says not of what");
+    }
+
+    #[test]
+    fn prompts_of_different_models_are_not_added_up() {
+        let of = |backbone: Option<&str>, base_model: Option<&str>| {
+            let [backbone, base_model] = [backbone, base_model].map(|name| name.map(str::to_owned));
+            part("a", About { backbone, base_model, ..About::default() })
+        };
+        let check = |a: Part, b: Part| check_backbones(&[a, b]).map_err(|error| error.to_string());
+        assert_eq!(check(of(Some("d1"), None), of(Some("d1"), None)), Ok(()));
+        assert_eq!(check(of(None, Some("org/t5")), of(None, Some("/models/t5/"))), Ok(()));
+        assert_eq!(check(of(None, None), of(None, Some("org/t5"))), Ok(()), "nobody says that they differ");
+        for (a, b) in [
+            (of(Some("d1"), None), of(Some("d2"), None)),
+            (of(None, Some("org/t5")), of(None, Some("org/mt5"))),
+            (of(Some("d1"), None), of(None, None)),
+        ] {
+            assert!(check(a, b).unwrap_err().ends_with("prompts of different models cannot be added up"));
+        }
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl Stage for Predict {
         for warning in counts.warnings(&settings) {
             cx.progress().warn(&warning);
         }
-        cx.write(ANSWERS, &Content::of(&path)?)?;
+        drop(file);
+        cx.write_file(ANSWERS, &path)?;
         cx.write("counts", format!("{}\n", serde_json::to_string_pretty(&counts)?).as_bytes())
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::provenance;
 use crate::ml::batcher::{self, Batcher, Client};
 use crate::ml::model::batch::Batch;
-use crate::ml::model::{CrossEntropy, Dims, Head, Precision, Rows};
+use crate::ml::model::{CrossEntropy, Dims, Head, Precision, Rows, Weights};
 use crate::ml::prompt::{Prompt, init};
 use crate::ml::random::Stream;
 use crate::stages::backbone::Model;
@@ -42,14 +42,13 @@ pub(super) fn checks(name: &str, device: &str, store: &Store) -> anyhow::Result<
     let client = batcher.client("doctor");
     let mut stream = Stream::new(0, "doctor");
     let prompt = init::sampled_vocabulary(&model.weights, PROMPT, model.tokens.size(), &mut stream);
-    let dims = &model.weights.dims;
     let before = provenance::peak_memory();
     let time = time(&client, &prompt, &model, &settings, &mut stream)?;
     let grown = provenance::peak_memory().zip(before).map(|(after, before)| after.saturating_sub(before));
     Ok(vec![
         Check::ok(format!("backbone `{name}`"), shape(&model)),
         tokenizer(&model),
-        memory(dims, &settings, grown),
+        memory(&model.weights, &settings, grown),
         time,
         gradient(&client, &prompt, &model, &mut stream)?,
     ])
@@ -97,9 +96,10 @@ fn tokenizer(model: &Model) -> Check {
 }
 
 /// What a step needs, predicted, and by how much steps made the most that this process has held grow.
-fn memory(dims: &Dims, settings: &batcher::Settings, grown: Option<u64>) -> Check {
+fn memory(weights: &Weights, settings: &batcher::Settings, grown: Option<u64>) -> Check {
+    let Weights { dims, layout, .. } = weights;
     let weights = |precision| ui::bytes(dims.weight_bytes(precision) as u64);
-    let activations = |rows| dims.activation_bytes(rows, Precision::F32, false, true);
+    let activations = |rows| dims.activation_bytes(layout, rows, Precision::F32, false, true);
     let (step, one) = (activations(STEP), activations(Rows { examples: 1, ..STEP }));
     let grown = grown.map_or_else(String::new, |grown| format!("; steps took {}", ui::bytes(grown)));
     let found = format!(
@@ -152,7 +152,7 @@ fn time(
     let few = settings.threads.min(STEP.examples);
     // The first one finds the weights on disk, and buffers without pages.
     step(few)?;
-    let predicted = step(few)? * (STEP.examples / few) as f64;
+    let predicted = step(few)? * STEP.examples as f64 / few as f64;
     let mut measured = (0..STEPS).map(|_| step(STEP.examples)).collect::<anyhow::Result<Vec<f64>>>()?;
     measured.sort_by(f64::total_cmp);
     let median = measured[STEPS / 2];

@@ -15,7 +15,7 @@ use crate::ml::generate::Beam;
 use crate::ml::tasks::{Quotes, Template};
 use crate::stages::backbone::Model;
 use crate::stages::evaluate::{self, Rank};
-use crate::stages::predict::{self, Answering, BATCH, Counts, Lines, Refused, Said, Settings, Voice, check_labels};
+use crate::stages::predict::{Answering, BATCH, Counts, Form, Lines, Refused, Said, Settings, Voice, check_labels};
 use crate::ui;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum, ValueHint};
@@ -94,36 +94,6 @@ enum Decoding {
     Beam,
 }
 
-/// The form of what is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// A text on each line
-    Text,
-    /// A JSON object on each line
-    Jsonl,
-    /// JSON of another form: an array of objects, or objects over several lines
-    Json,
-    /// CSV, its first line naming the columns
-    Csv,
-    /// Fields between tabs, the first line naming the columns
-    Tsv,
-    /// Parquet
-    Parquet,
-}
-
-impl From<Form> for predict::Form {
-    fn from(form: Form) -> Self {
-        match form {
-            Form::Text => Self::Text,
-            Form::Jsonl => Self::Jsonl,
-            Form::Json => Self::Json,
-            Form::Csv => Self::Csv,
-            Form::Tsv => Self::Tsv,
-            Form::Parquet => Self::Parquet,
-        }
-    }
-}
-
 /// What a quote in TSV is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Quoting {
@@ -198,7 +168,7 @@ impl Predict {
 
     /// The rows to answer.
     fn lines(&self) -> anyhow::Result<Lines> {
-        let (form, quotes) = (self.input.map(Into::into), self.quotes.map(Into::into));
+        let (form, quotes) = (self.input, self.quotes.map(Into::into));
         if self.file == Path::new("-") {
             let mut reader = BufReader::new(io::stdin());
             if form.is_none() {

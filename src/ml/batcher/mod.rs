@@ -14,7 +14,7 @@ use super::generate::{Generation, LabelScore};
 use super::model::batch::{Batch, Ragged};
 use super::model::cpu::Loss;
 use super::model::{CrossEntropy, Dropout};
-use super::model::{Dims, Engine, Precision, Rows, Weights, devices};
+use super::model::{Dims, Engine, Layout, Precision, Rows, Weights, devices};
 use crate::panic::lock;
 use crate::panic::message;
 use std::collections::{BTreeSet, VecDeque};
@@ -77,6 +77,8 @@ struct Shared {
     joint: bool,
     /// Sizes of the model.
     dims: Dims,
+    /// Where its parameters lie.
+    layout: Layout,
     /// In which activations are saved for the backward pass. On a GPU they are planned with as if in f32: in bf16 there are as many
     /// copies more.
     precision: Precision,
@@ -161,6 +163,7 @@ impl Batcher {
             memory: OnceLock::new(),
             joint: !cpu,
             dims: weights.dims.clone(),
+            layout: weights.layout.clone(),
             precision: if cpu { weights.precision() } else { Precision::F32 },
         });
         let (ready, started) = mpsc::channel();
@@ -318,8 +321,8 @@ impl Shared {
     /// Adapts what a worker takes to an example of this length: fewer rows, or activations that are computed twice.
     fn fit(&self, queue: &mut Queue, one: Rows) {
         let fitting = |recompute| {
-            let bytes =
-                self.dims.activation_bytes(one, self.precision, recompute, true) / (one.encoder + one.decoder).max(1);
+            let bytes = self.dims.activation_bytes(&self.layout, one, self.precision, recompute, true);
+            let bytes = bytes / (one.encoder + one.decoder).max(1);
             self.memory.get().expect("requests come after the start") / bytes.max(1)
         };
         queue.recompute |= fitting(false) < WORTHWHILE_ROWS;

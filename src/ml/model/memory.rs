@@ -28,20 +28,33 @@ impl Dims {
     }
 
     /// Bytes of the buffers with which [`cpu::Engine`](super::cpu::Engine) learns from a batch of equally long examples
-    /// that it [expects](super::cpu::Engine::expect).
-    pub fn activation_bytes(&self, rows: Rows, precision: Precision, recompute: bool, dropout: bool) -> usize {
+    /// that it [expects](super::cpu::Engine::expect). `layout` is that of a model of these sizes.
+    pub fn activation_bytes(
+        &self,
+        layout: &Layout,
+        rows: Rows,
+        precision: Precision,
+        recompute: bool,
+        dropout: bool,
+    ) -> usize {
         let counts = Counts::of((0..rows.examples).map(|_| (rows.encoder, rows.decoder)));
         let pass = if self.absorbs(rows.decoder) { Pass::Absorbed } else { Pass::Projected };
-        self.buffer_bytes(counts, precision, recompute, dropout, pass)
+        self.buffer_bytes(layout, counts, precision, (recompute, dropout), pass)
     }
 
     /// The same of any batch whose gradients go to all weights.
-    pub fn learning_bytes(&self, counts: Counts, recompute: bool, dropout: bool) -> usize {
-        self.buffer_bytes(counts, Precision::F32, recompute, dropout, Pass::Weights)
+    pub fn learning_bytes(&self, layout: &Layout, counts: Counts, recompute: bool, dropout: bool) -> usize {
+        self.buffer_bytes(layout, counts, Precision::F32, (recompute, dropout), Pass::Weights)
     }
 
-    fn buffer_bytes(&self, counts: Counts, precision: Precision, recompute: bool, dropout: bool, pass: Pass) -> usize {
-        let layout = Layout::new(self);
+    fn buffer_bytes(
+        &self,
+        layout: &Layout,
+        counts: Counts,
+        precision: Precision,
+        (recompute, dropout): (bool, bool),
+        pass: Pass,
+    ) -> usize {
         let keep = if recompute { Keep::Inputs } else { Keep::Everything };
         let learns = pass == Pass::Weights;
         let (mut scratch, mut within) = (Scratch::default(), Within::default());
@@ -318,7 +331,7 @@ mod tests {
                 let settings = CrossEntropy { z_loss: 0.0, label_smoothing: 0.0 };
                 let gradients = Gradients { prompts: &mut [vec![0.0; prompt.len()]], weights: None };
                 engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
-                let predicted = dims.activation_bytes(rows, precision, recompute, rate > 0.0);
+                let predicted = dims.activation_bytes(&weights.layout, rows, precision, recompute, rate > 0.0);
                 let case = format!("{tokens} tokens, {precision:?}, recompute {recompute}, dropout {rate}");
                 assert_eq!(engine.bytes(), predicted, "{case}");
                 if precision == Precision::Bf16 {
@@ -331,7 +344,7 @@ mod tests {
                 let gradients = Gradients { prompts: &mut [vec![0.0; prompt.len()]], weights: Some(&mut learned) };
                 engine.gradients(&[&prompt], &batch, settings, dropout.as_ref(), gradients);
                 let counts = Counts::of([(12, tokens); 5].into_iter());
-                let predicted = dims.learning_bytes(counts, recompute, rate > 0.0);
+                let predicted = dims.learning_bytes(&weights.layout, counts, recompute, rate > 0.0);
                 assert_eq!(engine.bytes(), predicted, "weights learn, recompute {recompute}, dropout {rate}");
             }
         }

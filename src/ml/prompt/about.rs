@@ -110,6 +110,19 @@ impl About {
         }
     }
 
+    /// The first two of these prompts that say that they were tuned on different models, and what they say: a digest where spot tuned
+    /// them, a name where PEFT did. A model of PEFT's may be known by a path or by the name of its repository, so that only the last
+    /// part counts.
+    pub fn different_models<'a>(prompts: &[(&'a str, &'a Self)]) -> Option<[(&'a str, &'a str); 2]> {
+        let last = |model: &'a str| model.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let digests = prompts.iter().filter_map(|(name, about)| Some((*name, about.backbone.as_deref()?)));
+        let models = prompts.iter().filter_map(|(name, about)| Some((*name, last(about.base_model.as_deref()?))));
+        let different = |said: Vec<(&'a str, &'a str)>| {
+            said.windows(2).find(|pair| pair[0].1 != pair[1].1).map(|pair| [pair[0], pair[1]])
+        };
+        different(digests.collect()).or_else(|| different(models.collect()))
+    }
+
     /// Task and seed of the tuning, `mnli,0`: what the prompt is called among others.
     pub fn name(&self) -> String {
         let seed = self.seed.map(|seed| seed.to_string());

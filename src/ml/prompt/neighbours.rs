@@ -35,16 +35,18 @@ pub fn nearest(weights: &Weights, size: usize, prompt: &Prompt, count: usize, by
         embedding.copy_to(id * width, &mut piece);
         piece
     };
-    let rows: Vec<&[f32]> = prompt.values.chunks_exact(width).collect();
+    let rows: Vec<(&[f32], f64)> = prompt.values.chunks_exact(width).map(|row| (row, norm(row))).collect();
     let pieces = size.min(weights.dims.vocab);
     // How far a piece is from all rows.
     let far = |id: usize| -> Vec<f64> {
         let piece = piece(id);
-        rows.iter().map(|row| if by == By::Cosine { -cosine(row, &piece) } else { distance(row, &piece) }).collect()
+        let piece = (&*piece, norm(&piece));
+        rows.iter().map(|row| if by == By::Cosine { -cosine(*row, piece) } else { distance(row.0, piece.0) }).collect()
     };
     let far: Vec<Vec<f64>> = (0..pieces).into_par_iter().map(far).collect();
     let neighbour = |row: usize, id: usize| {
-        let (cosine, distance) = (cosine(rows[row], &piece(id)), distance(rows[row], &piece(id)));
+        let piece = piece(id);
+        let (cosine, distance) = (cosine(rows[row], (&piece, norm(&piece))), distance(rows[row].0, &piece));
         Neighbour { id: id as u32, cosine, distance }
     };
     let nearest = |row: usize| {
@@ -64,8 +66,9 @@ fn norm(row: &[f32]) -> f64 {
     row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let lengths = norm(a) * norm(b);
+/// Of two vectors, `[E]`, with their lengths.
+fn cosine((a, of_a): (&[f32], f64), (b, of_b): (&[f32], f64)) -> f64 {
+    let lengths = of_a * of_b;
     let product: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
     // Of zeros no direction is nearer than another; 0 and not -0, which would come before it.
     if lengths == 0.0 { 0.0 } else { product / lengths }

@@ -113,7 +113,7 @@ impl DeviceWeights {
             Counts::of(examples.clone().map(|_| longest))
         };
         let counts = micro_batches.iter().map(padded).fold(Counts::default(), Counts::max);
-        self.dims.learning_bytes(counts, recompute, dropout)
+        self.dims.learning_bytes(&self.layout, counts, recompute, dropout)
     }
 
     /// Moves the weights against the gradient, which it uses up.

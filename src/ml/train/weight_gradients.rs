@@ -96,7 +96,7 @@ impl Workers {
         let most = self.pools.len().min(micro_batches.len()).max(1);
         let counts = micro_batches.iter().map(|examples| Counts::of(examples.clone().map(|i| rows(batch, i))));
         let counts = counts.fold(Counts::default(), Counts::max);
-        let bytes = |recompute| weights.dims.learning_bytes(counts, recompute, dropout);
+        let bytes = |recompute| weights.dims.learning_bytes(&weights.layout, counts, recompute, dropout);
         let fitting = |recompute| most.min(self.memory / bytes(recompute).max(1));
         match (fitting(false), fitting(true)) {
             (once, twice) if once > 0 && once >= twice => Ok((once, false)),
@@ -199,7 +199,8 @@ mod tests {
         let micro_batches = cut(&batch, ROWS);
         assert!(micro_batches.len() >= 3, "{micro_batches:?}");
         let counts = micro_batches.iter().map(|examples| Counts::of(examples.clone().map(|i| rows(&batch, i))));
-        let bytes = weights.dims.learning_bytes(counts.fold(Counts::default(), Counts::max), true, true);
+        let bytes =
+            weights.dims.learning_bytes(&weights.layout, counts.fold(Counts::default(), Counts::max), true, true);
         let alone = run(1, usize::MAX);
         for (threads, memory) in [(2, usize::MAX), (3, usize::MAX), (2, 2 * bytes), (2, bytes), (1, bytes)] {
             assert!(run(threads, memory) == alone, "{threads} threads, {memory} bytes");

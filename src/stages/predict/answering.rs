@@ -166,13 +166,9 @@ impl<'a> Answering<'a> {
 
     /// The ids of an input with eos, cut where it is too long.
     fn ids(&mut self, input: &str) -> anyhow::Result<Vec<u32>> {
-        let mut ids = self.model.tokens.encode(input, usize::MAX)?;
-        let longest = self.settings.input_length;
-        if ids.len() > longest {
-            self.counts.cut_inputs += 1;
-            ids.truncate(longest.saturating_sub(1));
-            ids.push(self.model.tokens.eos());
-        }
+        let most = self.settings.input_length;
+        let (ids, length) = self.model.tokens.encode_counted(input, most)?;
+        self.counts.cut_inputs += u64::from(length > most);
         Ok(ids)
     }
 
