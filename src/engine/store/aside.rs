@@ -3,7 +3,7 @@
 use super::Store;
 use super::damage::{Damage, Wrong};
 use super::digest::Key;
-use super::names::{list, remove, remove_all};
+use super::names::{is_no_folder, list, remove, remove_all};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,7 @@ impl Store {
         };
         let below = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
         for folder in below.collect::<Vec<_>>().into_iter().rev() {
-            // Asked in this order: a folder that somebody makes between two questions is none that is in the way.
-            odd(folder, folder.symlink_metadata().is_ok_and(|meta| !meta.is_dir() && !folder.is_dir()))?;
+            odd(folder, is_no_folder(folder))?;
         }
         odd(path, path.symlink_metadata().is_ok_and(|meta| meta.is_dir()))
     }
@@ -94,6 +93,7 @@ mod tests {
                 for _ in 0..8 {
                     scope.spawn(|| {
                         barrier.wait();
+                        store.prepare().unwrap();
                         let digest = store.put(&bytes).unwrap();
                         assert_eq!(store.read(&digest, "it").unwrap(), bytes);
                     });

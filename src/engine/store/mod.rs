@@ -98,8 +98,7 @@ impl Store {
     /// # Errors
     /// If something else stands in its place.
     pub fn is_folder(&self) -> io::Result<()> {
-        let is_odd = |folder: &&Path| !folder.is_dir() && folder.symlink_metadata().is_ok();
-        match self.root.ancestors().take(2).find(is_odd) {
+        match self.root.ancestors().take(2).find(|folder| names::is_no_folder(folder)) {
             Some(odd) => {
                 let message = format!("`{}` is not a folder, so no results can be kept in it", odd.display());
                 Err(io::Error::new(io::ErrorKind::NotADirectory, message))

@@ -44,6 +44,12 @@ pub(in crate::engine) fn remove_all(path: &Path) -> io::Result<()> {
     remove(if is_folder { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) })
 }
 
+/// Whether something stands here that is no folder and leads to none. Nothing at all is not in the way.
+pub(super) fn is_no_folder(path: &Path) -> bool {
+    // Asked in this order: a folder that somebody makes between the two questions is none that is in the way.
+    path.symlink_metadata().is_ok_and(|meta| !meta.is_dir() && !path.is_dir())
+}
+
 /// A name as one component of a path; two names never become one. [`readable`] undoes it.
 pub(in crate::engine) fn file_name(name: &str) -> String {
     let mut safe = String::new();
