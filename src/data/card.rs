@@ -293,6 +293,8 @@ mod tests {
             label,
             group: None,
             answers: Vec::new(),
+            ch        choices: Vec::new(),
+    oices: Vec::new(),
         }
     }
 

@@ -186,7 +186,7 @@ impl Stage for Backbone {
     fn inputs(&self) -> Vec<Input> {
         match &self.from {
             From::Builtin(_) => Vec::new(),
-            From::Path(path) => vec![Input::folder(FOLDER, path, pick)],
+            From::Path(path) => vec![Input::folder(FOLDER, path, Pick::by(|names| Ok(pick(names))))],
             From::Hub(Hub { name, revision }) => {
                 // What is not a name was refused by `check`.
                 let repo = Repo::new(Kind::Model, name, revision).ok();
