@@ -7,7 +7,8 @@ use crate::engine::files_input::FilesInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
-    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet, SheetError, Split, Task, Template, hold_out,
+    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet,
+    SheetError, Split, Task, Template, hold_out,
 };
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow, ensure};
@@ -203,7 +204,8 @@ impl Serialize for LabelWords {
 
 impl Table {
     pub(super) fn inputs(&self) -> impl Iterator<Item = Input> {
-        let inputs = |(split, files): (Split, Option<&FilesInput>)| Some(files?.inputs(&role(split), Type::FILE, is_table));
+        let inputs =
+            |(split, files): (Split, Option<&FilesInput>)| Some(files?.inputs(&role(split), Type::FILE, is_table));
         self.files().into_iter().filter_map(inputs).flatten()
     }
 
@@ -219,7 +221,11 @@ impl Table {
         }
         self.check_dialect().map_err(|(field, message)| issue(field, message))?;
         if self.name.is_none() && self.train.is_several() {
-            return wrong("name", "is needed, since the training rows are in several files, none of which is called as the task".to_owned());
+            return wrong(
+                "name",
+                "is needed, since the training rows are in several files, none of which is called as the task"
+                    .to_owned(),
+            );
         }
         if self.labels.is_some() && self.answer.is_some() {
             return wrong(
@@ -229,7 +235,10 @@ impl Table {
         }
         if self.choices.is_some() && (self.labels.is_some() || self.answer.is_some()) {
             let other = if self.labels.is_some() { "labels" } else { "answer" };
-            return wrong("choices", format!("is given beside `{other}`, but answers are one or the other; leave one out"));
+            return wrong(
+                "choices",
+                format!("is given beside `{other}`, but answers are one or the other; leave one out"),
+            );
         }
         match self.validation_share {
             Some(_) if self.validation.is_some() => {
@@ -247,7 +256,9 @@ impl Table {
     fn check_dialect(&self) -> Result<(), Mistake> {
         let files: Vec<Laid> = self.files().into_iter().filter_map(|(_, files)| laid(files?)).collect();
         let may_be = |layouts: &[Layout]| {
-            files.iter().any(|laid| matches!(laid, Laid::ByName(_)) || layouts.iter().any(|layout| *laid == Laid::As(*layout)))
+            files
+                .iter()
+                .any(|laid| matches!(laid, Laid::ByName(_)) || layouts.iter().any(|layout| *laid == Laid::As(*layout)))
         };
         if self.quotes.is_some() && !may_be(&[Layout::Tsv]) {
             let message = "is given, but no file is a `.tsv`, the only one in which quotes can mean two things";
@@ -255,7 +266,10 @@ impl Table {
         }
         let Some(columns) = &self.columns else { return Ok(()) };
         if !may_be(&[Layout::Csv, Layout::Tsv]) {
-            return Err(("columns", "is given, but no file is a `.csv` or `.tsv`; the others name their columns".to_owned()));
+            return Err((
+                "columns",
+                "is given, but no file is a `.csv` or `.tsv`; the others name their columns".to_owned(),
+            ));
         }
         match columns.iter().enumerate().find(|(at, name)| name.trim().is_empty() || columns[..*at].contains(name)) {
             Some((_, name)) => Err(("columns", format!("has `{name}`, expected different names, none of them empty"))),
@@ -333,7 +347,12 @@ impl Table {
             label: self.label.clone(),
             labels: self.labels.as_ref().map(|words| words.0.clone()),
             answer: self.answer(),
-            choices: self.choices.as_ref().map(Options::read).transpose().map_err(|message| ("choices.first", message))?,
+            choices: self
+                .choices
+                .as_ref()
+                .map(Options::read)
+                .transpose()
+                .map_err(|message| ("choices.first", message))?,
             metrics: self.metrics(),
             group: self.group.clone(),
             id: self.id.clone(),
