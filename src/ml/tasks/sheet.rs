@@ -720,7 +720,8 @@ mod tests {
         assert_eq!(error("{\"a\": 1}\n{\"A\": 1}\n"), "line 2: no column `a`; found `A`");
         assert_eq!(
             error("{\"a\": {\"x\": 1}}"),
-            "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts"
+            "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts; parts are written `options[0]`, \
+             `answers.text[0]`, `len(options)`, `options|join(\", \")`"
         );
         assert_eq!(error("\n\n"), "line 1: no rows; expected at least one");
         assert!(error(&format!("{{\"a\": {}", "[".repeat(100_000))).starts_with("line 1: column"));
