@@ -88,11 +88,16 @@ impl Cost {
         }
         let time = match seconds {
             Some(seconds) => {
-                format!("about {} at the pace of earlier runs, {} of jobs", ui::seconds(seconds), ui::seconds(job_seconds))
+                format!(
+                    "about {} at the pace of earlier runs, {} of jobs",
+                    ui::seconds(seconds),
+                    ui::seconds(job_seconds)
+                )
             }
             None => format!("{} of jobs one after the other", ui::seconds(job_seconds)),
         };
-        let bases = [(same, "by their own last time"), (stage, "by others of their stage"), (kind, "by others of their kind")];
+        let bases =
+            [(same, "by their own last time"), (stage, "by others of their stage"), (kind, "by others of their kind")];
         let bases: Vec<String> = bases.iter().filter(|(n, _)| *n > 0).map(|(n, by)| format!("{n} {by}")).collect();
         let more = if unknown > 0 { format!("; {unknown} more of which nothing is known") } else { String::new() };
         format!("work: {time}, {} on disk ({}){more}\n", ui::bytes(bytes), bases.join(", "))

@@ -106,7 +106,8 @@ impl Lines {
                 cheap.seconds += outcome.seconds;
             }
             other => {
-                let before = other.replace(Cheap { stage: outcome.stage.clone(), jobs: 1, seconds: outcome.seconds, why });
+                let before =
+                    other.replace(Cheap { stage: outcome.stage.clone(), jobs: 1, seconds: outcome.seconds, why });
                 self.tell_those(before);
             }
         }
@@ -140,13 +141,17 @@ fn drawn(progress: &Progress) -> String {
     let mut text = format!("{} of {} jobs{failed}{left}", progress.done, progress.jobs);
     let width = progress.stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
     let begun = |name: &str| {
-        progress.running.keys().any(|job| job.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '/'])))
+        progress
+            .running
+            .keys()
+            .any(|job| job.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '/'])))
     };
     let open = progress.stages.iter().filter(|stage| stage.done < stage.jobs && (stage.done > 0 || begun(&stage.name)));
     for stage in open {
         let filled = BAR * stage.done / stage.jobs.max(1);
         let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
-        write!(text, "\n  {:width$} {bar} {}/{}", stage.name, stage.done, stage.jobs).expect("a string takes everything");
+        write!(text, "\n  {:width$} {bar} {}/{}", stage.name, stage.done, stage.jobs)
+            .expect("a string takes everything");
     }
     for (job, running) in progress.running.iter().take(MOST_RUNNING) {
         let line: String = format!("  · {job}{}", running.in_words(now)).chars().take(WIDTH).collect();

@@ -151,7 +151,8 @@ fn pace(store: &Store, pipeline: &str) -> io::Result<Option<f64>> {
     for run in runs.into_iter().take(RECENT) {
         let executed = run.events.iter().filter(|event| event["state"] == "executed");
         let busy: f64 = executed.filter_map(|event| event["seconds"].as_f64()).sum();
-        let whole = run.events.iter().find(|event| event["event"] == "summary").and_then(|event| event["seconds"].as_f64());
+        let whole =
+            run.events.iter().find(|event| event["event"] == "summary").and_then(|event| event["seconds"].as_f64());
         if let Some(whole) = whole.filter(|whole| busy > 0.0 && *whole > 0.0) {
             jobs += busy;
             wall += whole;

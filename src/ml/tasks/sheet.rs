@@ -236,10 +236,10 @@ fn sheet<'t>(
     };
     let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
     let sources = Wanted::locate(wanted, &names, header).map_err(|error| {
-        let is_told = dialect.columns.is_some()
-            || error.message.contains("did you mean")
-            || !error.message.starts_with("no column");
-        let hint = if is_told { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
+        let is_there = |column: &Wanted<'_>| column.source(&names, header).is_ok_and(|source| source.is_some());
+        // Where nothing is called as it should, the first line may be a row.
+        let is_header = dialect.columns.is_some() || wanted.iter().any(is_there);
+        let hint = if is_header { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
         SheetError { message: format!("{}{hint}", error.message), ..error }
     })?;
     let mut kept = Vec::new();
