@@ -72,11 +72,8 @@ impl FilesInput {
             return Err("is an empty list, expected at least one file".to_owned());
         }
         for file in &self.said {
-            let folder = match Place::of(file) {
-                Place::File => continue,
-                Place::Folder(folder) | Place::Pattern(folder, _) => folder,
-            };
-            if folder.contains(WILD) {
+            let FileInput::Path(path) = file else { continue };
+            if path.rsplit_once('/').is_some_and(|(folder, _)| folder.contains(WILD)) {
                 return Err(format!(
                     "is `{file}`, with a wildcard in the name of a folder; `*` and `?` stand in names of files, so name each folder in a list"
                 ));
