@@ -102,6 +102,8 @@ mod tests {
             id: None,
             drop: Vec::new(),
             round: None,
+            word: None,
+            spaced_punctuation: false,
             choices: None,
             name: "mood".to_owned(),
             group: None,

@@ -184,6 +184,8 @@ mod tests {
             id: Some("title".to_owned()),
             drop: Vec::new(),
             round: None,
+            word: None,
+            spaced_punctuation: false,
             choices: None,
         }
     }

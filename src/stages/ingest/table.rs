@@ -7,7 +7,7 @@ use crate::engine::files_input::FilesInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
-    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet, SheetError, Split, Task, Template, hold_out,
+    Amount, Answer, Choices, Condition, Decimal, Dialect, Example, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet, SheetError, Split, Task, Template, behind, hold_out,
 };
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow, ensure};
@@ -85,6 +85,13 @@ pub(super) struct Table {
     /// many decimals as it has, and halves go to the even neighbour, as with NumPy.
     #[serde(default)]
     round: Option<f64>,
+    /// What stands in front of inputs where the stage has a `prefix`; by default the name of the task. `""` is nothing.
+    #[serde(default)]
+    word: Option<String>,
+    /// Puts a space on either side of every mark of ASCII punctuation, in columns of the input and in answers, and makes one space of
+    /// any white space, as T5 does with questions about texts. For answers that are free text.
+    #[serde(default)]
+    spaced_punctuation: bool,
 }
 
 /// Where a row has its choices.
@@ -153,6 +160,10 @@ struct Recipe<'t> {
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    word: Option<&'t str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spaced_punctuation: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     choices: Option<(&'t [String], Option<&'t Word>)>,
 }
 
@@ -185,6 +196,8 @@ impl Serialize for Table {
             columns: self.columns.as_deref(),
             drop: self.drop.as_ref().map_or(&[], Texts::all),
             round: self.round,
+            word: self.word.as_deref().filter(|word| *word != self.name()),
+            spaced_punctuation: self.spaced_punctuation.then_some(true),
             choices: self.choices.as_ref().map(|choices| (choices.from.all(), choices.first.as_ref())),
         };
         recipe.serialize(serializer)
@@ -284,7 +297,17 @@ impl Table {
                 .map_err(|message| anyhow!("no `validation`, so it is split off `{}`: {message}", self.train))?;
             splits.splice(0..0, [(Split::Train, train), (Split::Validation, validation)]);
         }
-        Ok((own.task(), splits, left))
+        Ok((own.task(prefix), splits, left))
+    }
+
+    /// The training examples of JSON lines.
+    ///
+    /// # Errors
+    /// If a row is not one of the task.
+    pub(super) fn examples_of(&self, lines: &[u8], prefix: bool) -> anyhow::Result<Vec<Example>> {
+        let own = self.own().map_err(|(field, message)| anyhow!("`{field}` {message}"))?;
+        let sheet = Sheet::from_json(lines, &own.wanted(Split::Train))?;
+        Ok(own.examples(sheet, Split::Train, prefix)?.examples)
     }
 
     /// The examples of the files of a split, whose rows follow each other.
@@ -312,7 +335,10 @@ impl Table {
 
     /// The template with the task's name in front, if inputs have it.
     pub(super) fn template(&self, prefix: bool) -> String {
-        if prefix { format!("{} {}", self.name(), self.template) } else { self.template.clone() }
+        if !prefix {
+            return self.template.clone();
+        }
+        behind(self.word.as_deref().unwrap_or(&self.name()), &self.template)
     }
 
     fn files(&self) -> [(Split, Option<&FilesInput>); 3] {
@@ -339,6 +365,8 @@ impl Table {
             id: self.id.clone(),
             drop: drop.collect::<Result<_, _>>().map_err(|message| ("drop", message))?,
             round: round.transpose().map_err(|message| ("round", message))?,
+            word: self.word.clone(),
+            spaced_punctuation: self.spaced_punctuation,
         })
     }
 
