@@ -31,5 +31,6 @@ mod run;
 mod shell;
 mod study;
 mod submission;
+mod tables;
 mod tidy;
 mod torch_files;
