@@ -1,6 +1,8 @@
 //! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout, from a user's own
 //! tables or text, or from the generator of built-in tasks.
 
+mod description;
+mod hub;
 mod table;
 mod text;
 
@@ -16,6 +18,7 @@ use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Read, Reading, Sp
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
+use hub::Hub;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,6 +88,8 @@ enum From {
     Files(Files),
     /// A task of your own.
     Table(Box<Table>),
+    /// A task of a data set of the Hugging Face hub.
+    Hub(Box<Hub>),
     /// Text to be continued.
     Text(Text),
     /// Files that no reader understands yet: the stage is blocked, and says why.
@@ -175,7 +180,8 @@ impl Stage for Ingest {
     const KIND: &'static str = "ingest";
     const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }, Output { name: "card", of: CARD }];
-    const WORDS: &'static [&'static str] = &["from.table.labels", "from.table.choices.first"];
+    const WORDS: &'static [&'static str] =
+        &["from.table.labels", "from.table.choices.first", "from.hub.labels", "from.hub.choices.first"];
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone)];
@@ -187,6 +193,7 @@ impl Stage for Ingest {
                 inputs.extend(files.test.iter().map(|file| file.input("from.files.test", Type::FILE)));
             }
             From::Table(table) => inputs.extend(table.inputs()),
+            From::Hub(hub) => inputs.extend(hub.inputs()),
             From::Text(text) => inputs.extend(text.inputs()),
             From::Later(_) => {}
         }
@@ -212,6 +219,7 @@ impl Stage for Ingest {
             _ if self.input_length < 2 => Err(Issue::new("input_length", "expected at least 2")),
             _ if self.target_length < 2 => Err(Issue::new("target_length", "expected at least 2")),
             From::Table(table) => table.check(),
+            From::Hub(hub) => hub.check(),
             From::Text(text) => text.check(self.input_length, self.target_length),
             From::Builtin(_) | From::Files(_) | From::Later(_) => Ok(()),
         }
@@ -226,6 +234,7 @@ impl Stage for Ingest {
             From::Builtin(name) => name.clone(),
             From::Files(files) => files.task()?.name,
             From::Table(table) => table.name(),
+            From::Hub(hub) => hub.name(),
             From::Text(text) => text.name(),
             From::Later(later) => later.name.clone(),
         };
@@ -243,9 +252,9 @@ impl Stage for Ingest {
                 (text.task(), vec![(part, Made { inputs, targets, left_out: Vec::new() })])
             }
             From::Later(later) => bail!("{}", later.why()),
-            From::Builtin(_) | From::Files(_) | From::Table(_) => {
+            From::Builtin(_) | From::Files(_) | From::Table(_) | From::Hub(_) => {
                 let (task, mut splits, left) = self.examples(cx)?;
-                if let From::Table(_) = &self.from {
+                if let From::Table(_) | From::Hub(_) = &self.from {
                     self.check_labels(&task, &tokens)?;
                 }
                 for (split, examples) in &splits {
@@ -327,13 +336,8 @@ impl Ingest {
                 }
                 Ok((task, splits, left))
             }
-            From::Table(table) => {
-                let (task, splits, left) = table.read(cx, self.prefix, self.seed)?;
-                for (split, LeftOut { rows, why }) in &left {
-                    cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
-                }
-                Ok((task, splits, left))
-            }
+            From::Table(table) => Ok(told(cx, table.read(cx, self.prefix, self.seed)?)),
+            From::Hub(hub) => Ok(told(cx, hub.read(cx, self.prefix, self.seed)?)),
             From::Text(text) => Ok((text.task(), Vec::new(), Left::new())),
             From::Later(later) => bail!("{}", later.why()),
         }
@@ -355,7 +359,7 @@ impl Ingest {
             (From::Files(Files { validation: None, .. }), _) => {
                 refused("needs a validation split to draw from; name its file as `from.files.validation`")
             }
-            (From::Files(_) | From::Table(_) | From::Later(_), _) => Ok(()),
+            (From::Files(_) | From::Table(_) | From::Hub(_) | From::Later(_), _) => Ok(()),
         }
     }
 
@@ -411,6 +415,7 @@ impl Ingest {
             }
             From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
             From::Table(table) => table.template(self.prefix),
+            From::Hub(hub) => hub.template(self.prefix),
             From::Text(_) => text::TEMPLATE.to_owned(),
             From::Later(_) => String::new(),
         }
@@ -470,6 +475,14 @@ impl Files {
         );
         Ok(tasks::read_file(&self.format, &bytes, split, reading)?)
     }
+}
+
+/// What was read, once it is said how many rows were left out.
+fn told(cx: &Cx<'_>, read: (Task, Splits, Left)) -> (Task, Splits, Left) {
+    for (split, LeftOut { rows, why }) in &read.2 {
+        cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
+    }
+    read
 }
 
 /// The first bytes of a Parquet file.
