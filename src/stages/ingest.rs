@@ -536,6 +536,24 @@ mod tests {
     }
 
     #[test]
+    fn recipes_of_a_hub_hold_what_is_made_of_rows_and_no_names_of_theirs() {
+        let hub = |more: Value| {
+            let mut hub = json!({"dataset": "org/glue", "config": "rte", "template": "{a}", "label": "b"});
+            hub.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            recipe(&json!({"hub": hub}))["from"]["hub"].clone()
+        };
+        let expected = json!({
+            "name": "rte", "template": "{a}", "label": "b", "labels": null, "answer": null, "metrics": null, "group": null, "id": null,
+            "validation_share": 0.1,
+        });
+        assert_eq!(hub(json!({})), expected);
+        assert_eq!(hub(json!({"dataset": "other/copy", "revision": "refs/convert/parquet", "splits": {"train": "x"}})), expected);
+        let labels = hub(json!({"labels": {"x": "yes", "y": "no"}, "splits": {"train": "train", "validation": ["dev"]}}));
+        assert_eq!(labels["answer"], "label");
+        assert_eq!([&labels["metrics"], &labels["validation_share"]], [&json!(["accuracy"]), &Value::Null]);
+    }
+
+    #[test]
     fn a_task_is_called_as_its_file() {
         let names = ["a/b.c/novels.txt.zst", "mood.csv", "x", "s.jsonl", "c4.json.gz"].map(stem);
         assert_eq!(names, ["novels", "mood", "x", "s", "c4"]);

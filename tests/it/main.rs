@@ -16,6 +16,7 @@ mod formats;
 mod forms;
 mod gc;
 mod hub;
+mod hub_data;
 mod integrity;
 mod kinds;
 mod mixtures;

@@ -134,6 +134,9 @@ impl Hub {
         }
         let Some((names, held)) = self.class_names(cx)? else { return Ok(written.cloned()) };
         let shown = shortened(column);
+        if held == Held::Numbers {
+            self.check_drop(&names)?;
+        }
         match self.description.answer {
             None => {}
             Some(super::description::Kind::Number) => return Ok(None),
@@ -152,6 +155,21 @@ impl Hub {
             None => anyhow!("`labels` is not given, and what the data set's metadata have of `{shown}` will not do: it {why}; give `labels`"),
         })?;
         Ok(Some(labels))
+    }
+
+    /// Whether no condition compares numbers with a name of theirs, which none is equal to.
+    fn check_drop(&self, names: &[String]) -> anyhow::Result<()> {
+        let own = self.own(None).map_err(|(field, message)| anyhow!("`{field}` {message}"))?;
+        for condition in own.drop.iter().filter(|condition| condition.field == self.description.label) {
+            let number = names.iter().position(|name| Some(name.as_str()) == condition.text_compared());
+            ensure!(
+                number.is_none(),
+                "`drop` has `{}`, but the column has numbers, for which that is a name; compare with {}",
+                shortened(&condition.text),
+                number.unwrap_or_default()
+            );
+        }
+        Ok(())
     }
 
     /// The names of the numbers in the column of answers, if the files or the `README.md` have some.
