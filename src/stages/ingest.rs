@@ -1,6 +1,8 @@
 //! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout, from a user's own
 //! tables or text, or from the generator of built-in tasks.
 
+mod description;
+mod hub;
 mod table;
 mod text;
 
@@ -20,6 +22,7 @@ use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Read, Reading, Sp
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
+use hub::Hub;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,6 +95,8 @@ enum From {
     Files(Files),
     /// A task of your own.
     Table(Box<Table>),
+    /// A task of a data set of the Hugging Face hub.
+    Hub(Box<Hub>),
     /// Text to be continued.
     Text(Text),
     /// Files that no reader understands yet: the stage is blocked, and says why.
@@ -116,7 +121,7 @@ impl From {
         match self {
             Self::Later(later) => Some(later.why()),
             Self::Task(task) => Some(format!("`{}` was not looked up", task.name())),
-            Self::Builtin(_) | Self::Files(_) | Self::Table(_) | Self::Text(_) => None,
+            Self::Builtin(_) | Self::Files(_) | Self::Table(_) | Self::Hub(_) | Self::Text(_) => None,
         }
     }
 }
@@ -193,7 +198,8 @@ impl Stage for Ingest {
     const KIND: &'static str = "ingest";
     const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }, Output { name: "card", of: CARD }];
-    const WORDS: &'static [&'static str] = &["from.table.labels", "from.table.choices.first"];
+    const WORDS: &'static [&'static str] =
+        &["from.table.labels", "from.table.choices.first", "from.hub.labels", "from.hub.choices.first"];
 
     fn written_out(params: &Node, library: &Library) -> Result<Option<Node>, Issue> {
         let Some([(key, task)]) = params.get("from").map(Node::entries) else { return Ok(None) };
@@ -220,6 +226,7 @@ impl Stage for Ingest {
                 inputs.extend(files.test.iter().map(|file| file.input("from.files.test", Type::FILE)));
             }
             From::Table(table) => inputs.extend(table.inputs()),
+            From::Hub(hub) => inputs.extend(hub.inputs()),
             From::Text(text) => inputs.extend(text.inputs()),
             From::Later(_) | From::Task(_) => {}
         }
@@ -245,6 +252,7 @@ impl Stage for Ingest {
             _ if self.input_length < 2 => Err(Issue::new("input_length", "expected at least 2")),
             _ if self.target_length < 2 => Err(Issue::new("target_length", "expected at least 2")),
             From::Table(table) => table.check(),
+            From::Hub(hub) => hub.check(),
             From::Text(text) => text.check(self.input_length, self.target_length),
             From::Builtin(_) | From::Files(_) | From::Later(_) | From::Task(_) => Ok(()),
         }
@@ -259,6 +267,7 @@ impl Stage for Ingest {
             From::Builtin(name) => name.clone(),
             From::Files(files) => files.task()?.name,
             From::Table(table) => table.name(),
+            From::Hub(hub) => hub.name(),
             From::Text(text) => text.name(),
             From::Later(later) => later.name.clone(),
             From::Task(task) => task.name().to_owned(),
@@ -277,9 +286,9 @@ impl Stage for Ingest {
                 (text.task(), vec![(part, Made { inputs, targets, left_out: Vec::new() })])
             }
             From::Later(_) | From::Task(_) => bail!("{}", self.from.unread().unwrap_or_default()),
-            From::Builtin(_) | From::Files(_) | From::Table(_) => {
+            From::Builtin(_) | From::Files(_) | From::Table(_) | From::Hub(_) => {
                 let (task, mut splits, left) = self.examples(cx)?;
-                if let From::Table(_) = &self.from {
+                if let From::Table(_) | From::Hub(_) = &self.from {
                     self.check_labels(&task, &tokens)?;
                 }
                 for (split, examples) in &splits {
@@ -361,13 +370,8 @@ impl Ingest {
                 }
                 Ok((task, splits, left))
             }
-            From::Table(table) => {
-                let (task, splits, left) = table.read(cx, self.prefix, self.seed)?;
-                for (split, LeftOut { rows, why }) in &left {
-                    cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
-                }
-                Ok((task, splits, left))
-            }
+            From::Table(table) => Ok(told(cx, table.read(cx, self.prefix, self.seed)?)),
+            From::Hub(hub) => Ok(told(cx, hub.read(cx, self.prefix, self.seed)?)),
             From::Text(text) => Ok((text.task(), Vec::new(), Left::new())),
             From::Later(_) | From::Task(_) => bail!("{}", self.from.unread().unwrap_or_default()),
         }
@@ -389,7 +393,7 @@ impl Ingest {
             (From::Files(Files { validation: None, .. }), _) => {
                 refused("needs a validation split to draw from; name its file as `from.files.validation`")
             }
-            (From::Files(_) | From::Table(_) | From::Later(_) | From::Task(_), _) => Ok(()),
+            (From::Files(_) | From::Table(_) | From::Hub(_) | From::Later(_) | From::Task(_), _) => Ok(()),
         }
     }
 
@@ -445,6 +449,7 @@ impl Ingest {
             }
             From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
             From::Table(table) => table.template(self.prefix),
+            From::Hub(hub) => hub.template(self.prefix),
             From::Text(_) => text::TEMPLATE.to_owned(),
             From::Later(_) | From::Task(_) => String::new(),
         }
@@ -506,6 +511,14 @@ impl Files {
     }
 }
 
+/// What was read, once it is said how many rows were left out.
+fn told(cx: &Cx<'_>, read: (Task, Splits, Left)) -> (Task, Splits, Left) {
+    for (split, LeftOut { rows, why }) in &read.2 {
+        cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
+    }
+    read
+}
+
 /// Checks what a row of the catalogue says, whatever files it is used with.
 ///
 /// # Errors
@@ -540,7 +553,7 @@ pub fn example_of(row: &Row) -> anyhow::Result<Vec<Example>> {
     if row.has_template() {
         let node = spelled(row.alone());
         let table: Table = read_value(node.at("table")).map_err(|problem| anyhow!(row.told(&problem)))?;
-        return table.examples_of(&line, true);
+        return table.examples_in("example.jsonl", &line, true);
     }
     let format = row.format.as_deref().context("the task is read neither by a template nor by a format")?;
     Ok(tasks::read(format, &line, Split::Train, &Reading::default())?)
@@ -600,6 +613,24 @@ mod tests {
         assert_eq!(table(json!({"train": "data/mood.csv", "test": "t.parquet"})), expected);
         assert_eq!(table(json!({"train": "x.CSV", "test": "y/t.parquet", "name": "mood"})), expected);
         assert_ne!(table(json!({"train": "mood.tsv", "test": "t.parquet"})), expected);
+    }
+
+    #[test]
+    fn recipes_of_a_hub_hold_what_is_made_of_rows_and_no_names_of_theirs() {
+        let hub = |more: Value| {
+            let mut hub = json!({"dataset": "org/glue", "config": "rte", "template": "{a}", "label": "b"});
+            hub.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            recipe(&json!({"hub": hub}))["from"]["hub"].clone()
+        };
+        let expected = json!({
+            "name": "rte", "template": "{a}", "label": "b", "labels": null, "answer": null, "metrics": null, "group": null, "id": null,
+            "validation_share": 0.1,
+        });
+        assert_eq!(hub(json!({})), expected);
+        assert_eq!(hub(json!({"dataset": "other/copy", "revision": "refs/convert/parquet", "splits": {"train": "x"}})), expected);
+        let labels = hub(json!({"labels": {"x": "yes", "y": "no"}, "splits": {"train": "train", "validation": ["dev"]}}));
+        assert_eq!(labels["answer"], "label");
+        assert_eq!([&labels["metrics"], &labels["validation_share"]], [&json!(["accuracy"]), &Value::Null]);
     }
 
     #[test]

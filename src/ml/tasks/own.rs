@@ -463,7 +463,7 @@ mod tests {
                 ("1", "mood title: B review: ", "bad", Some(0))
             ]
         );
-        assert_eq!(own().task().labels, ["bad", "good"]);
+        assert_eq!(own().task(true).labels, ["bad", "good"]);
     }
 
     #[test]
@@ -568,7 +568,7 @@ mod tests {
                     hidden.iter().all(|e| e.target == HIDDEN && e.label.is_none() && e.answers.is_empty()),
                     "{hiding}"
                 );
-                assert!(hidden.iter().all(|example| !own.task().knows(example)), "{hiding}");
+                assert!(hidden.iter().all(|example| !own.task(true).knows(example)), "{hiding}");
             }
         }
     }
@@ -669,10 +669,10 @@ mod tests {
             ("t x or y", "y", Some(1)),
             ("u x or y or z", "z", Some(2))
         ]);
-        let scores = own.task().score(&["y".to_owned(), "w".to_owned()], &examples);
+        let scores = own.task(true).score(&["y".to_owned(), "w".to_owned()], &examples);
         assert_eq!((scores.metrics, scores.illegal), (vec![(Metric::Accuracy, 50.0)], 1));
         let hidden = read(Split::Test, r#"{"title": "t", "o": ["x", "y"], "label": -1}"#).unwrap();
-        assert!(!own.task().knows(&hidden[0]) && hidden[0].choices.len() == 2);
+        assert!(!own.task(true).knows(&hidden[0]) && hidden[0].choices.len() == 2);
         let error = read(Split::Train, r#"{"title": "t", "o": ["x", "y"], "label": "C"}"#).unwrap_err().to_string();
         assert_eq!(error, "line 1: `label` is `C`, expected `A` to `B`");
     }
