@@ -535,6 +535,14 @@ pub fn check_row(row: &Row) -> Result<(), String> {
     })
 }
 
+/// The training examples of a file, by the template of a row of the catalogue.
+#[cfg(test)]
+pub(super) fn examples_in(row: &Row, name: &str, bytes: &[u8]) -> anyhow::Result<Vec<Example>> {
+    let node = spelled(row.alone());
+    let table: Table = read_value(node.at("table")).map_err(|problem| anyhow!(row.told(&problem)))?;
+    table.examples_in(name, bytes, true)
+}
+
 /// The template of a row of the catalogue, with the word in front; `None` if it has none.
 #[cfg(test)]
 pub(super) fn template_of(row: &Row) -> Option<String> {

@@ -33,5 +33,6 @@ mod shell;
 mod study;
 mod submission;
 mod tables;
+mod tasks;
 mod tidy;
 mod torch_files;

@@ -31,14 +31,15 @@ fn of_one(source: &str, answers: &[String], prediction: &str) -> f64 {
             grams(answer, order).into_iter().for_each(|(gram, count)| *asked.entry(gram).or_default() += count);
         }
         // Source and prediction count once for every answer.
-        let times = |mut counts: Counts<'_>| -> Counts<'_> {
-            counts.values_mut().for_each(|count| *count *= answers.len());
-            counts
-        };
-        let (source, prediction) = (times(grams(&source, order)), times(grams(&prediction, order)));
+        let (source, prediction) = (times(&source, order, answers.len()), times(&prediction, order, answers.len()));
         added(&source, &prediction, &asked) + kept(&source, &prediction, &asked) + deleted(&source, &prediction, &asked)
     };
     (1..=LONGEST).map(of_order).sum::<f64>() / (3 * LONGEST) as f64
+}
+
+/// How often a text has each run, if it counts so many times.
+fn times(tokens: &[String], order: usize, times: usize) -> Counts<'_> {
+    grams(tokens, order).into_iter().map(|(gram, count)| (gram, count * times)).collect()
 }
 
 /// F1 of the runs that are new.

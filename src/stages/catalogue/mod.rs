@@ -98,4 +98,6 @@ fn none(library: &Library, name: &str, of: Option<Of>) -> String {
 }
 
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ pub struct Row {
 /// What of a file is no field of a table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some are read as they are written, and are here so that they are checked")]
 struct Head {
     #[serde(default)]
     name: Option<String>,
@@ -317,6 +318,13 @@ impl Row {
     /// A problem in the file.
     pub(crate) fn told(&self, problem: &Problem) -> String {
         told(&self.path, problem)
+    }
+
+    /// The row without a field.
+    #[cfg(test)]
+    pub(super) fn without(&self, field: &str) -> Self {
+        let entries = self.node.entries().iter().filter(|(key, _)| key.text != field).cloned().collect();
+        Self { node: Node::new(Value::Map(entries), self.node.place), ..self.clone() }
     }
 
     /// `{table: …}` over such files.

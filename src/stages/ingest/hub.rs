@@ -5,7 +5,7 @@ mod names;
 mod readme;
 mod wanted;
 
-use super::description::{Description, Recipe, Tables, Texts, described};
+use super::description::{Recipe, Tables, Texts, described};
 use super::{Left, Splits};
 use crate::data::{Layout, class_names};
 use crate::engine::context::{Artifact, Cx, Progress};
