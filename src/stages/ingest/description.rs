@@ -150,10 +150,10 @@ pub(crate) use described;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
     /// The column with their list, or a list of columns with a choice each, of which the last may be empty.
-    from: Texts,
+    pub(crate) from: Texts,
     /// What the answer calls the first choice: 0, 1, `A` or `a`. Without it answers are texts of choices.
     #[serde(default)]
-    first: Option<Word>,
+    pub(crate) first: Option<Word>,
 }
 
 /// Conditions on rows, or names of columns.

@@ -91,9 +91,12 @@ impl Table {
     /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
     pub(super) fn read(&self, cx: &Cx<'_>, prefix: bool, seed: u64) -> anyhow::Result<(Task, Splits, Left)> {
         let own = self.own().map_err(|(field, message)| anyhow!("`{field}` {message}"))?;
-        let files = self.files().into_iter().filter_map(|(split, files)| Some((split, files?)));
-        let named = |(split, files): (Split, &'_ FilesInput)| Ok((split, files.files(cx, &role(split))?));
-        let files = files.map(named).collect::<anyhow::Result<Vec<(Split, Tables<'_>)>>>()?;
+        let mut files: Vec<(Split, Tables<'_>)> = Vec::new();
+        for (split, said) in self.files() {
+            if let Some(said) = said {
+                files.push((split, said.files(cx, &role(split))?));
+            }
+        }
         self.description.read(&own, files, &format!("`{}`", self.train), (prefix, seed))
     }
 

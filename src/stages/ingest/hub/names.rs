@@ -17,7 +17,7 @@ pub(super) enum Held {
 /// # Errors
 /// What is wrong with the words, or can be read in two ways.
 pub(super) fn labels(written: Option<&Labels>, names: &[String], held: Held) -> Result<Labels, String> {
-    let pairs = match written {
+    let pairs: Vec<(usize, String)> = match written {
         None => names.iter().cloned().enumerate().collect(),
         Some(Labels::Words(words)) => of_list(words, names)?,
         Some(Labels::Values(values)) => of_mapping(values, names)?,

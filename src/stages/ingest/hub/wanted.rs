@@ -104,7 +104,7 @@ impl Wanted {
                 let known = || known.iter().copied();
                 found(wanted).ok_or_else(|| format!("it has no config `{wanted}`{}", suggestion(wanted, known())))
             }
-            (None, [only]) => Ok(only),
+            (None, &[only]) => Ok(only),
             (None, _) => default.or_else(|| found(DEFAULT)).ok_or_else(|| {
                 format!("it has several configs, {}; say by `config` which is meant", listed(known.iter().copied()))
             }),
