@@ -293,8 +293,7 @@ mod tests {
             label,
             group: None,
             answers: Vec::new(),
-            ch        choices: Vec::new(),
-    oices: Vec::new(),
+            choices: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use super::{BACKBONE, hub};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx, Interrupted};
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
+use crate::engine::stage::{Input, Issue, Output, Pick, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
 use crate::hub::{Kind, Repo, check_id, check_revision};

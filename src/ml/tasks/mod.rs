@@ -4,8 +4,8 @@
 mod bag_of_words;
 mod cell;
 mod choices;
-pub mod documents;
 mod condition;
+pub mod documents;
 mod error;
 mod field;
 mod format;

@@ -182,7 +182,8 @@ impl Own {
                 && let Some(first) = ids.insert(id.clone(), place)
             {
                 let (name, id) = (shortened(name), shortened(id));
-                let file = if first.file == place.file { String::new() } else { format!(" of file {}", first.file + 1) };
+                let file =
+                    if first.file == place.file { String::new() } else { format!(" of file {}", first.file + 1) };
                 return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}{file}; expected different values")));
             }
             examples.push(Example {
@@ -283,7 +284,9 @@ impl Own {
         match (&self.labels, self.answer) {
             (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
             (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
-            (None, Answer::Choice) => cell.is_blank() || self.counts_choices() && (cell.says_nothing() || cell.is_minus_one()),
+            (None, Answer::Choice) => {
+                cell.is_blank() || self.counts_choices() && (cell.says_nothing() || cell.is_minus_one())
+            }
             (None, _) => cell.is_blank(),
         }
     }
@@ -319,7 +322,10 @@ impl Own {
             Some(Value::Number(number)) => {
                 let text = match &self.round {
                     Some(step) => number.rounded(step).ok_or_else(|| {
-                        place.wrong(format!("`{}` is {cell}, which has too many digits to be rounded", shortened(&self.label)))
+                        place.wrong(format!(
+                            "`{}` is {cell}, which has too many digits to be rounded",
+                            shortened(&self.label)
+                        ))
                     })?,
                     None => number.to_string(),
                 };
@@ -380,6 +386,7 @@ fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::tasks::Dialect;
 
     fn own() -> Own {
         Own {
@@ -583,7 +590,10 @@ mod tests {
         let Read { examples, left_out } = own.examples(sheet, Split::Train, false).unwrap();
         assert_eq!(examples.iter().map(|example| (&*example.id, &*example.target)).collect::<Vec<_>>(), [("1", "bad")]);
         let left: Vec<_> = left_out.iter().map(|left| (left.rows, &*left.why)).collect();
-        assert_eq!(left, [(1, "`drop` has `label == \"-\"`"), (1, "`drop` has `votes < 3`"), (1, "`drop` has `text == null`")]);
+        assert_eq!(
+            left,
+            [(1, "`drop` has `label == \"-\"`"), (1, "`drop` has `votes < 3`"), (1, "`drop` has `text == null`")]
+        );
         let all = Own { drop: vec![Condition::parse("text != \"q\"").unwrap()], ..own };
         let error = read(&all, Split::Train, "title,text,label\nA,x,bad\n").unwrap_err().to_string();
         assert_eq!(error, "line 2: no row is left; `drop` leaves all of them out");
@@ -622,10 +632,10 @@ mod tests {
         let rows = r#"{"title": "t", "o": ["x", "y"], "label": "B"}
 {"title": "u", "o": ["x", "y", "z"], "label": "C"}"#;
         let examples = read(Split::Train, rows).unwrap();
-        assert_eq!(examples.iter().map(|e| (&*e.input, &*e.target, e.label)).collect::<Vec<_>>(), [
-            ("t x or y", "y", Some(1)),
-            ("u x or y or z", "z", Some(2))
-        ]);
+        assert_eq!(
+            examples.iter().map(|e| (&*e.input, &*e.target, e.label)).collect::<Vec<_>>(),
+            [("t x or y", "y", Some(1)), ("u x or y or z", "z", Some(2))]
+        );
         let scores = own.task().score(&["y".to_owned(), "w".to_owned()], &examples);
         assert_eq!((scores.metrics, scores.illegal), (vec![(Metric::Accuracy, 50.0)], 1));
         let hidden = read(Split::Test, r#"{"title": "t", "o": ["x", "y"], "label": -1}"#).unwrap();

@@ -177,8 +177,7 @@ mod tests {
             label,
             group: None,
             answers: Vec::new(),
-            ch        choices: Vec::new(),
-    oices: Vec::new(),
+            choices: Vec::new(),
         }
     }
 
@@ -282,7 +281,9 @@ mod tests {
                 Answer::Number => vec![example(0, "1.0", None), example(1, "2.0", None)],
                 Answer::Text => vec![example(0, "an answer", None)],
                 Answer::Referent => vec![example(0, "the noun", Some(1))],
-                Answer::Choice => vec![Example { choices: vec!["the noun".to_owned()], ..example(0, "the noun", Some(0)) }],
+                Answer::Choice => {
+                    vec![Example { choices: vec!["the noun".to_owned()], ..example(0, "the noun", Some(0)) }]
+                }
             };
             let predictions: Vec<String> = examples.iter().map(|e| e.target.clone()).collect();
             assert_eq!(known.score(&predictions, &examples).score, Some(100.0), "{format}");

@@ -25,6 +25,8 @@ pub enum Form {
     Tsv,
     /// Parquet
     Parquet,
+    /// Arrow
+    Arrow,
 }
 
 /// Bytes of the longest line. A longer one is not a text that anybody wants to have answered.
@@ -40,6 +42,7 @@ impl Form {
             Some(Layout::Csv) => Self::Csv,
             Some(Layout::Tsv) => Self::Tsv,
             Some(Layout::Parquet) => Self::Parquet,
+            Some(Layout::Arrow) => Self::Arrow,
             None => Self::Text,
         }
     }
@@ -52,6 +55,7 @@ impl Form {
             Self::Csv => Some(Layout::Csv),
             Self::Tsv => Some(Layout::Tsv),
             Self::Parquet => Some(Layout::Parquet),
+            Self::Arrow => Some(Layout::Arrow),
         }
     }
 }
