@@ -5,8 +5,8 @@ use crate::data::Layout;
 use crate::engine::context::Artifact;
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
-    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet, SheetError, Split, Task,
-    Template, hold_out,
+    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet,
+    SheetError, Split, Task, Template, hold_out,
 };
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow, ensure};
@@ -268,7 +268,10 @@ impl Description {
         }
         if self.choices.is_some() && (self.labels.is_some() || self.answer.is_some()) {
             let other = if self.labels.is_some() { "labels" } else { "answer" };
-            return wrong("choices", format!("is given beside `{other}`, but answers are one or the other; leave one out"));
+            return wrong(
+                "choices",
+                format!("is given beside `{other}`, but answers are one or the other; leave one out"),
+            );
         }
         match self.validation_share {
             Some(_) if has_validation => {
@@ -292,7 +295,10 @@ impl Description {
         }
         let Some(columns) = &self.columns else { return Ok(()) };
         if !may_be(&[Layout::Csv, Layout::Tsv]) {
-            return Err(("columns", "is given, but no file is a `.csv` or `.tsv`; the others name their columns".to_owned()));
+            return Err((
+                "columns",
+                "is given, but no file is a `.csv` or `.tsv`; the others name their columns".to_owned(),
+            ));
         }
         match columns.iter().enumerate().find(|(at, name)| name.trim().is_empty() || columns[..*at].contains(name)) {
             Some((_, name)) => Err(("columns", format!("has `{name}`, expected different names, none of them empty"))),
@@ -311,7 +317,12 @@ impl Description {
             label: self.label.clone(),
             labels: labels.cloned(),
             answer: self.answer(labels),
-            choices: self.choices.as_ref().map(Options::read).transpose().map_err(|message| ("choices.first", message))?,
+            choices: self
+                .choices
+                .as_ref()
+                .map(Options::read)
+                .transpose()
+                .map_err(|message| ("choices.first", message))?,
             metrics: self.metrics(labels),
             group: self.group.clone(),
             id: self.id.clone(),
