@@ -151,7 +151,8 @@ fn explained(Entry { of, row }: &Entry, examples: &[Example]) -> String {
     if let Some(format) = &row.format {
         line("files", &format!("as its authors publish them, read by `{format}`"));
     }
-    let counts = Split::ALL.into_iter().filter_map(|split| Some(format!("{} {}", thousands(row.rows.of(split)?), split.name())));
+    let counts =
+        Split::ALL.into_iter().filter_map(|split| Some(format!("{} {}", thousands(row.rows.of(split)?), split.name())));
     let counts = counts.collect::<Vec<_>>().join(", ");
     if !counts.is_empty() {
         line("rows", &counts);

@@ -61,8 +61,9 @@ fn names_in(note: &str, column: &str) -> Result<Option<Vec<String>>, String> {
     if kind.ok().as_deref() != Some("ClassLabel") {
         return Ok(None);
     }
-    let ClassLabel { names } = serde_json::from_str(feature.get())
-        .map_err(|error| format!("says that the column is a `ClassLabel`, but its names are no list of texts: {error}"))?;
+    let ClassLabel { names } = serde_json::from_str(feature.get()).map_err(|error| {
+        format!("says that the column is a `ClassLabel`, but its names are no list of texts: {error}")
+    })?;
     let mut seen = BTreeSet::new();
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         Some(name) => Err(format!("has the name `{}` twice", crate::ml::tasks::shortened(name))),

@@ -23,8 +23,7 @@ pub enum Layout {
 
 impl Layout {
     /// The endings that names may have, for people.
-    pub const ENDINGS: &'static str =
-        "`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet` or `.arrow`, or in `.json`; `.gz`, `.zst`, `.bz2` or `.xz` may follow";
+    pub const ENDINGS: &'static str = "`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet` or `.arrow`, or in `.json`; `.gz`, `.zst`, `.bz2` or `.xz` may follow";
 
     /// The layout of a file with this name, packed or not.
     pub fn of(path: &str) -> Option<Self> {
@@ -141,7 +140,8 @@ mod tests {
         }
         if columns.contains(&"many") {
             let own = own("text", "many");
-            let examples = own.examples(sheet(name, &own, Split::Train).unwrap(), Split::Train, false).unwrap().examples;
+            let examples =
+                own.examples(sheet(name, &own, Split::Train).unwrap(), Split::Train, false).unwrap().examples;
             let answers: Vec<&[String]> = examples.iter().map(|example| &*example.answers).collect();
             assert_eq!(serde_json::to_value(answers).unwrap(), expected["columns"]["many"], "{name}");
         }
@@ -204,7 +204,11 @@ mod tests {
                 assert_eq!(column(name, part), texts(said), "{name} {part}");
             }
             let error = |part: &str| sheet(name, &own(part, "id"), Split::Train).unwrap_err().to_string();
-            assert!(error("options[9]").contains("`options` has 3 elements, so there is no `[9]`"), "{}", error("options[9]"));
+            assert!(
+                error("options[9]").contains("`options` has 3 elements, so there is no `[9]`"),
+                "{}",
+                error("options[9]")
+            );
             assert!(error("answers.txt[0]").contains("`answers` has no `txt` (did you mean `text`?)"), "{name}");
             assert!(error("answers").contains("`answers` is an object, expected a text"), "{name}");
             assert!(error("votes").contains("`votes` is a list with something else than texts"), "{name}");
@@ -214,7 +218,9 @@ mod tests {
     #[test]
     fn damaged_and_packed_arrow_is_refused() {
         let bytes = fs_err::read(folder().join("nested.arrow")).unwrap();
-        let read = |bytes: &[u8]| Layout::Arrow.read("x.arrow", bytes, Dialect::default(), &own("id", "id").wanted(Split::Train));
+        let read = |bytes: &[u8]| {
+            Layout::Arrow.read("x.arrow", bytes, Dialect::default(), &own("id", "id").wanted(Split::Train))
+        };
         assert!(read(&bytes).is_ok());
         for end in (0..bytes.len()).step_by(7) {
             assert!(read(&bytes[..end]).is_err(), "{end}");

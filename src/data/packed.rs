@@ -14,11 +14,8 @@ const LONGEST: u64 = 1 << 30;
 const DICTIONARY: u32 = 128 << 10;
 
 /// Packers that are known by the first bytes of their files and not read, with what unpacks them.
-const OTHERS: [(&[u8], &str, &str); 3] = [
-    (b"PK\x03\x04", "zip", "unzip"),
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
-    (b"\x04\x22\x4d\x18", "LZ4", "unlz4"),
-];
+const OTHERS: [(&[u8], &str, &str); 3] =
+    [(b"PK\x03\x04", "zip", "unzip"), (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"), (b"\x04\x22\x4d\x18", "LZ4", "unlz4")];
 
 /// A packer whose files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use arrow_array::types::{
     Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_schema::DataType;
 use std::collections::BTreeMap;
 
@@ -91,7 +91,8 @@ fn arrow_failed(error: &arrow_schema::ArrowError) -> DataError {
     let message = error.to_string();
     let is_packed = message.contains("requires the lz4 feature") || message.contains("requires the zstd feature");
     DataError::Arrow(if is_packed {
-        "its columns are packed, and of Arrow only plain columns are read; write it without compression, or as Parquet".to_owned()
+        "its columns are packed, and of Arrow only plain columns are read; write it without compression, or as Parquet"
+            .to_owned()
     } else {
         message
     })
@@ -165,11 +166,7 @@ fn number(text: &str) -> Cell {
     Cell::float(text, false)
 }
 
-fn lists(
-    name: &str,
-    lists: impl Iterator<Item = Option<ArrayRef>>,
-    first: usize,
-) -> Result<Vec<Cell>, DataError> {
+fn lists(name: &str, lists: impl Iterator<Item = Option<ArrayRef>>, first: usize) -> Result<Vec<Cell>, DataError> {
     let list = |(row, list): (usize, Option<ArrayRef>)| match list {
         Some(items) => Ok(Cell::List(cells(name, &items, first + row)?)),
         None => Ok(Cell::Missing),
@@ -183,7 +180,8 @@ fn objects(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, Data
     let names = structs.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
     let mut fields = names.iter().zip(structs.columns()).map(field).collect::<Result<Vec<_>, DataError>>()?;
     let object = |row: usize| {
-        let values: Vec<_> = fields.iter_mut().map(|(name, cells)| (name.clone(), cells.next().unwrap_or(Cell::Missing))).collect();
+        let values: Vec<_> =
+            fields.iter_mut().map(|(name, cells)| (name.clone(), cells.next().unwrap_or(Cell::Missing))).collect();
         if structs.is_null(row) { Cell::Missing } else { Cell::Object(values) }
     };
     Ok((0..structs.len()).map(object).collect())
@@ -281,8 +279,10 @@ mod tests {
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         let own = Own { id: None, ..own() };
-        let examples =
-            own.examples(read_parquet(&bytes, &own.wanted(Split::Train)).unwrap(), Split::Train, false).unwrap();
+        let examples = own
+            .examples(read_parquet(&bytes, &own.wanted(Split::Train)).unwrap(), Split::Train, false)
+            .unwrap()
+            .examples;
         assert_eq!((examples.len(), &*examples[99].target), (100, "good"));
     }
 }

@@ -436,7 +436,8 @@ pub(super) fn guarded_as<T>(
     failed: fn(String) -> DataError,
     decode: impl FnOnce() -> Result<T, DataError>,
 ) -> Result<T, DataError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(failed("the decoder failed on its content".to_owned())))
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(failed("the decoder failed on its content".to_owned())))
 }
 
 fn failed(error: &dyn std::fmt::Display) -> DataError {

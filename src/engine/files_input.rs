@@ -106,7 +106,9 @@ impl FilesInput {
             match Place::of(file) {
                 Place::File => files.push((file.name().to_owned(), cx.one(&role)?)),
                 Place::Folder(folder) | Place::Pattern(folder, _) => {
-                    let named = |(name, artifact): (&str, &'c Artifact)| (format!("{}/{name}", folder.trim_end_matches('/')), artifact);
+                    let named = |(name, artifact): (&str, &'c Artifact)| {
+                        (format!("{}/{name}", folder.trim_end_matches('/')), artifact)
+                    };
                     files.extend(cx.folder(&role).into_iter().map(named));
                 }
             }
@@ -132,17 +134,22 @@ impl fmt::Display for FilesInput {
 
 /// The files of a folder that are read.
 fn all(names: &[String], is_one: fn(&str) -> bool) -> Result<Vec<String>, String> {
-    let chosen: Vec<String> = names.iter().filter(|name| !name.starts_with(['.', '_']) && is_one(name)).cloned().collect();
+    let chosen: Vec<String> =
+        names.iter().filter(|name| !name.starts_with(['.', '_']) && is_one(name)).cloned().collect();
     if chosen.is_empty() { Err(format!("no file in it can be read; {}", found(names))) } else { complete(chosen) }
 }
 
 /// The files whose names fit a pattern.
 fn matching(names: &[String], pattern: &str) -> Result<Vec<String>, String> {
     if names.iter().any(|name| name == pattern) {
-        return Err(format!("`{pattern}` can be read in two ways: as the file of that name, and as a pattern; rename the file"));
+        return Err(format!(
+            "`{pattern}` can be read in two ways: as the file of that name, and as a pattern; rename the file"
+        ));
     }
     // Brackets are letters like any other.
-    let plain = |letter: char| if WILD.contains(&letter) { letter.to_string() } else { Pattern::escape(letter.encode_utf8(&mut [0; 4])) };
+    let plain = |letter: char| {
+        if WILD.contains(&letter) { letter.to_string() } else { Pattern::escape(letter.encode_utf8(&mut [0; 4])) }
+    };
     let fits = Pattern::new(&pattern.chars().map(plain).collect::<String>()).map_err(|error| error.to_string())?;
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
     let chosen: Vec<String> = names.iter().filter(|name| fits.matches_with(name, options)).cloned().collect();
@@ -175,7 +182,10 @@ pub fn complete(names: Vec<String>) -> Result<Vec<String>, String> {
         // Hub data sets count from 0, and some programs from 1.
         let first = usize::from(!numbers.contains(&0) && numbers.contains(count));
         if let Some(missing) = (first..first + count).find(|number| !numbers.contains(number)) {
-            return Err(format!("shard {missing} of {count} of `{rest}` is missing, {} are there; complete them", numbers.len()));
+            return Err(format!(
+                "shard {missing} of {count} of `{rest}` is missing, {} are there; complete them",
+                numbers.len()
+            ));
         }
     }
     Ok(names)

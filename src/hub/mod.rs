@@ -195,7 +195,8 @@ fn bring(settings: &Settings, repo: &Repo, choose: &dyn Choose, watch: &dyn Watc
         }
     }
     let snapshot = here(&cache, &listing.sha, Some(&listing), choose)?;
-    Ok(snapshot.map_err(|_| Error::Unavailable(format!("files of {repo} were removed while others came; try again")))?)
+    Ok(snapshot
+        .map_err(|_| Error::Unavailable(format!("files of {repo} were removed while others came; try again")))?)
 }
 
 /// Files of a commit on their way.

@@ -119,7 +119,7 @@ fn patterns(names: &[String]) -> BTreeSet<String> {
                 digits.push(letter);
                 continue;
             }
-            pattern += if digits.len() < 4 { &digits } else { "*" };
+            pattern += if digits.len() < 4 { digits.as_str() } else { "*" };
             digits.clear();
             pattern.push(letter);
         }

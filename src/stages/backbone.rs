@@ -190,7 +190,9 @@ impl Stage for Backbone {
             From::Hub(Hub { name, revision }) => {
                 // What is not a name was refused by `check`.
                 let repo = Repo::new(Kind::Model, name, revision).ok();
-                repo.map(|repo| Input::remote(HUB, Arc::new(hub::Files { repo, choose: Arc::new(choose) }))).into_iter().collect()
+                repo.map(|repo| Input::remote(HUB, Arc::new(hub::Files { repo, choose: Arc::new(choose) })))
+                    .into_iter()
+                    .collect()
             }
         }
     }

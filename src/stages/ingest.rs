@@ -635,8 +635,12 @@ mod tests {
             "validation_share": 0.1,
         });
         assert_eq!(hub(json!({})), expected);
-        assert_eq!(hub(json!({"dataset": "other/copy", "revision": "refs/convert/parquet", "splits": {"train": "x"}})), expected);
-        let labels = hub(json!({"labels": {"x": "yes", "y": "no"}, "splits": {"train": "train", "validation": ["dev"]}}));
+        assert_eq!(
+            hub(json!({"dataset": "other/copy", "revision": "refs/convert/parquet", "splits": {"train": "x"}})),
+            expected
+        );
+        let labels =
+            hub(json!({"labels": {"x": "yes", "y": "no"}, "splits": {"train": "train", "validation": ["dev"]}}));
         assert_eq!(labels["answer"], "label");
         assert_eq!([&labels["metrics"], &labels["validation_share"]], [&json!(["accuracy"]), &Value::Null]);
     }

@@ -1,6 +1,6 @@
 """Writes nested tables as pyarrow and Python make them, packed text tables, and in nested.json what is in them.
 
-    pip install pyarrow==21.*   # 24.0 was used
+    pip install pyarrow
     python tests/golden/nested.py tests/golden/tables
 """
 

@@ -40,7 +40,8 @@ impl Place {
     }
 
     fn put(&self, revision: &str, files: &Files) -> String {
-        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
         self.hub.put_kind("datasets", ID, revision, &files)
     }
 
@@ -67,7 +68,11 @@ impl Place {
     /// The files that were asked for since the last time.
     fn asked(&self) -> Vec<String> {
         let requests = self.hub.requests().into_iter().filter(|request| request.method == "GET" && !request.cdn);
-        requests.map(|request| request.path.rsplit_once("/resolve/").map_or(request.path.clone(), |(_, path)| path[41..].to_owned())).collect()
+        requests
+            .map(|request| {
+                request.path.rsplit_once("/resolve/").map_or(request.path.clone(), |(_, path)| path[41..].to_owned())
+            })
+            .collect()
     }
 
     /// The data set as Python tools leave it in their cache, on a disk without links.
@@ -150,7 +155,12 @@ fn a_run_brings_a_config_and_nothing_else_asks_the_hub() {
     place.runs().complains("downloading `org/glue` at `main`").complains("in 3 files");
     let asked = place.asked();
     assert!(asked[0].starts_with("/api/datasets/org/glue/revision/main"), "{asked:?}");
-    let names = ["README.md", "rte/test-00000-of-00001.parquet", "rte/train-00000-of-00001.parquet", "rte/validation-00000-of-00001.parquet"];
+    let names = [
+        "README.md",
+        "rte/test-00000-of-00001.parquet",
+        "rte/train-00000-of-00001.parquet",
+        "rte/validation-00000-of-00001.parquet",
+    ];
     let mut files = asked[1..].to_vec();
     files.sort();
     assert_eq!(files, names);
@@ -160,7 +170,10 @@ fn a_run_brings_a_config_and_nothing_else_asks_the_hub() {
     assert_eq!(dataset.task.labels, ["good", "bad"], "the names in the metadata");
     let part = |split: Split| dataset.parts.iter().find(|part| part.split == split).unwrap();
     let first = &part(Split::Train).examples[1];
-    assert_eq!((&*first.input, &*first.target, first.label), ("rte one: the train says 1 first two: the train says 1 second", "bad", Some(1)));
+    assert_eq!(
+        (&*first.input, &*first.target, first.label),
+        ("rte one: the train says 1 first two: the train says 1 second", "bad", Some(1))
+    );
     assert_eq!((part(Split::Train).examples.len(), part(Split::Validation).examples.len()), (40, 20));
     assert!(part(Split::Test).examples.iter().all(|example| example.label.is_none()), "-1 hides an answer");
 
@@ -184,7 +197,9 @@ fn the_content_counts_and_neither_commit_nor_description() {
     let entry = std::fs::read_to_string(place.shell.behind("one", "data", "entry.json")).unwrap();
     assert!(entry.contains("`org/glue` at `main`, commit "), "{entry}");
     // Said in another way, what is read is the same.
-    place.says(&format!("{RTE}, name: rte, splits: {{train: train, validation: [validation], test: rte/test-*.parquet}}"));
+    place.says(&format!(
+        "{RTE}, name: rte, splits: {{train: train, validation: [validation], test: rte/test-*.parquet}}"
+    ));
     let dataset = place.dataset();
     place.runs();
     assert_eq!(place.dataset().parts, dataset.parts);
@@ -192,15 +207,23 @@ fn the_content_counts_and_neither_commit_nor_description() {
 
 #[test]
 fn the_branch_that_the_hub_makes_is_read() {
-    let shard = |split: &str, number: usize, count: i64| (format!("rte/{split}/{number:04}.parquet"), rows(split, count, Some(FEATURES)));
+    let shard = |split: &str, number: usize, count: i64| {
+        (format!("rte/{split}/{number:04}.parquet"), rows(split, count, Some(FEATURES)))
+    };
     let files = vec![shard("train", 0, 10), shard("train", 1, 6), shard("validation", 0, 4), shard("test", 0, 4)];
     let from = format!("{RTE}, revision: refs/convert/parquet");
     let place = Place::at("refs/convert/parquet", &from, &files);
-    place.put("main", &vec![("README.md".to_owned(), b"# GLUE\n".to_vec()), ("glue.py".to_owned(), b"import os\n".to_vec())]);
+    place.put(
+        "main",
+        &vec![("README.md".to_owned(), b"# GLUE\n".to_vec()), ("glue.py".to_owned(), b"import os\n".to_vec())],
+    );
     place.runs();
     let train = &place.dataset().parts[0].examples;
     assert_eq!((train.len(), &*train[10].input), (16, "rte one: the train says 0 first two: the train says 0 second"));
-    place.fails(RTE, "`glue.py`, which is not run; what the hub made of it is mostly there as `revision: refs/convert/parquet`");
+    place.fails(
+        RTE,
+        "`glue.py`, which is not run; what the hub made of it is mostly there as `revision: refs/convert/parquet`",
+    );
     let gap = Place::at("refs/convert/parquet", &from, &files[1..].to_vec());
     gap.fails(&from, "split `train`: `rte/train`: shard 0 is missing");
 }
@@ -212,20 +235,37 @@ fn labels_are_looked_up_by_name_or_number() {
         place.says(&format!("{RTE}, labels: {labels}"));
         place.runs();
         let dataset = place.dataset();
-        assert_eq!((&*dataset.parts[0].examples[0].target, &*dataset.parts[0].examples[1].target), ("yes", "no"), "{labels}");
+        assert_eq!(
+            (&*dataset.parts[0].examples[0].target, &*dataset.parts[0].examples[1].target),
+            ("yes", "no"),
+            "{labels}"
+        );
     }
     for (labels, message) in [
-        ("[bad, good]", "`labels` has `bad` in place 0, which can be read in two ways: as a word for 0 `good`, by its place, or as 1 `bad`"),
-        ("{goood: yes, bad: no}", "`labels` has `goood`, which is neither a name nor a number of the column (did you mean `good`?)"),
+        (
+            "[bad, good]",
+            "`labels` has `bad` in place 0, which can be read in two ways: as a word for 0 `good`, by its place, or as 1 `bad`",
+        ),
+        (
+            "{goood: yes, bad: no}",
+            "`labels` has `goood`, which is neither a name nor a number of the column (did you mean `good`?)",
+        ),
         ("[yes, no, maybe]", "`labels` has 3 words, but the column has 2 names"),
     ] {
         place.fails(&format!("{RTE}, labels: {labels}"), message);
     }
     place.fails(&format!("{RTE}, answer: text"), "as the text `0` or as `good`");
-    place.fails(&format!("{RTE}, metrics: [token_f1]"), "`metrics` has `token_f1`, which does not fit answers that are labels");
-    place.fails(&format!("{RTE}, drop: 'label == \"bad\"'"), "but the column has numbers, for which that is a name; compare with 1");
+    place.fails(
+        &format!("{RTE}, metrics: [token_f1]"),
+        "`metrics` has `token_f1`, which does not fit answers that are labels",
+    );
+    place.fails(
+        &format!("{RTE}, drop: 'label == \"bad\"'"),
+        "but the column has numbers, for which that is a name; compare with 1",
+    );
     // Without names answers are what stands there.
-    let plain = Place::new(&format!("{RTE}, answer: number, splits: {{train: train, validation: validation}}"), &glue(None));
+    let plain =
+        Place::new(&format!("{RTE}, answer: number, splits: {{train: train, validation: validation}}"), &glue(None));
     plain.runs();
     assert_eq!(plain.dataset().task.answer, Answer::Number);
 }
@@ -246,7 +286,8 @@ fn metadata_that_are_not_what_they_should_be_are_refused() {
     files[4].1 = rows("validation", 20, Some(&named("[\"bad\", \"good\"]")));
     Place::new(RTE, &files).fails(RTE, "have different names for the numbers of `label`");
     files[1].1 = b"---\nconfigs: 3\n---\n".to_vec();
-    Place::new(RTE, &files).fails(RTE, "cannot be used: `README.md`: line 2: `configs` is the number 3, expected a list");
+    Place::new(RTE, &files)
+        .fails(RTE, "cannot be used: `README.md`: line 2: `configs` is the number 3, expected a list");
 }
 
 #[test]
@@ -254,11 +295,26 @@ fn what_a_data_set_lacks_is_told_with_what_it_has() {
     let place = Place::new(RTE, &glue(Some(FEATURES)));
     let from = |config: &str, more: &str| RTE.replace("rte", config) + more;
     place.fails(&from("rt", ""), "`org/glue` at `main` cannot be used: it has no config `rt`; did you mean `rte`?");
-    place.fails(&RTE.replace("config: rte, ", ""), "it has several configs, `ax`, `mnli`, `rte`; say by `config` which is meant");
-    place.fails(&from("mnli", ""), "no split `validation`; splits are `train`, `validation_matched`, `validation_mismatched`; if one of them");
-    place.fails(&from("rte", ", splits: {train: train, validation: dev}"), "the config `rte` has no split `dev`; splits are `test`, `train`");
-    place.fails(&from("rte", ", splits: {train: \"rte/*.csv\"}"), "no file of rows is called `rte/*.csv`; found `ax/test");
-    place.fails(&from("rte", ", splits: {train: train, test: train}"), "is in `train` and in `test`; expected different files");
+    place.fails(
+        &RTE.replace("config: rte, ", ""),
+        "it has several configs, `ax`, `mnli`, `rte`; say by `config` which is meant",
+    );
+    place.fails(
+        &from("mnli", ""),
+        "no split `validation`; splits are `train`, `validation_matched`, `validation_mismatched`; if one of them",
+    );
+    place.fails(
+        &from("rte", ", splits: {train: train, validation: dev}"),
+        "the config `rte` has no split `dev`; splits are `test`, `train`",
+    );
+    place.fails(
+        &from("rte", ", splits: {train: \"rte/*.csv\"}"),
+        "no file of rows is called `rte/*.csv`; found `ax/test",
+    );
+    place.fails(
+        &from("rte", ", splits: {train: train, test: train}"),
+        "is in `train` and in `test`; expected different files",
+    );
     place.says(&from("mnli", ", splits: {train: train, validation: validation_matched}"));
     place.runs();
     assert_eq!(place.dataset().task.name, "mnli");
@@ -302,7 +358,8 @@ fn what_cannot_be_downloaded_is_told_with_the_command_that_brings_it() {
     place.spot("run one").exits_with(1).complains("404");
     place.spot("status one").ok().prints("input `from.hub`: not downloaded (").prints(" left)");
     let offline = place.spot("run one").env("HF_HUB_OFFLINE", "1").exits_with(5);
-    offline.complains("`hf download org/glue README.md rte/test-00000-of-00001.parquet rte/train-00000-of-00001.parquet");
+    offline
+        .complains("`hf download org/glue README.md rte/test-00000-of-00001.parquet rte/train-00000-of-00001.parquet");
     place.asked();
     place.runs();
     assert!(!place.asked().iter().any(|name| name.starts_with("rte/test")), "what has come is not fetched again");
@@ -318,7 +375,9 @@ fn what_python_brought_is_used_as_it_lies() {
     };
     // Without a list of its files, or a description, nobody knows whether a split is missing.
     place.cached(&of_rte(false));
-    offline("run one").exits_with(5).complains("nothing says whether these are all of its files; name them by `splits`");
+    offline("run one")
+        .exits_with(5)
+        .complains("nothing says whether these are all of its files; name them by `splits`");
     place.says(&format!("{RTE}, splits: {{train: train, validation: validation}}"));
     offline("run one").ok();
     place.cached(&of_rte(true));

@@ -79,7 +79,8 @@ const COLOURS: [&str; 4] = ["red", "blue", "green", "white"];
 fn a_list_of_options_makes_choices() {
     let row = |i: usize| {
         let options = &COLOURS[..2 + i % 3];
-        json!({"question": format!("which, number {i}"), "options": options, "gold": i % options.len(), "votes": i % 7}).to_string()
+        json!({"question": format!("which, number {i}"), "options": options, "gold": i % options.len(), "votes": i % 7})
+            .to_string()
     };
     let lines: Vec<String> = (0..60).map(row).collect();
     let table = r#"train: data/options.jsonl
@@ -119,7 +120,10 @@ label: answers.text";
     shell.spot("run it").ok();
     let third = &examples(&shell)[3];
     assert_eq!(third.input, "nested question: what is 3 context: much (3)");
-    assert_eq!((third.target.as_str(), third.answers.clone()), ("white", vec!["white".to_owned(), "a colour".to_owned()]));
+    assert_eq!(
+        (third.target.as_str(), third.answers.clone()),
+        ("white", vec!["white".to_owned(), "a colour".to_owned()])
+    );
 }
 
 #[test]

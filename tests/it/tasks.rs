@@ -4,14 +4,21 @@ use super::shell::Shell;
 use spot::data::{Dataset, read_dataset};
 use spot::ml::tasks::{Answer, Split};
 
-const ROWS: [(&str, &str, usize); 4] =
-    [("It rains.", "It is wet.", 0), ("It rains.", "It is dry.", 1), ("A dog.", "An animal.", 0), ("A dog.", "A cat.", 1)];
+const ROWS: [(&str, &str, usize); 4] = [
+    ("It rains.", "It is wet.", 0),
+    ("It rains.", "It is dry.", 1),
+    ("A dog.", "An animal.", 0),
+    ("A dog.", "A cat.", 1),
+];
 
 /// Rows of RTE as SuperGLUE publishes them.
 fn rte() -> String {
     let words = ["entailment", "not_entailment"];
     let row = |(at, (premise, hypothesis, label)): (usize, &(&str, &str, usize))| {
-        format!("{{\"premise\": \"{premise}\", \"hypothesis\": \"{hypothesis}\", \"label\": \"{}\", \"idx\": {at}}}\n", words[*label])
+        format!(
+            "{{\"premise\": \"{premise}\", \"hypothesis\": \"{hypothesis}\", \"label\": \"{}\", \"idx\": {at}}}\n",
+            words[*label]
+        )
     };
     ROWS.iter().cycle().take(12).enumerate().map(row).collect()
 }
@@ -27,7 +34,8 @@ fn manifest(from: &str) -> String {
 }
 
 fn shell(from: &str) -> Shell {
-    let reviews: String = (0..40).map(|at| format!("number {at} is {},{}\n", ["dull", "fine"][at % 2], [1, 5][at % 2])).collect();
+    let reviews: String =
+        (0..40).map(|at| format!("number {at} is {},{}\n", ["dull", "fine"][at % 2], [1, 5][at % 2])).collect();
     Shell::new()
         .write("pipelines/own.yaml", manifest(from))
         .write("data/rte.jsonl", rte())
@@ -69,7 +77,11 @@ fn a_project_has_tasks_of_its_own() {
 #[test]
 fn a_name_that_is_taken_is_refused_until_it_is_said_whose_it_is() {
     let shell = shell("{task: rte}").write("tasks/rte.yaml", MOOD);
-    shell.spot("status own").exits_with(2).complains("pipelines/own.yaml:8:18").complains("`rte` can be read in two ways");
+    shell
+        .spot("status own")
+        .exits_with(2)
+        .complains("pipelines/own.yaml:8:18")
+        .complains("`rte` can be read in two ways");
     let shell = shell.write("pipelines/own.yaml", manifest("{task: {name: rte, of: project}}"));
     shell.spot("run own").ok();
     assert_eq!(dataset(&shell).task.name, "rte");
@@ -112,7 +124,10 @@ fn tasks_are_listed_and_explained() {
         .prints("target  entailment")
         .prints("T5's code")
         .prints("2,490 train, 277 validation, 3,000 test");
-    shell.spot("tasks squad --variant spot").ok().prints("squad question: Who built it ? context: It was built by Ann Lee , in 1932 .");
+    shell
+        .spot("tasks squad --variant spot")
+        .ok()
+        .prints("squad question: Who built it ? context: It was built by Ann Lee , in 1932 .");
     shell.spot("tasks mood").ok().prints("tasks/mood.yaml").prints("mood review: dull").prints("from: {task: mood}");
     shell.spot("tasks rt").exits_with(2).complains("did you mean `rte`?");
     shell.spot("tasks --variant spot").exits_with(2);

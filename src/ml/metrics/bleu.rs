@@ -35,7 +35,8 @@ impl Counts {
         let distance = |answer: &Vec<String>| (answer.len().abs_diff(prediction.len()), answer.len());
         self.asked_length += answers.iter().min_by_key(|answer| distance(answer)).map_or(0, Vec::len);
         for order in 1..=LONGEST {
-            let of_answers: Vec<HashMap<&[String], usize>> = answers.iter().map(|answer| grams(answer, order)).collect();
+            let of_answers: Vec<HashMap<&[String], usize>> =
+                answers.iter().map(|answer| grams(answer, order)).collect();
             for (gram, count) in grams(prediction, order) {
                 let most = of_answers.iter().filter_map(|answer| answer.get(gram).copied()).max().unwrap_or(0);
                 self.matched[order - 1] += count.min(most);
@@ -80,7 +81,8 @@ fn tokens(text: &str) -> Vec<String> {
         let rule = |pattern: &str| Regex::new(pattern).expect("a pattern that is written here");
         [(rule(r"(\P{N})(\p{P})"), "$1 $2 "), (rule(r"(\p{P})(\P{N})"), " $1 $2"), (rule(r"(\p{S})"), " $1 ")]
     });
-    let spaced = RULES.iter().fold(text.trim_end().to_owned(), |text, (rule, by)| rule.replace_all(&text, *by).into_owned());
+    let spaced =
+        RULES.iter().fold(text.trim_end().to_owned(), |text, (rule, by)| rule.replace_all(&text, *by).into_owned());
     spaced.split_whitespace().map(str::to_owned).collect()
 }
 

@@ -83,7 +83,8 @@ fn assigned(scores: &[Vec<f64>]) -> f64 {
     let mut row_at = vec![0; count + 1];
     for row in 1..=count {
         row_at[0] = row;
-        let (mut least, mut way, mut used) = (vec![f64::INFINITY; count + 1], vec![0; count + 1], vec![false; count + 1]);
+        let (mut least, mut way, mut used) =
+            (vec![f64::INFINITY; count + 1], vec![0; count + 1], vec![false; count + 1]);
         let mut column = 0;
         while row_at[column] != 0 {
             used[column] = true;

@@ -341,13 +341,19 @@ mod tests {
                 metric.of_numbers(&numbers(&[0, 1, 2, 3]), &numbers(predictions))
             },
             Answers::Texts => |metric: Metric, predictions: &[usize]| {
-                let all = ["one two three four", "five six seven eight", "nine ten eleven twelve", "red green blue grey"];
+                let all =
+                    ["one two three four", "five six seven eight", "nine ten eleven twelve", "red green blue grey"];
                 let all = all.map(str::to_owned);
                 let answers: Vec<&[String]> = (0..4).map(|at| std::slice::from_ref(&all[at])).collect();
                 let targets: Vec<&str> = (0..4).map(|at| all[at].as_str()).collect();
                 let predictions: Vec<&str> = predictions.iter().map(|at| all[*at].as_str()).collect();
                 let sources = ["a text of other words"; 4];
-                metric.of_texts(&Texts { targets: &targets, answers: &answers, sources: &sources, predictions: &predictions })
+                metric.of_texts(&Texts {
+                    targets: &targets,
+                    answers: &answers,
+                    sources: &sources,
+                    predictions: &predictions,
+                })
             },
         };
         [[0, 1, 2, 3], [0, 1, 3, 2], [3, 2, 1, 0]].map(|predictions| value(metric, &predictions).unwrap())

@@ -114,11 +114,15 @@ impl Choices {
         let mut choices: Vec<String> = Vec::with_capacity(cells.len());
         for (at, cell) in cells.into_iter().enumerate() {
             let found = cell.to_string();
-            let text = Some(cell).filter(|cell| !cell.is_blank()).and_then(Cell::plain).map(|text| text.trim().to_owned());
-            let text = text.ok_or_else(|| place.wrong(format!("choice {} of {} is {found}, expected a text", at + 1, name())))?;
+            let text =
+                Some(cell).filter(|cell| !cell.is_blank()).and_then(Cell::plain).map(|text| text.trim().to_owned());
+            let text = text
+                .ok_or_else(|| place.wrong(format!("choice {} of {} is {found}, expected a text", at + 1, name())))?;
             if let Some(same) = choices.iter().position(|known| *known == text) {
                 let (text, first, second) = (shortened(&text), same + 1, at + 1);
-                return Err(place.wrong(format!("choices {first} and {second} are both `{text}`, so nobody can tell which is meant")));
+                return Err(place.wrong(format!(
+                    "choices {first} and {second} are both `{text}`, so nobody can tell which is meant"
+                )));
             }
             choices.push(text);
         }
@@ -132,11 +136,19 @@ impl Choices {
     ///
     /// # Errors
     /// If the answer names none of them.
-    pub(super) fn right(&self, answer: &Cell, choices: &[String], label: &str, place: Place) -> Result<usize, SheetError> {
+    pub(super) fn right(
+        &self,
+        answer: &Cell,
+        choices: &[String],
+        label: &str,
+        place: Place,
+    ) -> Result<usize, SheetError> {
         self.named.place_of(answer, choices).ok_or_else(|| {
             let expected = self.named.expected(choices);
             let hint = match self.named {
-                Named::Text => "; if it is a number or a letter, say what the first choice is called: `first: 0`, `1`, `A` or `a`",
+                Named::Text => {
+                    "; if it is a number or a letter, say what the first choice is called: `first: 0`, `1`, `A` or `a`"
+                }
                 Named::Place(_) | Named::Letter(_) => "",
             };
             place.wrong(format!("`{}` is {answer}, expected {expected}{hint}", shortened(label)))
@@ -169,7 +181,10 @@ mod tests {
         let error = |cells: Vec<Cell>| of(cells).unwrap_err().to_string();
         assert_eq!(error(vec![text("red")]), "line 3: `options` is `red`, expected a list of choices");
         assert_eq!(error(vec![Cell::List(vec![text("a")])]), "line 3: `options` has 1 choices, expected at least two");
-        assert_eq!(error(vec![Cell::List(vec![text("a"), text("")])]), "line 3: choice 2 of `options` is empty, expected a text");
+        assert_eq!(
+            error(vec![Cell::List(vec![text("a"), text("")])]),
+            "line 3: choice 2 of `options` is empty, expected a text"
+        );
         assert_eq!(
             error(vec![Cell::List(vec![text("a"), text(" a")])]),
             "line 3: choices 1 and 2 are both `a`, so nobody can tell which is meant"
@@ -182,7 +197,8 @@ mod tests {
     #[test]
     fn answers_name_a_choice_in_one_way() {
         let options = ["red".to_owned(), "1".to_owned(), "True".to_owned()];
-        let right = |named: Named, answer: &Cell| choices(named, &["o"]).right(answer, &options, "y", Place::line(3)).ok();
+        let right =
+            |named: Named, answer: &Cell| choices(named, &["o"]).right(answer, &options, "y", Place::line(3)).ok();
         assert_eq!(right(Named::Text, &text("red")), Some(0));
         assert_eq!((right(Named::Text, &number("1.0")), right(Named::Text, &Cell::Bool(true))), (Some(1), Some(2)));
         assert_eq!((right(Named::Place(0), &number("0")), right(Named::Place(0), &number("3"))), (Some(0), None));
@@ -192,20 +208,25 @@ mod tests {
         for odd in [number("-1"), number("0.5"), Cell::Bool(true), Cell::Missing, text("AB")] {
             assert_eq!((right(Named::Place(0), &odd), right(Named::Letter('A'), &odd)), (None, None), "{odd}");
         }
-        let error = choices(Named::Text, &["o"]).right(&number("0"), &options, "y", Place::line(3)).unwrap_err().to_string();
-        assert!(error.starts_with("line 3: `y` is 0, expected one of the choices `red`, `1`, `True`; if it is a number"), "{error}");
-        let error = choices(Named::Letter('A'), &["o"]).right(&text("E"), &options, "y", Place::line(3)).unwrap_err().to_string();
+        let error =
+            choices(Named::Text, &["o"]).right(&number("0"), &options, "y", Place::line(3)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("line 3: `y` is 0, expected one of the choices `red`, `1`, `True`; if it is a number"),
+            "{error}"
+        );
+        let error = choices(Named::Letter('A'), &["o"])
+            .right(&text("E"), &options, "y", Place::line(3))
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "line 3: `y` is `E`, expected `A` to `C`");
     }
 
     #[test]
     fn what_the_first_is_called_is_one_of_four() {
-        assert_eq!(["0", "1", "A", "a"].map(|first| Named::by(first).unwrap()), [
-            Named::Place(0),
-            Named::Place(1),
-            Named::Letter('A'),
-            Named::Letter('a')
-        ]);
+        assert_eq!(
+            ["0", "1", "A", "a"].map(|first| Named::by(first).unwrap()),
+            [Named::Place(0), Named::Place(1), Named::Letter('A'), Named::Letter('a')]
+        );
         for odd in ["2", "-1", "B", "", "true", "AA", "01x"] {
             assert!(Named::by(odd).is_err(), "{odd}");
         }

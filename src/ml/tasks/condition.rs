@@ -94,7 +94,9 @@ impl Condition {
         let is_order = !matches!(self.comparison, Comparison::Is | Comparison::IsNot);
         match (&self.value, cell.value()) {
             (None, _) => Ok(cell.is_blank() == (self.comparison == Comparison::Is)),
-            (Some(Value::Number(wanted)), Some(Value::Number(found))) => Ok(self.comparison.holds(found.compare(wanted))),
+            (Some(Value::Number(wanted)), Some(Value::Number(found))) => {
+                Ok(self.comparison.holds(found.compare(wanted)))
+            }
             _ if is_order && cell.is_blank() => Ok(false),
             _ if is_order => {
                 let (text, field) = (shortened(&self.text), shortened(&self.field));
@@ -151,7 +153,9 @@ mod tests {
     fn values_are_compared_as_those_of_labels() {
         assert!(holds("gold_label == \"-\"", &text(" - ")) && !holds("gold_label == \"-\"", &text("neutral")));
         assert!(holds("a != \"x\"", &text("y")) && holds("a != \"x\"", &Cell::Missing));
-        assert!(holds("a == 1", &text("1.0")) && holds("a == \"1\"", &number("1")) && !holds("a == 1", &Cell::Bool(true)));
+        assert!(
+            holds("a == 1", &text("1.0")) && holds("a == \"1\"", &number("1")) && !holds("a == 1", &Cell::Bool(true))
+        );
         assert!(holds("a == true", &text("True")) && holds("a == false", &Cell::Bool(false)));
         for empty in [Cell::Missing, text(""), text(" "), Cell::List(Vec::new())] {
             assert!(holds("a == null", &empty) && holds("a == \"\"", &empty) && !holds("a != null", &empty));
@@ -161,7 +165,8 @@ mod tests {
 
     #[test]
     fn numbers_have_an_order() {
-        let orders = [("a < 3", [true, false, false]), ("a <= 3", [true, true, false]), ("a > 3", [false, false, true])];
+        let orders =
+            [("a < 3", [true, false, false]), ("a <= 3", [true, true, false]), ("a > 3", [false, false, true])];
         for (condition, expected) in orders {
             assert_eq!(["-10.5", "3.0", "3.0001"].map(|n| holds(condition, &number(n))), expected, "{condition}");
         }
@@ -177,7 +182,10 @@ mod tests {
         assert!(error("gold_label").contains("expected a column, one of `==`"));
         assert!(error("a = 1").contains("expected a column, one of `==`"));
         assert!(error("== 1").contains("expected a column in front of `==`"));
-        assert_eq!(error("a == -"), "compares with `-`, expected a text in double quotes, a number, true, false or null");
+        assert_eq!(
+            error("a == -"),
+            "compares with `-`, expected a text in double quotes, a number, true, false or null"
+        );
         assert!(error("a == 'x'").starts_with("compares with `'x'`"));
         assert!(error("a < \"b\"").contains("only numbers have an order"));
         assert_eq!(Condition::parse(r#"options|join("==") == "x==y""#).unwrap().field, r#"options|join("==")"#);

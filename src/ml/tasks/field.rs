@@ -83,7 +83,10 @@ impl Step<'_> {
             (Self::Element(at), Cell::List(items)) => {
                 let count = items.len();
                 let path = shortened(path);
-                items.into_iter().nth(at).ok_or_else(|| format!("`{path}` has {count} elements, so there is no `[{at}]`"))
+                items
+                    .into_iter()
+                    .nth(at)
+                    .ok_or_else(|| format!("`{path}` has {count} elements, so there is no `[{at}]`"))
             }
             (Self::Name(name), Cell::Object(mut fields)) => match fields.iter().position(|(known, _)| known == name) {
                 Some(at) => Ok(fields.swap_remove(at).1),
@@ -182,8 +185,24 @@ mod tests {
     #[test]
     fn other_texts_are_names_of_columns() {
         for name in [
-            "options", "long name", "options[-1]", "options[x]", "options[01]", "options[]", "options[1", "a..b", ".a", "[0]",
-            "len()", "a|b", "a|join(x)", "f(a)", "a[0]b", "", "options[1.0]", "options[99999999999999999999]",
+            "options",
+            "long name",
+            "options[-1]",
+            "options[x]",
+            "options[01]",
+            "options[]",
+            "options[1",
+            "a..b",
+            ".a",
+            "[0]",
+            "len()",
+            "a|b",
+            "a|join(x)",
+            "f(a)",
+            "a[0]b",
+            "",
+            "options[1.0]",
+            "options[99999999999999999999]",
         ] {
             assert_eq!(Field::parse(name), None, "{name}");
         }
@@ -198,7 +217,10 @@ mod tests {
             "`answers` has no `txt` (did you mean `text`?); found `text`, `start`"
         );
         assert_eq!(error("answers[0]", answers()), "`answers` is an object, expected a list");
-        assert_eq!(error("options[0][1]", options()), "`options[0]` is `red`, expected a list; JSON lines, Parquet and Arrow files have nested values, CSV has none");
+        assert_eq!(
+            error("options[0][1]", options()),
+            "`options[0]` is `red`, expected a list; JSON lines, Parquet and Arrow files have nested values, CSV has none"
+        );
         assert_eq!(error("len(x)", Cell::Bool(true)), "`x` is true, expected a list");
         let gap = Cell::List(vec![text("a"), Cell::Missing]);
         assert_eq!(error(r#"x|join(" ")"#, gap), "`x[1]` is missing, expected a text or a number");

@@ -139,13 +139,16 @@ fn cell(json: &str, deeper: usize) -> Cell {
         // What is not text after all has half of a pair of surrogates.
         Some(b'"') => serde_json::from_str(json).map_or(Cell::Other("a text with half a character"), Cell::Text),
         Some(b'[' | b'{') if deeper == 0 => Cell::Other("nested deeper than anything that is read"),
-        Some(b'[') => serde_json::from_str(json).map_or(Cell::Other("a list that cannot be read"), |items: Vec<&RawValue>| {
-            Cell::List(items.into_iter().map(|item| cell(item.get(), deeper - 1)).collect())
-        }),
-        Some(b'{') => serde_json::from_str(json).map_or(Cell::Other("an object with a name twice"), |object: Object<'_>| {
-            let field = |(name, value): (String, &RawValue)| (name, cell(value.get(), deeper - 1));
-            Cell::Object(object.0.into_iter().map(field).collect())
-        }),
+        Some(b'[') => serde_json::from_str(json)
+            .map_or(Cell::Other("a list that cannot be read"), |items: Vec<&RawValue>| {
+                Cell::List(items.into_iter().map(|item| cell(item.get(), deeper - 1)).collect())
+            }),
+        Some(b'{') => {
+            serde_json::from_str(json).map_or(Cell::Other("an object with a name twice"), |object: Object<'_>| {
+                let field = |(name, value): (String, &RawValue)| (name, cell(value.get(), deeper - 1));
+                Cell::Object(object.0.into_iter().map(field).collect())
+            })
+        }
         _ => Decimal::parse(json).map_or(Cell::Other("a number beyond all bounds"), Cell::Number),
     }
 }

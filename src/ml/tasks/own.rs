@@ -62,9 +62,17 @@ impl Own {
     /// The field with the first contradiction, and what it is.
     pub fn check(&self) -> Result<(), Mistake> {
         check_name(&self.name).map_err(|message| ("name", message))?;
-        if let Some(word) = self.word.as_deref().filter(|word| word.trim() != *word || word.chars().any(char::is_control)) {
+        if let Some(word) =
+            self.word.as_deref().filter(|word| word.trim() != *word || word.chars().any(char::is_control))
+        {
             let shown = shortened(word);
-            return Err(("word", format!("is `{}`, expected a word without white space around it, or \"\" for none", shown.escape_debug())));
+            return Err((
+                "word",
+                format!(
+                    "is `{}`, expected a word without white space around it, or \"\" for none",
+                    shown.escape_debug()
+                ),
+            ));
         }
         if self.spaced_punctuation && self.answer != Answer::Text {
             return Err(("spaced_punctuation", "is for answers that are free text, and these are not".to_owned()));
@@ -131,7 +139,9 @@ impl Own {
                 format!("has `{name}`, which needs `group`, the column that says what belongs together")
             }
             Needs::Source if self.template.around().is_none() => {
-                format!("has `{name}`, which compares answers with the text that was to be rewritten, so that `template` must have one column")
+                format!(
+                    "has `{name}`, which compares answers with the text that was to be rewritten, so that `template` must have one column"
+                )
             }
             Needs::Nothing | Needs::TwoLabels | Needs::Groups | Needs::Source => return Ok(()),
         };
@@ -190,7 +200,10 @@ impl Own {
         let mut examples = Vec::with_capacity(sheet.rows.len());
         for (((place, cells), row), (target, label, answers)) in sheet.rows.into_iter().zip(numbers).zip(answers) {
             let mut cells = cells.into_iter().skip(1);
-            let values = names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
+            let values = names
+                .iter()
+                .zip(cells.by_ref())
+                .map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
             let values = values.collect::<Result<BTreeMap<&str, String>, _>>()?;
             let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
             let input = if self.spaced_punctuation { collapsed(&input) } else { input };
@@ -207,7 +220,8 @@ impl Own {
                 && let Some(first) = ids.insert(id.clone(), place)
             {
                 let (name, id) = (shortened(name), shortened(id));
-                let file = if first.file == place.file { String::new() } else { format!(" of file {}", first.file + 1) };
+                let file =
+                    if first.file == place.file { String::new() } else { format!(" of file {}", first.file + 1) };
                 return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}{file}; expected different values")));
             }
             examples.push(Example {
@@ -318,7 +332,9 @@ impl Own {
         match (&self.labels, self.answer) {
             (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
             (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
-            (None, Answer::Choice) => cell.is_blank() || self.counts_choices() && (cell.says_nothing() || cell.is_minus_one()),
+            (None, Answer::Choice) => {
+                cell.is_blank() || self.counts_choices() && (cell.says_nothing() || cell.is_minus_one())
+            }
             (None, _) => cell.is_blank(),
         }
     }
@@ -354,7 +370,10 @@ impl Own {
             Some(Value::Number(number)) => {
                 let text = match &self.round {
                     Some(step) => number.rounded(step).ok_or_else(|| {
-                        place.wrong(format!("`{}` is {cell}, which has too many digits to be rounded", shortened(&self.label)))
+                        place.wrong(format!(
+                            "`{}` is {cell}, which has too many digits to be rounded",
+                            shortened(&self.label)
+                        ))
                     })?,
                     None => number.to_string(),
                 };
@@ -421,6 +440,7 @@ fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::tasks::Dialect;
 
     fn own() -> Own {
         Own {
@@ -626,7 +646,10 @@ mod tests {
         let Read { examples, left_out } = own.examples(sheet, Split::Train, false).unwrap();
         assert_eq!(examples.iter().map(|example| (&*example.id, &*example.target)).collect::<Vec<_>>(), [("1", "bad")]);
         let left: Vec<_> = left_out.iter().map(|left| (left.rows, &*left.why)).collect();
-        assert_eq!(left, [(1, "`drop` has `label == \"-\"`"), (1, "`drop` has `votes < 3`"), (1, "`drop` has `text == null`")]);
+        assert_eq!(
+            left,
+            [(1, "`drop` has `label == \"-\"`"), (1, "`drop` has `votes < 3`"), (1, "`drop` has `text == null`")]
+        );
         let all = Own { drop: vec![Condition::parse("text != \"q\"").unwrap()], ..own };
         let error = read(&all, Split::Train, "title,text,label\nA,x,bad\n").unwrap_err().to_string();
         assert_eq!(error, "line 2: no row is left; `drop` leaves all of them out");
@@ -665,10 +688,10 @@ mod tests {
         let rows = r#"{"title": "t", "o": ["x", "y"], "label": "B"}
 {"title": "u", "o": ["x", "y", "z"], "label": "C"}"#;
         let examples = read(Split::Train, rows).unwrap();
-        assert_eq!(examples.iter().map(|e| (&*e.input, &*e.target, e.label)).collect::<Vec<_>>(), [
-            ("t x or y", "y", Some(1)),
-            ("u x or y or z", "z", Some(2))
-        ]);
+        assert_eq!(
+            examples.iter().map(|e| (&*e.input, &*e.target, e.label)).collect::<Vec<_>>(),
+            [("t x or y", "y", Some(1)), ("u x or y or z", "z", Some(2))]
+        );
         let scores = own.task(true).score(&["y".to_owned(), "w".to_owned()], &examples);
         assert_eq!((scores.metrics, scores.illegal), (vec![(Metric::Accuracy, 50.0)], 1));
         let hidden = read(Split::Test, r#"{"title": "t", "o": ["x", "y"], "label": -1}"#).unwrap();

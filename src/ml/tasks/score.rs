@@ -255,7 +255,14 @@ mod tests {
     #[test]
     fn rouge_takes_the_best_answer_of_the_first_copy() {
         let metrics = vec![Metric::Rouge1, Metric::Rouge2, Metric::RougeLsum];
-        let summary = Task { name: "sum".to_owned(), format: None, labels: Vec::new(), answer: Answer::Text, metrics, around: None };
+        let summary = Task {
+            name: "sum".to_owned(),
+            format: None,
+            labels: Vec::new(),
+            answer: Answer::Text,
+            metrics,
+            around: None,
+        };
         let mut examples = vec![example(0, "a b c", None), example(1, "x . y z", None)];
         examples[0].answers = vec!["a b c".to_owned(), "d e".to_owned()];
         let scores = summary.score(&["d e".to_owned(), "y z . x".to_owned()], &examples);
@@ -264,8 +271,14 @@ mod tests {
 
     #[test]
     fn a_task_without_metrics_has_no_score() {
-        let text =
-            Task { name: "c4".to_owned(), format: None, labels: Vec::new(), answer: Answer::Text, metrics: Vec::new(), around: None };
+        let text = Task {
+            name: "c4".to_owned(),
+            format: None,
+            labels: Vec::new(),
+            answer: Answer::Text,
+            metrics: Vec::new(),
+            around: None,
+        };
         let scores = text.score(&["b".to_owned()], &[example(0, "a", None)]);
         assert_eq!((scores.score, scores.scored, scores.metrics.len()), (None, 1, 0));
     }
@@ -289,7 +302,9 @@ mod tests {
                 Answer::Number => vec![example(0, "1.0", None), example(1, "2.0", None)],
                 Answer::Text => vec![example(0, "an answer", None)],
                 Answer::Referent => vec![example(0, "the noun", Some(1))],
-                Answer::Choice => vec![Example { choices: vec!["the noun".to_owned()], ..example(0, "the noun", Some(0)) }],
+                Answer::Choice => {
+                    vec![Example { choices: vec!["the noun".to_owned()], ..example(0, "the noun", Some(0)) }]
+                }
             };
             let predictions: Vec<String> = examples.iter().map(|e| e.target.clone()).collect();
             assert_eq!(known.score(&predictions, &examples).score, Some(100.0), "{format}");

@@ -236,7 +236,9 @@ fn sheet<'t>(
     };
     let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
     let sources = Wanted::locate(wanted, &names, header).map_err(|error| {
-        let is_told = dialect.columns.is_some() || error.message.contains("did you mean") || !error.message.starts_with("no column");
+        let is_told = dialect.columns.is_some()
+            || error.message.contains("did you mean")
+            || !error.message.starts_with("no column");
         let hint = if is_told { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
         SheetError { message: format!("{}{hint}", error.message), ..error }
     })?;
@@ -336,7 +338,8 @@ impl<'n> Wanted<'n> {
 
     fn source(&self, names: &[&str], place: Place) -> Result<Option<Source<'n>>, SheetError> {
         let position = |wanted: &str| names.iter().position(|name| *name == wanted);
-        let part = Field::parse(self.name).and_then(|part| Some(Source { at: position(part.column)?, part: Some(part) }));
+        let part =
+            Field::parse(self.name).and_then(|part| Some(Source { at: position(part.column)?, part: Some(part) }));
         match (position(self.name), part) {
             (Some(at), None) => Ok(Some(Source { at, part: None })),
             (None, Some(part)) => Ok(Some(part)),
@@ -364,7 +367,12 @@ impl<'n> Wanted<'n> {
 }
 
 /// The wanted part of a cell, of a kind that a row can have; one that is not there is missing.
-fn take(source: Option<&Source<'_>>, cell: Option<Cell>, column: &Wanted<'_>, place: Place) -> Result<Cell, SheetError> {
+fn take(
+    source: Option<&Source<'_>>,
+    cell: Option<Cell>,
+    column: &Wanted<'_>,
+    place: Place,
+) -> Result<Cell, SheetError> {
     let mut cell = cell.unwrap_or(Cell::Missing);
     if let Some(part) = source.and_then(|source| source.part.as_ref()) {
         cell = part.of(cell).map_err(|message| place.wrong(message))?;
@@ -376,8 +384,14 @@ fn take(source: Option<&Source<'_>>, cell: Option<Cell>, column: &Wanted<'_>, pl
     };
     if is_odd {
         let column = shortened(column.name);
-        let parts = if matches!(cell, Cell::List(_) | Cell::Object(_)) { format!("; parts are written {FORMS}") } else { String::new() };
-        return Err(place.wrong(format!("`{column}` is {cell}, expected a text, a number, true or false, or a list of texts{parts}")));
+        let parts = if matches!(cell, Cell::List(_) | Cell::Object(_)) {
+            format!("; parts are written {FORMS}")
+        } else {
+            String::new()
+        };
+        return Err(place.wrong(format!(
+            "`{column}` is {cell}, expected a text, a number, true or false, or a list of texts{parts}"
+        )));
     }
     Ok(cell)
 }
@@ -523,7 +537,8 @@ mod tests {
 
     /// The cells of a table with tabs, and the lines of its rows.
     fn tsv(text: &str, quotes: Option<Quotes>) -> Result<Vec<(usize, String, String)>, String> {
-        let sheet = Sheet::from_tsv(text.as_bytes(), Dialect { quotes, columns: None }, AB).map_err(|error| error.to_string())?;
+        let sheet = Sheet::from_tsv(text.as_bytes(), Dialect { quotes, columns: None }, AB)
+            .map_err(|error| error.to_string())?;
         let shown = |cell: &Cell| cell.clone().plain().unwrap();
         let row = |(place, cells): &(Place, Vec<Cell>)| match place {
             Place { at: At::Line(line), .. } => (*line, shown(&cells[0]), shown(&cells[1])),

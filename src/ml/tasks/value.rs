@@ -300,8 +300,10 @@ mod tests {
 
     #[test]
     fn numbers_are_rounded_to_multiples_as_numpy_rounds() {
-        let rounded = |number: &str, step: &str| Decimal::parse(number).unwrap().rounded(&Decimal::parse(step).unwrap());
-        let fifths = ["0", "2.5", "3.1", "4.99", "5.00", "-0.3", "0.09", "1e-30"].map(|number| rounded(number, "0.2").unwrap());
+        let rounded =
+            |number: &str, step: &str| Decimal::parse(number).unwrap().rounded(&Decimal::parse(step).unwrap());
+        let fifths =
+            ["0", "2.5", "3.1", "4.99", "5.00", "-0.3", "0.09", "1e-30"].map(|number| rounded(number, "0.2").unwrap());
         assert_eq!(fifths, ["0.0", "2.4", "3.2", "5.0", "5.0", "-0.4", "0.0", "0.0"]);
         assert_eq!(["2.5", "3.5", "-2.5", "1e3"].map(|number| rounded(number, "1").unwrap()), ["2", "4", "-2", "1000"]);
         assert_eq!(["12", "15", "25"].map(|number| rounded(number, "10").unwrap()), ["10", "20", "20"]);
@@ -311,7 +313,8 @@ mod tests {
 
     #[test]
     fn numbers_have_their_own_order() {
-        let numbers = ["-20", "-3", "-0.5", "0", "0.05", "0.5", "3", "20", "100"].map(|text| Decimal::parse(text).unwrap());
+        let numbers =
+            ["-20", "-3", "-0.5", "0", "0.05", "0.5", "3", "20", "100"].map(|text| Decimal::parse(text).unwrap());
         for (at, number) in numbers.iter().enumerate() {
             for (other, with) in numbers.iter().enumerate() {
                 assert_eq!(number.compare(with), at.cmp(&other));

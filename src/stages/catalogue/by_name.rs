@@ -10,8 +10,8 @@ use crate::engine::manifest::read_value;
 use crate::engine::stage::Issue;
 use crate::ml::tasks::Split;
 use schemars::JsonSchema;
-use serde::de::{MapAccess, Visitor};
 use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
@@ -84,7 +84,10 @@ impl ByName {
         let given = self.given(row, task);
         if let Some(first) = given.first().filter(|first| first.split != Split::Train) {
             let split = first.split.name();
-            return Err(issue(split, format!("is given, but `train` is not; give the files of all splits, or of none")));
+            return Err(issue(
+                split,
+                format!("is given, but `train` is not; give the files of all splits, or of none"),
+            ));
         }
         let out = if given.is_empty() { from_hub(row) } else { from_files(row, &given) };
         out.map_err(|(field, message)| issue(field, message))
@@ -93,9 +96,10 @@ impl ByName {
     /// The files of the manifest, or else those of the row.
     fn given<'n>(&self, row: &'n Row, task: &'n Node) -> Vec<Given<'n>> {
         let asked = [&self.0.train, &self.0.validation, &self.0.test];
-        let named = Split::ALL.into_iter().zip(asked).filter_map(|(split, files)| {
-            Some(Given { split, files: files.clone()?, node: task.get(split.name())? })
-        });
+        let named = Split::ALL
+            .into_iter()
+            .zip(asked)
+            .filter_map(|(split, files)| Some(Given { split, files: files.clone()?, node: task.get(split.name())? }));
         let named: Vec<Given<'_>> = named.collect();
         if !named.is_empty() {
             return named;
@@ -113,7 +117,10 @@ type Refusal = (&'static str, String);
 
 fn from_hub(row: &Row) -> Result<Node, Refusal> {
     let Some(hub) = row.as_hub() else {
-        let message = format!("names `{}`, whose data are on no hub that is known; give its files as `train` and `validation`", row.name);
+        let message = format!(
+            "names `{}`, whose data are on no hub that is known; give its files as `train` and `validation`",
+            row.name
+        );
         return Err(("", message));
     };
     if row.has_template() {
@@ -121,12 +128,15 @@ fn from_hub(row: &Row) -> Result<Node, Refusal> {
     }
     let dataset = row.hub.as_ref().map_or_else(String::new, |hub| hub.dataset.clone());
     let reader = row.format.as_deref().unwrap_or("text");
-    let because = format!("no template makes examples of its rows; `{reader}` reads the files of its authors, as `train` and `validation`");
+    let because = format!(
+        "no template makes examples of its rows; `{reader}` reads the files of its authors, as `train` and `validation`"
+    );
     Ok(row.as_later(&Later { files: vec![dataset], because }))
 }
 
 fn from_files(row: &Row, given: &[Given<'_>]) -> Result<Node, Refusal> {
-    let entries = || given.iter().map(|given| (row.key(given.split.name()), given.node.clone())).collect::<Vec<(Key, Node)>>();
+    let entries =
+        || given.iter().map(|given| (row.key(given.split.name()), given.node.clone())).collect::<Vec<(Key, Node)>>();
     if row.is_text() {
         let nodes = given.iter().filter(|given| given.split == Split::Train).map(|given| given.node.clone()).collect();
         return row.as_text(nodes).ok_or_else(|| ("", "is text".to_owned()));
@@ -139,11 +149,15 @@ fn from_files(row: &Row, given: &[Given<'_>]) -> Result<Node, Refusal> {
         ([], _) => match own.iter().find(|given| given.files.is_several()) {
             Some(several) => Err((
                 several.split.name(),
-                format!("is several files, but `{format}` reads one of each split as its authors publish it; give one, or Parquet files"),
+                format!(
+                    "is several files, but `{format}` reads one of each split as its authors publish it; give one, or Parquet files"
+                ),
             )),
             None => row.as_format(entries()).ok_or_else(|| ("", "has no format".to_owned())),
         },
-        ([table, ..], []) => Err((table.split.name(), format!("is a table, but `{format}` reads only the files of its authors"))),
+        ([table, ..], []) => {
+            Err((table.split.name(), format!("is a table, but `{format}` reads only the files of its authors")))
+        }
         ([table, ..], [own, ..]) => Err((
             own.split.name(),
             format!(

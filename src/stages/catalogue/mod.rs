@@ -72,7 +72,9 @@ fn get(library: &Library, of: Of, name: &str) -> Result<Option<Entry>, String> {
     let path = format!("{FOLDER}/{name}.{ENDING}");
     let row = match of {
         Of::Program => embedded::text(name).map(|text| Row::read(name, &path, text)),
-        Of::Project => library.text(&path).map_err(|error| error.to_string())?.map(|text| Row::read(name, &path, &text)),
+        Of::Project => {
+            library.text(&path).map_err(|error| error.to_string())?.map(|text| Row::read(name, &path, &text))
+        }
     };
     Ok(row.transpose()?.map(|row| Entry { of, row }))
 }
@@ -93,7 +95,9 @@ fn none(library: &Library, name: &str, of: Option<Of>) -> String {
     let known = program.chain(own.iter().map(String::as_str).filter(|_| of != Some(Of::Program)));
     match nearest(name, known) {
         Some(near) => format!("no task `{name}`; did you mean `{near}`?"),
-        None => format!("no task `{name}`; `spot tasks` lists those that there are, and one of your own is a file `{FOLDER}/{name}.{ENDING}`"),
+        None => format!(
+            "no task `{name}`; `spot tasks` lists those that there are, and one of your own is a file `{FOLDER}/{name}.{ENDING}`"
+        ),
     }
 }
 

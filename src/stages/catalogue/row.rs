@@ -79,8 +79,21 @@ struct Head {
 
 /// The keys of [`Head`].
 const HEAD: [&str; 15] = [
-    "name", "about", "roles", "hub", "files", "format", "text", "rows", "licence", "template_from", "unverified", "notes", "later",
-    "example", "variants",
+    "name",
+    "about",
+    "roles",
+    "hub",
+    "files",
+    "format",
+    "text",
+    "rows",
+    "licence",
+    "template_from",
+    "unverified",
+    "notes",
+    "later",
+    "example",
+    "variants",
 ];
 
 /// A data set of the hub.
@@ -231,11 +244,17 @@ impl Row {
     fn check(&self, name: Option<&str>) -> Result<(), Problem> {
         let wrong = |field: &str, message: String| Err(Problem::new(self.node.at(field).place, message));
         if let Some(name) = name.filter(|name| *name != self.name) {
-            return wrong("name", format!("`name` is `{}`, expected `{}`, as the file is called", name.escape_debug(), self.name));
+            return wrong(
+                "name",
+                format!("`name` is `{}`, expected `{}`, as the file is called", name.escape_debug(), self.name),
+            );
         }
         if let Some(format) = self.format.as_ref().filter(|format| tasks::task(format).is_none()) {
             let known: Vec<&str> = tasks::formats().collect();
-            return wrong("format", format!("no data set format `{format}`{}", suggestion(format, known.iter().copied())));
+            return wrong(
+                "format",
+                format!("no data set format `{format}`{}", suggestion(format, known.iter().copied())),
+            );
         }
         let ways = ["template", "text", "later"].map(|way| self.node.get(way).is_some());
         match ways.into_iter().filter(|way| *way).count() {
@@ -272,7 +291,8 @@ impl Row {
         let mut node = self.node.clone();
         if let Value::Map(entries) = &mut node.value {
             // An example is a whole: another takes its place.
-            entries.retain(|(key, _)| key.text != "variants" && (key.text != "example" || over.get("example").is_none()));
+            entries
+                .retain(|(key, _)| key.text != "variants" && (key.text != "example" || over.get("example").is_none()));
         }
         overlay(&mut node, over);
         Self::of(&self.name, &self.path, node).map_err(|problem| told(&self.path, &problem))
@@ -367,7 +387,8 @@ impl Row {
     pub(super) fn as_later(&self, later: &Later) -> Node {
         let text = |text: &String| Node::new(Value::Text(text.clone()), self.node.place);
         let files = Node::new(Value::List(later.files.iter().map(text).collect()), self.node.place);
-        let entries = vec![self.entry("name", &self.name), (self.key("files"), files), self.entry("because", &later.because)];
+        let entries =
+            vec![self.entry("name", &self.name), (self.key("files"), files), self.entry("because", &later.because)];
         self.one("later", entries)
     }
 

@@ -63,7 +63,8 @@ fn templates_make_of_the_files_of_superglue_what_its_readers_make() {
 #[track_caller]
 fn counts((suite, file): (&str, &str), (name, variant): (&str, Option<&str>), expected: &[usize], first: &str) {
     let Some(bytes) = bytes(suite, file) else { return };
-    let examples = examples_in(&row(name, variant, false), file, &bytes).unwrap_or_else(|error| panic!("{file}: {error:#}"));
+    let examples =
+        examples_in(&row(name, variant, false), file, &bytes).unwrap_or_else(|error| panic!("{file}: {error:#}"));
     let mut found = vec![0; expected.len()];
     examples.iter().for_each(|example| found[example.label.unwrap() as usize] += 1);
     assert_eq!(found, expected, "{file}");
@@ -75,12 +76,18 @@ fn files_of_other_tasks_have_the_known_counts() {
     let snli = "snli hypothesis: ";
     counts(("nli", "SNLI/train_9k.jsonl"), ("snli", None), &[2981, 2994, 3024], snli);
     counts(("nli", "SNLI/heldout_1k.jsonl"), ("snli", None), &[346, 328, 326], snli);
-    counts(("nli", "SNLI/dev_9842.jsonl"), ("snli", None), &[3329, 3235, 3278], "snli hypothesis: The sisters are hugging goodbye");
+    counts(
+        ("nli", "SNLI/dev_9842.jsonl"),
+        ("snli", None),
+        &[3329, 3235, 3278],
+        "snli hypothesis: The sisters are hugging goodbye",
+    );
     counts(("nli", "SNLI/glue_layout_sample.tsv"), ("snli", Some("original")), &[80, 80, 80], snli);
     let anli = "anli_r1 hypothesis: The first Ernest Jones store was opened on the continent of Europe. context: Ernest Jones is";
     counts(("nli", "ANLI/test_r1_r2_r3.jsonl"), ("anli_r1", None), &[1070, 1068, 1062], anli);
     counts(("qa", "CosmosQA/valid.csv"), ("cosmos_qa", None), &[744, 729, 761, 751], "cosmos_qa question: ");
-    let hellaswag = "hellaswag context: A man is sitting on a roof. he choice0: is using wrap to wrap a pair of skis. choice1: ";
+    let hellaswag =
+        "hellaswag context: A man is sitting on a roof. he choice0: is using wrap to wrap a pair of skis. choice1: ";
     counts(("commonsense", "HellaSwag/val_first2500.jsonl"), ("hellaswag", None), &[644, 580, 664, 612], hellaswag);
     let tweets = ("sentiment", "Sentiment140/testdata.manual.2009.06.14.csv");
     counts(tweets, ("sentiment140", Some("original")), &[177, 182], "sentiment140 sentence: ");

@@ -156,7 +156,8 @@ fn the_manual_lists_every_task_as_it_is() {
 
 // A project with tasks of its own.
 
-const MOOD: &str = "about: Moods\ntemplate: \"text: {text}\"\nlabel: mood\nlabels: [bad, good]\nfiles: {train: data/mood.csv}\n";
+const MOOD: &str =
+    "about: Moods\ntemplate: \"text: {text}\"\nlabel: mood\nlabels: [bad, good]\nfiles: {train: data/mood.csv}\n";
 
 fn project(files: &[(&str, &str)]) -> (tempfile::TempDir, Library) {
     let folder = tempfile::TempDir::new().unwrap();
@@ -184,7 +185,10 @@ fn a_name_stands_for_the_hub_and_files_for_their_reader() {
     assert_eq!(hub["hub"]["template"], "hypothesis: {hypothesis} premise: {premise}");
     assert_eq!((&hub["hub"]["name"], hub["hub"].get("rows")), (&"rte".into(), None));
     let files = out("{name: rte, train: a.jsonl, validation: b.jsonl}");
-    assert_eq!(files["files"], serde_json::json!({"format": "superglue/rte", "train": "a.jsonl", "validation": "b.jsonl"}));
+    assert_eq!(
+        files["files"],
+        serde_json::json!({"format": "superglue/rte", "train": "a.jsonl", "validation": "b.jsonl"})
+    );
     let table = out("{name: rte, train: a.parquet}");
     assert_eq!((&table["table"]["train"], &table["table"]["label"]), (&"a.parquet".into(), &"label".into()));
     assert_eq!(out("{name: glue_rte, train: a.tsv}")["files"]["name"], "glue_rte");
@@ -198,7 +202,9 @@ fn a_name_stands_for_the_hub_and_files_for_their_reader() {
 fn what_a_row_cannot_be_read_from_is_refused() {
     let (_folder, library) = project(&[]);
     let error = |task: &str| out(&library, task).unwrap_err();
-    assert!(error("{name: rte, validation: b.jsonl}").starts_with("from.task.validation: is given, but `train` is not"));
+    assert!(
+        error("{name: rte, validation: b.jsonl}").starts_with("from.task.validation: is given, but `train` is not")
+    );
     assert!(error("{name: rte, train: a.jsonl, validation: b.parquet}").contains("give all splits in one form"));
     assert!(error("{name: rte, train: [a.jsonl, b.jsonl]}").contains("`superglue/rte` reads one of each split"));
     assert!(error("{name: wsc, train: a.parquet}").contains("reads only the files of its authors"));
@@ -240,6 +246,8 @@ fn mistakes_in_a_file_are_told_with_their_place() {
     assert!(error(&format!("{MOOD}format: rte\n")).contains("no data set format `rte`"));
     assert!(error(&format!("{MOOD}later: {{files: [a], because: b}}\n")).contains("leave all but one out"));
     assert!(error(&format!("{MOOD}metrics: [f2]\n")).contains("`metrics[0]` cannot be `f2`"));
-    assert!(error(&format!("{MOOD}answer: number\n")).starts_with("tasks/mood.yaml:6:9: `answer` is given beside `labels`"));
+    assert!(
+        error(&format!("{MOOD}answer: number\n")).starts_with("tasks/mood.yaml:6:9: `answer` is given beside `labels`")
+    );
     assert!(error(&format!("{MOOD}roles: [sauce]\n")).contains("cannot be `sauce`"));
 }

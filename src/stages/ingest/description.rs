@@ -5,8 +5,8 @@ use crate::data::Layout;
 use crate::engine::context::Artifact;
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
-    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet, SheetError, Split, Task,
-    Template, behind, hold_out,
+    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet,
+    SheetError, Split, Task, Template, behind, hold_out,
 };
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow, ensure};
@@ -161,10 +161,10 @@ pub(crate) use described;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
     /// The column with their list, or a list of columns with a choice each, of which the last may be empty.
-    from: Texts,
+    pub(crate) from: Texts,
     /// What the answer calls the first choice: 0, 1, `A` or `a`. Without it answers are texts of choices.
     #[serde(default)]
-    first: Option<Word>,
+    pub(crate) first: Option<Word>,
 }
 
 /// Conditions on rows, or names of columns.
@@ -296,7 +296,10 @@ impl Description {
         }
         if self.choices.is_some() && (self.labels.is_some() || self.answer.is_some()) {
             let other = if self.labels.is_some() { "labels" } else { "answer" };
-            return wrong("choices", format!("is given beside `{other}`, but answers are one or the other; leave one out"));
+            return wrong(
+                "choices",
+                format!("is given beside `{other}`, but answers are one or the other; leave one out"),
+            );
         }
         match self.validation_share {
             Some(_) if has_validation => {
@@ -320,7 +323,10 @@ impl Description {
         }
         let Some(columns) = &self.columns else { return Ok(()) };
         if !may_be(&[Layout::Csv, Layout::Tsv]) {
-            return Err(("columns", "is given, but no file is a `.csv` or `.tsv`; the others name their columns".to_owned()));
+            return Err((
+                "columns",
+                "is given, but no file is a `.csv` or `.tsv`; the others name their columns".to_owned(),
+            ));
         }
         match columns.iter().enumerate().find(|(at, name)| name.trim().is_empty() || columns[..*at].contains(name)) {
             Some((_, name)) => Err(("columns", format!("has `{name}`, expected different names, none of them empty"))),
@@ -339,7 +345,12 @@ impl Description {
             label: self.label.clone(),
             labels: labels.cloned(),
             answer: self.answer(labels),
-            choices: self.choices.as_ref().map(Options::read).transpose().map_err(|message| ("choices.first", message))?,
+            choices: self
+                .choices
+                .as_ref()
+                .map(Options::read)
+                .transpose()
+                .map_err(|message| ("choices.first", message))?,
             metrics: self.metrics(labels),
             group: self.group.clone(),
             id: self.id.clone(),

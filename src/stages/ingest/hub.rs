@@ -89,7 +89,10 @@ impl Hub {
         check_id(&self.dataset).map_err(|message| issue("dataset", message))?;
         check_revision(self.revision()).map_err(|message| issue("revision", message))?;
         if self.config.as_ref().is_some_and(|config| config.trim().is_empty()) {
-            return Err(issue("config", "is empty, expected the name of a config; leave it out if there is only one".to_owned()));
+            return Err(issue(
+                "config",
+                "is empty, expected the name of a config; leave it out if there is only one".to_owned(),
+            ));
         }
         for (split, names) in self.splits() {
             if names.is_empty() || names.iter().any(|name| name.trim().is_empty()) {
@@ -120,7 +123,8 @@ impl Hub {
         let own = self.own(labels.as_ref()).map_err(in_field)?;
         own.check().map_err(in_field)?;
         let files = files(cx);
-        let layouts: Vec<Layout> = files.iter().flat_map(|(_, files)| files).filter_map(|(name, _)| Layout::of(name)).collect();
+        let layouts: Vec<Layout> =
+            files.iter().flat_map(|(_, files)| files).filter_map(|(name, _)| Layout::of(name)).collect();
         self.description.check_dialect(|some| layouts.iter().any(|layout| some.contains(layout))).map_err(in_field)?;
         let train = format!("the training rows of {}", shown());
         self.description.read(&own, files, &train, (prefix, seed)).with_context(shown)

@@ -48,7 +48,8 @@ impl Serialize for Table {
 
 impl Table {
     pub(super) fn inputs(&self) -> impl Iterator<Item = Input> {
-        let inputs = |(split, files): (Split, Option<&FilesInput>)| Some(files?.inputs(&role(split), Type::FILE, is_table));
+        let inputs =
+            |(split, files): (Split, Option<&FilesInput>)| Some(files?.inputs(&role(split), Type::FILE, is_table));
         self.files().into_iter().filter_map(inputs).flatten()
     }
 
@@ -64,7 +65,11 @@ impl Table {
         }
         self.check_dialect().map_err(|(field, message)| issue(field, message))?;
         if self.description.name.is_none() && self.train.is_several() {
-            return wrong("name", "is needed, since the training rows are in several files, none of which is called as the task".to_owned());
+            return wrong(
+                "name",
+                "is needed, since the training rows are in several files, none of which is called as the task"
+                    .to_owned(),
+            );
         }
         self.description.check(self.validation.is_some()).map_err(|(field, message)| issue(field, message))?;
         self.own().and_then(|own| own.check()).map_err(|(field, message)| issue(field, message))
@@ -80,7 +85,9 @@ impl Table {
     fn check_dialect(&self) -> Result<(), Mistake> {
         let files: Vec<Laid> = self.files().into_iter().filter_map(|(_, files)| laid(files?)).collect();
         let may_be = |layouts: &[Layout]| {
-            files.iter().any(|laid| matches!(laid, Laid::ByName(_)) || layouts.iter().any(|layout| *laid == Laid::As(*layout)))
+            files
+                .iter()
+                .any(|laid| matches!(laid, Laid::ByName(_)) || layouts.iter().any(|layout| *laid == Laid::As(*layout)))
         };
         self.description.check_dialect(may_be)
     }

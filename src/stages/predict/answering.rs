@@ -5,7 +5,7 @@ use super::ready::{Ready, Said};
 use super::voice::{Refused, Voice};
 use crate::ml::error::Error;
 use crate::ml::generate::{LabelScore, label_scores, likeliest, predict};
-use crate::ml::tasks::{At, Place};
+use crate::ml::tasks::At;
 use crate::stages::backbone::Model;
 use crate::stages::evaluate::{Decoding, OVERRUN, Rank};
 use anyhow::Context as _;

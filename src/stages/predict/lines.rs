@@ -25,7 +25,7 @@ pub enum Form {
     Tsv,
     /// Parquet
     Parquet,
-    /// Arrow, with a footer or as a stream
+    /// Arrow
     Arrow,
 }
 

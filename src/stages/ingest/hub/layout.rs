@@ -84,7 +84,8 @@ pub(super) fn matching(names: &[String], pattern: &str, brackets: bool) -> Resul
         return Err(format!("a pattern of files has {} letters, expected at most {LONGEST}", pattern.len()));
     }
     let fits = Pattern::new(&written).map_err(|error| format!("`{pattern}` is not a pattern of files: {error}"))?;
-    let options = MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
+    let options =
+        MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
     Ok(names.iter().filter(|name| fits.matches_with(name, options)).cloned().collect())
 }
 
@@ -142,9 +143,16 @@ mod tests {
 
     #[test]
     fn parquet_goes_before_other_files() {
-        let both = owned(&[".gitattributes", "README.md", "dataset_infos.json", "rte/train-00000-of-00001.parquet", "train.csv"]);
+        let both = owned(&[
+            ".gitattributes",
+            "README.md",
+            "dataset_infos.json",
+            "rte/train-00000-of-00001.parquet",
+            "train.csv",
+        ]);
         assert_eq!(by_name(&both).keys().collect::<Vec<_>>(), ["rte"]);
-        let plain = owned(&["README.md", "glue.py", "dataset_infos.json", "train.csv", "dev.csv", ".x/a.csv", "notes.txt"]);
+        let plain =
+            owned(&["README.md", "glue.py", "dataset_infos.json", "train.csv", "dev.csv", ".x/a.csv", "notes.txt"]);
         let found = by_name(&plain);
         assert_eq!(found["default"].keys().collect::<Vec<_>>(), ["dev", "train"]);
         assert!(by_name(&owned(&["README.md", "glue.py"])).is_empty());
@@ -168,7 +176,10 @@ mod tests {
         let check = |names: &[&str]| check_complete(&owned(names));
         check(&["rte/train/0000.parquet", "rte/train/0001.parquet", "best-of-2/train-00000-of-00001.parquet"]).unwrap();
         check(&["years/2019.parquet", "years/2021.parquet"]).unwrap();
-        assert_eq!(check(&["rte/train/0001.parquet"]).unwrap_err(), "`rte/train`: shard 0 is missing, but there are others");
+        assert_eq!(
+            check(&["rte/train/0001.parquet"]).unwrap_err(),
+            "`rte/train`: shard 0 is missing, but there are others"
+        );
         let told = check(&["a/x.parquet", "a/train-00001-of-00002.parquet"]).unwrap_err();
         assert_eq!(told, "`a`: shard 0 of 2 of `train-*.parquet` is missing, 1 are there; complete them");
     }

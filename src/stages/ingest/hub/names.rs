@@ -17,7 +17,7 @@ pub(super) enum Held {
 /// # Errors
 /// What is wrong with the words, or can be read in two ways.
 pub(super) fn labels(written: Option<&Labels>, names: &[String], held: Held) -> Result<Labels, String> {
-    let pairs = match written {
+    let pairs: Vec<(usize, String)> = match written {
         None => names.iter().cloned().enumerate().collect(),
         Some(Labels::Words(words)) => of_list(words, names)?,
         Some(Labels::Values(values)) => of_mapping(values, names)?,
@@ -69,8 +69,10 @@ fn of_mapping(values: &[(String, String)], names: &[String]) -> Result<Vec<(usiz
     let values: Vec<&(String, String)> = values.iter().filter(|(key, _)| !is_minus_one(key)).collect();
     let by_name = |key: &str| names.iter().position(|name| Value::of(name) == Value::of(key));
     let by_number = |key: &str| place(key, names.len());
-    let all = |of: &dyn Fn(&str) -> Option<usize>| values.iter().map(|(key, word)| Some((of(key)?, word.clone()))).collect();
-    let (as_names, as_numbers): (Option<Vec<(usize, String)>>, Option<Vec<(usize, String)>>) = (all(&by_name), all(&by_number));
+    let all =
+        |of: &dyn Fn(&str) -> Option<usize>| values.iter().map(|(key, word)| Some((of(key)?, word.clone()))).collect();
+    let (as_names, as_numbers): (Option<Vec<(usize, String)>>, Option<Vec<(usize, String)>>) =
+        (all(&by_name), all(&by_number));
     match (as_names, as_numbers) {
         (Some(names), Some(numbers)) if names == numbers => Ok(names),
         (Some(_), Some(_)) => {
@@ -93,7 +95,11 @@ fn of_mapping(values: &[(String, String)], names: &[String]) -> Result<Vec<(usiz
 fn unknown(key: &str, names: &[String]) -> String {
     let near = crate::engine::manifest::problem::nearest(key, names.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |near| format!(" (did you mean `{}`?)", shortened(near)));
-    format!("has `{}`, which is neither a name nor a number of the column{near}; these are {}", shortened(key), numbered(names))
+    format!(
+        "has `{}`, which is neither a name nor a number of the column{near}; these are {}",
+        shortened(key),
+        numbered(names)
+    )
 }
 
 fn two_readings(key: &str, name: Option<usize>, number: Option<usize>, names: &[String]) -> String {
@@ -162,7 +168,10 @@ mod tests {
         assert_eq!(read(Some(Labels::Words(owned(&["yes", "no"]))), &RTE).unwrap(), yes);
         assert_eq!(read(Some(mapping(&[("entailment", "yes"), ("not_entailment", "no")])), &RTE).unwrap(), yes);
         assert_eq!(read(Some(yes.clone()), &RTE).unwrap(), yes);
-        assert_eq!(read(Some(mapping(&[("1.0", "no"), ("entailment", "yes")])), &RTE).unwrap(), mapping(&[("1", "no"), ("0", "yes")]));
+        assert_eq!(
+            read(Some(mapping(&[("1.0", "no"), ("entailment", "yes")])), &RTE).unwrap(),
+            mapping(&[("1", "no"), ("0", "yes")])
+        );
         let hidden = read(Some(mapping(&[("-1", "none"), ("entailment", "yes")])), &RTE).unwrap();
         assert_eq!(hidden, mapping(&[("0", "yes"), ("-1", "none")]));
     }
@@ -170,7 +179,12 @@ mod tests {
     #[test]
     fn text_may_hold_names_too() {
         let either = labels(None, &owned(&RTE), Held::Either).unwrap();
-        let both = [("0", "entailment"), ("1", "not_entailment"), ("entailment", "entailment"), ("not_entailment", "not_entailment")];
+        let both = [
+            ("0", "entailment"),
+            ("1", "not_entailment"),
+            ("entailment", "entailment"),
+            ("not_entailment", "not_entailment"),
+        ];
         assert_eq!(either, mapping(&both));
         assert!(labels(None, &owned(&STARS), Held::Either).unwrap_err().contains("can be read in two ways"));
         assert_eq!(labels(None, &owned(&["0", "1"]), Held::Either).unwrap(), mapping(&[("0", "0"), ("1", "1")]));

@@ -143,11 +143,16 @@ fn names_of(node: &Node) -> Result<Vec<String>, String> {
     let names = match &node.value {
         Value::List(items) => items.iter().map(name).collect::<Result<Vec<_>, _>>()?,
         Value::Map(entries) => {
-            let number = |text: &str| text.parse::<usize>().map_err(|_| expected("names", "names under their numbers", node));
+            let number =
+                |text: &str| text.parse::<usize>().map_err(|_| expected("names", "names under their numbers", node));
             let named = entries.iter().map(|(key, value)| Ok((number(&key.text)?, name(value)?)));
             let named: BTreeMap<usize, String> = named.collect::<Result<_, String>>()?;
             if named.keys().copied().ne(0..entries.len()) {
-                return Err(expected("names", &format!("the numbers from 0 to {}", entries.len().saturating_sub(1)), node));
+                return Err(expected(
+                    "names",
+                    &format!("the numbers from 0 to {}", entries.len().saturating_sub(1)),
+                    node,
+                ));
             }
             named.into_values().collect()
         }
@@ -173,7 +178,8 @@ mod tests {
                      - split: test\n    path:\n    - rte/a.csv\n    - rte/b.csv\n- config_name: all\n  data_files: \"*.csv\"\n- config_name: \
                      some\n  data_dir: part\n- data_files: {train: x.json}\n";
         let configs = readme(front).configs().unwrap();
-        let pattern = |split: &str, patterns: &[&str]| (split.to_owned(), patterns.iter().map(|p| (*p).to_owned()).collect());
+        let pattern =
+            |split: &str, patterns: &[&str]| (split.to_owned(), patterns.iter().map(|p| (*p).to_owned()).collect());
         let rte = vec![pattern("train", &["rte/train-*"]), pattern("test", &["rte/a.csv", "rte/b.csv"])];
         assert_eq!(configs.iter().map(|config| &*config.name).collect::<Vec<_>>(), ["rte", "all", "some", "default"]);
         assert_eq!((configs[0].is_default, configs[0].splits.as_ref().unwrap()), (true, &rte));
@@ -208,7 +214,8 @@ mod tests {
 
     #[test]
     fn names_of_labels_are_found_by_config_and_column() {
-        let names = "dtype:\n      class_label:\n        names:\n          '0': entailment\n          '1': not_entailment\n";
+        let names =
+            "dtype:\n      class_label:\n        names:\n          '0': entailment\n          '1': not_entailment\n";
         let front = format!(
             "dataset_info:\n- config_name: rte\n  features:\n  - name: text\n    dtype: string\n  - name: label\n    {names}\
              - config_name: x\n  features: []\n"
@@ -216,11 +223,15 @@ mod tests {
         let readme_of = readme(&front);
         let found = |config: &str, column: &str| readme_of.class_names(config, column).unwrap();
         assert_eq!(found("rte", "label").unwrap(), ["entailment", "not_entailment"]);
-        assert_eq!([found("rte", "text"), found("rte", "other"), found("x", "label"), found("y", "label")], [None, None, None, None]);
+        assert_eq!(
+            [found("rte", "text"), found("rte", "other"), found("x", "label"), found("y", "label")],
+            [None, None, None, None]
+        );
         let single = "dataset_info:\n  features:\n  - name: y\n    dtype: {class_label: {names: [a, b]}}\n";
         assert_eq!(readme(single).class_names("any", "y").unwrap().unwrap(), ["a", "b"]);
         let told = |names: &str| {
-            let front = format!("dataset_info:\n  features:\n  - name: y\n    dtype: {{class_label: {{names: {names}}}}}\n");
+            let front =
+                format!("dataset_info:\n  features:\n  - name: y\n    dtype: {{class_label: {{names: {names}}}}}\n");
             readme(&front).class_names("any", "y").unwrap_err()
         };
         assert!(told("{'0': a, '2': b}").contains("expected the numbers from 0 to 1"));

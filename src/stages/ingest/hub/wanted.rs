@@ -63,12 +63,16 @@ impl Wanted {
             }
             Some(splits) => {
                 let (config, offered) = offered()?;
-                let named = splits.iter().map(|(split, wanted)| Ok((*split, of_splits(names, &offered, wanted, &config)?)));
+                let named =
+                    splits.iter().map(|(split, wanted)| Ok((*split, of_splits(names, &offered, wanted, &config)?)));
                 Found { files: named.collect::<Result<_, String>>()?, config }
             }
             // Where nobody knows what there is, a split that is not here may be one that did not come.
             None if extent == Extent::Unknown && readme.is_none() => {
-                return Err("it has no `README.md`, so nothing says whether these are all of its files; name them by `splits`".to_owned());
+                return Err(
+                    "it has no `README.md`, so nothing says whether these are all of its files; name them by `splits`"
+                        .to_owned(),
+                );
             }
             None => {
                 let (config, offered) = offered()?;
@@ -81,7 +85,8 @@ impl Wanted {
 
     /// The splits of the config that is meant, and its name.
     fn offered(&self, names: &[String], readme: Option<&Readme>) -> Result<(String, Splits), String> {
-        let configs = readme.map_or_else(|| Ok(Vec::new()), Readme::configs).map_err(|why| format!("`{README}`: {why}"))?;
+        let configs =
+            readme.map_or_else(|| Ok(Vec::new()), Readme::configs).map_err(|why| format!("`{README}`: {why}"))?;
         let known: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
         if known.is_empty() {
             let mut configs = by_name(names);
@@ -104,7 +109,7 @@ impl Wanted {
                 let known = || known.iter().copied();
                 found(wanted).ok_or_else(|| format!("it has no config `{wanted}`{}", suggestion(wanted, known())))
             }
-            (None, [only]) => Ok(only),
+            (None, &[only]) => Ok(only),
             (None, _) => default.or_else(|| found(DEFAULT)).ok_or_else(|| {
                 format!("it has several configs, {}; say by `config` which is meant", listed(known.iter().copied()))
             }),
@@ -132,7 +137,8 @@ fn no_files(names: &[String]) -> String {
 
 /// The splits of a config of a `README.md`.
 fn splits_of(names: &[String], config: &Config) -> Result<Splits, String> {
-    let folder = config.folder.as_deref().map(|folder| folder.trim_matches('/')).filter(|folder| !matches!(*folder, "" | "."));
+    let folder =
+        config.folder.as_deref().map(|folder| folder.trim_matches('/')).filter(|folder| !matches!(*folder, "" | "."));
     let within = |name: &str| folder.map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"));
     let Some(splits) = &config.splits else {
         let inner: Vec<String> = names.iter().filter(|name| name.starts_with(&within(""))).cloned().collect();
@@ -256,7 +262,11 @@ fn check(splits: &[(Split, Vec<String>)]) -> Result<(), String> {
         }
         for (earlier, others) in &splits[..at] {
             if let Some(twice) = files.iter().find(|name| others.binary_search(name).is_ok()) {
-                return Err(format!("`{twice}` is in `{}` and in `{}`; expected different files", earlier.name(), split.name()));
+                return Err(format!(
+                    "`{twice}` is in `{}` and in `{}`; expected different files",
+                    earlier.name(),
+                    split.name()
+                ));
             }
         }
     }
@@ -280,9 +290,14 @@ mod tests {
     fn glue() -> Vec<String> {
         let mut names = owned(&["README.md", "ax/test-00000-of-00001.parquet"]);
         for config in ["cola", "rte"] {
-            names.extend(["test", "train", "validation"].map(|split| format!("{config}/{split}-00000-of-00001.parquet")));
+            names.extend(
+                ["test", "train", "validation"].map(|split| format!("{config}/{split}-00000-of-00001.parquet")),
+            );
         }
-        names.extend(["test_matched", "train", "validation_matched", "validation_mismatched"].map(|split| format!("mnli/{split}-00000-of-00001.parquet")));
+        names.extend(
+            ["test_matched", "train", "validation_matched", "validation_mismatched"]
+                .map(|split| format!("mnli/{split}-00000-of-00001.parquet")),
+        );
         names.sort();
         names
     }
@@ -304,11 +319,20 @@ mod tests {
 
     #[test]
     fn a_config_is_found_by_the_readme_and_by_names() {
-        let rte = ["train: rte/train-00000-of-00001.parquet", "validation: rte/validation-00000-of-00001.parquet", "test: rte/test-00000-of-00001.parquet"];
+        let rte = [
+            "train: rte/train-00000-of-00001.parquet",
+            "validation: rte/validation-00000-of-00001.parquet",
+            "test: rte/test-00000-of-00001.parquet",
+        ];
         for readme in [None, Some("# GLUE\n"), Some(FRONT)] {
             assert_eq!(find(&wanted("rte", &[]), &glue(), readme).unwrap(), rte);
         }
-        let convert = owned(&["rte/test/0000.parquet", "rte/train/0000.parquet", "rte/train/0001.parquet", "rte/validation/0000.parquet"]);
+        let convert = owned(&[
+            "rte/test/0000.parquet",
+            "rte/train/0000.parquet",
+            "rte/train/0001.parquet",
+            "rte/validation/0000.parquet",
+        ]);
         let found = find(&wanted("rte", &[]), &convert, None).unwrap();
         assert_eq!(found[0], "train: rte/train/0000.parquet rte/train/0001.parquet");
         // A single config needs no name, nor does one that is the default.
@@ -326,13 +350,29 @@ mod tests {
             let found = find(&matched, &glue(), readme).unwrap();
             assert_eq!(found[1], "validation: mnli/validation_matched-00000-of-00001.parquet");
         }
-        let c4 = owned(&["en/c4-train.00000-of-00002.json.gz", "en/c4-train.00001-of-00002.json.gz", "en/c4-validation.00000-of-00001.json.gz"]);
-        let files = wanted("", &[(Split::Train, &["en/c4-train.*.json.gz"]), (Split::Validation, &["en/c4-validation.00000-of-00001.json.gz"])]);
-        assert_eq!(find(&files, &c4, None).unwrap()[0], "train: en/c4-train.00000-of-00002.json.gz en/c4-train.00001-of-00002.json.gz");
+        let c4 = owned(&[
+            "en/c4-train.00000-of-00002.json.gz",
+            "en/c4-train.00001-of-00002.json.gz",
+            "en/c4-validation.00000-of-00001.json.gz",
+        ]);
+        let files = wanted(
+            "",
+            &[
+                (Split::Train, &["en/c4-train.*.json.gz"]),
+                (Split::Validation, &["en/c4-validation.00000-of-00001.json.gz"]),
+            ],
+        );
+        assert_eq!(
+            find(&files, &c4, None).unwrap()[0],
+            "train: en/c4-train.00000-of-00002.json.gz en/c4-train.00001-of-00002.json.gz"
+        );
         let names = wanted("", &[(Split::Train, &["c4-train"])]);
         assert_eq!(find(&names, &c4, None).unwrap().len(), 1);
         let both = wanted("rte", &[(Split::Train, &["train", "validation"]), (Split::Test, &["test"])]);
-        assert_eq!(find(&both, &glue(), None).unwrap()[0], "train: rte/train-00000-of-00001.parquet rte/validation-00000-of-00001.parquet");
+        assert_eq!(
+            find(&both, &glue(), None).unwrap()[0],
+            "train: rte/train-00000-of-00001.parquet rte/validation-00000-of-00001.parquet"
+        );
     }
 
     #[test]
@@ -341,10 +381,16 @@ mod tests {
         for readme in [None, Some(FRONT)] {
             assert_eq!(told(&wanted("rt", &[]), &glue(), readme), "it has no config `rt`; did you mean `rte`?");
             assert!(told(&wanted("", &[]), &glue(), readme).contains("several configs, `ax`,"));
-            assert!(told(&wanted("ax", &[]), &glue(), readme).contains("no split `train`; splits are `test`; say by `splits`"));
+            assert!(
+                told(&wanted("ax", &[]), &glue(), readme)
+                    .contains("no split `train`; splits are `test`; say by `splits`")
+            );
             assert!(told(&wanted("mnli", &[]), &glue(), readme).contains("validation: validation_matched}"));
             let dev = wanted("rte", &[(Split::Train, &["train"]), (Split::Validation, &["dev"])]);
-            assert_eq!(told(&dev, &glue(), readme), "the config `rte` has no split `dev`; splits are `test`, `train`, `validation`");
+            assert_eq!(
+                told(&dev, &glue(), readme),
+                "the config `rte` has no split `dev`; splits are `test`, `train`, `validation`"
+            );
         }
         let twice = wanted("rte", &[(Split::Train, &["train"]), (Split::Test, &["train"])]);
         assert!(told(&twice, &glue(), None).contains("is in `train` and in `test`"));
