@@ -1,9 +1,9 @@
 """Writes generation.json: BLEU by sacreBLEU with the settings of T5, SARI by Hugging Face's `evaluate`, DROP's measures by lm-eval.
 
-`evaluate` keeps its metrics in its repository and not in its package: `metrics/sari/sari.py` of github.com/huggingface/evaluate (or, before
-2022-06, of huggingface/datasets) is the first argument. lm-eval's task of DROP is its own copy of the official script's logic.
+`evaluate` keeps its metrics in its repository and not in its package: `metrics/sari/sari.py` of it (of huggingface/datasets, before June
+2022) is the first argument. lm-eval's task of DROP is its own copy of the official script's logic.
 
-    pip install sacrebleu sacremoses evaluate lm-eval numpy scipy
+    pip install sacrebleu sacremoses lm-eval numpy scipy
     python tests/golden/generation.py sari.py > tests/golden/generation.json
 """
 
@@ -13,6 +13,7 @@ import json
 import platform
 import random
 import sys
+import types
 
 import sacrebleu
 
@@ -58,10 +59,22 @@ def bleu():
         yield {"answers": answers, "predictions": predictions, "score": score.score}
 
 
-def sari(path):
-    spec = importlib.util.spec_from_file_location("sari", path)
+def loaded(path):
+    """A file as a module, without the package that it is in."""
+    spec = importlib.util.spec_from_file_location("loaded", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def sari(path):
+    # The file also defines a class of an old `datasets`; only its functions are wanted.
+    stub = types.ModuleType("datasets")
+    stub.Metric = object
+    stub.utils = types.SimpleNamespace(file_utils=types.SimpleNamespace(add_start_docstrings=lambda *_: lambda it: it))
+    sys.modules["datasets"] = stub
+    module = loaded(path)
+    del sys.modules["datasets"]
     for number in range(24):
         source = text(4, 18)
         answers = [changed(source, 0.5) for _ in range(1 + number % 3)]
@@ -73,8 +86,8 @@ def sari(path):
 
 
 def drop():
-    from lm_eval.tasks.drop.utils import get_metrics
-
+    package = importlib.util.find_spec("lm_eval").submodule_search_locations[0]
+    get_metrics = loaded(f"{package}/tasks/drop/utils.py").get_metrics
     spans = ["4", "4.0", "5 goals", "4 goals", "The Bears", "bears", "a well-known dog", "May 1932", "1932", "$12.50", "3,000", "an end."]
     for number in range(60):
         answer = draw.sample(spans, draw.randint(1, 1 + number % 4))
