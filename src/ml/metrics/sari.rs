@@ -89,7 +89,7 @@ fn f1(precision: f64, recall: f64) -> f64 {
     if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 }
 }
 
-/// Words and punctuation (`13a` of sacreBLEU), in lower case.
+/// Words and punctuation (`13a` of sacreBLEU), in lower case; a text without any is an empty word.
 fn tokens(text: &str) -> Vec<String> {
     static RULES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
         let rule = |pattern: &str| Regex::new(pattern).expect("a pattern that is written here");
@@ -103,7 +103,8 @@ fn tokens(text: &str) -> Vec<String> {
     let text = text.to_lowercase().replace("<skipped>", "").replace("-\n", "").replace('\n', " ");
     let text = text.replace("&quot;", "\"").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">");
     let spaced = RULES.iter().fold(format!(" {text} "), |text, (rule, by)| rule.replace_all(&text, *by).into_owned());
-    spaced.split_whitespace().map(str::to_owned).collect()
+    let words: Vec<String> = spaced.split_whitespace().map(str::to_owned).collect();
+    if words.is_empty() { vec![String::new()] } else { words }
 }
 
 #[cfg(test)]

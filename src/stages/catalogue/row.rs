@@ -290,9 +290,9 @@ impl Row {
         };
         let mut node = self.node.clone();
         if let Value::Map(entries) = &mut node.value {
-            // An example is a whole: another takes its place.
-            entries
-                .retain(|(key, _)| key.text != "variants" && (key.text != "example" || over.get("example").is_none()));
+            // These are wholes: others take their place.
+            let replaced = |name: &str| ["example", "template_from"].contains(&name) && over.get(name).is_some();
+            entries.retain(|(key, _)| key.text != "variants" && !replaced(&key.text));
         }
         overlay(&mut node, over);
         Self::of(&self.name, &self.path, node).map_err(|problem| told(&self.path, &problem))
