@@ -71,7 +71,7 @@ impl Tasks {
             None => Vec::new(),
         };
         match self.format {
-            Format::Text => ui::print(&explained(&entry, &examples))?,
+            Format::Text => ui::print(&explained(&entry, self.variant.as_deref(), &examples))?,
             Format::Json => {
                 ui::print_json(&json!({"version": JSON_VERSION, "task": described(&entry, &examples)}))?;
             }
@@ -129,7 +129,7 @@ fn thousands(count: u64) -> String {
 }
 
 /// All that is known of a task.
-fn explained(Entry { of, row }: &Entry, examples: &[Example]) -> String {
+fn explained(Entry { of, row }: &Entry, variant: Option<&str>, examples: &[Example]) -> String {
     let mut text = match &row.about {
         Some(about) => format!("{}: {about}\n", row.name),
         None => format!("{}\n", row.name),
@@ -166,7 +166,7 @@ fn explained(Entry { of, row }: &Entry, examples: &[Example]) -> String {
     match &row.template_from {
         Some(Origin::Spot(at)) => line("template from", &format!("the paper's code, {at}")),
         Some(Origin::T5(at)) => line("template from", &format!("T5's code, {at}")),
-        Some(Origin::Ours(why)) => line("template", &format!("is ours: {why}")),
+        Some(Origin::Ours(why)) => line("template from", &format!("this program; {why}")),
         None => {}
     }
     if let Some(licence) = &row.licence {
@@ -186,19 +186,24 @@ fn explained(Entry { of, row }: &Entry, examples: &[Example]) -> String {
     for example in examples {
         text += &format!("\nexample\n  input   {}\n  target  {}\n", example.input, example.target);
     }
-    text + &format!("\nin a manifest\n{}", usage(row))
+    text + &format!("\nin a manifest\n{}", usage(row, variant))
 }
 
 /// How a manifest names it.
-fn usage(row: &Row) -> String {
+fn usage(row: &Row, variant: Option<&str>) -> String {
+    let variant = variant.map_or_else(String::new, |variant| format!(", variant: {variant}"));
+    let alone = match variant.as_str() {
+        "" => row.name.clone(),
+        variant => format!("{{name: {}{variant}}}", row.name),
+    };
     if row.later.is_some() {
-        return format!("  from: {{task: {}}}    the stage is blocked, and says why\n", row.name);
+        return format!("  from: {{task: {alone}}}    the stage is blocked, and says why\n");
     }
     let mut lines = String::new();
     if row.hub.is_some() && row.has_template() || row.field("files").is_some() {
-        lines += &format!("  from: {{task: {}}}\n", row.name);
+        lines += &format!("  from: {{task: {alone}}}\n");
     }
-    lines + &format!("  from: {{task: {{name: {}, train: FILE, validation: FILE}}}}\n", row.name)
+    lines + &format!("  from: {{task: {{name: {}{variant}, train: FILE, validation: FILE}}}}\n", row.name)
 }
 
 /// A value for people: texts without quotes.

@@ -127,9 +127,10 @@ fn tasks_are_listed_and_explained() {
     shell
         .spot("tasks squad --variant spot")
         .ok()
-        .prints("squad question: Who built it ? context: It was built by Ann Lee , in 1932 .");
+        .prints("squad question: Who built it ? context: It was built by Ann Lee , in 1932 .")
+        .prints("{name: squad, variant: spot}");
     shell.spot("tasks mood").ok().prints("tasks/mood.yaml").prints("mood review: dull").prints("from: {task: mood}");
-    shell.spot("tasks rt").exits_with(2).complains("did you mean `rte`?");
+    shell.spot("tasks rtee").exits_with(2).complains("did you mean `rte`?");
     shell.spot("tasks --variant spot").exits_with(2);
     let listed = shell.spot("tasks --format json").ok().json();
     assert_eq!(listed["tasks"].as_array().unwrap().len(), 62);

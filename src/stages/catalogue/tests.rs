@@ -1,3 +1,5 @@
+//! What the rows of the program say, and what becomes of names in a manifest.
+
 use super::*;
 use crate::engine::manifest::node::{self, Node};
 use crate::ml::tasks::{self, Reading, Split};
