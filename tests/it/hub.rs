@@ -251,9 +251,9 @@ fn data_sets_are_repositories_of_another_kind() {
     let place = Place::new();
     let files: [(&str, &[u8]); 2] = [("data/train 0.parquet", &weights()), ("config.json", CONFIG)];
     place.hub.put_kind("datasets", "org/rows", "main", &files);
-    let all: hub::Choose = |names| if names.len() == 2 { Ok(names.to_vec()) } else { Err("not all".to_owned()) };
+    let all = |names: &[String]| if names.len() == 2 { Ok(names.to_vec()) } else { Err("not all".to_owned()) };
     let rows = Repo::new(Kind::Dataset, "org/rows", "main").unwrap();
-    let snapshot = hub::fetch(&place.settings(&[]), &rows, all, &Heard::default()).unwrap();
+    let snapshot = hub::fetch(&place.settings(&[]), &rows, &all, &Heard::default()).unwrap();
     assert_eq!(snapshot.files[1].0, "data/train 0.parquet");
     assert_eq!(std::fs::read(&snapshot.files[1].1).unwrap(), weights());
     assert!(snapshot.files[1].1.starts_with(place.folder.path().join("hub/datasets--org--rows/snapshots")));
