@@ -253,7 +253,8 @@ mod tests {
         );
         assert_eq!(
             error(&table(Column::Vector { width: 1, values: vec![0.0, 1.0] })),
-            "column `label` is List(non-null Float32, field: 'element'), expected text, numbers, booleans or lists of text"
+            "row 0: `label` is a list with something else than texts, expected a text, a number, true or false, or a list of texts; parts are \
+             written `options[0]`, `answers.text[0]`, `len(options)`, `options|join(\", \")`"
         );
         let mut renamed = table(Column::Int(vec![0, 1]));
         renamed.columns[5].0 = "labels".to_owned();

@@ -100,7 +100,7 @@ drop: votes < 1"#;
 
     shell.put("pipelines/it.yaml", manifest(&indented(table), ", decoding: {rank: {}}"));
     assert_eq!(shell.executed_by("run it"), ["scores"]);
-    shell.spot("show scores").ok().prints("accuracy").prints("illegal");
+    shell.spot("show scores").ok().prints("accuracy");
     let scores = std::fs::read(shell.behind("it", "scores", "scores")).unwrap();
     let scores = spot::data::ScoresFile::from_parquet(&scores).unwrap();
     assert_eq!((scores.illegal, scores.metrics[0].0), (0, Metric::Accuracy));
@@ -187,7 +187,7 @@ labels: [negative, positive]";
         .spot("run it")
         .exits_with(1)
         .complains("data/sent/train-00001-of-00003.parquet")
-        .complains("no column `text` (did you mean `txt`?)");
+        .complains("no column `label`; found `txt`");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn what_files_cannot_be_is_said_before_anything_runs() {
         let table = format!("train: {train}\nname: x\ntemplate: '{{text}}'\nlabel: label");
         shell(&table).spot("status it").exits_with(2).complains(expected);
     };
-    refused("[]", "`train` is an empty list, expected at least one file");
+    refused("[]", "`from.table.train` is an empty list, expected at least one file");
     refused("data/*/train.csv", "with a wildcard in the name of a folder");
     refused("data/rte", "or a folder, written with `/` at its end");
     refused("data/x.txt", "expected a file whose name ends in `.csv`");

@@ -236,10 +236,10 @@ fn sheet<'t>(
     };
     let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
     let sources = Wanted::locate(wanted, &names, header).map_err(|error| {
-        let is_told = dialect.columns.is_some()
-            || error.message.contains("did you mean")
-            || !error.message.starts_with("no column");
-        let hint = if is_told { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
+        let is_there = |column: &Wanted<'_>| column.source(&names, header).is_ok_and(|source| source.is_some());
+        // Where nothing is called as it should, the first line may be a row.
+        let is_header = dialect.columns.is_some() || wanted.iter().any(is_there);
+        let hint = if is_header { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
         SheetError { message: format!("{}{hint}", error.message), ..error }
     })?;
     let mut kept = Vec::new();
@@ -720,7 +720,8 @@ mod tests {
         assert_eq!(error("{\"a\": 1}\n{\"A\": 1}\n"), "line 2: no column `a`; found `A`");
         assert_eq!(
             error("{\"a\": {\"x\": 1}}"),
-            "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts"
+            "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts; parts are written `options[0]`, \
+             `answers.text[0]`, `len(options)`, `options|join(\", \")`"
         );
         assert_eq!(error("\n\n"), "line 1: no rows; expected at least one");
         assert!(error(&format!("{{\"a\": {}", "[".repeat(100_000))).starts_with("line 1: column"));
