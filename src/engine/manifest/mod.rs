@@ -17,6 +17,7 @@ mod variables;
 use super::plan::Plan;
 use super::stage::Kind;
 use draft::Drafts;
+pub use issue::read_value;
 use link::link;
 use node::{Node, Value, parse};
 use problem::{Problem, Problems, clipped, suggestion};
