@@ -19,6 +19,7 @@ mod hub;
 mod hub_data;
 mod integrity;
 mod kinds;
+mod log;
 mod mixtures;
 mod mock_hub;
 mod model_tuning;
