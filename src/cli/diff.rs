@@ -7,6 +7,7 @@ use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
 use crate::engine::store::journal;
+use crate::engine::store::provenance::Manifest;
 use crate::engine::store::recipe::Difference;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::file::PromptFile;
@@ -16,7 +17,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs listed where none is found.
 const MOST_RUNS: usize = 8;
@@ -48,6 +49,7 @@ struct Run {
     time: Value,
     profile: Value,
     command_line: Value,
+    manifests: Vec<Manifest>,
     executed: usize,
     cached: usize,
     failed: usize,
@@ -133,7 +135,9 @@ fn run(journal::Run { pipeline, run, events }: journal::Run) -> Run {
     let count = |state: &str| jobs.values().filter(|job: &&Job| job.state == state).count();
     let (executed, cached, failed) = (count("executed"), count("cached"), count("failed"));
     let [time, profile, command_line] = ["time", "profile", "command_line"].map(|field| start[field].clone());
-    Run { pipeline, run, time, profile, command_line, executed, cached, failed, jobs }
+    // Journals of older programs say nothing of it.
+    let manifests = serde_json::from_value(start["manifests"].clone()).unwrap_or_default();
+    Run { pipeline, run, time, profile, command_line, manifests, executed, cached, failed, jobs }
 }
 
 /// The run that is meant; `runs` are those of one pipeline, oldest first.
@@ -238,7 +242,7 @@ fn text(old: &Run, new: &Run, changes: &[Change]) -> String {
         let Run { pipeline, run, executed, cached, failed, .. } = run;
         format!("{sign} {pipeline}{profile} {run}: {executed} executed, {cached} cached, {failed} failed\n")
     };
-    let mut text = line('-', old) + &line('+', new);
+    let mut text = line('-', old) + &line('+', new) + &edited(old, new);
     if changes.is_empty() {
         return text + "\nno job differs\n";
     }
@@ -248,6 +252,23 @@ fn text(old: &Run, new: &Run, changes: &[Change]) -> String {
         }
     }
     text
+}
+
+/// The files of the manifest that are not the same in both runs.
+fn edited(old: &Run, new: &Run) -> String {
+    let of = |run: &Run, file: &Path| run.manifests.iter().find(|manifest| manifest.file == file).map(|manifest| manifest.digest);
+    let files: BTreeSet<&PathBuf> = old.manifests.iter().chain(&new.manifests).map(|manifest| &manifest.file).collect();
+    let line = |file: &PathBuf| {
+        let what = match (of(old, file), of(new, file)) {
+            _ if old.manifests.is_empty() || new.manifests.is_empty() => return None,
+            (Some(old), Some(new)) if old == new => return None,
+            (Some(_), Some(_)) => "was edited",
+            (None, _) => "was read by the later run only",
+            (_, None) => "was read by the earlier run only",
+        };
+        Some(format!("manifest `{}` {what}\n", file.display()))
+    };
+    files.into_iter().filter_map(line).collect()
 }
 
 /// Jobs of one run only, and those that did not end well.

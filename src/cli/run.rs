@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 #[derive(Args)]
 pub(super) struct Run {
     #[command(flatten)]
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     #[command(flatten)]
     cache: Cache,
     /// Run only these jobs or stages and what they need; `*` stands for any text

@@ -51,11 +51,16 @@ const MOST_PROBLEMS: usize = 50;
 const LONGEST_NAME: usize = 200;
 
 impl Drafts {
-    /// Reads `stages:`; everything that is wrong with it goes to `found`.
-    pub(super) fn read(stages: &Node, kinds: &[Kind], scope: &Scope<'_>, found: &mut Vec<Problem>) -> Self {
-        let names = stages.entries().iter().map(|(key, _)| key.text.clone()).collect();
-        let mut drafts =
-            Self { stages: Vec::new(), jobs: Vec::new(), names, by_name: HashMap::new(), broken: BTreeSet::new() };
+    /// Reads the stages; everything that is wrong with them goes to `found`. `broken` are others, which cannot be read.
+    pub(super) fn read(
+        stages: &Node,
+        broken: BTreeSet<String>,
+        kinds: &[Kind],
+        scope: &Scope<'_>,
+        found: &mut Vec<Problem>,
+    ) -> Self {
+        let names = stages.entries().iter().map(|(key, _)| key.text.clone()).chain(broken.iter().cloned()).collect();
+        let mut drafts = Self { stages: Vec::new(), jobs: Vec::new(), names, by_name: HashMap::new(), broken };
         for (name, node) in stages.entries() {
             let before = found.len();
             drafts.stage(name, node, kinds, scope, found);
@@ -195,7 +200,7 @@ fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
     match &input.from {
         Source::Made(asked) if asked.many && node.value == Value::List(Vec::new()) => {
             let message = format!("`{}` is an empty list, expected at least one reference", input.role);
-            Err(Problem::new(node.place, message))
+            Err(Problem::of(node, message))
         }
         Source::Made(asked) => Ok(asked.refs.iter().map(|Ref(text)| place_of_text(node, text)).collect()),
         Source::File(path) | Source::Folder(path, _) => within_reach(node, path).map(|()| Vec::new()),
@@ -216,13 +221,15 @@ fn place_of_text(node: &Node, text: &str) -> Place {
 /// Whether a job may read a path: within the current folder, or supplied by a variable that somebody named.
 fn within_reach(node: &Node, path: &Path) -> Result<(), Problem> {
     if path == Path::new("") {
-        return Err(Problem::new(node.place, "an empty path"));
+        return Err(Problem::of(node, "an empty path"));
     }
     if !node.from_variable && leaves(path) {
         let path = clipped(&path.to_string_lossy());
-        let message =
-            format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
-        return Err(Problem::new(node.place, message));
+        let message = format!(
+            "`{path}` leads out of the project; an absolute path outside is allowed through a variable: `${{DATA}}/file`, with \
+             `DATA` in `environment` or in `vars`"
+        );
+        return Err(Problem::of(node, message));
     }
     Ok(())
 }

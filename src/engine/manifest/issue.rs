@@ -7,7 +7,7 @@ use crate::engine::stage::{Issue, Job, Kind};
 use std::collections::BTreeSet;
 
 /// Keys of every stage besides the parameters of its kind.
-pub(super) const OF_EVERY_STAGE: [&str; 2] = ["kind", "matrix"];
+pub(super) const OF_EVERY_STAGE: [&str; 3] = ["kind", "like", "matrix"];
 /// Mistakes of one job that are looked for.
 const MOST: usize = 20;
 
@@ -32,7 +32,7 @@ pub(super) fn read(
             Ok(job) => match job.check() {
                 Ok(()) => return Some(job),
                 Err(Issue { field, message }) => {
-                    found.push(Problem::new(params.at(&field).place, told(&field, &message)));
+                    found.push(Problem::of(params.at(&field), told(&field, &message)));
                     return None;
                 }
             },
@@ -121,7 +121,7 @@ fn problem(mistake: &Mistake, params: &Node) -> Problem {
     let subject = if field.is_empty() { "the stage".to_owned() } else { format!("`{field}`") };
     let message = match &mistake.what {
         What::Expected(words) => format!("{subject} is {}, expected {words}", node.describe()),
-        What::NotOneKey => format!("{subject} is {}, expected a mapping with one key", keys(node)),
+        What::NotOneKey => format!("{subject} is {}, expected a mapping with one key{}", keys(node), inherited(node)),
         What::Missing(key) => format!("`{}` is missing; it has no default", join(&field, key)),
         What::UnknownKey { written, known } => {
             let place = place_of(written).unwrap_or(node.place);
@@ -133,7 +133,7 @@ fn problem(mistake: &Mistake, params: &Node) -> Problem {
         }
         What::Other(message) => told(&field, message),
     };
-    Problem::new(node.place, message)
+    Problem::of(node, message)
 }
 
 fn unknown_key(written: &str, parent: &str, known: &[&str]) -> String {
@@ -159,6 +159,11 @@ fn hint(written: &str, known: &[&str]) -> String {
         None if known.is_empty() => "; no keys are known here".to_owned(),
         None => format!("; known: {}", listed(known.iter().copied())),
     }
+}
+
+/// What to do where a mapping has a key too many.
+fn inherited(node: &Node) -> &'static str {
+    if node.entries().len() > 1 { "; set to null what is inherited and not meant" } else { "" }
 }
 
 fn keys(node: &Node) -> String {

@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// References of all jobs together, wildcards counted for each job that they stand for.
 const MOST_REFERENCES: usize = 2_000_000;
 
-/// The jobs as a graph; everything that is wrong with their references goes to `found`. `removed` are the stages that a
-/// profile or `--set` took out.
+/// The jobs as a graph; everything that is wrong with their references goes to `found`. `removed` are the stages that were
+/// set to null.
 pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<Problem>) -> DiGraph<Planned, ()> {
     let mut linker = Linker { drafts, removed, references: 0, problems: BTreeSet::new() };
     let mut graph = DiGraph::with_capacity(drafts.jobs.len(), drafts.jobs.len());
@@ -169,7 +169,7 @@ impl Linker<'_> {
 
     fn no_stage(&self, name: &str) -> String {
         if self.removed.contains(name) {
-            return format!("stage `{name}` is removed by the profile or `--set`, but needed here");
+            return format!("stage `{name}` is removed (set to null by a manifest, a profile or `--set`), but needed here");
         }
         let known = self.drafts.names.iter().map(String::as_str);
         format!("no stage `{}`{}", clipped(name), suggestion(name, known))

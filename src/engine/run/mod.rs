@@ -90,6 +90,7 @@ pub fn run(
     let wanted = jobs.wanted(settings.only.as_ref());
     let crew = Crew {
         pipeline: &plan.name,
+        manifests: &plan.manifests,
         bench: Bench {
             store,
             device: &settings.device,
