@@ -1,19 +1,19 @@
 //! What people see of a run: a progress line on a terminal, plain lines elsewhere, events for programs.
 
+mod events;
+mod lines;
 mod printable;
+mod progress;
+mod trace;
 
 use crate::engine::run::reason::Reason;
-use crate::engine::run::{Ending, Outcome, Watch};
-use crate::panic::lock;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub use events::Events;
+pub use lines::Lines;
 pub(crate) use printable::printable;
 use printable::printable_json;
 use serde::Serialize;
-use serde_json::json;
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
-use std::time::Duration;
+pub use trace::Trace;
 
 /// Reasons shown of one job; the rest are counted.
 const MOST_REASONS: usize = 4;
@@ -131,130 +131,6 @@ pub enum Colour {
     Green = 32,
     /// Something to look at.
     Yellow = 33,
-}
-
-/// Shows a run to people, on standard error.
-pub struct Lines {
-    verbose: bool,
-    bar: ProgressBar,
-    running: Mutex<BTreeMap<String, String>>,
-}
-
-impl Lines {
-    /// `verbose` shows hits too.
-    pub fn new(verbose: bool) -> Self {
-        let target =
-            if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{spinner} {pos}/{len} jobs  {wide_msg}");
-        let bar =
-            ProgressBar::with_draw_target(Some(0), target).with_style(style.expect("the template is well-formed"));
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(Duration::from_millis(200));
-        }
-        Self { verbose, bar, running: Mutex::default() }
-    }
-
-    /// Removes the progress line.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    /// A line of its own, above the progress line; `word` in front of it may be painted.
-    fn line(&self, word: &str, text: &str) {
-        let line = format!("{word}{}", printable(text));
-        if self.bar.is_hidden() {
-            // Nobody is left to be told if standard error is closed.
-            let _ = writeln!(io::stderr(), "{line}");
-        } else {
-            self.bar.println(line);
-        }
-    }
-
-    fn update(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
-        let mut running = lock(&self.running);
-        change(&mut running);
-        if !self.bar.is_hidden() {
-            let texts: Vec<_> = running.iter().map(|(job, progress)| format!("{job} {progress}")).collect();
-            self.bar.set_message(printable(&texts.join(" · ")).into_owned());
-        }
-    }
-}
-
-impl Watch for Lines {
-    fn known(&self, jobs: usize) {
-        self.bar.set_length(jobs as u64);
-    }
-
-    fn started(&self, job: &str) {
-        self.update(|running| drop(running.insert(job.to_owned(), String::new())));
-    }
-
-    fn step(&self, job: &str, done: u64, total: u64, note: &str) {
-        self.update(|running| drop(running.insert(job.to_owned(), format!("{done}/{total} {note}"))));
-    }
-
-    fn say(&self, job: &str, message: &str) {
-        self.line("", &format!("{job}: {message}"));
-    }
-
-    fn warn(&self, job: &str, message: &str) {
-        self.line(&paint("warning:", Colour::Yellow), &format!(" {job}: {message}"));
-    }
-
-    fn ended(&self, outcome: &Outcome) {
-        self.update(|running| drop(running.remove(&outcome.job)));
-        self.bar.inc(1);
-        let (job, why) = (&outcome.job, reasons(&outcome.reasons));
-        match outcome.ending {
-            // The summary counts them; a line each would bury the error that blocks them.
-            Ending::Cached | Ending::Blocked if !self.verbose => {}
-            Ending::Cached => self.line("cached", &format!("    {job}: {why}")),
-            Ending::Executed => {
-                let took = seconds(outcome.seconds);
-                self.line(&paint("executed", Colour::Green), &format!("  {job} in {took}: {why}"));
-            }
-            Ending::Blocked => self.line(&paint("blocked", Colour::Yellow), &format!("   {job}: {why}")),
-            Ending::Interrupted(step) => self.line("interrupted", &format!("  {job} at step {step}")),
-            Ending::Failed => {
-                let error = outcome.error.as_deref().unwrap_or("failed");
-                self.line(&paint("error:", Colour::Red), &format!(" job `{job}` failed: {error}"));
-            }
-        }
-    }
-}
-
-/// Shows a run to programs: an event a line on standard output.
-pub struct Events;
-
-impl Events {
-    fn event(&self, event: &impl Serialize) {
-        // A reader that has gone does not stop the run.
-        let _ = print_json(event);
-    }
-}
-
-impl Watch for Events {
-    fn known(&self, jobs: usize) {
-        self.event(&json!({"event": "plan", "jobs": jobs}));
-    }
-
-    fn started(&self, job: &str) {
-        self.event(&json!({"event": "started", "job": job}));
-    }
-
-    fn step(&self, _: &str, _: u64, _: u64, _: &str) {}
-
-    fn say(&self, job: &str, message: &str) {
-        self.event(&json!({"event": "message", "job": job, "message": message}));
-    }
-
-    fn warn(&self, job: &str, message: &str) {
-        self.event(&json!({"event": "warning", "job": job, "message": message}));
-    }
-
-    fn ended(&self, outcome: &Outcome) {
-        self.event(&outcome.event());
-    }
 }
 
 #[cfg(test)]

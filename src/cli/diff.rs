@@ -1,13 +1,12 @@
 //! `spot diff`: what differs between two runs of a pipeline: parameters, inputs, metrics.
 
+use super::runs::{self, Job, Run};
 use super::{Cache, Format, JSON_VERSION};
 use crate::data::values;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
-use crate::engine::store::journal;
-use crate::engine::store::provenance::Manifest;
 use crate::engine::store::recipe::Difference;
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::file::PromptFile;
@@ -15,12 +14,9 @@ use crate::ui;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// Runs listed where none is found.
-const MOST_RUNS: usize = 8;
 
 /// Arguments of `spot diff`.
 #[derive(Args)]
@@ -39,30 +35,6 @@ pub(super) struct Diff {
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-/// A run, as its journal tells it.
-#[derive(Serialize)]
-struct Run {
-    pipeline: String,
-    run: String,
-    time: Value,
-    profile: Value,
-    command_line: Value,
-    manifests: Vec<Manifest>,
-    executed: usize,
-    cached: usize,
-    failed: usize,
-    #[serde(skip)]
-    jobs: BTreeMap<String, Job>,
-}
-
-/// What became of a job in a run.
-struct Job {
-    stage: String,
-    kind: String,
-    state: String,
-    key: Option<Key>,
 }
 
 /// A job that is not the same in both runs.
@@ -100,13 +72,13 @@ impl Diff {
     /// If there are no such runs, or the store cannot be read.
     pub(super) fn execute(&self) -> anyhow::Result<Exit> {
         let store = self.cache.open();
-        let runs: Vec<Run> = journal::runs(&store)?.into_iter().map(run).collect();
+        let runs = runs::all(&store)?;
         let newest = runs.iter().max_by_key(|run| (run.time.as_str(), &run.run)).map(|run| run.pipeline.clone());
         let Some(pipeline) = self.pipeline.clone().or(newest) else {
             return Err(Usage(format!("no runs in `{}`", store.root().display())).into());
         };
         let runs: Vec<Run> = runs.into_iter().filter(|run| run.pipeline == pipeline).collect();
-        let (old, new) = (find(&runs, &pipeline, &self.old)?, find(&runs, &pipeline, &self.new)?);
+        let (old, new) = (runs::find(&runs, &pipeline, &self.old)?, runs::find(&runs, &pipeline, &self.new)?);
         let catalog = Catalog::read(&store)?;
         let names: BTreeSet<&String> = old.jobs.keys().chain(new.jobs.keys()).collect();
         let changes =
@@ -119,49 +91,6 @@ impl Diff {
             }
         }
         Ok(Exit::Ok)
-    }
-}
-
-fn run(journal::Run { pipeline, run, events }: journal::Run) -> Run {
-    let run = run.strip_suffix(".jsonl").unwrap_or(&run).to_owned();
-    let start = events.first().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut jobs = BTreeMap::new();
-    for event in events.iter().filter(|event| event["event"] == "job") {
-        let key = event["key"].as_str().and_then(|key| key.parse().ok());
-        let (stage, kind, state) = (text(&event["stage"]), text(&event["kind"]), text(&event["state"]));
-        jobs.insert(text(&event["job"]), Job { stage, kind, state, key });
-    }
-    let count = |state: &str| jobs.values().filter(|job: &&Job| job.state == state).count();
-    let (executed, cached, failed) = (count("executed"), count("cached"), count("failed"));
-    let [time, profile, command_line] = ["time", "profile", "command_line"].map(|field| start[field].clone());
-    // Journals of older programs say nothing of it.
-    let manifests = serde_json::from_value(start["manifests"].clone()).unwrap_or_default();
-    Run { pipeline, run, time, profile, command_line, manifests, executed, cached, failed, jobs }
-}
-
-/// The run that is meant; `runs` are those of one pipeline, oldest first.
-fn find<'a>(runs: &'a [Run], pipeline: &str, name: &str) -> Result<&'a Run, Usage> {
-    let known = || {
-        let shown = runs.iter().rev().take(MOST_RUNS).map(|run| run.run.as_str()).collect::<Vec<_>>().join(", ");
-        let more = if runs.len() > MOST_RUNS { ", …" } else { "" };
-        if shown.is_empty() { "it has no runs".to_owned() } else { format!("there are {shown}{more}") }
-    };
-    if let Some(rest) = name.strip_prefix("last") {
-        let back = match rest.strip_prefix('~') {
-            Some(number) => number.parse::<usize>().ok(),
-            None => rest.is_empty().then_some(0),
-        };
-        let back = back.ok_or_else(|| Usage(format!("`{name}` is not a run; expected `last` or `last~N`")))?;
-        let found = runs.len().checked_sub(back.saturating_add(1)).map(|at| &runs[at]);
-        let count = runs.len();
-        return found.ok_or_else(|| Usage(format!("no run `{name}` of `{pipeline}`, which has {count} runs")));
-    }
-    let fitting: Vec<&Run> = runs.iter().filter(|run| run.run.starts_with(name)).collect();
-    match fitting[..] {
-        [one] => Ok(one),
-        [] => Err(Usage(format!("no run `{name}` of `{pipeline}`; {}", known()))),
-        _ => Err(Usage(format!("`{name}` is the start of {} runs of `{pipeline}`; {}", fitting.len(), known()))),
     }
 }
 
@@ -254,21 +183,19 @@ fn text(old: &Run, new: &Run, changes: &[Change]) -> String {
     text
 }
 
-/// The files of the manifest that are not the same in both runs.
+/// The files of the manifest that are not the same in both runs, where both say.
 fn edited(old: &Run, new: &Run) -> String {
-    let of = |run: &Run, file: &Path| run.manifests.iter().find(|manifest| manifest.file == file).map(|manifest| manifest.digest);
+    if old.manifests.is_empty() || new.manifests.is_empty() {
+        return String::new();
+    }
+    let of = |run: &Run, file: &Path| run.manifests.iter().find(|known| known.file == file).map(|known| known.digest);
     let files: BTreeSet<&PathBuf> = old.manifests.iter().chain(&new.manifests).map(|manifest| &manifest.file).collect();
-    let line = |file: &PathBuf| {
-        let what = match (of(old, file), of(new, file)) {
-            _ if old.manifests.is_empty() || new.manifests.is_empty() => return None,
-            (Some(old), Some(new)) if old == new => return None,
-            (Some(_), Some(_)) => "was edited",
-            (None, _) => "was read by the later run only",
-            (_, None) => "was read by the earlier run only",
-        };
-        Some(format!("manifest `{}` {what}\n", file.display()))
+    let what = |file: &Path| match (of(old, file), of(new, file)) {
+        (Some(old), Some(new)) => (old != new).then_some("was edited"),
+        (None, _) => Some("was read by the later run only"),
+        (_, None) => Some("was read by the earlier run only"),
     };
-    files.into_iter().filter_map(line).collect()
+    files.into_iter().filter_map(|file| Some(format!("manifest `{}` {}\n", file.display(), what(file)?))).collect()
 }
 
 /// Jobs of one run only, and those that did not end well.
@@ -338,27 +265,4 @@ fn scores(changes: &[Change]) -> String {
     }
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     lines.into_iter().map(|(name, values)| format!("  {name:width$}  {values}\n")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_are_found_by_their_place_and_by_the_start_of_their_name() {
-        let named = |name: &str| {
-            run(journal::Run { pipeline: "p".to_owned(), run: format!("{name}.jsonl"), events: Vec::new() })
-        };
-        let runs = ["20260101T000000Z-001", "20260101T000000Z-002", "20260102T000000Z-001"].map(named);
-        let found = |name: &str| find(&runs, "p", name).map(|run| run.run.clone()).map_err(|error| error.0);
-        assert_eq!(found("last").unwrap(), "20260102T000000Z-001");
-        assert_eq!(found("last~2").unwrap(), found("20260101T000000Z-001").unwrap());
-        assert_eq!(found("20260102").unwrap(), found("last").unwrap());
-        assert_eq!(found("last~3").unwrap_err(), "no run `last~3` of `p`, which has 3 runs");
-        assert!(
-            found("20260101").unwrap_err().starts_with("`20260101` is the start of 2 runs of `p`; there are 20260102T")
-        );
-        assert!(found("2025").unwrap_err().starts_with("no run `2025` of `p`; there are "));
-        assert!(found("last~x").is_err() && found("last1").is_err() && found("last~99999999999999999999").is_err());
-    }
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod gc;
 mod graph;
+mod log;
 mod output;
 mod page;
 mod pipeline;
@@ -19,6 +20,7 @@ mod prompt;
 mod rank;
 mod report;
 mod run;
+mod runs;
 mod schema;
 mod show;
 mod status;
@@ -60,6 +62,8 @@ enum Command {
     Show(show::Show),
     /// Print what differs between two runs: parameters, inputs, metrics
     Diff(diff::Diff),
+    /// List the runs of a pipeline, or of all, the newest first
+    Log(log::Log),
     /// Print the newest report of a pipeline
     Report(report::Report),
     /// Rank the prompts of a folder by similarity
@@ -109,12 +113,13 @@ impl Command {
     /// The manifest that is typed, if one is.
     fn manifest(&self) -> Option<&str> {
         match self {
-            Self::Run(run) => Some(run.pipeline.pipe()),
-            Self::Status(status) => Some(status.pipeline.pipe()),
-            Self::Explain(explain) => Some(explain.pipeline.pipe()),
-            Self::Graph(graph) => Some(graph.pipeline.pipe()),
-            Self::Report(report) => Some(report.pipeline.pipe()),
+            Self::Run(run) => Some(run.pipeline.name()),
+            Self::Status(status) => Some(status.pipeline.name()),
+            Self::Explain(explain) => Some(explain.pipeline.name()),
+            Self::Graph(graph) => Some(graph.pipeline.name()),
+            Self::Report(report) => Some(report.pipeline.name()),
             Self::Audit(audit) => audit.pipe.as_deref(),
+            Self::Log(log) => log.pipe.as_deref(),
             Self::Gc(gc) => gc.pipes.first().map(String::as_str),
             _ => None,
         }
@@ -170,6 +175,14 @@ fn refuse(error: &clap::Error) -> ! {
     std::process::exit(error.exit_code());
 }
 
+/// How a manifest was read by a run with this command line; `None` if this version has no such command.
+fn settings_of_run(command_line: &[String]) -> Option<pipeline::Settings> {
+    match Cli::try_parse_from(command_line).ok()?.command {
+        Command::Run(run) => Some(run.into_settings()),
+        _ => None,
+    }
+}
+
 fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
     match command {
         Command::Run(run) => run.execute(kinds),
@@ -179,6 +192,7 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Audit(audit) => audit.execute(kinds),
         Command::Show(show) => show.execute(),
         Command::Diff(diff) => diff.execute(),
+        Command::Log(log) => log.execute(),
         Command::Report(report) => report.execute(kinds),
         Command::Rank(rank) => rank.execute(),
         Command::Predict(predict) => predict.execute(),

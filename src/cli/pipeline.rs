@@ -33,17 +33,42 @@ pub(super) struct Settings {
 }
 
 impl Pipeline {
-    /// The manifest, as it was typed.
-    pub(super) fn pipe(&self) -> &str {
-        &self.pipe
-    }
-
     /// Loads the manifest.
     ///
     /// # Errors
     /// If there is no such manifest, or it is wrong.
     pub(super) fn load(&self, kinds: &[Kind]) -> anyhow::Result<Plan> {
         self.settings.load(&self.pipe, kinds)
+    }
+
+    /// The manifest as it was named.
+    pub(super) fn name(&self) -> &str {
+        &self.pipe
+    }
+
+    /// The manifest.
+    ///
+    /// # Errors
+    /// If there is no such manifest.
+    pub(super) fn manifest(&self) -> Result<PathBuf, Usage> {
+        find(&self.pipe)
+    }
+
+    /// Loads the manifest as others read it.
+    ///
+    /// # Errors
+    /// If there is no such manifest, or it is wrong.
+    pub(super) fn load_as(&self, settings: &Settings, kinds: &[Kind]) -> anyhow::Result<Plan> {
+        settings.load(&self.pipe, kinds)
+    }
+
+    /// Whether anything says how the manifest is to be read.
+    pub(super) fn is_set(&self) -> bool {
+        self.settings.profile.is_some() || !self.settings.set.is_empty()
+    }
+
+    pub(super) fn into_settings(self) -> Settings {
+        self.settings
     }
 }
 

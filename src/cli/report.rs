@@ -3,16 +3,18 @@
 use super::output::Output;
 use super::page::Joining;
 use super::pipeline::Pipeline;
+use super::runs::{self, Run};
 use super::{Cache, page};
 use crate::engine::plan::Plan;
 use crate::engine::run::state::{JobState, Question, State, survey};
 use crate::engine::stage::Kind;
-use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
-use crate::engine::store::provenance;
+use crate::engine::store::entry::Entry;
+use crate::engine::store::{Found, Store, provenance};
 use crate::error::Exit;
 use crate::report::results::{Results, VERSION};
 use crate::report::study::Study;
+use crate::ui;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
@@ -44,39 +46,96 @@ enum Form {
     Html,
 }
 
+/// A report that was made.
+struct Made {
+    job: String,
+    entry: Entry,
+    bytes: Vec<u8>,
+}
+
 impl Report {
     /// Runs the command.
     ///
     /// # Errors
     /// If the manifest is wrong, no report has been made yet, or the store or the output fails.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
-        let output = match self.format {
-            Form::Markdown => "markdown",
-            Form::Text => "text",
-            Form::Json | Form::Html => "json",
-        };
-        let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();
+        let run = if self.pipeline.is_set() { None } else { self.newest(&store)? };
+        let settings = run.as_ref().and_then(|run| super::settings_of_run(&run.words()));
+        let plan = match &settings {
+            Some(settings) => self.pipeline.load_as(settings, kinds)?,
+            None => self.pipeline.load(kinds)?,
+        };
         let jobs = survey(&plan, &store, &Question::default())?;
-        let reports: Vec<&JobState> = jobs.iter().filter(|job| job.kind == KIND).collect();
-        let mut found = Vec::new();
-        for job in &reports {
-            let Some(artifact) = job.entry.as_ref().and_then(|entry| entry.artifact(output)) else { continue };
-            found.push((*job, store.read(&artifact.digest, &format!("{}.{output}", job.job))?));
-        }
-        if found.is_empty() {
-            return Err(none(&plan, &reports, output));
+        let made = match run.as_ref().filter(|_| settings.is_some()) {
+            Some(run) => self.of_run(&store, run)?,
+            None => Vec::new(),
+        };
+        let (made, run) = if made.is_empty() { (self.of_plan(&store, &jobs)?, None) } else { (made, run) };
+        if made.is_empty() {
+            let reports: Vec<&JobState> = jobs.iter().filter(|job| job.kind == KIND).collect();
+            return Err(none(&plan, &reports, self.form()));
         }
         let text = match self.format {
-            Form::Html => html(kinds, &plan, &store, &jobs, &found, self.linkage)?,
-            _ => found.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
+            Form::Html => html(kinds, &plan, &store, &jobs, &made, self.linkage)?,
+            _ => made.iter().map(|made| String::from_utf8_lossy(&made.bytes)).collect(),
         };
         match self.format {
             Form::Json => self.output.json(&text)?,
             Form::Markdown | Form::Text | Form::Html => self.output.text(&text)?,
         }
+        if let Some(run) = run {
+            ui::remark(&format!("the report of run {}: {}", run.run, run.command()));
+        }
         Ok(Exit::Ok)
     }
+
+    /// The output that has the form.
+    fn form(&self) -> &'static str {
+        match self.format {
+            Form::Markdown => "markdown",
+            Form::Text => "text",
+            Form::Json | Form::Html => "json",
+        }
+    }
+
+    /// The newest run of the manifest that made or found a report, whatever its flags.
+    fn newest(&self, store: &Store) -> anyhow::Result<Option<Run>> {
+        let manifest = self.pipeline.manifest()?;
+        let reports = |run: &Run| run.jobs.values().any(|job| is_report(job) && job.key.is_some());
+        let runs = runs::all(store)?.into_iter().filter(|run| run.is_of(&manifest) && reports(run));
+        Ok(runs.max_by(|a, b| (a.time.as_str(), &a.run).cmp(&(b.time.as_str(), &b.run))))
+    }
+
+    /// The reports of a run that are still there.
+    fn of_run(&self, store: &Store, run: &Run) -> anyhow::Result<Vec<Made>> {
+        let keys = run.jobs.iter().filter(|(_, job)| is_report(job)).filter_map(|(name, job)| Some((name, job.key?)));
+        let mut made = Vec::new();
+        for (name, key) in keys {
+            if let Found::Hit(entry) = store.find(&key)? {
+                made.extend(self.made(store, name, &entry)?);
+            }
+        }
+        Ok(made)
+    }
+
+    /// The reports of a plan that are made.
+    fn of_plan(&self, store: &Store, jobs: &[JobState]) -> anyhow::Result<Vec<Made>> {
+        let reports = jobs.iter().filter(|job| job.kind == KIND);
+        let made = reports.filter_map(|job| self.made(store, &job.job, job.entry.as_ref()?).transpose());
+        made.collect()
+    }
+
+    fn made(&self, store: &Store, job: &str, entry: &Entry) -> anyhow::Result<Option<Made>> {
+        let output = self.form();
+        let Some(artifact) = entry.artifact(output) else { return Ok(None) };
+        let bytes = store.read(&artifact.digest, &format!("{job}.{output}"))?;
+        Ok(Some(Made { job: job.to_owned(), entry: entry.clone(), bytes }))
+    }
+}
+
+fn is_report(job: &runs::Job) -> bool {
+    job.kind == KIND && matches!(job.state.as_str(), "executed" | "cached")
 }
 
 /// Why there is no report.
@@ -95,15 +154,15 @@ fn html(
     plan: &Plan,
     store: &Store,
     jobs: &[JobState],
-    found: &[(&JobState, Vec<u8>)],
+    made: &[Made],
     linkage: Joining,
 ) -> anyhow::Result<String> {
-    let [(job, bytes)] = found else {
-        let names: Vec<&str> = found.iter().map(|(job, _)| job.job.as_str()).collect();
+    let [Made { job, entry, bytes }] = made else {
+        let names: Vec<&str> = made.iter().map(|made| made.job.as_str()).collect();
         anyhow::bail!("a page is of one report, and there are {}: {}", names.len(), names.join(", "));
     };
     let results: Results = serde_json::from_slice(bytes).with_context(|| {
-        format!("`{}` has results of another layout than version {VERSION}; `spot run` makes them anew", job.job)
+        format!("`{job}` has results of another layout than version {VERSION}; `spot run` makes them anew")
     })?;
     let catalog = Catalog::read(store)?;
     let curves = page::curves(store, kinds, jobs)?;
@@ -113,10 +172,8 @@ fn html(
     }));
     let mut about = vec![("pipeline".to_owned(), plan.path.display().to_string())];
     about.extend(plan.profile.iter().map(|profile| ("profile".to_owned(), profile.clone())));
-    if let Some(entry) = &job.entry {
-        about.push(("report made".to_owned(), entry.provenance.end.clone()));
-        about.push(("key".to_owned(), entry.key.short()));
-    }
+    about.push(("report made".to_owned(), entry.provenance.end.clone()));
+    about.push(("key".to_owned(), entry.key.short()));
     about.push(("page by".to_owned(), format!("spot {}", provenance::program())));
     let study = Study {
         name: plan.name.clone(),

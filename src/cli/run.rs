@@ -1,21 +1,24 @@
 //! `spot run`: runs what is not cached.
 
-use super::pipeline::{Pipeline, select};
-use super::{Cache, Format, status};
+use super::pipeline::{self, Pipeline, select};
+use super::{Cache, Format, project, status};
 use crate::engine::plan::Plan;
 use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
 use crate::engine::stage::Kind;
 use crate::engine::store::{Found, Store};
 use crate::error::Exit;
-use crate::ui::{self, Events, Lines};
-use clap::Args;
+use crate::ui::{self, Events, Lines, Trace};
+use anyhow::Context;
+use clap::{Args, ValueHint};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::collections::BTreeSet;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Arguments of `spot run`.
 #[derive(Args)]
@@ -51,6 +54,12 @@ pub(super) struct Run {
     /// `auto`, `cpu`, `cuda` (the first GPU), `cuda:N`, or several GPUs as `cuda:N,M`
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: String,
+    /// Off a terminal and in JSON, say how far the run is every so many seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    progress: u32,
+    /// Write when jobs ran to a file that Perfetto and chrome://tracing open
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = project::path())]
+    trace: Option<PathBuf>,
     /// Show cached jobs too
     #[arg(short, long)]
     verbose: bool,
@@ -160,11 +169,39 @@ impl Run {
         match self.format {
             Format::Text => self.run_for_people(&plan, &store, &settings, &stop),
             Format::Json => {
-                let summary = run(&plan, &store, &settings, &Events, &stop)?;
+                let events = Events::new(&plan, &store, self.every());
+                let summary = self.traced(&plan, &store, &settings, &events, &stop);
+                drop(events);
+                let summary = summary?;
                 ui::print_json(&summary.event())?;
                 Ok(exit(&summary))
             }
         }
+    }
+
+    fn every(&self) -> Option<Duration> {
+        (self.progress > 0).then(|| Duration::from_secs(self.progress.into()))
+    }
+
+    /// Runs the plan, and writes the trace if one is asked for, of a run that fails too.
+    fn traced(
+        &self,
+        plan: &Plan,
+        store: &Arc<Store>,
+        settings: &Settings,
+        watch: &dyn Watch,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Summary> {
+        let Some(path) = &self.trace else { return run(plan, store, settings, watch, stop) };
+        let trace = Trace::new(watch);
+        let summary = run(plan, store, settings, &trace, stop);
+        trace.write(path).context("the trace")?;
+        summary
+    }
+
+    /// How the manifest is read.
+    pub(super) fn into_settings(self) -> pipeline::Settings {
+        self.pipeline.into_settings()
     }
 
     fn settings(&self, only: Option<BTreeSet<String>>, forced: BTreeSet<String>) -> anyhow::Result<Settings> {
@@ -189,9 +226,10 @@ impl Run {
     fn dry_run(&self, plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Exit> {
         let jobs = survey(plan, store, question)?;
         store.files().save()?;
+        let cost = status::Cost::of(plan, store, &jobs)?;
         match self.format {
-            Format::Text => ui::print(&status::text(plan, &jobs, self.verbose))?,
-            Format::Json => ui::print_json(&status::json(plan, &jobs))?,
+            Format::Text => ui::print(&status::text(plan, &jobs, &cost, self.verbose))?,
+            Format::Json => ui::print_json(&status::json(plan, &jobs, &cost))?,
         }
         Ok(Exit::Ok)
     }
@@ -203,14 +241,19 @@ impl Run {
         settings: &Settings,
         stop: &AtomicBool,
     ) -> anyhow::Result<Exit> {
-        let lines = Lines::new(self.verbose);
-        let summary = run(plan, store, settings, &lines as &dyn Watch, stop);
+        let lines = Lines::of_plan(self.verbose, plan, store, self.every());
+        let summary = self.traced(plan, store, settings, &lines, stop);
         lines.finish();
         let summary = summary?;
-        for text in reports(store, &summary)? {
-            ui::print(&text)?;
+        let reports = reports(store, &summary)?;
+        for text in &reports {
+            ui::print(text)?;
         }
         ui::remark(&in_words(&summary));
+        if !reports.is_empty() {
+            let pipe = self.pipeline.name();
+            ui::remark(&format!("as a page: `spot report {pipe} --format html --output report.html`, for any browser"));
+        }
         Ok(exit(&summary))
     }
 }
@@ -264,6 +307,9 @@ fn in_words(summary: &Summary) -> String {
         text += &format!(", {blocked} blocked");
     }
     text += &format!(" in {}", ui::seconds(summary.seconds));
+    if summary.saved >= 1.0 {
+        text += &format!("; what was cached took {} when it was made", ui::seconds(summary.saved));
+    }
     if summary.interrupted {
         text += "; interrupted, the same command goes on from here";
     } else if *failed > 0 && executed + cached + failed + blocked < *jobs {

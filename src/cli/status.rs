@@ -3,15 +3,18 @@
 use super::pipeline::Pipeline;
 use super::{Cache, Format, JSON_VERSION};
 use crate::engine::plan::Plan;
+use crate::engine::run::forecast::{Basis, Expected, Experience, Forecast};
 use crate::engine::run::reason::Reason;
 use crate::engine::run::state::{JobState, Question, State, survey};
 use crate::engine::stage::Kind;
+use crate::engine::store::Store;
 use crate::engine::store::digest::Key;
 use crate::error::Exit;
 use crate::ui;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io;
 
 /// Jobs named in one line of text; the rest are counted.
 const MOST_NAMES: usize = 3;
@@ -44,12 +47,60 @@ impl Status {
         let store = self.cache.open();
         let jobs = survey(&plan, &store, &Question::default())?;
         store.files().save()?;
+        let cost = Cost::of(&plan, &store, &jobs)?;
         match self.format {
-            Format::Text => ui::print(&text(&plan, &jobs, self.verbose))?,
-            Format::Json => ui::print_json(&json(&plan, &jobs))?,
+            Format::Text => ui::print(&text(&plan, &jobs, &cost, self.verbose))?,
+            Format::Json => ui::print_json(&json(&plan, &jobs, &cost))?,
         }
         let work = jobs.iter().any(|job| job.state != State::Cached);
         Ok(if work && self.exit_code { Exit::WorkToDo } else { Exit::Ok })
+    }
+}
+
+/// What the jobs that are not cached will take.
+pub(super) struct Cost {
+    experience: Experience,
+    forecast: Forecast,
+}
+
+impl Cost {
+    /// By earlier jobs in the store; these are looked at only if there is work to do.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(super) fn of(plan: &Plan, store: &Store, jobs: &[JobState]) -> io::Result<Self> {
+        let is_work = jobs.iter().any(|job| !matches!(job.state, State::Cached | State::Blocked));
+        let experience = if is_work { Experience::read(store, &plan.name)? } else { Experience::default() };
+        Ok(Self { forecast: experience.forecast(jobs), experience })
+    }
+
+    /// What one job will take.
+    fn expected(&self, job: &JobState) -> Option<Expected> {
+        let is_work = !matches!(job.state, State::Cached | State::Blocked);
+        if is_work { self.experience.of(&job.job, job.kind) } else { None }
+    }
+
+    /// In a line; nothing if nothing is to be done or known.
+    fn in_words(&self) -> String {
+        let Forecast { job_seconds, seconds, bytes, by: [same, stage, kind], unknown } = self.forecast;
+        if same + stage + kind == 0 {
+            return String::new();
+        }
+        let time = match seconds {
+            Some(seconds) => {
+                format!(
+                    "about {} at the pace of earlier runs, {} of jobs",
+                    ui::seconds(seconds),
+                    ui::seconds(job_seconds)
+                )
+            }
+            None => format!("{} of jobs one after the other", ui::seconds(job_seconds)),
+        };
+        let bases =
+            [(same, "by their own last time"), (stage, "by others of their stage"), (kind, "by others of their kind")];
+        let bases: Vec<String> = bases.iter().filter(|(n, _)| *n > 0).map(|(n, by)| format!("{n} {by}")).collect();
+        let more = if unknown > 0 { format!("; {unknown} more of which nothing is known") } else { String::new() };
+        format!("work: {time}, {} on disk ({}){more}\n", ui::bytes(bytes), bases.join(", "))
     }
 }
 
@@ -64,6 +115,12 @@ struct Job<'a> {
     reasons: &'a [Reason],
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
+    /// How long it is expected to take, if it is to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    /// By what that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_by: Option<Basis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expands_to_at_most: Option<usize>,
 }
@@ -75,10 +132,11 @@ pub(super) struct Json<'a> {
     pipeline: &'a str,
     profile: Option<&'a str>,
     counts: BTreeMap<String, usize>,
+    forecast: &'a Forecast,
     jobs: Vec<Job<'a>>,
 }
 
-pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState]) -> Json<'a> {
+pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState], cost: &'a Cost) -> Json<'a> {
     let job = |job: &'a JobState| Job {
         job: &job.job,
         stage: &job.stage,
@@ -87,6 +145,8 @@ pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState]) -> Json<'a> {
         key: job.key,
         reasons: &job.reasons,
         step: if let State::Interrupted(step) = job.state { Some(step) } else { None },
+        seconds: cost.expected(job).map(|expected| expected.seconds),
+        seconds_by: cost.expected(job).map(|expected| expected.basis),
         expands_to_at_most: job.expands_to_at_most,
     };
     Json {
@@ -94,12 +154,13 @@ pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState]) -> Json<'a> {
         pipeline: &plan.name,
         profile: plan.profile.as_deref(),
         counts: counts(jobs.iter()),
+        forecast: &cost.forecast,
         jobs: jobs.iter().map(job).collect(),
     }
 }
 
 /// States for people: a line a stage, and below it the jobs that are not cached, those with the same reasons together.
-pub(super) fn text(plan: &Plan, jobs: &[JobState], verbose: bool) -> String {
+pub(super) fn text(plan: &Plan, jobs: &[JobState], cost: &Cost, verbose: bool) -> String {
     let mut text = String::new();
     let width = plan.stages.iter().map(|stage| stage.chars().count()).max().unwrap_or(0);
     for stage in &plan.stages {
@@ -114,7 +175,7 @@ pub(super) fn text(plan: &Plan, jobs: &[JobState], verbose: bool) -> String {
     }
     let most: usize = jobs.iter().filter_map(|job| job.expands_to_at_most).sum();
     let more = if most > 0 { format!(" (and up to {most} more)") } else { String::new() };
-    text + &format!("{} jobs{more}: {}\n", jobs.len(), in_words(&counts(jobs.iter())))
+    text + &format!("{} jobs{more}: {}\n{}", jobs.len(), in_words(&counts(jobs.iter())), cost.in_words())
 }
 
 /// State and reasons, and the jobs that they hold for, in the order of their first job.

@@ -87,8 +87,9 @@ impl Layers {
         trail.push(at);
         let (mut whole, rest) = match self.like(at) {
             Some(like) => {
-                let other = self.stage(self.place_of(like, trail)?, trail)?;
-                (Node { place: layers[0].place, ..other }, &layers[..])
+                let mut other = self.stage(self.place_of(like, trail)?, trail)?;
+                other.place = layers[0].place;
+                (other, &layers[..])
             }
             None => (own(&layers[0]), &layers[1..]),
         };
@@ -105,7 +106,10 @@ impl Layers {
     /// The stage that a `like` names.
     fn place_of(&self, like: &Node, trail: &[usize]) -> Result<usize, Problem> {
         let Some(name) = like.text() else {
-            return Err(Problem::new(like.place, format!("`{LIKE}` is {}, expected the name of a stage", like.describe())));
+            return Err(Problem::new(
+                like.place,
+                format!("`{LIKE}` is {}, expected the name of a stage", like.describe()),
+            ));
         };
         let Some(at) = self.stages.iter().position(|stage| stage.key.text == name) else {
             let known = self.stages.iter().map(|stage| stage.key.text.as_str());
@@ -127,7 +131,8 @@ impl Layers {
         let first = members.iter().enumerate().min_by_key(|(_, stage)| **stage).map_or(0, |(place, _)| place);
         members.rotate_left(first);
         let place = members.last().and_then(|last| self.like(*last)).unwrap_or(like).place;
-        let names: Vec<&str> = members.iter().chain(members.first()).map(|at| self.stages[*at].key.text.as_str()).collect();
+        let names: Vec<&str> =
+            members.iter().chain(members.first()).map(|at| self.stages[*at].key.text.as_str()).collect();
         Problem::new(place, format!("stages are `{LIKE}` each other in a cycle: {}", names.join(" -> ")))
     }
 

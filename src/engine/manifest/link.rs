@@ -169,7 +169,9 @@ impl Linker<'_> {
 
     fn no_stage(&self, name: &str) -> String {
         if self.removed.contains(name) {
-            return format!("stage `{name}` is removed (set to null by a manifest, a profile or `--set`), but needed here");
+            return format!(
+                "stage `{name}` is removed (set to null by a manifest, a profile or `--set`), but needed here"
+            );
         }
         let known = self.drafts.names.iter().map(String::as_str);
         format!("no stage `{}`{}", clipped(name), suggestion(name, known))

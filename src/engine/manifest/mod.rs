@@ -102,7 +102,7 @@ pub fn outline(path: &Path) -> Result<Outline, LoadError> {
 }
 
 fn resolve(family: &Family, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, Vec<Problem>> {
-    let mut found = Vec::new();
+    let mut found = family.found.clone();
     for root in &family.roots {
         SECTIONS.iter().for_each(|name| check_section(root, name, &mut found));
     }

@@ -98,8 +98,13 @@ impl<'a> Overlays<'a> {
     /// Whether a path leads to a place that exists or can be made: a misspelt name must not be set in silence.
     fn reachable(&self, parts: &[&str]) -> Result<(), String> {
         let none = Node::new(Value::Null, Place::default());
-        let stages = self.stages.whole(&mut Vec::new()).stages;
-        let mut node = if parts[0] == "stages" { &stages } else { self.root.get(parts[0]).unwrap_or(&none) };
+        let stages;
+        let mut node = if parts[0] == "stages" {
+            stages = self.stages.whole(&mut Vec::new()).stages;
+            &stages
+        } else {
+            self.root.get(parts[0]).unwrap_or(&none)
+        };
         for (depth, part) in parts.iter().enumerate().skip(1) {
             let path = parts[..depth].join(".");
             match &node.value {
@@ -146,7 +151,9 @@ impl<'f> Profiles<'f> {
                 found.push(Problem::new(section.place, message));
             }
         }
-        for (generation, (name, node)) in sections.clone().flat_map(|(at, all)| all.entries().iter().map(move |one| (at, one))) {
+        for (generation, (name, node)) in
+            sections.clone().flat_map(|(at, all)| all.entries().iter().map(move |one| (at, one)))
+        {
             profiles.add(generation, &name.text, node);
         }
         for (name, node) in sections.flat_map(|(_, section)| section.entries()) {

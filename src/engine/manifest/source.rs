@@ -22,6 +22,8 @@ pub(super) struct Family {
     pub(super) files: Vec<File>,
     /// What each of them says.
     pub(super) roots: Vec<Node>,
+    /// What is wrong with their keys and versions.
+    pub(super) found: Vec<Problem>,
 }
 
 /// Bytes of the longest manifest.
@@ -36,14 +38,11 @@ impl Family {
     /// If one of them cannot be read, is not YAML, or does not look like a manifest.
     pub(super) fn read(path: &Path) -> Result<Self, LoadError> {
         let text = read(path).map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
-        let mut family = Self { files: vec![File { path: path.to_owned(), text }], roots: Vec::new() };
-        let mut found = Vec::new();
-        match family.read_all(&mut found) {
-            Ok(()) if found.is_empty() => Ok(family),
-            end => {
-                found.extend(end.err().into_iter().flatten());
-                Err(Problems::new(family.files, found).into())
-            }
+        let file = File { path: path.to_owned(), text };
+        let mut family = Self { files: vec![file], roots: Vec::new(), found: Vec::new() };
+        match family.read_all() {
+            Ok(()) => Ok(family),
+            Err(problems) => Err(Problems::new(family.files, [family.found, problems].concat()).into()),
         }
     }
 
@@ -57,13 +56,12 @@ impl Family {
         self.roots.iter().rev()
     }
 
-    /// Parses the last file, then the one that it extends. What is wrong with the values of a file goes to `found`; an error is
-    /// what nothing more can be read after.
-    fn read_all(&mut self, found: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
+    /// Parses the last file, then the one that it extends. An error is what nothing more can be read after.
+    fn read_all(&mut self) -> Result<(), Vec<Problem>> {
         loop {
             let at = self.files.len() - 1;
             let root = parse_file(&self.files[at].text, at)?;
-            top(&root, found)?;
+            top(&root, &mut self.found)?;
             let parent = root.get("extends").map(|extends| self.parent(extends).map_err(|problem| vec![problem]));
             self.roots.push(root);
             match parent {
@@ -78,7 +76,10 @@ impl Family {
         let wrong = |message: String| Problem::new(extends.place, message);
         let written = match extends.text() {
             Some(text) if text.contains("${") => {
-                return Err(wrong(format!("`extends` is `{}`, but no variable is known yet; expected a path", clipped(text))));
+                return Err(wrong(format!(
+                    "`extends` is `{}`, but no variable is known yet; expected a path",
+                    clipped(text)
+                )));
             }
             Some(text) if !text.is_empty() => Path::new(text),
             _ => return Err(wrong(format!("`extends` is {}, expected the path of one manifest", extends.describe()))),
@@ -207,5 +208,9 @@ fn missing(path: &Path, written: &Path) -> String {
     let name = written.file_name().unwrap_or_default().to_string_lossy();
     let hint = suggestion(&name, names.iter().map(String::as_str));
     let written = written.display().to_string();
-    format!("`extends` is `{}`, but there is no file `{}`{hint}", clipped(&written), clipped(&path.display().to_string()))
+    format!(
+        "`extends` is `{}`, but there is no file `{}`{hint}",
+        clipped(&written),
+        clipped(&path.display().to_string())
+    )
 }

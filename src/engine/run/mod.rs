@@ -23,6 +23,7 @@
 
 mod crew;
 mod event;
+pub mod forecast;
 mod history;
 mod inputs;
 mod jobs;

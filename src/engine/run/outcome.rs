@@ -101,6 +101,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// How long it took.
     pub seconds: f64,
+    /// Seconds of jobs that the cached results took when they were made.
+    pub saved: f64,
     /// The worst that happened.
     pub fault: Option<Fault>,
     /// Jobs with a result: name, kind and key, in the order in which they ended.

@@ -209,6 +209,7 @@ impl<'a> Scheduler<'a> {
             Verdict::Found(entry) => {
                 self.know(id, &entry);
                 self.show(id, &entry)?;
+                self.summary.saved += entry.provenance.seconds;
                 self.end(id, Ending::Cached, report.key, report.reasons, report.seconds, None)?;
             }
             Verdict::Made(entry, lock) => {
