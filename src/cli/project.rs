@@ -59,6 +59,7 @@ fn seen(path: &Path, here: &Path, project: &Path) -> PathBuf {
     let mut whole = here.to_owned();
     for component in up.clone() {
         match component {
+            Component::CurDir => {}
             Component::ParentDir => drop(whole.pop()),
             other => whole.push(other),
         }

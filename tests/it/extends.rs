@@ -9,7 +9,7 @@ const OWN: &str = r#"version: 1
 name: reviews
 extends: spot_glue.yaml
 vars:
-  sources: [w_senti, w_topic, w_nli]
+  sources: [w_senti, w_topic, w_nli, w_para]
   targets: [reviews]
   seeds: [0]
   source_seeds: [0]
@@ -102,9 +102,8 @@ fn every_file_of_a_manifest_is_provenance() {
     shell.put("pipelines/other.yaml", "version: 1\nname: other\nextends: smoke.yaml\nvars: {seeds: [3]}\n");
     let only = "run other --only target_scores";
     shell.spot(only).ok();
-    let entry = shell.spot("show other/target_scores[w_mood,3] --format json");
-    let shown = entry.ok().json();
-    let manifests = shown["provenance"]["manifests"].as_array().unwrap();
+    let shown = shell.spot("show target_scores[w_mood,3] --format json").ok().json();
+    let manifests = shown["entries"][0]["provenance"]["manifests"].as_array().unwrap();
     let files: Vec<&str> = manifests.iter().map(|manifest| manifest["file"].as_str().unwrap()).collect();
     assert_eq!(files, ["pipelines/other.yaml", "pipelines/smoke.yaml"]);
     let text = std::fs::read(shell.path("pipelines/smoke.yaml")).unwrap();
@@ -166,7 +165,7 @@ fn commands_are_typed_anywhere_in_a_project_and_outside_of_it() {
     assert_eq!(typed("status ../../pipelines/smoke.yaml").ok().out, here);
     assert_eq!(typed("run smoke --format json").ok().summary()["executed"], 0);
     typed("audit smoke").ok();
-    typed("gc").ok().prints("nothing was removed");
+    typed("gc").ok().prints("there is nothing to remove");
     typed("show source[w_sum,0]").ok();
     assert!(!shell.path("notes/old/cache").exists());
 

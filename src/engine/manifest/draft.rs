@@ -3,7 +3,7 @@
 use super::issue::{self, OF_EVERY_STAGE};
 use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
-use super::problem::{Place, Problem, clipped, listed, suggestion};
+use super::problem::{Place, Problem, Spot, clipped, listed, suggestion};
 use super::reference;
 use super::variables::Scope;
 use crate::engine::stage::{Asked, Input, Job, Kind, Promise, Ref, Source};
@@ -28,7 +28,7 @@ pub(super) struct Draft {
     pub(super) job: Arc<dyn Job>,
     pub(super) inputs: Vec<Input>,
     /// Of each input, where its references stand.
-    pub(super) places: Vec<Vec<Place>>,
+    pub(super) places: Vec<Vec<Spot>>,
     pub(super) outputs: Vec<Promise>,
 }
 
@@ -159,7 +159,7 @@ fn job(
         match scope.expand(value) {
             Ok(value) => expanded.push((key.clone(), value)),
             Err(problem) => {
-                found.push(problem);
+                found.push(Problem { used: problem.used.or(value.used), ..problem });
                 missing.insert(key.text.clone());
             }
         }
@@ -195,7 +195,7 @@ fn names_stage(Ref(text): &Ref, names: &[String]) -> bool {
 }
 
 /// Where the references of an input stand; a path is checked instead.
-fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
+fn places_of(input: &Input, params: &Node) -> Result<Vec<Spot>, Problem> {
     let node = params.at(&input.role);
     match &input.from {
         Source::Made(asked) if asked.many && node.value == Value::List(Vec::new()) => {
@@ -209,13 +209,14 @@ fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
 }
 
 /// The place of a text in a field that may be a list, or a mapping such as `{output: text}`.
-fn place_of_text(node: &Node, text: &str) -> Place {
+fn place_of_text(node: &Node, text: &str) -> Spot {
     let says = |item: &&Node| item.text() == Some(text);
-    match &node.value {
-        Value::List(items) => items.iter().find(says).unwrap_or(node).place,
-        Value::Map(entries) => entries.iter().map(|(_, item)| item).find(says).unwrap_or(node).place,
-        _ => node.place,
-    }
+    let found = match &node.value {
+        Value::List(items) => items.iter().find(says),
+        Value::Map(entries) => entries.iter().map(|(_, item)| item).find(says),
+        _ => None,
+    };
+    Spot::of(found.unwrap_or(node))
 }
 
 /// Whether a job may read a path: within the current folder, or supplied by a variable that somebody named.

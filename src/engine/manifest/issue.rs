@@ -1,7 +1,7 @@
 //! From YAML to a typed job, and what is wrong with it as problems of the manifest: what was found, what was expected, where.
 
 use super::node::{Key, Node, Value};
-use super::problem::{Problem, clipped, listed, nearest};
+use super::problem::{Problem, Spot, clipped, listed, nearest};
 use super::typed::{Mistake, Step, What, path_in_words};
 use crate::engine::stage::{Issue, Job, Kind};
 use std::collections::BTreeSet;
@@ -117,19 +117,23 @@ fn join(path: &str, key: &str) -> String {
 /// Where a mistake in parameters stands, and what it says.
 fn problem(mistake: &Mistake, params: &Node) -> Problem {
     let (node, field) = (along(params, &mistake.path), path_in_words(&mistake.path));
-    let place_of = |written: &str| node.entries().iter().find(|(key, _)| key.text == written).map(|(key, _)| key.place);
+    let spot_of = |written: &str| {
+        let key = node.entries().iter().find(|(key, _)| key.text == written);
+        key.map_or(Spot::of(node), |(key, value)| Spot { place: key.place, used: value.used })
+    };
     let subject = if field.is_empty() { "the stage".to_owned() } else { format!("`{field}`") };
     let message = match &mistake.what {
         What::Expected(words) => format!("{subject} is {}, expected {words}", node.describe()),
         What::NotOneKey => format!("{subject} is {}, expected a mapping with one key{}", keys(node), inherited(node)),
         What::Missing(key) => format!("`{}` is missing; it has no default", join(&field, key)),
         What::UnknownKey { written, known } => {
-            let place = place_of(written).unwrap_or(node.place);
-            return Problem::new(place, unknown_key(written, &field, known));
+            return Problem::at(spot_of(written), unknown_key(written, &field, known));
         }
         What::UnknownChoice { written, known } => {
-            let place = place_of(written).unwrap_or(node.place);
-            return Problem::new(place, format!("{subject} cannot be `{}`{}", clipped(written), hint(written, known)));
+            return Problem::at(
+                spot_of(written),
+                format!("{subject} cannot be `{}`{}", clipped(written), hint(written, known)),
+            );
         }
         What::Other(message) => told(&field, message),
     };

@@ -88,6 +88,7 @@ impl Layers {
         let (mut whole, rest) = match self.like(at) {
             Some(like) => {
                 let mut other = self.stage(self.place_of(like, trail)?, trail)?;
+                other.mark_used(like.place);
                 other.place = layers[0].place;
                 (other, &layers[..])
             }

@@ -15,7 +15,7 @@ pub struct Node {
     pub place: Place,
     /// Whether a variable of the manifest or the environment supplied (part of) it.
     pub from_variable: bool,
-    /// Where it was asked for, if that is elsewhere: the place of a `${…}`.
+    /// Where it was asked for, if that is elsewhere: the place of a `${…}` or of a `like`.
     pub used: Option<Place>,
     /// How a truth value is written, if not as `true` or `false`, and a whole number of more than 64 bits: as a word it is that.
     written: Option<Arc<str>>,
@@ -158,6 +158,16 @@ impl Node {
         match &mut self.value {
             Value::List(items) => items.iter_mut().for_each(Node::mark_from_variable),
             Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.mark_from_variable()),
+            _ => {}
+        }
+    }
+
+    /// Marks everything here as used at a place.
+    pub(super) fn mark_used(&mut self, at: Place) {
+        self.used = Some(at);
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.mark_used(at)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.mark_used(at)),
             _ => {}
         }
     }

@@ -17,6 +17,20 @@ pub struct Place {
     pub width: usize,
 }
 
+/// Where something is written, and where it is used, if that is elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) place: Place,
+    pub(super) used: Option<Place>,
+}
+
+impl Spot {
+    /// The spot of a value.
+    pub(super) fn of(node: &Node) -> Self {
+        Self { place: node.place, used: node.used }
+    }
+}
+
 /// One problem of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -34,9 +48,14 @@ impl Problem {
         Self { place, message: message.into(), used: None }
     }
 
-    /// A problem of a value, which may have come through a variable.
+    /// A problem of a value, which may have come through a variable or from another stage.
     pub(super) fn of(node: &Node, message: impl Into<String>) -> Self {
-        Self { used: node.used, ..Self::new(node.place, message) }
+        Self::at(Spot::of(node), message)
+    }
+
+    /// A problem of what is written at a spot.
+    pub(super) fn at(Spot { place, used }: Spot, message: impl Into<String>) -> Self {
+        Self { used, ..Self::new(place, message) }
     }
 
     /// Names the stage where no place in a file does.
