@@ -37,6 +37,9 @@ pub enum DataError {
     /// Bytes that are no Parquet file, or not the whole of one.
     #[error("not a readable Parquet file (cut off or damaged?): {0}")]
     Parquet(String),
+    /// Bytes that are no Arrow, or not the whole of it.
+    #[error("not a readable Arrow file (cut off or damaged?): {0}")]
+    Arrow(String),
     /// A file that would unpack to far more than its size suggests.
     #[error("unpacks to more than {limit} bytes from a file of {size}; refused")]
     Bomb {

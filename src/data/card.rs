@@ -293,6 +293,7 @@ mod tests {
             label,
             group: None,
             answers: Vec::new(),
+            choices: Vec::new(),
         }
     }
 

@@ -69,7 +69,8 @@ impl Dataset {
 /// The version of the layout that this module writes.
 const VERSION: &str = "1";
 
-/// A data set as Parquet, one row an example: id, input, target, input_ids, target_ids, label, group, answers, split.
+/// A data set as Parquet, one row an example: id, input, target, input_ids, target_ids, label, group, answers, split, and
+/// choices where examples bring them.
 ///
 /// # Errors
 /// If Parquet refuses.
@@ -96,6 +97,7 @@ pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
         columns.push(("input_ids", Column::Ids(tokens().map(|tokens| tokens.input.clone()).collect())));
         columns.push(("target_ids", Column::Ids(tokens().map(|tokens| tokens.target.clone()).collect())));
     }
+    let brings_choices = examples().any(|example| !example.choices.is_empty());
     columns.extend([
         ("label", Column::OptInt(examples().map(|example| example.label.map(i64::from)).collect())),
         ("group", Column::OptText(examples().map(|example| example.group.clone()).collect())),
@@ -107,6 +109,9 @@ pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
             ),
         ),
     ]);
+    if brings_choices {
+        columns.push(("choices", Column::Texts(examples().map(|example| example.choices.clone()).collect())));
+    }
     let mut table = Table::new(columns)
         .with("spot.dataset", VERSION)
         .with("task", serde_json::to_string(&dataset.task).expect("a task is JSON"))
@@ -220,11 +225,16 @@ fn rows(table: &mut Table, task: &Task) -> Result<Vec<(String, Example)>, DataEr
     let classes = match task.answer {
         Answer::Label => task.labels.len(),
         Answer::Referent => 2,
-        Answer::Number | Answer::Text => 0,
+        // Of choices as many as the example brings.
+        Answer::Number | Answer::Text | Answer::Choice => 0,
     };
+    let has_choices = table.columns.iter().any(|(name, _)| name == "choices");
+    let mut choices = if has_choices { table.take_texts("choices")? } else { Vec::new() }.into_iter();
     let mut rows = Vec::with_capacity(ids.len());
     for (row, (id, input)) in ids.into_iter().zip(inputs).enumerate() {
         const EQUAL: &str = "columns have equal length";
+        let choices = choices.next().unwrap_or_default();
+        let classes = if task.answer == Answer::Choice { choices.len() } else { classes };
         let label = match labels.next().expect(EQUAL) {
             None => None,
             Some(label) => Some(u32::try_from(label).ok().filter(|id| (*id as usize) < classes).ok_or_else(|| {
@@ -243,6 +253,7 @@ fn rows(table: &mut Table, task: &Task) -> Result<Vec<(String, Example)>, DataEr
             label,
             group: groups.next().expect(EQUAL),
             answers: answers.next().expect(EQUAL),
+            choices,
         };
         rows.push((splits.next().expect(EQUAL), example));
     }
@@ -276,6 +287,7 @@ mod tests {
             label: (i != 2).then_some(i % 2),
             group: Some(format!("q{}", i / 2)),
             answers: if i == 3 { vec!["a".to_owned(), String::new()] } else { vec![] },
+            choices: Vec::new(),
         };
         let part = |split, ids: std::ops::Range<u32>| Part {
             split,

@@ -1,8 +1,8 @@
 //! Tables that people have, told apart by the endings of their names: the one place that reads them all.
 
-use super::sheet::read_parquet;
+use super::sheet::{read_arrow, read_parquet};
 use super::{DataError, unpacked, without_packing};
-use crate::ml::tasks::{Quotes, Sheet, Wanted};
+use crate::ml::tasks::{Dialect, Sheet, Wanted};
 use serde::Serialize;
 
 /// How a table is laid out in its file.
@@ -17,12 +17,13 @@ pub enum Layout {
     JsonLines,
     /// Parquet of any program.
     Parquet,
+    /// Arrow, with a footer or as a stream.
+    Arrow,
 }
 
 impl Layout {
     /// The endings that names may have, for people.
-    pub const ENDINGS: &'static str =
-        "`.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`, or in `.json`; `.gz` or `.zst` may follow";
+    pub const ENDINGS: &'static str = "`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet` or `.arrow`, or in `.json`; `.gz`, `.zst`, `.bz2` or `.xz` may follow";
 
     /// The layout of a file with this name, packed or not.
     pub fn of(path: &str) -> Option<Self> {
@@ -32,11 +33,12 @@ impl Layout {
             "tsv" => Self::Tsv,
             "jsonl" | "ndjson" | "json" => Self::JsonLines,
             "parquet" => Self::Parquet,
+            "arrow" => Self::Arrow,
             _ => return None,
         })
     }
 
-    /// The wanted columns of a file with this name, which is unpacked; `quotes` says what a quote in TSV is.
+    /// The wanted columns of a file with this name, which is unpacked; `dialect` is that of delimited text.
     ///
     /// # Errors
     /// If the file is damaged, or is not a table with these columns.
@@ -44,15 +46,16 @@ impl Layout {
         self,
         path: &str,
         bytes: &[u8],
-        quotes: Option<Quotes>,
+        dialect: Dialect<'_>,
         wanted: &[Wanted<'_>],
     ) -> Result<Sheet, DataError> {
         let bytes = unpacked(bytes, path)?;
         Ok(match self {
-            Self::Csv => Sheet::from_csv(&bytes, wanted)?,
-            Self::Tsv => Sheet::from_tsv(&bytes, quotes, wanted)?,
+            Self::Csv => Sheet::from_csv(&bytes, dialect, wanted)?,
+            Self::Tsv => Sheet::from_tsv(&bytes, dialect, wanted)?,
             Self::JsonLines => Sheet::from_json(&bytes, wanted)?,
             Self::Parquet => read_parquet(&bytes, wanted)?,
+            Self::Arrow => read_arrow(&bytes, wanted)?,
         })
     }
 }
@@ -96,6 +99,9 @@ mod tests {
             answer: Answer::Text,
             metrics,
             id: None,
+            drop: Vec::new(),
+            round: None,
+            choices: None,
             name: "mood".to_owned(),
             group: None,
         }
@@ -103,7 +109,7 @@ mod tests {
 
     fn sheet(name: &str, own: &Own, split: Split) -> Result<Sheet, DataError> {
         let bytes = fs_err::read(folder().join(name)).unwrap();
-        Layout::of(name).unwrap().read(name, &bytes, None, &own.wanted(split))
+        Layout::of(name).unwrap().read(name, &bytes, Dialect::default(), &own.wanted(split))
     }
 
     /// The cells of a column of a file, as templates get them.
@@ -111,7 +117,7 @@ mod tests {
         let own = own(column, "number of the row");
         // A test split may lack the answers, and so the column.
         let examples = own.examples(sheet(name, &own, Split::Test).unwrap(), Split::Test, false).unwrap();
-        examples.into_iter().map(|example| example.input).collect()
+        examples.examples.into_iter().map(|example| example.input).collect()
     }
 
     #[track_caller]
@@ -132,7 +138,8 @@ mod tests {
         }
         if columns.contains(&"many") {
             let own = own("text", "many");
-            let examples = own.examples(sheet(name, &own, Split::Train).unwrap(), Split::Train, false).unwrap();
+            let examples =
+                own.examples(sheet(name, &own, Split::Train).unwrap(), Split::Train, false).unwrap().examples;
             let answers: Vec<&[String]> = examples.iter().map(|example| &*example.answers).collect();
             assert_eq!(serde_json::to_value(answers).unwrap(), expected["columns"]["many"], "{name}");
         }
@@ -174,7 +181,7 @@ mod tests {
         for label in ["nothing", "hidden_lists", "hidden_truths", "hidden_floats"] {
             let own = own("text", label);
             let examples =
-                own.examples(sheet("snappy.parquet", &own, Split::Test).unwrap(), Split::Test, false).unwrap();
+                own.examples(sheet("snappy.parquet", &own, Split::Test).unwrap(), Split::Test, false).unwrap().examples;
             assert!(examples.len() == 3 && examples.iter().all(|example| !own.task().knows(example)), "{label}");
             let error = own.examples(sheet("snappy.parquet", &own, Split::Train).unwrap(), Split::Train, false);
             assert!(error.unwrap_err().to_string().starts_with(&format!("row 0: `{label}` is empty")), "{label}");
@@ -183,8 +190,48 @@ mod tests {
         let labels = Labels::Words(["True", "False"].map(str::to_owned).to_vec());
         let own = Own { labels: Some(labels), answer: Answer::Label, ..own("text", "maybe") };
         let examples = own.examples(sheet("snappy.parquet", &own, Split::Test).unwrap(), Split::Test, false);
-        let found: Vec<Option<u32>> = examples.unwrap().iter().map(|example| example.label).collect();
+        let found: Vec<Option<u32>> = examples.unwrap().examples.iter().map(|example| example.label).collect();
         assert_eq!(found, [Some(0), None, Some(1)]);
+    }
+
+    #[test]
+    fn parts_of_nested_columns_are_read_from_every_layout() {
+        let expected: Json = serde_json::from_slice(&fs_err::read(folder().join("nested.json")).unwrap()).unwrap();
+        for name in ["nested.parquet", "nested.arrow", "stream.arrow", "nested.jsonl.bz2", "nested.jsonl.xz"] {
+            for (part, said) in expected["parts"].as_object().unwrap() {
+                assert_eq!(column(name, part), texts(said), "{name} {part}");
+            }
+            let error = |part: &str| sheet(name, &own(part, "id"), Split::Train).unwrap_err().to_string();
+            assert!(
+                error("options[9]").contains("`options` has 3 elements, so there is no `[9]`"),
+                "{}",
+                error("options[9]")
+            );
+            assert!(error("answers.txt[0]").contains("`answers` has no `txt` (did you mean `text`?)"), "{name}");
+            assert!(error("answers").contains("`answers` is an object, expected a text"), "{name}");
+            assert!(error("votes").contains("`votes` is a list with something else than texts"), "{name}");
+        }
+    }
+
+    #[test]
+    fn damaged_and_packed_arrow_is_refused() {
+        let bytes = fs_err::read(folder().join("nested.arrow")).unwrap();
+        let read = |bytes: &[u8]| {
+            Layout::Arrow.read("x.arrow", bytes, Dialect::default(), &own("id", "id").wanted(Split::Train))
+        };
+        assert!(read(&bytes).is_ok());
+        for end in (0..bytes.len()).step_by(7) {
+            assert!(read(&bytes[..end]).is_err(), "{end}");
+        }
+        // Whatever flips, the answer is rows or an error.
+        let mut stream = crate::ml::random::Stream::new(0, "flips of arrow");
+        for _ in 0..2000 {
+            let mut damaged = bytes.clone();
+            damaged[stream.below(bytes.len())] ^= 1 << stream.below(8);
+            let _ = read(&damaged);
+        }
+        let error = sheet("packed.arrow", &own("id", "id"), Split::Train).unwrap_err().to_string();
+        assert!(error.contains("its columns are packed, and of Arrow only plain columns are read"), "{error}");
     }
 
     #[test]

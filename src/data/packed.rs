@@ -1,38 +1,59 @@
 //! Compressed files. What a file is packed with shows in its first bytes; its name must not say otherwise.
 
 use super::DataError;
+use bzip2::read::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use std::borrow::Cow;
 use std::io::{self, Read};
 
 /// Bytes that a file may unpack to; more is a mistake or an attack.
 const LONGEST: u64 = 1 << 30;
 
+/// KiB that the dictionary of an xz file may take: those of `xz -9`, and some more for what goes with it.
+const DICTIONARY: u32 = 128 << 10;
+
 /// Packers that are known by the first bytes of their files and not read, with what unpacks them.
-const OTHERS: [(&[u8], &str, &str); 5] = [
-    (b"BZh", "bzip2", "bunzip2"),
-    (b"\xfd7zXZ\0", "xz", "unxz"),
-    (b"PK\x03\x04", "zip", "unzip"),
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
-    (b"\x04\x22\x4d\x18", "LZ4", "unlz4"),
-];
+const OTHERS: [(&[u8], &str, &str); 3] =
+    [(b"PK\x03\x04", "zip", "unzip"), (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"), (b"\x04\x22\x4d\x18", "LZ4", "unlz4")];
 
 /// A packer whose files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packer {
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
 
 impl Packer {
-    const ALL: [(Self, &'static str, &'static [u8]); 2] =
-        [(Self::Gzip, ".gz", b"\x1f\x8b"), (Self::Zstd, ".zst", b"\x28\xb5\x2f\xfd")];
+    /// With the endings of their files and the bytes that these begin with.
+    const ALL: [(Self, &'static str, &'static [u8]); 4] = [
+        (Self::Gzip, ".gz", b"\x1f\x8b"),
+        (Self::Zstd, ".zst", b"\x28\xb5\x2f\xfd"),
+        (Self::Bzip2, ".bz2", b"BZh"),
+        (Self::Xz, ".xz", b"\xfd7zXZ\0"),
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
         }
+    }
+
+    /// What has packed a file that begins with these bytes.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let (packer, ..) = Self::ALL.into_iter().find(|(.., magic)| bytes.starts_with(magic))?;
+        // A text may begin with three letters, but not with the digits of pi, or of its root, behind a level.
+        let is_block = || {
+            let block = bytes.get(4..10);
+            bytes.get(3).is_some_and(|level| (b'1'..=b'9').contains(level))
+                && (block == Some(b"1AY&SY") || block == Some(b"\x17\x72\x45\x38\x50\x90"))
+        };
+        (packer != Self::Bzip2 || is_block()).then_some(packer)
     }
 
     /// The packer that the name of a file ends in, and the name without that ending.
@@ -45,17 +66,17 @@ impl Packer {
     }
 }
 
-/// The name of a file without `.gz` or `.zst`, whose ending says what is in it.
+/// The name of a file without `.gz`, `.zst`, `.bz2` or `.xz`, whose ending says what is in it.
 pub fn without_packing(name: &str) -> &str {
     Packer::named(name).map_or(name, |(_, _, inner)| inner)
 }
 
 /// Whether bytes that a file begins with say that it is packed, in a way that is unpacked here.
 pub fn is_packed(bytes: &[u8]) -> bool {
-    Packer::ALL.into_iter().any(|(.., magic)| bytes.starts_with(magic))
+    Packer::of(bytes).is_some()
 }
 
-/// The content of a file called `name`, unpacked if it is packed with gzip or zstd.
+/// The content of a file called `name`, unpacked if it is packed with gzip, zstd, bzip2 or xz.
 ///
 /// # Errors
 /// If it is packed with something else, cut off or damaged, unpacks to more than a gibibyte, or is not packed as its name says.
@@ -66,8 +87,7 @@ pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataEr
     {
         return packed(format!("is packed with {packer}, which is not read; unpack it, for instance with `{program}`"));
     }
-    let found = Packer::ALL.into_iter().find(|(.., magic)| bytes.starts_with(magic)).map(|(packer, ..)| packer);
-    match (found, Packer::named(name)) {
+    match (Packer::of(bytes), Packer::named(name)) {
         (None, None) => Ok(Cow::Borrowed(bytes)),
         (Some(found), Some((named, ending, _))) if found != named => {
             packed(format!("ends in `{ending}`, but is packed with {}; rename it", found.name()))
@@ -76,6 +96,8 @@ pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataEr
             packed(format!("ends in `{ending}`, but is not packed with {}", packer.name()))
         }
         (Some(Packer::Gzip), _) => limited(MultiGzDecoder::new(bytes), LONGEST, bytes.len()),
+        (Some(Packer::Bzip2), _) => limited(MultiBzDecoder::new(bytes), LONGEST, bytes.len()),
+        (Some(Packer::Xz), _) => limited(XzReader::new_mem_limit(bytes, true, DICTIONARY), LONGEST, bytes.len()),
         (Some(Packer::Zstd), _) => match zstd::stream::read::Decoder::with_buffer(bytes) {
             Ok(decoder) => limited(decoder, LONGEST, bytes.len()),
             Err(error) => packed(error.to_string()),
@@ -83,7 +105,7 @@ pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataEr
     }
 }
 
-/// Whether the first bytes are a text, which may begin as some packed files do (`BZh`).
+/// Whether the first bytes are a text, which may begin as some packed files do.
 fn is_text(bytes: &[u8]) -> bool {
     !bytes[..bytes.len().min(64)].iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
         && std::str::from_utf8(bytes).is_ok()
@@ -142,10 +164,8 @@ mod tests {
         let error = |bytes: &[u8], name: &str| unpacked(bytes, name).unwrap_err().to_string();
         assert_eq!(error(b"text", "a.gz"), "ends in `.gz`, but is not packed with gzip");
         assert_eq!(error(&gzip(b"text"), "a.zst"), "ends in `.zst`, but is packed with gzip; rename it");
-        assert_eq!(
-            error(b"BZh91AY&SY\0", "a.bz2"),
-            "is packed with bzip2, which is not read; unpack it, for instance with `bunzip2`"
-        );
+        assert_eq!(error(b"BZh91AY&SY\0", "a.bz2"), "cannot be unpacked: is cut off");
+        assert_eq!(error(b"BZh,b\n1,2\n", "a.bz2"), "ends in `.bz2`, but is not packed with bzip2");
         assert_eq!(&*unpacked(b"BZh,b\n1,2\n", "a.csv").unwrap(), b"BZh,b\n1,2\n");
         assert!(error(b"PK\x03\x04...", "a.csv").starts_with("is packed with zip"));
         let long = gzip(&(0..60_000u32).flat_map(|i| (i * i).to_le_bytes()).collect::<Vec<u8>>());

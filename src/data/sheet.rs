@@ -1,7 +1,7 @@
-//! Parquet files of other people, as the rows that tasks of their own are made of.
+//! Parquet and Arrow files of other people, as the rows that tasks of their own are made of.
 
 use super::DataError;
-use super::table::{Table, each_array};
+use super::table::{Table, each_array, guarded_as};
 use crate::ml::tasks::{Cell, Place, Sheet, Wanted};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -9,8 +9,71 @@ use arrow_array::types::{
     UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::DataType;
 use std::collections::BTreeMap;
+
+/// The bytes around a stream of Arrow in a file of it.
+const ARROW: &[u8] = b"ARROW1";
+
+/// The wanted columns of an Arrow file, with a footer or as a stream, which is what `datasets` caches.
+///
+/// # Errors
+/// If it is not Arrow or packed within, a wanted column is missing or has cells of no known type, or there are no rows.
+pub(super) fn read_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
+    Ok(Sheet::from_columns(&guarded_as(DataError::Arrow, || decode_arrow(bytes, wanted))?, wanted)?)
+}
+
+type Columns = Vec<(String, Vec<Cell>)>;
+
+fn decode_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Columns, DataError> {
+    let mut rest = Buffer::from(stream_of(bytes)?);
+    let mut decoder = StreamDecoder::new();
+    let (mut columns, mut row) = (None, 0);
+    while !rest.is_empty() {
+        let batch = decoder.decode(&mut rest).map_err(|error| arrow_failed(&error))?;
+        if columns.is_none()
+            && let Some(schema) = decoder.schema()
+        {
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let sources = Wanted::locate(wanted, &names, Place::row(0))?;
+            let is_wanted = |at: usize| sources.iter().flatten().any(|source| source.at == at);
+            let kept = (0..names.len()).filter(|at| is_wanted(*at)).map(|at| (at, (names[at].to_owned(), Vec::new())));
+            columns = Some(kept.collect::<Vec<_>>());
+        }
+        if let (Some(batch), Some(columns)) = (batch, &mut columns) {
+            for (at, (name, rows)) in columns.iter_mut() {
+                rows.extend(cells(name, batch.column(*at), row)?);
+            }
+            row += batch.num_rows();
+        }
+    }
+    decoder.finish().map_err(|error| arrow_failed(&error))?;
+    let columns = columns.ok_or_else(|| DataError::Arrow("it has no schema".to_owned()))?;
+    Ok(columns.into_iter().map(|(_, column)| column).collect())
+}
+
+/// The stream in a file, which may have a footer.
+fn stream_of(bytes: &[u8]) -> Result<&[u8], DataError> {
+    let Some(rest) = bytes.strip_prefix(ARROW).and_then(|rest| rest.get(2..)) else { return Ok(bytes) };
+    let cut = || {
+        let (rest, length) = rest.strip_suffix(ARROW)?.split_last_chunk::<4>()?;
+        rest.get(..rest.len().checked_sub(usize::try_from(i32::from_le_bytes(*length)).ok()?)?)
+    };
+    cut().ok_or_else(|| DataError::Arrow("it is cut off, its footer is not there".to_owned()))
+}
+
+fn arrow_failed(error: &arrow_schema::ArrowError) -> DataError {
+    let message = error.to_string();
+    let is_packed = message.contains("requires the lz4 feature") || message.contains("requires the zstd feature");
+    DataError::Arrow(if is_packed {
+        "its columns are packed, and of Arrow only plain columns are read; write it without compression, or as Parquet"
+            .to_owned()
+    } else {
+        message
+    })
+}
 
 /// The wanted columns of a Parquet file; the others may be of any type.
 ///
@@ -19,8 +82,8 @@ use std::collections::BTreeMap;
 pub(super) fn read_parquet(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
     let names = Table::names_from_parquet(bytes)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Wanted::locate(wanted, &names, Place::Row(0))?;
-    let is_wanted = |name: &str| wanted.iter().any(|column| column.name == name);
+    let sources = Wanted::locate(wanted, &names, Place::row(0))?;
+    let is_wanted = |name: &str| sources.iter().flatten().any(|source| names[source.at] == name);
     let mut columns: BTreeMap<String, Vec<Cell>> =
         names.iter().filter(|name| is_wanted(name)).map(|name| ((*name).to_owned(), Vec::new())).collect();
     each_array(bytes, is_wanted, |name, array, row| {
@@ -36,6 +99,8 @@ fn cells(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, DataEr
     Ok(match array.data_type() {
         DataType::Null => vec![Cell::Missing; array.len()],
         DataType::Utf8 => array.as_string::<i32>().iter().map(text).collect(),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().map(text).collect(),
+        DataType::Utf8View => array.as_string_view().iter().map(text).collect(),
         DataType::Boolean => array.as_boolean().iter().map(|value| value.map_or(Cell::Missing, Cell::Bool)).collect(),
         DataType::Int8 => whole::<Int8Type>(array),
         DataType::Int16 => whole::<Int16Type>(array),
@@ -52,14 +117,15 @@ fn cells(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, DataEr
             let cell = |row| if decimals.is_null(row) { Cell::Missing } else { number(&decimals.value_as_string(row)) };
             (0..decimals.len()).map(cell).collect()
         }
-        DataType::List(item) if matches!(item.data_type(), DataType::Utf8 | DataType::Null) => {
-            lists(name, array, first)?
-        }
+        DataType::List(_) => lists(name, array.as_list::<i32>().iter(), first)?,
+        DataType::LargeList(_) => lists(name, array.as_list::<i64>().iter(), first)?,
+        DataType::FixedSizeList(..) => lists(name, array.as_fixed_size_list().iter(), first)?,
+        DataType::Struct(_) => objects(name, array, first)?,
         other => {
             return Err(DataError::Type {
                 column: name.to_owned(),
                 found: other.to_string(),
-                expected: "text, numbers, booleans or lists of text".to_owned(),
+                expected: "text, numbers, booleans, or lists and structs of them".to_owned(),
             });
         }
     })
@@ -77,21 +143,25 @@ fn number(text: &str) -> Cell {
     Cell::float(text, false)
 }
 
-fn lists(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, DataError> {
-    let list = |(row, list): (usize, Option<ArrayRef>)| {
-        let Some(list) = list else { return Ok(Cell::Missing) };
-        if list.null_count() > 0 || list.data_type() == &DataType::Null && !list.is_empty() {
-            return Err(DataError::Cell {
-                row: first + row,
-                column: name.to_owned(),
-                found: "a gap in a list".to_owned(),
-                expected: "texts".to_owned(),
-            });
-        }
-        let texts = list.as_string_opt::<i32>();
-        Ok(Cell::Texts(texts.into_iter().flatten().flatten().map(str::to_owned).collect()))
+fn lists(name: &str, lists: impl Iterator<Item = Option<ArrayRef>>, first: usize) -> Result<Vec<Cell>, DataError> {
+    let list = |(row, list): (usize, Option<ArrayRef>)| match list {
+        Some(items) => Ok(Cell::List(cells(name, &items, first + row)?)),
+        None => Ok(Cell::Missing),
     };
-    array.as_list::<i32>().iter().enumerate().map(list).collect()
+    lists.enumerate().map(list).collect()
+}
+
+fn objects(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, DataError> {
+    let structs = array.as_struct();
+    let field = |(field, values): (&String, &ArrayRef)| Ok((field.clone(), cells(name, values, first)?.into_iter()));
+    let names = structs.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    let mut fields = names.iter().zip(structs.columns()).map(field).collect::<Result<Vec<_>, DataError>>()?;
+    let object = |row: usize| {
+        let values: Vec<_> =
+            fields.iter_mut().map(|(name, cells)| (name.clone(), cells.next().unwrap_or(Cell::Missing))).collect();
+        if structs.is_null(row) { Cell::Missing } else { Cell::Object(values) }
+    };
+    Ok((0..structs.len()).map(object).collect())
 }
 
 #[cfg(test)]
@@ -110,6 +180,9 @@ mod tests {
             metrics: vec![Metric::Accuracy],
             group: None,
             id: Some("title".to_owned()),
+            drop: Vec::new(),
+            round: None,
+            choices: None,
         }
     }
 
@@ -134,7 +207,7 @@ mod tests {
         for label in labels {
             let bytes = table(label).to_parquet().unwrap();
             let sheet = read_parquet(&bytes, &own().wanted(Split::Train)).unwrap();
-            let examples = own().examples(sheet, Split::Train, false).unwrap();
+            let examples = own().examples(sheet, Split::Train, false).unwrap().examples;
             let found: Vec<_> = examples.iter().map(|e| (&*e.id, &*e.input, e.label)).collect();
             assert_eq!(found, [("A", "A 3 1.5 true", Some(1)), ("B", "B   false", Some(0))]);
         }
@@ -155,7 +228,8 @@ mod tests {
         );
         assert_eq!(
             error(&table(Column::Vector { width: 1, values: vec![0.0, 1.0] })),
-            "column `label` is List(non-null Float32, field: 'element'), expected text, numbers, booleans or lists of text"
+            "row 0: `label` is a list with something else than texts, expected a text, a number, true or false, or a list of texts; parts are \
+             written `options[0]`, `answers.text[0]`, `len(options)`, `options|join(\", \")`"
         );
         let mut renamed = table(Column::Int(vec![0, 1]));
         renamed.columns[5].0 = "labels".to_owned();
@@ -181,8 +255,10 @@ mod tests {
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         let own = Own { id: None, ..own() };
-        let examples =
-            own.examples(read_parquet(&bytes, &own.wanted(Split::Train)).unwrap(), Split::Train, false).unwrap();
+        let examples = own
+            .examples(read_parquet(&bytes, &own.wanted(Split::Train)).unwrap(), Split::Train, false)
+            .unwrap()
+            .examples;
         assert_eq!((examples.len(), &*examples[99].target), (100, "good"));
     }
 }

@@ -412,8 +412,19 @@ fn numbers<T: ArrowPrimitiveType>(rows: impl Iterator<Item = Option<T::Native>>)
 
 /// Some damaged files make the decoder panic on an index or a length; that must not end the program.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    guarded_as(DataError::Parquet, decode)
+}
+
+/// What a decoder makes of a file that may be damaged; a panic is an error too.
+///
+/// # Errors
+/// Those of the decoder.
+pub(super) fn guarded_as<T>(
+    failed: fn(String) -> DataError,
+    decode: impl FnOnce() -> Result<T, DataError>,
+) -> Result<T, DataError> {
     catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(DataError::Parquet("the decoder failed on its content".to_owned())))
+        .unwrap_or_else(|_| Err(failed("the decoder failed on its content".to_owned())))
 }
 
 fn failed(error: &dyn std::fmt::Display) -> DataError {

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod context;
+pub mod files_input;
 pub mod input;
 pub mod manifest;
 pub mod plan;

@@ -168,7 +168,32 @@ pub enum Source<M = Asked> {
 }
 
 /// Which of a folder's files (their names, sorted) are read.
-pub type Pick = fn(&[String]) -> Vec<String>;
+#[derive(Clone)]
+pub struct Pick(Arc<Choose>);
+
+/// Chooses among names, or says what is missing.
+type Choose = dyn Fn(&[String]) -> Result<Vec<String>, String> + Send + Sync;
+
+impl Pick {
+    /// Those that a function chooses; it may say why there are none.
+    pub fn by(choose: impl Fn(&[String]) -> Result<Vec<String>, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(choose))
+    }
+
+    /// The chosen of these names.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn of(&self, names: &[String]) -> Result<Vec<String>, String> {
+        (self.0)(names)
+    }
+}
+
+impl fmt::Debug for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pick")
+    }
+}
 
 /// Artifacts of other jobs as a kind asks for them.
 #[derive(Clone, Debug)]
@@ -236,7 +261,7 @@ impl<M> Input<M> {
         let from = match &self.from {
             Source::Made(known) => Source::Made(made(known)?),
             Source::File(path) => Source::File(path.clone()),
-            Source::Folder(path, pick) => Source::Folder(path.clone(), *pick),
+            Source::Folder(path, pick) => Source::Folder(path.clone(), pick.clone()),
             Source::Remote(remote) => Source::Remote(remote.clone()),
         };
         Some(Input { role: self.role.clone(), from })

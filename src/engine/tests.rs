@@ -4,7 +4,7 @@ use super::check::audit::audit;
 use super::plan::Plan;
 use super::run::state::{Question, survey};
 use super::run::{Ending, Fault};
-use super::stage::Source;
+use super::stage::{Pick, Source};
 use super::store::Store;
 use super::store::digest::{Digest, Key};
 use super::toys::{Borrower, Concat, Elsewhere, Fan, Length, Sketch, Slow, Trouble, Yard, all, of, overwrite};
@@ -219,7 +219,7 @@ fn only_the_picked_files_of_a_folder_count() {
     write("b.json", "1");
     write("a.json", "2");
     write("README", "3");
-    let pick = |names: &[String]| names.iter().filter(|name| name.ends_with(".json")).cloned().collect();
+    let pick = Pick::by(|names| Ok(names.iter().filter(|name| name.ends_with(".json")).cloned().collect()));
     let mut sketch = Sketch::new();
     sketch.job("x", concat("x"), vec![("folder", Source::Folder(yard.path("folder"), pick))]);
     let plan = sketch.plan();

@@ -6,7 +6,7 @@ use super::{BACKBONE, hub};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx, Interrupted};
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Input, Issue, Output, Ref, Stage};
+use crate::engine::stage::{Input, Issue, Output, Pick, Ref, Stage};
 use crate::engine::store::content::Content;
 use crate::engine::store::digest::Digest;
 use crate::hub::{Kind, Repo, check_id, check_revision};
@@ -186,7 +186,7 @@ impl Stage for Backbone {
     fn inputs(&self) -> Vec<Input> {
         match &self.from {
             From::Builtin(_) => Vec::new(),
-            From::Path(path) => vec![Input::folder(FOLDER, path, pick)],
+            From::Path(path) => vec![Input::folder(FOLDER, path, Pick::by(|names| Ok(pick(names))))],
             From::Hub(Hub { name, revision }) => {
                 // What is not a name was refused by `check`.
                 let repo = Repo::new(Kind::Model, name, revision).ok();

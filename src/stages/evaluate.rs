@@ -16,7 +16,7 @@ use crate::ml::prompt::Prompt;
 use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::{self, PromptFile};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Example, Split};
+use crate::ml::tasks::{Answer, Example, Split};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -362,7 +362,7 @@ pub fn answers(
 ) -> anyhow::Result<Vec<String>> {
     let inputs: Vec<&[u32]> = dataset.pairs(split).map(|(input, _)| input).collect();
     if let Decoding::Rank(rank) = decoding {
-        return likeliest(client, model, prompt, dataset, &inputs, rank);
+        return likeliest(client, model, prompt, dataset, split, &inputs, rank);
     }
     let generation = decoding.generation().unwrap_or_default();
     let longest = longest(dataset, split, model)? + OVERRUN;
@@ -397,10 +397,15 @@ fn likeliest(
     model: &Model,
     prompt: &Prompt,
     dataset: &Dataset,
+    split: Split,
     inputs: &[&[u32]],
     rank: Rank,
 ) -> anyhow::Result<Vec<String>> {
     let task = &dataset.task;
+    if task.answer == Answer::Choice {
+        let rows = dataset.examples(split).iter().zip(inputs);
+        return rows.map(|(example, input)| likeliest_choice(client, model, prompt, example, input, rank)).collect();
+    }
     ensure!(
         !task.labels.is_empty(),
         "`decoding: rank` compares labels, but the task `{}` has none; its answers are free text",
@@ -411,6 +416,24 @@ fn likeliest(
     check_apart(&task.labels, &labels)?;
     let scores = label_scores(client, prompt, inputs, &labels)?;
     scores.iter().map(|scores| Ok(task.labels[likeliest_of(scores, rank.per_token)?].clone())).collect()
+}
+
+/// The likeliest of the choices that an example brings; of equally likely ones the first.
+fn likeliest_choice(
+    client: &Client,
+    model: &Model,
+    prompt: &Prompt,
+    example: &Example,
+    input: &[u32],
+    rank: Rank,
+) -> anyhow::Result<String> {
+    let of_example = || format!("example `{}`", example.id);
+    let encoded = example.choices.iter().map(|choice| model.tokens.encode(choice, usize::MAX));
+    let choices = encoded.collect::<Result<Vec<_>, _>>().with_context(of_example)?;
+    check_apart(&example.choices, &choices).with_context(of_example)?;
+    let scores = label_scores(client, prompt, &[input], &choices)?;
+    let best = likeliest_of(scores.first().map_or(&[], Vec::as_slice), rank.per_token).with_context(of_example)?;
+    Ok(example.choices[best].clone())
 }
 
 #[cfg(test)]

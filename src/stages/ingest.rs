@@ -16,6 +16,7 @@ use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Read, Reading, Sp
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use table::Table;
@@ -174,7 +175,7 @@ impl Stage for Ingest {
     const KIND: &'static str = "ingest";
     const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }, Output { name: "card", of: CARD }];
-    const WORDS: &'static [&'static str] = &["from.table.labels"];
+    const WORDS: &'static [&'static str] = &["from.table.labels", "from.table.choices.first"];
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone)];
@@ -327,8 +328,11 @@ impl Ingest {
                 Ok((task, splits, left))
             }
             From::Table(table) => {
-                let (task, splits) = table.read(cx, self.prefix, self.seed)?;
-                Ok((task, splits, Left::new()))
+                let (task, splits, left) = table.read(cx, self.prefix, self.seed)?;
+                for (split, LeftOut { rows, why }) in &left {
+                    cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
+                }
+                Ok((task, splits, left))
             }
             From::Text(text) => Ok((text.task(), Vec::new(), Left::new())),
             From::Later(later) => bail!("{}", later.why()),
@@ -443,7 +447,7 @@ impl Ingest {
 
     fn part(&self, split: Split, examples: Vec<Example>, tokens: &Tokens) -> anyhow::Result<(Part, Made)> {
         let encode = |text: fn(&Example) -> &str, longest: usize| -> anyhow::Result<(Vec<Vec<u32>>, Lengths)> {
-            let encoded = examples.iter().map(|example| Ok(tokens.encode_counted(text(example), longest)?));
+            let encoded = examples.par_iter().map(|example| Ok(tokens.encode_counted(text(example), longest)?));
             let (ids, lengths): (Vec<_>, Vec<_>) = encoded.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
             Ok((ids, Lengths::of(lengths.into_iter(), longest)))
         };

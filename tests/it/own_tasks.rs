@@ -178,7 +178,7 @@ fn what_does_not_fit_is_refused_before_anything_runs() {
     refused(
         "reviews.csv",
         "reviews.xlsx",
-        "expected a file whose name ends in `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`",
+        "expected a file whose name ends in `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet` or `.arrow`",
     );
     refused("label: stars", "label: stars\n        answer: number", "is given beside `labels`");
     refused("label: stars", "label: stars\n        validation_share: 1.5", "is 1.5, expected between 0 and 1");

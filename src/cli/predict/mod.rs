@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// Arguments of `spot predict`.
 #[derive(Args)]
 pub(super) struct Predict {
-    /// What to answer: lines of text, JSON lines, CSV, TSV or Parquet, by its ending; `-` is the standard input
+    /// What to answer: lines of text, JSON lines, CSV, TSV, Parquet or Arrow, by its ending; `-` is the standard input
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath, value_parser = project::path())]
     file: PathBuf,
     /// The prompt: a job, the first digits of a key or digest, a folder that PEFT saved, a `.npy` or `.safetensors`; a row that

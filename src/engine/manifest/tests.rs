@@ -6,7 +6,7 @@ use super::{LoadError, Options, load, typed};
 use crate::engine::context::Cx;
 use crate::engine::plan::graph::{Format, Level, render, render_with};
 use crate::engine::plan::{Linked, Plan};
-use crate::engine::stage::{Input, Issue, Kind, Made, Output, Ref, Refs, Source, Stage, Type};
+use crate::engine::stage::{Input, Issue, Kind, Made, Output, Pick, Ref, Refs, Source, Stage, Type};
 use petgraph::algo::toposort;
 use petgraph::graph::NodeIndex;
 use schemars::JsonSchema;
@@ -67,7 +67,7 @@ impl Stage for Load {
 
     fn inputs(&self) -> Vec<Input> {
         let (field, path) = ("folder".to_owned(), self.folder.clone());
-        vec![Input::folder(field, path, <[String]>::to_vec)]
+        vec![Input::folder(field, path, Pick::by(|names| Ok(names.to_vec())))]
     }
 
     fn run(&self, _: &mut Cx<'_>) -> anyhow::Result<()> {

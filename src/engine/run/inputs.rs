@@ -31,7 +31,7 @@ pub(super) fn read(inputs: &[Input<Vec<Artifact>>], store: &Store) -> Result<Vec
                 reads.push(Read { role: role.clone(), artifact: Artifact::file(path, digest) });
             }
             Source::Folder(path, pick) => {
-                reads.extend(folder(store, role, path, *pick).map_err(|error| unreadable(role, error))?);
+                reads.extend(folder(store, role, path, pick).map_err(|error| unreadable(role, error))?);
             }
             Source::Remote(remote) => {
                 let files = here(&**remote).and_then(|files| named(store, role, files));
@@ -47,7 +47,7 @@ pub(super) fn missing<M>(inputs: &[Input<M>]) -> Option<UnreadableInput> {
     inputs.iter().find_map(|input| {
         let found = match &input.from {
             Source::File(path) => files::is_there(path),
-            Source::Folder(path, _) => folder_is_there(path),
+            Source::Folder(path, pick) => picked(path, pick).map(drop),
             Source::Remote(remote) => here(&**remote).map(drop),
             Source::Made(_) => Ok(()),
         };
@@ -92,11 +92,17 @@ fn folder_is_there(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::NotFound, format!("`{}` is not a folder", path.display())))
 }
 
-fn folder(store: &Store, role: &str, path: &Path, pick: Pick) -> io::Result<Vec<Read>> {
+/// The names of the files of a folder that are read.
+fn picked(path: &Path, pick: &Pick) -> io::Result<Vec<String>> {
     folder_is_there(path)?;
     let mut names = names::list(path)?;
     names.retain(|name| path.join(name).is_file());
-    let picked = pick(&names).into_iter().map(|name| (name.clone(), path.join(name)));
+    pick.of(&names)
+        .map_err(|message| io::Error::new(io::ErrorKind::NotFound, format!("`{}`: {message}", path.display())))
+}
+
+fn folder(store: &Store, role: &str, path: &Path, pick: &Pick) -> io::Result<Vec<Read>> {
+    let picked = picked(path, pick)?.into_iter().map(|name| (name.clone(), path.join(name)));
     named(store, role, picked.collect())
 }
 

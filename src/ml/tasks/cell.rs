@@ -15,9 +15,11 @@ pub enum Cell {
     Bool(bool),
     /// A number.
     Number(Decimal),
-    /// Several texts.
-    Texts(Vec<String>),
-    /// What no column of a row can be, in words: `an object`.
+    /// Several values; texts, where the list as a whole is asked for.
+    List(Vec<Cell>),
+    /// Names and values, of which templates ask for parts.
+    Object(Vec<(String, Cell)>),
+    /// What no column of a row can be, in words: `a number beyond all bounds`.
     Other(&'static str),
 }
 
@@ -34,23 +36,35 @@ impl Cell {
         Decimal::of(&number).map_or_else(|| Self::Text(number.to_string()), Self::Number)
     }
 
+    /// A whole number.
+    pub(super) fn count(number: usize) -> Self {
+        Self::float(number, false)
+    }
+
     /// What the cell says; `None` of lists, objects and what is missing.
     pub(super) fn value(&self) -> Option<Value> {
         match self {
             Self::Text(text) => Some(Value::of(text)),
             Self::Bool(truth) => Some(Value::Truth(*truth)),
             Self::Number(number) => Some(Value::Number(number.clone())),
-            Self::Missing | Self::Texts(_) | Self::Other(_) => None,
+            Self::Missing | Self::List(_) | Self::Object(_) | Self::Other(_) => None,
         }
     }
 
-    /// Whether nothing is there: null, an empty text, a list without texts.
+    /// The texts of a list; `None` if it has anything else, or is none.
+    pub(super) fn texts(&self) -> Option<Vec<String>> {
+        let Self::List(items) = self else { return None };
+        let text = |item: &Self| if let Self::Text(text) = item { Some(text.clone()) } else { None };
+        items.iter().map(text).collect()
+    }
+
+    /// Whether nothing is there: null, an empty text, a list without elements.
     pub(super) fn is_blank(&self) -> bool {
         match self {
             Self::Missing => true,
             Self::Text(text) => text.trim().is_empty(),
-            Self::Texts(texts) => texts.is_empty(),
-            Self::Bool(_) | Self::Number(_) | Self::Other(_) => false,
+            Self::List(items) => items.is_empty(),
+            Self::Bool(_) | Self::Number(_) | Self::Object(_) | Self::Other(_) => false,
         }
     }
 
@@ -71,7 +85,7 @@ impl Cell {
             Self::Text(text) => Some(text),
             Self::Bool(value) => Some(value.to_string()),
             Self::Number(number) => Some(number.to_string()),
-            Self::Texts(_) | Self::Other(_) => None,
+            Self::List(_) | Self::Object(_) | Self::Other(_) => None,
         }
     }
 }
@@ -85,8 +99,11 @@ impl fmt::Display for Cell {
             Self::Text(text) => write!(f, "`{}`", shortened(text)),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Number(number) => write!(f, "{number}"),
-            Self::Texts(texts) if texts.is_empty() => f.write_str("an empty list"),
-            Self::Texts(_) => f.write_str("a list"),
+            Self::List(items) if items.is_empty() => f.write_str("an empty list"),
+            Self::List(items) if items.contains(&Self::Missing) => f.write_str("a list with a gap"),
+            Self::List(_) if self.texts().is_none() => f.write_str("a list with something else than texts"),
+            Self::List(_) => f.write_str("a list"),
+            Self::Object(_) => f.write_str("an object"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -99,7 +116,7 @@ mod tests {
     #[test]
     fn nothing_has_many_forms() {
         let text = |text: &str| Cell::Text(text.to_owned());
-        for blank in [Cell::Missing, text(""), text(" \t"), Cell::Texts(Vec::new()), Cell::float(f64::NAN, true)] {
+        for blank in [Cell::Missing, text(""), text(" \t"), Cell::List(Vec::new()), Cell::float(f64::NAN, true)] {
             assert!(blank.is_blank() && !blank.says_nothing(), "{blank:?}");
         }
         for nothing in ["NA", " NaN ", "null", "None", "<NA>"] {

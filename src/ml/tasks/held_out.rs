@@ -133,6 +133,7 @@ mod tests {
             label: Some(*label),
             group: group(at),
             answers: Vec::new(),
+            choices: Vec::new(),
         };
         labels.iter().enumerate().map(example).collect()
     }

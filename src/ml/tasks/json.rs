@@ -123,22 +123,32 @@ impl Object<'_> {
     /// The value of a name; `None` if it is not there.
     pub(super) fn cell(&self, name: &str) -> Option<Cell> {
         let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
-        Some(cell(value.get()))
+        Some(cell(value.get(), DEEPEST))
     }
 }
 
-/// A value as a cell. The text is known to be JSON.
-fn cell(json: &str) -> Cell {
+/// Lists and objects within each other, beyond which nothing is read.
+const DEEPEST: usize = 32;
+
+/// A value as a cell. The text is known to be JSON, and may be nested `deeper` levels more.
+fn cell(json: &str, deeper: usize) -> Cell {
     match json.as_bytes().first() {
         Some(b'n') => Cell::Missing,
         Some(b't') => Cell::Bool(true),
         Some(b'f') => Cell::Bool(false),
         // What is not text after all has half of a pair of surrogates.
         Some(b'"') => serde_json::from_str(json).map_or(Cell::Other("a text with half a character"), Cell::Text),
-        Some(b'[') => {
-            serde_json::from_str(json).map_or(Cell::Other("a list with something else than texts"), Cell::Texts)
+        Some(b'[' | b'{') if deeper == 0 => Cell::Other("nested deeper than anything that is read"),
+        Some(b'[') => serde_json::from_str(json)
+            .map_or(Cell::Other("a list that cannot be read"), |items: Vec<&RawValue>| {
+                Cell::List(items.into_iter().map(|item| cell(item.get(), deeper - 1)).collect())
+            }),
+        Some(b'{') => {
+            serde_json::from_str(json).map_or(Cell::Other("an object with a name twice"), |object: Object<'_>| {
+                let field = |(name, value): (String, &RawValue)| (name, cell(value.get(), deeper - 1));
+                Cell::Object(object.0.into_iter().map(field).collect())
+            })
         }
-        Some(b'{') => Cell::Other("an object"),
         _ => Decimal::parse(json).map_or(Cell::Other("a number beyond all bounds"), Cell::Number),
     }
 }
@@ -212,9 +222,13 @@ mod tests {
         assert_eq!(cell("-1.50e2"), number("-150"));
         assert_eq!((cell("true"), cell("false"), cell("null")), (Cell::Bool(true), Cell::Bool(false), Cell::Missing));
         assert_eq!(cell(r#""\u00e9\n \u2028""#), Cell::Text("é\n \u{2028}".to_owned()));
-        assert_eq!(cell(r#"["x", "y"]"#), Cell::Texts(vec!["x".to_owned(), "y".to_owned()]));
-        assert_eq!(cell("[1]"), Cell::Other("a list with something else than texts"));
-        assert_eq!(cell("{\"b\": 1}"), Cell::Other("an object"));
+        let text = |text: &str| Cell::Text(text.to_owned());
+        assert_eq!(cell(r#"["x", "y"]"#), Cell::List(vec![text("x"), text("y")]));
+        assert_eq!(cell("[1, null]"), Cell::List(vec![number("1"), Cell::Missing]));
+        assert_eq!(cell(r#"{"b": ["x"]}"#), Cell::Object(vec![("b".to_owned(), Cell::List(vec![text("x")]))]));
+        assert_eq!(cell(r#"{"b": 1, "b": 2}"#), Cell::Other("an object with a name twice"));
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(format!("{:?}", cell(&deep)).contains("nested deeper"));
         assert_eq!(cell(r#""\ud800""#), Cell::Other("a text with half a character"));
         assert_eq!(cell("1e9999999999"), Cell::Other("a number beyond all bounds"));
     }

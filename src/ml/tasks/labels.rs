@@ -315,7 +315,7 @@ mod tests {
     fn read(labels: &Labels, cells: &[Cell]) -> Result<Vec<String>, String> {
         labels.check().unwrap();
         let column: Vec<(Place, &Cell)> =
-            cells.iter().enumerate().map(|(row, cell)| (Place::Line(row + 2), cell)).collect();
+            cells.iter().enumerate().map(|(row, cell)| (Place::line(row + 2), cell)).collect();
         let found = labels.of("y", &column).map_err(|error| error.to_string())?;
         Ok(found.into_iter().map(|label| labels.words()[label as usize].to_owned()).collect())
     }
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn lists_and_objects_are_no_labels() {
-        for cell in [Cell::Texts(vec!["good".to_owned()]), Cell::Other("an object")] {
+        for cell in [Cell::List(vec![Cell::Text("good".to_owned())]), Cell::Other("an object")] {
             assert!(read(&words(&["bad", "good"]), &[cell]).unwrap_err().contains("which is not a label"));
         }
     }

@@ -51,6 +51,7 @@ pub(super) fn read(
             label,
             group: None,
             answers: Vec::new(),
+            choices: Vec::new(),
         });
     }
     number_if_repeated(&mut examples, reading.skip);

@@ -3,8 +3,11 @@
 
 mod bag_of_words;
 mod cell;
+mod choices;
+mod condition;
 pub mod documents;
 mod error;
+mod field;
 mod format;
 mod glue;
 mod held_out;
@@ -31,6 +34,8 @@ pub(crate) mod shared;
 pub use super::metrics::Metric;
 pub use bag_of_words::BagOfWords;
 pub use cell::Cell;
+pub use choices::{Choices, Named};
+pub use condition::Condition;
 pub use error::{ReadError, shortened};
 pub use format::{HIDDEN, LeftOut, Read, Reading};
 pub use held_out::{Amount, hold_out, sample};
@@ -38,7 +43,7 @@ pub use labels::Labels;
 pub use own::{Mistake, Own, check_name};
 pub use published::{fills, formats, read, read_file, task, template};
 pub use score::Scores;
-pub use sheet::{Place, Quotes, Sheet, SheetError, Wanted};
+pub use sheet::{At, Dialect, Place, Quotes, Sheet, SheetError, Source, Wanted};
 pub use template::Template;
 pub use value::{Decimal, Value};
 
@@ -76,6 +81,8 @@ pub enum Answer {
     Text,
     /// The referent of a pronoun (WSC), matched as a set of words.
     Referent,
+    /// Exactly one of the choices that the example brings.
+    Choice,
 }
 
 /// One example in text-to-text form.
@@ -88,12 +95,14 @@ pub struct Example {
     /// What the model should write; `<unk>` where the label is hidden (test splits).
     pub target: String,
     /// Index into [`Task::labels`]; `None` for free text, numbers and hidden labels. For [`Answer::Referent`], 1 if the
-    /// target is what the pronoun refers to and 0 if it is not.
+    /// target is what the pronoun refers to and 0 if it is not; for [`Answer::Choice`] the index into `choices`.
     pub label: Option<u32>,
     /// Examples that are scored together (MultiRC question, ReCoRD passage and query).
     pub group: Option<String>,
     /// Accepted answers for [`Answer::Text`]; empty otherwise.
     pub answers: Vec<String>,
+    /// The answers among which one of [`Answer::Choice`] is right; empty otherwise.
+    pub choices: Vec<String>,
 }
 
 /// A part of a data set.

@@ -69,6 +69,7 @@ pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<
                     label,
                     group: Some(format!("{}-{}", line.idx, question.idx)),
                     answers: Vec::new(),
+                    choices: Vec::new(),
                 });
             }
         }

@@ -1,12 +1,14 @@
 //! Tasks of a user's own: rows of a table become examples by a template, and a column holds the answers.
 
 use super::cell::Cell;
+use super::choices::{Choices, Named};
+use super::condition::Condition;
 use super::error::{listed, shortened};
-use super::format::HIDDEN;
+use super::format::{HIDDEN, LeftOut, Read};
 use super::labels::Labels;
 use super::sheet::{Place, Sheet, SheetError, Wanted};
 use super::template::Template;
-use super::value::Value;
+use super::value::{Decimal, Value};
 use super::{Answer, Example, Metric, Split, Task};
 use crate::ml::metrics::Needs;
 use std::borrow::Cow;
@@ -23,14 +25,20 @@ pub struct Own {
     pub label: String,
     /// The words of the answers, if they are labels.
     pub labels: Option<Labels>,
-    /// What answers are, if they are not labels: [`Answer::Text`] or [`Answer::Number`].
+    /// What answers are, if they are not labels: [`Answer::Text`], [`Answer::Number`] or [`Answer::Choice`].
     pub answer: Answer,
+    /// Where rows have the choices among which an answer is.
+    pub choices: Option<Choices>,
     /// Its metrics.
     pub metrics: Vec<Metric>,
     /// The column that says which examples belong together.
     pub group: Option<String>,
     /// The column that identifies rows.
     pub id: Option<String>,
+    /// Rows that are left out.
+    pub drop: Vec<Condition>,
+    /// What answers that are numbers are rounded to multiples of.
+    pub round: Option<Decimal>,
 }
 
 /// A mistake in the definition of a task: the field, and what is wrong with it.
@@ -40,7 +48,7 @@ impl Own {
     /// The metrics of a task that names none.
     pub fn usual_metrics(answer: Answer) -> Vec<Metric> {
         let answers = answer.measured();
-        Metric::of(answers).into_iter().filter(|metric| metric.is_usual(answers)).collect()
+        answer.metrics().into_iter().filter(|metric| metric.is_usual(answers)).collect()
     }
 
     /// Looks for contradictions.
@@ -59,6 +67,17 @@ impl Own {
         if let Some(labels) = &self.labels {
             labels.check().map_err(|message| ("labels", message))?;
         }
+        if let Some(choices) = &self.choices {
+            choices.check(&self.label).map_err(|message| ("choices", message))?;
+        }
+        if let Some(step) = &self.round {
+            if self.answer != Answer::Number {
+                return Err(("round", "is of numbers, but answers are not: `answer: number`".to_owned()));
+            }
+            if !step.is_positive() {
+                return Err(("round", format!("is {step}, expected more than 0: answers become multiples of it")));
+            }
+        }
         self.check_metrics()
     }
 
@@ -66,6 +85,7 @@ impl Own {
         let wrong = |message: String| Err(("metrics", message));
         let kind = match self.answer {
             Answer::Label | Answer::Referent => "labels",
+            Answer::Choice => "choices",
             Answer::Number => "numbers",
             Answer::Text => "free text",
         };
@@ -122,21 +142,29 @@ impl Own {
         let mut wanted = vec![Wanted { name: &self.label, required: split != Split::Test }];
         wanted.extend(self.template.columns().into_iter().map(required));
         wanted.extend([&self.group, &self.id].into_iter().flatten().map(|name| required(name)));
+        wanted.extend(self.choice_columns().iter().map(|name| required(name)));
+        // An answer that a test split hides cannot be a reason to leave a row out.
+        let is_hidden = |name: &str| name == self.label && split == Split::Test;
+        wanted.extend(self.drop.iter().map(|drop| Wanted { name: &drop.field, required: !is_hidden(&drop.field) }));
         wanted
     }
 
-    /// The examples of a split. `prefix` puts the task's name in front of their inputs.
+    /// The examples of a split, and how many rows each condition left out. `prefix` puts the task's name in front of inputs. A row
+    /// without an id is called by its number among all.
     ///
     /// # Errors
     /// The first row with an answer that is not one of the task's, an empty group, or an id that is there twice.
-    pub fn examples(&self, sheet: Sheet, split: Split, prefix: bool) -> Result<Vec<Example>, SheetError> {
+    pub fn examples(&self, sheet: Sheet, split: Split, prefix: bool) -> Result<Read, SheetError> {
+        let (sheet, numbers, left_out) = self.kept(sheet)?;
         let names = self.template.columns();
         let column: Vec<(Place, &Cell)> =
             sheet.rows.iter().map(|(place, cells)| (*place, cells.first().unwrap_or(&Cell::Missing))).collect();
-        let answers = self.answers(&column, split)?;
+        let choices = self.all_choices(&sheet)?;
+        let answers = self.answers(&column, &choices, split)?;
+        let mut choices = choices.into_iter();
         let mut ids: BTreeMap<String, Place> = BTreeMap::new();
         let mut examples = Vec::with_capacity(sheet.rows.len());
-        for (row, ((place, cells), (target, label, answers))) in sheet.rows.into_iter().zip(answers).enumerate() {
+        for (((place, cells), row), (target, label, answers)) in sheet.rows.into_iter().zip(numbers).zip(answers) {
             let mut cells = cells.into_iter().skip(1);
             let values = names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, plain(name, cell, place)?)));
             let values = values.collect::<Result<BTreeMap<&str, String>, _>>()?;
@@ -154,7 +182,9 @@ impl Own {
                 && let Some(first) = ids.insert(id.clone(), place)
             {
                 let (name, id) = (shortened(name), shortened(id));
-                return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}; expected different values")));
+                let file =
+                    if first.file == place.file { String::new() } else { format!(" of file {}", first.file + 1) };
+                return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}{file}; expected different values")));
             }
             examples.push(Example {
                 id: id.unwrap_or_else(|| row.to_string()),
@@ -163,13 +193,63 @@ impl Own {
                 label,
                 group,
                 answers,
+                choices: choices.next().unwrap_or_default(),
             });
         }
-        Ok(examples)
+        Ok(Read { examples, left_out })
+    }
+
+    /// The rows that no condition leaves out, with their numbers among all, and how many each does.
+    fn kept(&self, sheet: Sheet) -> Result<(Sheet, Vec<usize>, Vec<LeftOut>), SheetError> {
+        let (mut kept, mut numbers, mut counts) = (Vec::new(), Vec::new(), vec![0; self.drop.len()]);
+        let last = sheet.rows.last().map(|(place, _)| *place);
+        for (number, (place, cells)) in sheet.rows.into_iter().enumerate() {
+            let compared = cells.len() - self.drop.len();
+            let mut dropped = None;
+            for (at, (condition, cell)) in self.drop.iter().zip(&cells[compared..]).enumerate() {
+                if condition.holds(cell, place)? {
+                    dropped = dropped.or(Some(at));
+                }
+            }
+            match dropped {
+                Some(at) => counts[at] += 1,
+                None => {
+                    kept.push((place, cells));
+                    numbers.push(number);
+                }
+            }
+        }
+        if let (true, Some(last)) = (kept.is_empty(), last) {
+            return Err(last.wrong("no row is left; `drop` leaves all of them out"));
+        }
+        let reason = |condition: &Condition| format!("`drop` has `{}`", shortened(&condition.text));
+        let left_out = self.drop.iter().zip(counts).flat_map(|(condition, rows)| LeftOut::of(rows, &reason(condition)));
+        Ok((Sheet { rows: kept }, numbers, left_out.collect()))
+    }
+
+    /// The columns of choices.
+    fn choice_columns(&self) -> &[String] {
+        self.choices.as_ref().map_or(&[], |choices| &choices.from)
+    }
+
+    /// The choices of every row; none if rows bring none.
+    fn all_choices(&self, sheet: &Sheet) -> Result<Vec<Vec<String>>, SheetError> {
+        let Some(choices) = &self.choices else { return Ok(Vec::new()) };
+        let end = |cells: &[Cell]| cells.len() - self.drop.len();
+        let of_row = |(place, cells): &(Place, Vec<Cell>)| {
+            let own = &cells[end(cells) - choices.from.len()..end(cells)];
+            choices.of(own.to_vec(), *place)
+        };
+        sheet.rows.iter().map(of_row).collect()
     }
 
     /// The answers of a column. Only a test split may hide some.
-    fn answers(&self, column: &[(Place, &Cell)], split: Split) -> Result<Vec<Known>, SheetError> {
+    fn answers(
+        &self,
+        column: &[(Place, &Cell)],
+        choices: &[Vec<String>],
+        split: Split,
+    ) -> Result<Vec<Known>, SheetError> {
         let is_hidden_split = split == Split::Test && column.iter().all(|(_, cell)| self.may_hide(cell));
         let hides = |cell: &Cell| is_hidden_split || self.hides(cell);
         let given: Vec<(Place, &Cell)> = column.iter().copied().filter(|(_, cell)| !hides(cell)).collect();
@@ -177,6 +257,10 @@ impl Own {
             return Err(self.hidden(*place, cell));
         }
         let known: Vec<Known> = match (&self.labels, self.answer) {
+            (None, Answer::Choice) => {
+                let rows = column.iter().zip(choices).filter(|((_, cell), _)| !hides(cell));
+                rows.map(|((place, cell), choices)| self.choice(*place, cell, choices)).collect::<Result<_, _>>()?
+            }
             (Some(labels), _) => {
                 let (words, found) = (labels.words(), labels.of(&self.label, &given)?);
                 found.into_iter().map(|id| (words[id as usize].to_owned(), Some(id), Vec::new())).collect()
@@ -200,6 +284,9 @@ impl Own {
         match (&self.labels, self.answer) {
             (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
             (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
+            (None, Answer::Choice) => {
+                cell.is_blank() || self.counts_choices() && (cell.says_nothing() || cell.is_minus_one())
+            }
             (None, _) => cell.is_blank(),
         }
     }
@@ -220,9 +307,30 @@ impl Own {
         ))
     }
 
+    /// Whether answers count choices, so that -1 and `NA` are none.
+    fn counts_choices(&self) -> bool {
+        self.choices.as_ref().is_some_and(|choices| choices.named != Named::Text)
+    }
+
+    fn choice(&self, place: Place, cell: &Cell, among: &[String]) -> Result<Known, SheetError> {
+        let right = self.choices.as_ref().map_or(Ok(0), |choices| choices.right(cell, among, &self.label, place))?;
+        Ok((among[right].clone(), Some(right as u32), Vec::new()))
+    }
+
     fn number(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
         match cell.value() {
-            Some(Value::Number(number)) => Ok((number.to_string(), None, Vec::new())),
+            Some(Value::Number(number)) => {
+                let text = match &self.round {
+                    Some(step) => number.rounded(step).ok_or_else(|| {
+                        place.wrong(format!(
+                            "`{}` is {cell}, which has too many digits to be rounded",
+                            shortened(&self.label)
+                        ))
+                    })?,
+                    None => number.to_string(),
+                };
+                Ok((text, None, Vec::new()))
+            }
             _ => Err(place.wrong(format!("`{}` is {cell}, expected a number", shortened(&self.label)))),
         }
     }
@@ -236,7 +344,7 @@ impl Own {
             )));
         }
         let answers = match cell {
-            Cell::Texts(answers) => answers.clone(),
+            Cell::List(_) => cell.texts().unwrap_or_default(),
             Cell::Bool(value) => {
                 return Err(place.wrong(format!(
                     "`{name}` is {value}, a truth value, expected a text; say what it stands for: `labels: {{true: …, false: …}}`"
@@ -268,7 +376,7 @@ type Known = (String, Option<u32>, Vec<String>);
 /// A cell as a text; a missing one is empty.
 fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
     match cell {
-        Cell::Texts(_) | Cell::Other(_) => {
+        Cell::List(_) | Cell::Object(_) | Cell::Other(_) => {
             Err(place.wrong(format!("`{}` is {cell}, expected a text or a number", shortened(name))))
         }
         cell => Ok(cell.plain().unwrap_or_default()),
@@ -278,6 +386,7 @@ fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::tasks::Dialect;
 
     fn own() -> Own {
         Own {
@@ -289,12 +398,15 @@ mod tests {
             metrics: vec![Metric::Accuracy],
             group: None,
             id: None,
+            drop: Vec::new(),
+            round: None,
+            choices: None,
         }
     }
 
     fn read(own: &Own, split: Split, text: &str) -> Result<Vec<Example>, SheetError> {
-        let sheet = Sheet::from_csv(text.as_bytes(), &own.wanted(split))?;
-        own.examples(sheet, split, true)
+        let sheet = Sheet::from_csv(text.as_bytes(), Dialect::default(), &own.wanted(split))?;
+        Ok(own.examples(sheet, split, true)?.examples)
     }
 
     fn labels(own: &Own, values: &[&str]) -> Result<Vec<u32>, SheetError> {
@@ -368,7 +480,7 @@ mod tests {
                 )
             })
             .collect();
-        own.examples(Sheet::from_json(rows.as_bytes(), &own.wanted(split))?, split, false)
+        Ok(own.examples(Sheet::from_json(rows.as_bytes(), &own.wanted(split))?, split, false)?.examples)
     }
 
     #[test]
@@ -470,12 +582,75 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_dropped_and_counted() {
+        let drop = ["label == \"-\"", "votes < 3", "text == null"].map(|text| Condition::parse(text).unwrap());
+        let own = Own { drop: drop.to_vec(), ..own() };
+        let rows = "title,text,label,votes\nA,x,-,1\nB,y,bad,5\nC,z,good,2\nD,,good,4\n";
+        let sheet = Sheet::from_csv(rows.as_bytes(), Dialect::default(), &own.wanted(Split::Train)).unwrap();
+        let Read { examples, left_out } = own.examples(sheet, Split::Train, false).unwrap();
+        assert_eq!(examples.iter().map(|example| (&*example.id, &*example.target)).collect::<Vec<_>>(), [("1", "bad")]);
+        let left: Vec<_> = left_out.iter().map(|left| (left.rows, &*left.why)).collect();
+        assert_eq!(
+            left,
+            [(1, "`drop` has `label == \"-\"`"), (1, "`drop` has `votes < 3`"), (1, "`drop` has `text == null`")]
+        );
+        let all = Own { drop: vec![Condition::parse("text != \"q\"").unwrap()], ..own };
+        let error = read(&all, Split::Train, "title,text,label\nA,x,bad\n").unwrap_err().to_string();
+        assert_eq!(error, "line 2: no row is left; `drop` leaves all of them out");
+    }
+
+    #[test]
+    fn numbers_are_rounded_if_that_is_asked_for() {
+        let number = Own {
+            labels: None,
+            answer: Answer::Number,
+            metrics: vec![Metric::Pearson],
+            round: Decimal::parse("0.2"),
+            ..own()
+        };
+        number.check().unwrap();
+        let targets = json(&number, Split::Train, &["2.5", "\"3\"", "0.31"]).unwrap();
+        assert_eq!(targets.iter().map(|e| &*e.target).collect::<Vec<_>>(), ["2.4", "3.0", "0.4"]);
+        assert!(Own { round: Decimal::parse("0"), ..number.clone() }.check().is_err());
+        assert_eq!(Own { round: Decimal::parse("1"), ..own() }.check().unwrap_err().0, "round");
+    }
+
+    #[test]
+    fn rows_bring_their_choices() {
+        let own = Own {
+            labels: None,
+            answer: Answer::Choice,
+            choices: Some(Choices { from: vec!["o".to_owned()], named: Named::Letter('A') }),
+            template: Template::parse("{title} {o|join(\" or \")}").unwrap(),
+            ..own()
+        };
+        own.check().unwrap();
+        let read = |split: Split, rows: &str| {
+            let sheet = Sheet::from_json(rows.as_bytes(), &own.wanted(split))?;
+            Ok::<_, SheetError>(own.examples(sheet, split, false)?.examples)
+        };
+        let rows = r#"{"title": "t", "o": ["x", "y"], "label": "B"}
+{"title": "u", "o": ["x", "y", "z"], "label": "C"}"#;
+        let examples = read(Split::Train, rows).unwrap();
+        assert_eq!(
+            examples.iter().map(|e| (&*e.input, &*e.target, e.label)).collect::<Vec<_>>(),
+            [("t x or y", "y", Some(1)), ("u x or y or z", "z", Some(2))]
+        );
+        let scores = own.task().score(&["y".to_owned(), "w".to_owned()], &examples);
+        assert_eq!((scores.metrics, scores.illegal), (vec![(Metric::Accuracy, 50.0)], 1));
+        let hidden = read(Split::Test, r#"{"title": "t", "o": ["x", "y"], "label": -1}"#).unwrap();
+        assert!(!own.task().knows(&hidden[0]) && hidden[0].choices.len() == 2);
+        let error = read(Split::Train, r#"{"title": "t", "o": ["x", "y"], "label": "C"}"#).unwrap_err().to_string();
+        assert_eq!(error, "line 1: `label` is `C`, expected `A` to `B`");
+    }
+
+    #[test]
     fn free_text_may_have_several_answers() {
         let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..own() };
         text.check().unwrap();
         let lines = "{\"title\": null, \"text\": 1.5, \"label\": [\"a\", \"b c\"]}\n{\"title\": \"\", \"text\": \"\", \"label\": 7}\n";
         let sheet = Sheet::from_json(lines.as_bytes(), &text.wanted(Split::Train)).unwrap();
-        let examples = text.examples(sheet, Split::Train, false).unwrap();
+        let examples = text.examples(sheet, Split::Train, false).unwrap().examples;
         assert_eq!((examples[0].input.as_str(), examples[0].target.as_str()), ("title:  review: 1.5", "a"));
         assert_eq!(
             (&examples[0].answers, &examples[1].answers),

@@ -74,6 +74,7 @@ pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<
                 label: None,
                 group: Some(group.clone()),
                 answers: answers.clone(),
+                choices: Vec::new(),
             };
             if split == Split::Train {
                 examples.extend(answers.iter().enumerate().map(|(i, answer)| example(format!("{group}-{i}"), answer)));

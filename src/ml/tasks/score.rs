@@ -36,6 +36,7 @@ impl Task {
             Answer::Number => self.score_numbers(&known),
             Answer::Text => self.score_texts(&known),
             Answer::Referent => self.score_referents(&known),
+            Answer::Choice => self.score_choices(&known),
         }
     }
 
@@ -62,6 +63,15 @@ impl Task {
         let ids: Vec<i64> =
             known.iter().map(|(prediction, example)| metrics::names_referent(prediction, &example.target)).collect();
         self.score_classes(&ids, known, 2)
+    }
+
+    /// Classes are the places of choices; an answer is the text of one, exactly.
+    fn score_choices(&self, known: &[(&str, &Example)]) -> Scores {
+        let place = |(prediction, example): &(&str, &Example)| {
+            example.choices.iter().position(|choice| choice == prediction).map_or(ILLEGAL, |place| place as i64)
+        };
+        let most = known.iter().map(|(_, example)| example.choices.len()).max().unwrap_or(0);
+        self.score_classes(&known.iter().map(place).collect::<Vec<_>>(), known, most)
     }
 
     fn score_classes(&self, ids: &[i64], known: &[(&str, &Example)], classes: usize) -> Scores {
@@ -115,13 +125,17 @@ impl Task {
 impl Answer {
     /// The metrics that answers of this kind can have, first the usual ones.
     pub fn metrics(self) -> Vec<Metric> {
-        Metric::of(self.measured())
+        match self {
+            // The first choice of one example has nothing in common with that of another.
+            Self::Choice => vec![Metric::Accuracy],
+            _ => Metric::of(self.measured()),
+        }
     }
 
     /// What metrics see of them.
     pub(super) fn measured(self) -> Answers {
         match self {
-            Self::Label | Self::Referent => Answers::Classes,
+            Self::Label | Self::Referent | Self::Choice => Answers::Classes,
             Self::Number => Answers::Numbers,
             Self::Text => Answers::Texts,
         }
@@ -129,7 +143,7 @@ impl Answer {
 
     fn is_known(self, example: &Example) -> bool {
         match self {
-            Self::Label | Self::Referent => example.label.is_some(),
+            Self::Label | Self::Referent | Self::Choice => example.label.is_some(),
             Self::Number => number(&example.target).is_some(),
             Self::Text => !example.answers.is_empty() || example.target != super::format::HIDDEN,
         }
@@ -163,6 +177,7 @@ mod tests {
             label,
             group: None,
             answers: Vec::new(),
+            choices: Vec::new(),
         }
     }
 
@@ -266,6 +281,9 @@ mod tests {
                 Answer::Number => vec![example(0, "1.0", None), example(1, "2.0", None)],
                 Answer::Text => vec![example(0, "an answer", None)],
                 Answer::Referent => vec![example(0, "the noun", Some(1))],
+                Answer::Choice => {
+                    vec![Example { choices: vec!["the noun".to_owned()], ..example(0, "the noun", Some(0)) }]
+                }
             };
             let predictions: Vec<String> = examples.iter().map(|e| e.target.clone()).collect();
             assert_eq!(known.score(&predictions, &examples).score, Some(100.0), "{format}");

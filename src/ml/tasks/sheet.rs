@@ -8,6 +8,7 @@
 
 use super::cell::Cell;
 use super::error::{ReadError, closest, listed, shortened};
+use super::field::{FORMS, Field};
 use super::json::records;
 use super::rows::utf8;
 use schemars::JsonSchema;
@@ -26,9 +27,18 @@ pub struct SheetError {
     pub message: String,
 }
 
-/// A place in a table.
+/// A place in a table, which may be in several files. Shown without the file, whose name the caller knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub struct Place {
+    /// Which of the files, from 0.
+    pub file: usize,
+    /// Where in it.
+    pub at: At,
+}
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
     /// A line of a text file, from 1.
     Line(usize),
     /// A row of a file without lines, from 0.
@@ -37,23 +47,42 @@ pub enum Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(line) => write!(f, "line {line}"),
-            Self::Row(row) => write!(f, "row {row}"),
+        match self.at {
+            At::Line(line) => write!(f, "line {line}"),
+            At::Row(row) => write!(f, "row {row}"),
         }
     }
 }
 
 impl Place {
+    /// A line of the only file, from 1.
+    pub fn line(number: usize) -> Self {
+        Self { file: 0, at: At::Line(number) }
+    }
+
+    /// A row of the only file, from 0.
+    pub fn row(number: usize) -> Self {
+        Self { file: 0, at: At::Row(number) }
+    }
+
     pub(super) fn wrong(self, message: impl Into<String>) -> SheetError {
         SheetError { place: self, message: message.into() }
     }
 }
 
-/// A column that is asked for.
+/// How a table of delimited text is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect<'n> {
+    /// What a quote at the beginning of a field of a TSV file is; the file decides if it can.
+    pub quotes: Option<Quotes>,
+    /// The names of the columns of a file without a header.
+    pub columns: Option<&'n [String]>,
+}
+
+/// A column that is asked for, or a part of one: `options[0]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'n> {
-    /// Its name in the header or in the objects.
+    /// Its name in the header or in the objects, or the name of a part.
     pub name: &'n str,
     /// Whether a table without it is an error.
     pub required: bool,
@@ -84,24 +113,24 @@ impl Sheet {
     ///
     /// # Errors
     /// If it is not UTF-8, a quote or a row is malformed, a wanted column is missing, or there are no rows.
-    pub fn from_csv(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
-        sheet(Records::new(text(bytes)?, ','), wanted)
+    pub fn from_csv(bytes: &[u8], dialect: Dialect<'_>, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+        sheet(Records::new(text(bytes)?, ','), dialect, wanted)
     }
 
     /// A table with tabs between fields, its first line naming the columns. Blank lines are not rows.
     ///
-    /// Without `quotes` the file decides. A quote is a letter if every line by itself is a row and quotes around fields would not
+    /// Without [`Dialect::quotes`] the file decides. A quote is a letter if every line by itself is a row and quotes around fields would not
     /// make rows of the file, or would run over the ends of lines that are rows by themselves. Quotes stand around fields if
     /// they make rows of the file, and lines by themselves do not.
     ///
     /// # Errors
     /// Also if both ways to read the file make rows of it, as many, with different cells among those that are wanted.
-    pub fn from_tsv(bytes: &[u8], quotes: Option<Quotes>, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+    pub fn from_tsv(bytes: &[u8], dialect: Dialect<'_>, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let text = text(bytes)?;
-        let plain = || sheet(lines(text), wanted);
-        let quoted = || sheet(Records::new(text, '\t'), wanted);
+        let plain = || sheet(lines(text), dialect, wanted);
+        let quoted = || sheet(Records::new(text, '\t'), dialect, wanted);
         let may_be_quoted = text.starts_with('"') || text.contains("\t\"") || text.contains("\n\"");
-        match quotes {
+        match dialect.quotes {
             Some(Quotes::Text) => plain(),
             Some(Quotes::Fields) => quoted(),
             None if !may_be_quoted => plain(),
@@ -140,17 +169,16 @@ impl Sheet {
     pub fn from_json(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let mut rows = Vec::new();
         for record in records(text(bytes)?).map_err(|error| wrong(&error))? {
-            let place = Place::Line(record.line);
+            let place = Place::line(record.line);
             let object = record.object().map_err(|error| wrong(&error))?;
-            let cells: Vec<Option<Cell>> = wanted.iter().map(|column| object.cell(column.name)).collect();
-            if cells.iter().zip(wanted).any(|(cell, column)| cell.is_none() && column.required) {
-                // Says which, and what there is.
-                positions(place, &object.names().collect::<Vec<_>>(), wanted)?;
-            }
-            let cells = cells.into_iter().zip(wanted).map(|(cell, column)| cell_of_row(cell, column.name, place));
+            let sources = Wanted::sources(wanted, &object.names().collect::<Vec<_>>(), place)?;
+            let cells = sources.iter().zip(wanted).map(|(source, column)| {
+                let cell = source.as_ref().and_then(|source| object.cell(source.column(column)));
+                take(source.as_ref(), cell, column, place)
+            });
             rows.push((place, cells.collect::<Result<_, _>>()?));
         }
-        Self { rows }.not_empty(Place::Line(1))
+        Self { rows }.not_empty(Place::line(1))
     }
 
     /// A table of columns, each with its name; they must have equal lengths.
@@ -159,11 +187,24 @@ impl Sheet {
     /// If a wanted column is missing, two have one name, or there are no rows.
     pub fn from_columns(columns: &[(String, Vec<Cell>)], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-        let order = Wanted::locate(wanted, &names, Place::Row(0))?;
+        let sources = Wanted::locate(wanted, &names, Place::row(0))?;
         let count = columns.first().map_or(0, |(_, cells)| cells.len());
-        let cell = |row: usize, at: &Option<usize>| at.map_or(Cell::Missing, |at| columns[at].1[row].clone());
-        let rows = (0..count).map(|row| (Place::Row(row), order.iter().map(|at| cell(row, at)).collect())).collect();
-        Self { rows }.not_empty(Place::Row(0))
+        let row = |number: usize| {
+            let place = Place::row(number);
+            let cells = sources.iter().zip(wanted).map(|(source, column)| {
+                take(source.as_ref(), source.as_ref().map(|source| columns[source.at].1[number].clone()), column, place)
+            });
+            Ok((place, cells.collect::<Result<_, _>>()?))
+        };
+        Self { rows: (0..count).map(row).collect::<Result<_, SheetError>>()? }.not_empty(Place::row(0))
+    }
+
+    /// The rows of this table and then those of others, each of which is another file.
+    pub fn of_files(sheets: impl IntoIterator<Item = Self>) -> Self {
+        let of_file = |(file, sheet): (usize, Self)| {
+            sheet.rows.into_iter().map(move |(place, cells)| (Place { file, ..place }, cells))
+        };
+        Self { rows: sheets.into_iter().enumerate().flat_map(of_file).collect() }
     }
 
     fn not_empty(self, header: Place) -> Result<Self, SheetError> {
@@ -178,34 +219,76 @@ fn lines(text: &str) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
     filled.map(|(number, line)| Ok((number + 1, line.split('\t').map(Cow::Borrowed).collect())))
 }
 
-/// The wanted cells of all rows; the first names the columns.
+/// The wanted cells of all rows; the first names the columns, if nothing else does.
 fn sheet<'t>(
-    mut rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
+    rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
+    dialect: Dialect<'_>,
     wanted: &[Wanted<'_>],
 ) -> Result<Sheet, SheetError> {
-    let Some((line, names)) = rows.next().transpose()? else {
-        return Err(Place::Line(1).wrong("the file is empty; expected a line with the names of columns"));
+    let mut rows = rows.peekable();
+    let header = match rows.peek() {
+        Some(Ok((line, _))) => Place::line(*line),
+        Some(Err(_)) | None => Place::line(1),
+    };
+    let names = match dialect.columns {
+        Some(columns) => without_header(columns, rows.peek(), header)?,
+        None => header_of(rows.next())?,
     };
     let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
-    let header = Place::Line(line);
-    let columns = Wanted::locate(wanted, &names, header)?;
+    let sources = Wanted::locate(wanted, &names, header).map_err(|error| {
+        let is_there = |column: &Wanted<'_>| column.source(&names, header).is_ok_and(|source| source.is_some());
+        // Where nothing is called as it should, the first line may be a row.
+        let is_header = dialect.columns.is_some() || wanted.iter().any(is_there);
+        let hint = if is_header { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
+        SheetError { message: format!("{}{hint}", error.message), ..error }
+    })?;
     let mut kept = Vec::new();
     for row in rows {
         let (line, fields) = row?;
-        let place = Place::Line(line);
+        let place = Place::line(line);
         if fields.len() != names.len() {
-            let (found, expected) = (fields.len(), names.len());
-            let fields = if found == 1 { "field" } else { "fields" };
-            return Err(place.wrong(format!(
-                "{found} {fields}, expected {expected} ({}); correct the row, or put quotes around a field that holds the delimiter \
-                 or a newline",
-                listed(names.iter().copied())
-            )));
+            return Err(place.wrong(other_count(fields.len(), &names)));
         }
-        let cell = |at: &Option<usize>| at.map_or(Cell::Missing, |at| Cell::Text(fields[at].clone().into_owned()));
-        kept.push((place, columns.iter().map(cell).collect()));
+        let cells = sources.iter().zip(wanted).map(|(source, column)| {
+            let cell = source.as_ref().map(|source| Cell::Text(fields[source.at].clone().into_owned()));
+            take(source.as_ref(), cell, column, place)
+        });
+        kept.push((place, cells.collect::<Result<_, _>>()?));
     }
     Sheet { rows: kept }.not_empty(header)
+}
+
+/// The names of columns in the first row of a table.
+fn header_of(row: Option<Result<Fields<'_>, SheetError>>) -> Result<Vec<Cow<'_, str>>, SheetError> {
+    match row.transpose()? {
+        Some((_, names)) => Ok(names),
+        None => Err(Place::line(1).wrong("the file is empty; expected a line with the names of columns")),
+    }
+}
+
+/// The names of columns that somebody gave; the first row must be none.
+fn without_header<'n>(
+    columns: &'n [String],
+    first: Option<&Result<Fields<'_>, SheetError>>,
+    place: Place,
+) -> Result<Vec<Cow<'n, str>>, SheetError> {
+    let is_header = matches!(first, Some(Ok((_, fields))) if fields.iter().map(|field| field.trim()).eq(columns.iter().map(|name| name.trim())));
+    if is_header {
+        return Err(place.wrong(
+            "the line can be read in two ways: as the header, since it holds the names in `columns`, or as a row, since `columns` says \
+             that the file has no header; leave out `columns`, or remove the line",
+        ));
+    }
+    Ok(columns.iter().map(|name| Cow::Borrowed(name.as_str())).collect())
+}
+
+fn other_count(found: usize, names: &[&str]) -> String {
+    let fields = if found == 1 { "field" } else { "fields" };
+    format!(
+        "{found} {fields}, expected {} ({}); correct the row, or put quotes around a field that holds the delimiter or a newline",
+        names.len(),
+        listed(names.iter().copied())
+    )
 }
 
 fn text(bytes: &[u8]) -> Result<&str, SheetError> {
@@ -214,17 +297,30 @@ fn text(bytes: &[u8]) -> Result<&str, SheetError> {
 
 /// What is wrong with a file, at its place.
 fn wrong(error: &ReadError) -> SheetError {
-    let (place, full) = (Place::Line(error.line()), error.to_string());
+    let (place, full) = (Place::line(error.line()), error.to_string());
     let message = full.strip_prefix(&place.to_string()).map_or(&*full, |rest| rest.trim_start_matches([':', ',', ' ']));
     place.wrong(message)
 }
 
-impl Wanted<'_> {
+/// Where a wanted column is: a column that is there, or a part of one.
+pub struct Source<'n> {
+    /// The place of the column among all.
+    pub at: usize,
+    part: Option<Field<'n>>,
+}
+
+impl<'n> Source<'n> {
+    fn column(&self, wanted: &Wanted<'n>) -> &'n str {
+        self.part.as_ref().map_or(wanted.name, |part| part.column)
+    }
+}
+
+impl<'n> Wanted<'n> {
     /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
     ///
     /// # Errors
-    /// If two columns have one name, or a required one is missing.
-    pub fn locate(wanted: &[Wanted<'_>], names: &[&str], place: Place) -> Result<Vec<Option<usize>>, SheetError> {
+    /// If two columns have one name, a required one is missing, or a name is that of a column and of a part of another.
+    pub fn locate(wanted: &[Self], names: &[&str], place: Place) -> Result<Vec<Option<Source<'n>>>, SheetError> {
         let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {
             if let Some(first) = seen.insert(name, at) {
@@ -232,35 +328,72 @@ impl Wanted<'_> {
                 return Err(place.wrong(format!("column {} is called `{name}`, and so is column {first}", at + 1)));
             }
         }
-        positions(place, names, wanted)
+        Self::sources(wanted, names, place)
+    }
+
+    /// The same for names that are known to differ.
+    fn sources(wanted: &[Self], names: &[&str], place: Place) -> Result<Vec<Option<Source<'n>>>, SheetError> {
+        wanted.iter().map(|column| column.source(names, place)).collect()
+    }
+
+    fn source(&self, names: &[&str], place: Place) -> Result<Option<Source<'n>>, SheetError> {
+        let position = |wanted: &str| names.iter().position(|name| *name == wanted);
+        let part =
+            Field::parse(self.name).and_then(|part| Some(Source { at: position(part.column)?, part: Some(part) }));
+        match (position(self.name), part) {
+            (Some(at), None) => Ok(Some(Source { at, part: None })),
+            (None, Some(part)) => Ok(Some(part)),
+            (Some(_), Some(part)) => {
+                let (name, of) = (shortened(self.name), shortened(names[part.at]));
+                Err(place.wrong(format!(
+                    "`{name}` can be read in two ways: as the column of that name, and as a part of the column `{of}`; rename one of them"
+                )))
+            }
+            (None, None) if !self.required => Ok(None),
+            (None, None) => Err(place.wrong(self.missing(names))),
+        }
+    }
+
+    fn missing(&self, names: &[&str]) -> String {
+        let near = closest(self.name, names.iter().copied());
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{}`?)", shortened(&near)));
+        let of = match Field::parse(self.name) {
+            Some(part) => format!(", nor `{}`, of which it would be a part", shortened(part.column)),
+            None if self.name.contains(['[', '|', '(']) => format!("; parts of columns are written {FORMS}"),
+            None => String::new(),
+        };
+        format!("no column `{}`{near}{of}; found {}", shortened(self.name), listed(names.iter().copied()))
     }
 }
 
-/// Where the wanted columns are among those that are there.
-fn positions(place: Place, names: &[&str], wanted: &[Wanted<'_>]) -> Result<Vec<Option<usize>>, SheetError> {
-    let position = |column: &Wanted<'_>| {
-        let at = names.iter().position(|name| *name == column.name);
-        if at.is_none() && column.required {
-            let near = closest(column.name, names.iter().copied());
-            let near = near.map_or_else(String::new, |near| format!(" (did you mean `{}`?)", shortened(&near)));
-            let found = listed(names.iter().copied());
-            return Err(place.wrong(format!("no column `{}`{near}; found {found}", shortened(column.name))));
-        }
-        Ok(at)
+/// The wanted part of a cell, of a kind that a row can have; one that is not there is missing.
+fn take(
+    source: Option<&Source<'_>>,
+    cell: Option<Cell>,
+    column: &Wanted<'_>,
+    place: Place,
+) -> Result<Cell, SheetError> {
+    let mut cell = cell.unwrap_or(Cell::Missing);
+    if let Some(part) = source.and_then(|source| source.part.as_ref()) {
+        cell = part.of(cell).map_err(|message| place.wrong(message))?;
+    }
+    let is_odd = match &cell {
+        Cell::Object(_) | Cell::Other(_) => true,
+        Cell::List(_) => cell.texts().is_none(),
+        Cell::Missing | Cell::Text(_) | Cell::Bool(_) | Cell::Number(_) => false,
     };
-    wanted.iter().map(position).collect()
-}
-
-/// A cell that a row can have; one that is not there is missing.
-fn cell_of_row(cell: Option<Cell>, column: &str, place: Place) -> Result<Cell, SheetError> {
-    match cell {
-        Some(Cell::Other(what)) => {
-            let column = shortened(column);
-            Err(place
-                .wrong(format!("`{column}` is {what}, expected a text, a number, true or false, or a list of texts")))
-        }
-        cell => Ok(cell.unwrap_or(Cell::Missing)),
+    if is_odd {
+        let column = shortened(column.name);
+        let parts = if matches!(cell, Cell::List(_) | Cell::Object(_)) {
+            format!("; parts are written {FORMS}")
+        } else {
+            String::new()
+        };
+        return Err(place.wrong(format!(
+            "`{column}` is {cell}, expected a text, a number, true or false, or a list of texts{parts}"
+        )));
     }
+    Ok(cell)
 }
 
 /// Records of a delimited text, each with the line it begins on.
@@ -284,7 +417,7 @@ impl<'t> Records<'t> {
             let line_ends = !rest.starts_with(self.delimiter);
             let field = if line_ends { field.strip_suffix('\r').unwrap_or(field) } else { field };
             if field.contains('\r') {
-                return Err(Place::Line(self.line).wrong(
+                return Err(Place::line(self.line).wrong(
                     "a carriage return in a field without quotes, which may be a letter or the end of a line; put quotes around the \
                      field, or convert the line ends",
                 ));
@@ -296,7 +429,7 @@ impl<'t> Records<'t> {
         loop {
             let Some(end) = self.rest[at..].find('"').map(|end| at + end) else {
                 return Err(
-                    Place::Line(opened).wrong("a quote is opened here and never closed; double a quote that is text")
+                    Place::line(opened).wrong("a quote is opened here and never closed; double a quote that is text")
                 );
             };
             field.push_str(&self.rest[at..end]);
@@ -311,7 +444,7 @@ impl<'t> Records<'t> {
                 after.strip_prefix('\r').filter(|rest| rest.is_empty() || rest.starts_with('\n')).unwrap_or(after);
             if !(after.is_empty() || after.starts_with([self.delimiter, '\n'])) {
                 let found: String = after.chars().take(1).collect();
-                return Err(Place::Line(self.line).wrong(format!(
+                return Err(Place::line(self.line).wrong(format!(
                     "`{found}` follows the quote that closes a field, expected the delimiter or the end of the line; \
                      double a quote that is text"
                 )));
@@ -367,7 +500,7 @@ mod tests {
     const AB: &[Wanted<'_>] = &[Wanted { name: "a", required: true }, Wanted { name: "b", required: false }];
 
     fn cells(text: &str) -> Vec<[String; 2]> {
-        let sheet = Sheet::from_csv(text.as_bytes(), AB).unwrap();
+        let sheet = Sheet::from_csv(text.as_bytes(), Dialect::default(), AB).unwrap();
         let text = |cell: &Cell| match cell {
             Cell::Text(text) => text.clone(),
             other => panic!("{other:?}"),
@@ -377,7 +510,7 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &[u8], message: &str) {
-        assert_eq!(Sheet::from_csv(text, AB).unwrap_err().to_string(), message);
+        assert_eq!(Sheet::from_csv(text, Dialect::default(), AB).unwrap_err().to_string(), message);
     }
 
     #[test]
@@ -385,8 +518,8 @@ mod tests {
         let text = "\u{feff}a,b\r\n\"one, \"\"two\"\"\r\nthree\",\"\"\r\n\r\n x \"y\" ,z\r\n";
         assert_eq!(cells(text), [["one, \"two\"\r\nthree", ""], [" x \"y\" ", "z"]]);
         // The line of a row is that on which it begins.
-        let sheet = Sheet::from_csv(text.as_bytes(), AB).unwrap();
-        assert_eq!(sheet.rows.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [Place::Line(2), Place::Line(5)]);
+        let sheet = Sheet::from_csv(text.as_bytes(), Dialect::default(), AB).unwrap();
+        assert_eq!(sheet.rows.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [Place::line(2), Place::line(5)]);
     }
 
     #[test]
@@ -398,17 +531,18 @@ mod tests {
 
     #[test]
     fn tabs_may_be_the_delimiter() {
-        let sheet = Sheet::from_tsv(b"a\tb\nx, y\t2\n", None, AB).unwrap();
-        assert_eq!(sheet.rows, [(Place::Line(2), vec![Cell::Text("x, y".into()), Cell::Text("2".into())])]);
+        let sheet = Sheet::from_tsv(b"a\tb\nx, y\t2\n", Dialect::default(), AB).unwrap();
+        assert_eq!(sheet.rows, [(Place::line(2), vec![Cell::Text("x, y".into()), Cell::Text("2".into())])]);
     }
 
     /// The cells of a table with tabs, and the lines of its rows.
     fn tsv(text: &str, quotes: Option<Quotes>) -> Result<Vec<(usize, String, String)>, String> {
-        let sheet = Sheet::from_tsv(text.as_bytes(), quotes, AB).map_err(|error| error.to_string())?;
+        let sheet = Sheet::from_tsv(text.as_bytes(), Dialect { quotes, columns: None }, AB)
+            .map_err(|error| error.to_string())?;
         let shown = |cell: &Cell| cell.clone().plain().unwrap();
         let row = |(place, cells): &(Place, Vec<Cell>)| match place {
-            Place::Line(line) => (*line, shown(&cells[0]), shown(&cells[1])),
-            Place::Row(_) => panic!("no line"),
+            Place { at: At::Line(line), .. } => (*line, shown(&cells[0]), shown(&cells[1])),
+            Place { at: At::Row(_), .. } => panic!("no line"),
         };
         Ok(sheet.rows.iter().map(row).collect())
     }
@@ -457,6 +591,38 @@ mod tests {
     }
 
     #[test]
+    fn files_without_a_header_have_the_columns_that_are_named() {
+        let names = ["a", "b"].map(str::to_owned);
+        let dialect = Dialect { quotes: None, columns: Some(&names) };
+        let sheet = Sheet::from_csv(b"1,2\n3,4\n", dialect, AB).unwrap();
+        assert_eq!(sheet.rows.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [Place::line(1), Place::line(2)]);
+        assert_eq!(Sheet::from_tsv(b"1\t2\n", dialect, AB).unwrap().rows.len(), 1);
+        let error = |text: &[u8]| Sheet::from_csv(text, dialect, AB).unwrap_err().to_string();
+        assert!(error(b"a,b\n1,2\n").starts_with("line 1: the line can be read in two ways: as the header"));
+        assert!(error(b"1,2,3\n").starts_with("line 1: 3 fields, expected 2 (`a`, `b`)"));
+        assert_eq!(error(b""), "line 1: no rows; expected at least one");
+        let error = Sheet::from_csv(b"1,2\n", Dialect::default(), AB).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "line 1: no column `a`; found `1`, `2`; if the file has no header, name its columns: `columns: […]`"
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_a_column_and_a_part_of_one_is_refused() {
+        let wanted = [Wanted { name: "a[0]", required: true }];
+        let read = |text: &str| Sheet::from_json(text.as_bytes(), &wanted);
+        assert_eq!(read("{\"a\": [\"x\"]}").unwrap().rows[0].1, [Cell::Text("x".into())]);
+        assert_eq!(read("{\"a[0]\": \"y\"}").unwrap().rows[0].1, [Cell::Text("y".into())]);
+        assert_eq!(
+            read("{\"a[0]\": \"y\", \"a\": [\"x\"]}").err().unwrap().to_string(),
+            "line 1: `a[0]` can be read in two ways: as the column of that name, and as a part of the column `a`; rename one of them"
+        );
+        let error = read("{\"b\": 1}").err().unwrap().to_string();
+        assert_eq!(error, "line 1: no column `a[0]`, nor `a`, of which it would be a part; found `b`");
+    }
+
+    #[test]
     fn line_ends_that_are_none_are_refused() {
         refused(
             b"a,b\n1,2\r3,4\n",
@@ -475,8 +641,8 @@ mod tests {
 
     #[test]
     fn optional_columns_may_be_absent() {
-        let sheet = Sheet::from_csv(b"a\n1\n", AB).unwrap();
-        assert_eq!(sheet.rows, [(Place::Line(2), vec![Cell::Text("1".into()), Cell::Missing])]);
+        let sheet = Sheet::from_csv(b"a\n1\n", Dialect::default(), AB).unwrap();
+        assert_eq!(sheet.rows, [(Place::line(2), vec![Cell::Text("1".into()), Cell::Missing])]);
     }
 
     #[test]
@@ -512,7 +678,7 @@ mod tests {
         for _ in 0..3000 {
             let text: String =
                 (0..stream.below(14)).map(|_| *stream.choose(&['a', ',', '"', '\n', '\r', 'é'])).collect();
-            let sheet = Sheet::from_csv(format!("a,b\n{text}").as_bytes(), AB);
+            let sheet = Sheet::from_csv(format!("a,b\n{text}").as_bytes(), Dialect::default(), AB);
             read += usize::from(sheet.is_ok_and(|sheet| sheet.rows.iter().all(|(_, cells)| cells.len() == 2)));
         }
         assert!((50..2900).contains(&read), "{read}");
@@ -539,12 +705,12 @@ mod tests {
         let text = "{\"a\": 1, \"b\": [\"x\", \"y\"], \"c\": {}}\n\n{\"b\": null, \"a\": 1.5}\n{\"a\": true}\n{\"a\": \"\u{2028}\"}\n";
         let sheet = Sheet::from_json(text.as_bytes(), AB).unwrap();
         let expected = [
-            (1, vec![number("1"), Cell::Texts(vec!["x".into(), "y".into()])]),
+            (1, vec![number("1"), Cell::List(vec![Cell::Text("x".into()), Cell::Text("y".into())])]),
             (3, vec![number("1.5"), Cell::Missing]),
             (4, vec![Cell::Bool(true), Cell::Missing]),
             (5, vec![Cell::Text("\u{2028}".into()), Cell::Missing]),
         ];
-        assert_eq!(sheet.rows, expected.map(|(line, cells)| (Place::Line(line), cells)));
+        assert_eq!(sheet.rows, expected.map(|(line, cells)| (Place::line(line), cells)));
     }
 
     #[test]
@@ -554,7 +720,8 @@ mod tests {
         assert_eq!(error("{\"a\": 1}\n{\"A\": 1}\n"), "line 2: no column `a`; found `A`");
         assert_eq!(
             error("{\"a\": {\"x\": 1}}"),
-            "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts"
+            "line 1: `a` is an object, expected a text, a number, true or false, or a list of texts; parts are written `options[0]`, \
+             `answers.text[0]`, `len(options)`, `options|join(\", \")`"
         );
         assert_eq!(error("\n\n"), "line 1: no rows; expected at least one");
         assert!(error(&format!("{{\"a\": {}", "[".repeat(100_000))).starts_with("line 1: column"));
@@ -565,7 +732,7 @@ mod tests {
         let columns =
             vec![("b".to_owned(), vec![Cell::Bool(true), Cell::Bool(false)]), ("a".to_owned(), vec![Cell::Missing; 2])];
         let sheet = Sheet::from_columns(&columns, AB).unwrap();
-        assert_eq!(sheet.rows[1], (Place::Row(1), vec![Cell::Missing, Cell::Bool(false)]));
+        assert_eq!(sheet.rows[1], (Place::row(1), vec![Cell::Missing, Cell::Bool(false)]));
         let error = Sheet::from_columns(&[("b".to_owned(), vec![])], AB).unwrap_err().to_string();
         assert_eq!(error, "row 0: no column `a`; found `b`");
     }

@@ -80,6 +80,7 @@ fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, R
             label: None,
             group: None,
             answers,
+            choices: Vec::new(),
         })
     });
     examples.collect()

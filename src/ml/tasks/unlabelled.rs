@@ -85,9 +85,9 @@ mod tests {
 {"prompt": "p", "a": "", "b": 2, "input": "complete"}"#;
         let rows = headings(|wanted| Sheet::from_json(json, wanted)).unwrap();
         let named = |text: &str| Some(text.to_owned());
-        assert_eq!(rows[0], (Place::Line(1), Heading { id: Some(("7".to_owned(), true)), ..Heading::default() }));
+        assert_eq!(rows[0], (Place::line(1), Heading { id: Some(("7".to_owned(), true)), ..Heading::default() }));
         let second = Heading { id: None, prompt: named("p"), input: named("complete") };
-        assert_eq!(rows[1], (Place::Line(2), second));
+        assert_eq!(rows[1], (Place::line(2), second));
         let template = Template::parse("a: {a} b: {b}").unwrap();
         let found = inputs(&template, |wanted| Sheet::from_json(json, wanted)).unwrap();
         assert_eq!(found, ["a: x b: 1.5", "a:  b: 2"]);

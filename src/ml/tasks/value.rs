@@ -9,6 +9,7 @@
 //! Values of different kinds are never equal: `true` is not 1. Digits with zeros in front (`007`) are a text, since they are a
 //! code: as a number two of them might be one.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// A value; two that are equal mean the same.
@@ -74,6 +75,58 @@ impl Decimal {
         // Zero has one form.
         let (negative, exponent) = if digits.is_empty() { (false, 0) } else { (negative, exponent) };
         Some(Self { negative, digits, exponent })
+    }
+
+    /// The order of numbers; that of the type itself is none.
+    pub(super) fn compare(&self, other: &Self) -> Ordering {
+        // Digits begin with one that is not 0, so that of equally long numbers they are in order; 0 has none.
+        let key = |number: &Self| (!number.digits.is_empty(), number.exponent, number.digits.clone());
+        let size = |a: &Self, b: &Self| key(a).cmp(&key(b));
+        match (self.negative, other.negative) {
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, false) => size(self, other),
+            (true, true) => size(other, self),
+        }
+    }
+
+    /// The nearest multiple of a positive step, written with as many decimals as the step has; of two the even one. `None` if the
+    /// numbers have more digits than can be reckoned with.
+    pub fn rounded(&self, step: &Self) -> Option<String> {
+        let decimals = step.decimals();
+        let scale = decimals.max(self.decimals());
+        let (number, step) = (self.scaled(scale)?, step.scaled(scale)?);
+        let (whole, rest) = (number.div_euclid(step), number.rem_euclid(step));
+        let up = match (2 * rest).cmp(&step) {
+            Ordering::Less => false,
+            Ordering::Equal => whole % 2 != 0,
+            Ordering::Greater => true,
+        };
+        // The step has no more than its own decimals, so nothing is lost.
+        let nearest = (whole + i128::from(up)).checked_mul(step)? / 10_i128.checked_pow(scale - decimals)?;
+        let (unit, sign) = (10_i128.checked_pow(decimals)?, if nearest < 0 { "-" } else { "" });
+        let (front, back) = (nearest.abs() / unit, nearest.abs() % unit);
+        let width = decimals as usize;
+        Some(if decimals == 0 { format!("{sign}{front}") } else { format!("{sign}{front}.{back:0width$}") })
+    }
+
+    /// Digits behind the point.
+    fn decimals(&self) -> u32 {
+        u32::try_from(self.digits.len() as i64 - self.exponent).unwrap_or(0)
+    }
+
+    /// The number times ten to `scale`, which is no less than its decimals.
+    fn scaled(&self, scale: u32) -> Option<i128> {
+        // Twice of it must be a number too.
+        let zeros = u32::try_from(i64::from(scale) + self.exponent - self.digits.len() as i64).ok()?;
+        let digits = if self.digits.is_empty() { 0 } else { self.digits.parse::<i128>().ok()? };
+        let size = digits.checked_mul(10_i128.checked_pow(zeros.min(64))?)?.checked_mul(4)? / 4;
+        Some(if self.negative { -size } else { size })
+    }
+
+    /// Whether it is more than nothing.
+    pub fn is_positive(&self) -> bool {
+        !self.negative && !self.digits.is_empty()
     }
 
     /// A number of the machine by its shortest decimal; `None` if it is not finite.
@@ -243,5 +296,29 @@ mod tests {
         assert_eq!(["0", "1", "1.0", "12"].map(place), [0, 1, 1, 12].map(Some));
         assert_eq!(["-1", "0.5", "1e30", "99999999999"].map(place), [None; 4]);
         assert!(Decimal::parse("-1.00").unwrap().is_minus_one() && !Decimal::parse("-10").unwrap().is_minus_one());
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_multiples_as_numpy_rounds() {
+        let rounded =
+            |number: &str, step: &str| Decimal::parse(number).unwrap().rounded(&Decimal::parse(step).unwrap());
+        let fifths =
+            ["0", "2.5", "3.1", "4.99", "5.00", "-0.3", "0.09", "1e-30"].map(|number| rounded(number, "0.2").unwrap());
+        assert_eq!(fifths, ["0.0", "2.4", "3.2", "5.0", "5.0", "-0.4", "0.0", "0.0"]);
+        assert_eq!(["2.5", "3.5", "-2.5", "1e3"].map(|number| rounded(number, "1").unwrap()), ["2", "4", "-2", "1000"]);
+        assert_eq!(["12", "15", "25"].map(|number| rounded(number, "10").unwrap()), ["10", "20", "20"]);
+        assert_eq!(rounded("1.3", "0.25").unwrap(), "1.25");
+        assert_eq!(rounded("1e60", "0.2"), None);
+    }
+
+    #[test]
+    fn numbers_have_their_own_order() {
+        let numbers =
+            ["-20", "-3", "-0.5", "0", "0.05", "0.5", "3", "20", "100"].map(|text| Decimal::parse(text).unwrap());
+        for (at, number) in numbers.iter().enumerate() {
+            for (other, with) in numbers.iter().enumerate() {
+                assert_eq!(number.compare(with), at.cmp(&other));
+            }
+        }
     }
 }

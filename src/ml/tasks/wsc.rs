@@ -47,6 +47,7 @@ pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> 
             label: line.label.map(u32::from),
             group: None,
             answers: Vec::new(),
+            choices: Vec::new(),
         });
     }
     let why = "they name a noun that the pronoun does not refer to, and there is nothing to learn to write";
@@ -69,6 +70,7 @@ pub(super) fn read_classifying(bytes: &[u8], split: Split, reading: &Reading) ->
             label,
             group: None,
             answers: Vec::new(),
+            choices: Vec::new(),
         });
     }
     Ok(examples)

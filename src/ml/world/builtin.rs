@@ -389,6 +389,7 @@ impl Builtin {
                 answers: if self.answer == Answer::Text { vec![target.clone()] } else { Vec::new() },
                 input,
                 target,
+                choices: Vec::new(),
             });
         }
         examples

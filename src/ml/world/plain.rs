@@ -51,6 +51,7 @@ impl Text {
                 label: None,
                 group: None,
                 answers: Vec::new(),
+                choices: Vec::new(),
             });
         }
         examples

@@ -122,6 +122,7 @@ impl Text {
                 label: None,
                 group: None,
                 answers: Vec::new(),
+                choices: Vec::new(),
             });
             // The ids of the window and not of its parts' texts, which might be other ones where a word is cut.
             let close = |part: &[u32]| part.iter().copied().chain([tokens.eos()]).collect();

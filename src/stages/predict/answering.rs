@@ -5,7 +5,7 @@ use super::ready::{Ready, Said};
 use super::voice::{Refused, Voice};
 use crate::ml::error::Error;
 use crate::ml::generate::{LabelScore, label_scores, likeliest, predict};
-use crate::ml::tasks::Place;
+use crate::ml::tasks::At;
 use crate::stages::backbone::Model;
 use crate::stages::evaluate::{Decoding, OVERRUN, Rank};
 use anyhow::Context as _;
@@ -155,9 +155,9 @@ impl<'a> Answering<'a> {
         let input = self.lines.input(row, making)?;
         let ids = self.ids(&input).with_context(|| place(&self.lines))?;
         self.first.get_or_insert(input);
-        let number = match row.place {
-            Place::Line(line) => line,
-            Place::Row(row) => row,
+        let number = match row.place.at {
+            At::Line(line) => line,
+            At::Row(row) => row,
         };
         let id = row.heading.id.as_ref().map_or_else(|| json!(number), |(id, is_number)| as_it_was(id, *is_number));
         self.read += 1;

@@ -3,7 +3,7 @@
 use super::voice::{Refused, Voice};
 use crate::data::{DataError, Layout, is_packed, unpacked, without_packing};
 use crate::ml::tasks::unlabelled::{self, Heading, INPUT};
-use crate::ml::tasks::{Place, Quotes, Sheet, SheetError, Template, Wanted};
+use crate::ml::tasks::{Dialect, Place, Quotes, Sheet, SheetError, Template, Wanted};
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub enum Form {
     Tsv,
     /// Parquet
     Parquet,
+    /// Arrow
+    Arrow,
 }
 
 /// Bytes of the longest line. A longer one is not a text that anybody wants to have answered.
@@ -40,6 +42,7 @@ impl Form {
             Some(Layout::Csv) => Self::Csv,
             Some(Layout::Tsv) => Self::Tsv,
             Some(Layout::Parquet) => Self::Parquet,
+            Some(Layout::Arrow) => Self::Arrow,
             None => Self::Text,
         }
     }
@@ -52,6 +55,7 @@ impl Form {
             Self::Csv => Some(Layout::Csv),
             Self::Tsv => Some(Layout::Tsv),
             Self::Parquet => Some(Layout::Parquet),
+            Self::Arrow => Some(Layout::Arrow),
         }
     }
 }
@@ -125,7 +129,8 @@ impl Table {
         quotes: Option<Quotes>,
         voice: Voice,
     ) -> Result<Self, DataError> {
-        let rows = unlabelled::headings(|columns| layout.read(name, &bytes, quotes, columns))?;
+        let dialect = Dialect { quotes, columns: None };
+        let rows = unlabelled::headings(|columns| layout.read(name, &bytes, dialect, columns))?;
         let (count, name) = (rows.len(), name.to_owned());
         Ok(Self { voice, bytes, name, layout, quotes, rows: rows.into_iter(), count, next: 0, inputs: Vec::new() })
     }
@@ -134,7 +139,8 @@ impl Table {
         let known = match self.inputs.iter().position(|(made_by, _)| made_by == template) {
             Some(known) => known,
             None => {
-                let read = |columns: &[Wanted<'_>]| self.layout.read(&self.name, &self.bytes, self.quotes, columns);
+                let dialect = Dialect { quotes: self.quotes, columns: None };
+                let read = |columns: &[Wanted<'_>]| self.layout.read(&self.name, &self.bytes, dialect, columns);
                 let inputs = unlabelled::inputs(template, read)?;
                 // TSV whose quotes may be letters is read by what the wanted columns say.
                 anyhow::ensure!(
@@ -219,7 +225,7 @@ impl Lines {
             })),
             Source::Lines { reader, form, line } => loop {
                 let Some(text) = next_line(reader, line)? else { return Ok(None) };
-                let place = Place::Line(*line);
+                let place = Place::line(*line);
                 if *form == Form::Text {
                     return Ok(Some(Row { place, heading: Heading::default(), rest: Rest::Text(text) }));
                 }
