@@ -8,6 +8,7 @@ mod card;
 mod csv;
 mod dataset;
 mod events;
+mod features;
 mod layout;
 mod packed;
 mod predictions;
@@ -20,6 +21,7 @@ mod trials;
 pub use card::{Card, Lengths, Made, SplitCard};
 pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, read_task, write_dataset};
 pub use events::{Series, events};
+pub use features::{MOST_NAMES, class_names};
 pub use layout::Layout;
 pub use packed::{is_packed, unpacked, without_packing};
 pub use predictions::Predictions;
@@ -48,6 +50,9 @@ pub enum DataError {
         /// Bytes of the file.
         size: usize,
     },
+    /// What a library noted about the columns, and is not what it writes.
+    #[error("its metadata `huggingface` {0}")]
+    Features(String),
     /// A compressed file that is not read.
     #[error("{0}")]
     Packed(String),

@@ -24,6 +24,7 @@ mod runs;
 mod schema;
 mod show;
 mod status;
+mod tasks;
 
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
@@ -81,6 +82,8 @@ enum Command {
     /// their last result; what the last runs of each pipeline made or found; and everything that these were made from.
     /// Of pipelines of other projects that share the cache, only the last runs count. Journals of old runs are folded into what they named. While a run is at work, nothing is removed (exit code 4).
     Gc(gc::Gc),
+    /// List the tasks that a manifest can name, or explain one with an example
+    Tasks(tasks::Tasks),
     /// Say whether this machine is fit for a run, and what to do where it is not
     Doctor(doctor::Doctor),
     /// Print a script with which a shell completes command lines: `source <(spot completions bash)`
@@ -199,6 +202,7 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Prompt(prompt) => prompt.execute(),
         Command::Analyse(analyse) => analyse.execute(),
         Command::Gc(gc) => gc.execute(kinds),
+        Command::Tasks(tasks) => tasks.execute(),
         Command::Doctor(doctor) => doctor.execute(kinds),
         Command::Completions(completions) => completions.execute(),
         Command::Schema => schema::execute(kinds),

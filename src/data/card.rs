@@ -322,6 +322,7 @@ mod tests {
             labels: vec!["bad".to_owned(), "good".to_owned()],
             answer: Answer::Label,
             metrics: Vec::new(),
+            around: None,
         };
         let train =
             [("dull film", "bad"), ("dull film", "bad"), ("dull film", "good"), ("grey", "bad"), ("fine day", "good")];

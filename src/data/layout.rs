@@ -101,6 +101,8 @@ mod tests {
             id: None,
             drop: Vec::new(),
             round: None,
+            word: None,
+            spaced_punctuation: false,
             choices: None,
             name: "mood".to_owned(),
             group: None,
@@ -182,7 +184,7 @@ mod tests {
             let own = own("text", label);
             let examples =
                 own.examples(sheet("snappy.parquet", &own, Split::Test).unwrap(), Split::Test, false).unwrap().examples;
-            assert!(examples.len() == 3 && examples.iter().all(|example| !own.task().knows(example)), "{label}");
+            assert!(examples.len() == 3 && examples.iter().all(|example| !own.task(true).knows(example)), "{label}");
             let error = own.examples(sheet("snappy.parquet", &own, Split::Train).unwrap(), Split::Train, false);
             assert!(error.unwrap_err().to_string().starts_with(&format!("row 0: `{label}` is empty")), "{label}");
         }

@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 /// The bytes around a stream of Arrow in a file of it.
 const ARROW: &[u8] = b"ARROW1";
 
+/// Bytes of a stream that are decoded at a time where only its schema is asked for.
+const PIECE: usize = 1 << 16;
+
 /// The wanted columns of an Arrow file, with a footer or as a stream, which is what `datasets` caches.
 ///
 /// # Errors
@@ -52,6 +55,26 @@ fn decode_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Columns, DataErro
     decoder.finish().map_err(|error| arrow_failed(&error))?;
     let columns = columns.ok_or_else(|| DataError::Arrow("it has no schema".to_owned()))?;
     Ok(columns.into_iter().map(|(_, column)| column).collect())
+}
+
+/// A text of the metadata of an Arrow file, of which only the beginning is read.
+///
+/// # Errors
+/// If it is not Arrow.
+pub(super) fn note_in_arrow(bytes: &[u8], key: &str) -> Result<Option<String>, DataError> {
+    guarded_as(DataError::Arrow, || {
+        let mut decoder = StreamDecoder::new();
+        for piece in stream_of(bytes)?.chunks(PIECE) {
+            let mut piece = Buffer::from(piece);
+            while !piece.is_empty() && decoder.schema().is_none() {
+                decoder.decode(&mut piece).map_err(|error| arrow_failed(&error))?;
+            }
+            if let Some(schema) = decoder.schema() {
+                return Ok(schema.metadata().get(key).cloned());
+            }
+        }
+        Err(DataError::Arrow("it has no schema".to_owned()))
+    })
 }
 
 /// The stream in a file, which may have a footer.
@@ -182,6 +205,8 @@ mod tests {
             id: Some("title".to_owned()),
             drop: Vec::new(),
             round: None,
+            word: None,
+            spaced_punctuation: false,
             choices: None,
         }
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -185,6 +185,19 @@ impl Table {
     /// If it is not Parquet.
     pub fn names_from_parquet(bytes: &[u8]) -> Result<Vec<String>, DataError> {
         guarded(|| Ok(open(bytes)?.schema().fields().iter().map(|field| field.name().clone()).collect()))
+    }
+
+    /// A text of the metadata of a file in Parquet, of which only the footer is read.
+    ///
+    /// # Errors
+    /// If it is not Parquet.
+    pub(super) fn note_in_parquet(bytes: &[u8], key: &str) -> Result<Option<String>, DataError> {
+        guarded(|| {
+            let footer = footer(bytes).ok_or_else(|| DataError::Parquet("it has no footer".to_owned()))?;
+            let metadata = ParquetMetaDataReader::decode_metadata(footer).map_err(|error| failed(&error))?;
+            let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+            Ok(pairs.into_iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()))
+        })
     }
 
     fn take(&mut self, name: &str) -> Result<Column, DataError> {
@@ -429,6 +442,12 @@ pub(super) fn guarded_as<T>(
 
 fn failed(error: &dyn std::fmt::Display) -> DataError {
     DataError::Parquet(error.to_string())
+}
+
+/// The metadata at the end of a file, without their length and the letters that every file ends in.
+fn footer(bytes: &[u8]) -> Option<&[u8]> {
+    let (rest, length) = bytes.strip_suffix(b"PAR1")?.split_last_chunk::<4>()?;
+    rest.get(rest.len().checked_sub(usize::try_from(u32::from_le_bytes(*length)).ok()?)?..)
 }
 
 fn open(bytes: &[u8]) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, DataError> {

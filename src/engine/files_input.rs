@@ -72,11 +72,8 @@ impl FilesInput {
             return Err("is an empty list, expected at least one file".to_owned());
         }
         for file in &self.said {
-            let folder = match Place::of(file) {
-                Place::File => continue,
-                Place::Folder(folder) | Place::Pattern(folder, _) => folder,
-            };
-            if folder.contains(WILD) {
+            let FileInput::Path(path) = file else { continue };
+            if path.rsplit_once('/').is_some_and(|(folder, _)| folder.contains(WILD)) {
                 return Err(format!(
                     "is `{file}`, with a wildcard in the name of a folder; `*` and `?` stand in names of files, so name each folder in a list"
                 ));
@@ -167,7 +164,10 @@ fn found(names: &[String]) -> String {
 }
 
 /// The names, if none of a series `name-00000-of-00005` is missing among them.
-fn complete(names: Vec<String>) -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// Which one is missing.
+pub fn complete(names: Vec<String>) -> Result<Vec<String>, String> {
     let mut series: Vec<(String, usize, Vec<usize>)> = Vec::new();
     for (rest, number, count) in names.iter().filter_map(|name| shard(name)) {
         match series.iter_mut().find(|(known, of, _)| *known == rest && *of == count) {
@@ -195,7 +195,16 @@ fn shard(name: &str) -> Option<(String, usize, usize)> {
     let end = after.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(after.len());
     let count: usize = after[..end].parse().ok().filter(|count| *count <= 1 << 20)?;
     let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
-    Some((format!("{stem}-*{}", &after[end..]), number.parse().ok().filter(|_| is_number)?, count))
+    Some((format!("{stem}-*{}", without_hash(&after[end..])), number.parse().ok().filter(|_| is_number)?, count))
+}
+
+/// What follows the count of a series, without the hash of the content that data sets of a hub had there for a while:
+/// `train-00000-of-00002-b42a775f407cee45.parquet`.
+fn without_hash(ending: &str) -> &str {
+    const DIGITS: usize = 16;
+    let is_hash = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let split = ending.strip_prefix('-').and_then(|rest| rest.split_at_checked(DIGITS));
+    split.filter(|(hash, _)| is_hash(hash)).map_or(ending, |(_, rest)| rest)
 }
 
 impl<'de> Deserialize<'de> for FilesInput {
@@ -291,5 +300,7 @@ mod tests {
         assert!(series(&[0, 1], 3).is_err() && series(&[2], 3).is_err());
         assert!(complete(names(&["c4-train.00000-of-00002.json.gz"])).is_err());
         assert!(complete(names(&["best-of-2.csv", "x-of-y.csv"])).is_ok());
+        let hashed = ["train-00000-of-00002-b42a775f407cee45.parquet", "train-00001-of-00002-0123456789abcdef.parquet"];
+        assert!(complete(names(&hashed)).is_ok() && complete(names(&hashed[1..])).is_err());
     }
 }

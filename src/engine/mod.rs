@@ -5,6 +5,7 @@ pub mod check;
 pub mod context;
 pub mod files_input;
 pub mod input;
+pub mod library;
 pub mod manifest;
 pub mod plan;
 pub mod remote;

@@ -4,6 +4,7 @@
 //! recipe. The engine sees kinds only through the table of [`Kind`]s that it is given.
 
 use super::context::{Artifact, Cx};
+use super::library::Library;
 use super::manifest::node::Node;
 use super::manifest::typed::{self, Mistake};
 use super::remote::Remote;
@@ -370,6 +371,15 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// The learning curves in its output `curve`, if it has them.
     const CURVES: Option<Curves> = None;
 
+    /// The parameters with what stands for others written out, such as the name of a task that the project describes in a file of
+    /// its own; `None` if nothing among them does.
+    ///
+    /// # Errors
+    /// The first field that stands for nothing, or for two things.
+    fn written_out(_params: &Node, _library: &Library) -> Result<Option<Node>, Issue> {
+        Ok(None)
+    }
+
     /// What the job reads, in the order in which it is hashed.
     fn inputs(&self) -> Vec<Input>;
 
@@ -552,7 +562,9 @@ pub struct Kind {
     pub words: &'static [&'static str],
     /// [`Stage::CURVES`].
     pub curves: Option<Curves>,
-    /// Reads the parameters of a stage, without `kind` and `matrix`.
+    /// See [`Stage::written_out`].
+    pub written_out: fn(&Node, &Library) -> Result<Option<Node>, Issue>,
+    /// Reads the parameters of a stage, without `kind` and `matrix`, written out.
     pub parse: fn(&Node) -> Result<Box<dyn Job>, Mistake>,
     /// The schema of the parameters.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
@@ -567,6 +579,7 @@ impl Kind {
             expands: S::EXPANDS,
             words: S::WORDS,
             curves: S::CURVES,
+            written_out: S::written_out,
             parse: |params| Ok(Box::new(typed::read::<S>(params)?)),
             schema: |generator| generator.subschema_for::<S>(),
         }

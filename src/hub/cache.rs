@@ -13,7 +13,7 @@ use super::checksum::Checksum;
 use super::listing::Listing;
 use super::patience::until;
 use super::repo::{Repo, is_commit, is_file_name};
-use super::{Choose, Error, Missing, Watch};
+use super::{Choice, Choose, Error, Extent, Missing, Offer, Watch};
 use crate::replace::replace;
 use fs_err::os::unix::fs as unix;
 use std::fs::TryLockError;
@@ -148,16 +148,48 @@ impl<'a> Cache<'a> {
         names.iter().filter_map(come).sum()
     }
 
+    /// The content of a small file of a commit, if it is here.
+    pub(super) fn content(&self, commit: &str, name: &str) -> Option<Vec<u8>> {
+        read(&self.file(commit, name)).ok()?
+    }
+
+    /// Whether a file of the repository has begun to come and is not here yet.
+    ///
+    /// # Errors
+    /// If the folder of blobs cannot be read.
+    pub(super) fn has_begun(&self) -> io::Result<bool> {
+        let items = match fs_err::read_dir(self.folder.join("blobs")) {
+            Ok(items) => items,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        for item in items {
+            if item?.path().extension().is_some_and(|ending| ending == "incomplete") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The files that are needed of all that the hub has.
+    ///
+    /// # Errors
+    /// What `choose` lacks.
+    pub(super) fn choose(&self, listing: &Listing, choose: &dyn Choose) -> Result<Choice, String> {
+        let read = |name: &str| self.content(&listing.sha, name);
+        choose.choose(&Offer::new(&listing.names(), Extent::Whole, &read))
+    }
+
     /// What is missing here of the files of a commit that are needed.
-    pub(super) fn missing(&self, listing: &Listing, choose: Choose) -> Missing {
-        let Ok(names) = listing.choose(choose) else { return Missing::default() };
+    pub(super) fn missing(&self, listing: &Listing, choose: &dyn Choose) -> Missing {
+        let Ok(Choice::All(names)) = self.choose(listing, choose) else { return Missing::default() };
         let absent = |name: &&str| !self.file(&listing.sha, name).is_file();
         let left: Vec<&str> = names.iter().map(String::as_str).filter(absent).collect();
         let sizes = |names: &mut dyn Iterator<Item = &str>| names.map(|name| listing.size(name)).sum::<Option<u64>>();
         let all = sizes(&mut names.iter().map(String::as_str));
         let come = self.begun(listing, &left);
         let bytes = all.zip(sizes(&mut left.into_iter()));
-        Missing { bytes: bytes.map(|(all, left)| (all, left.saturating_sub(come))), names }
+        Missing { bytes: bytes.map(|(all, left)| (all, left.saturating_sub(come))), names, why: None }
     }
 
     /// Waits until nobody else writes a blob, the Python tools included.
@@ -194,6 +226,12 @@ impl<'a> Cache<'a> {
         symlink: &dyn Fn(&Path, &Path) -> io::Result<()>,
     ) -> io::Result<()> {
         let path = self.file(commit, name);
+        let up = "../".repeat(name.split('/').count() + 1);
+        let target = Path::new(&up).join("blobs").join(checksum.as_str());
+        // Others may be reading through a link that is there already.
+        if fs_err::read_link(&path).is_ok_and(|found| found == target) && path.is_file() {
+            return Ok(());
+        }
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
@@ -201,8 +239,7 @@ impl<'a> Cache<'a> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let up = "../".repeat(name.split('/').count() + 1);
-        match symlink(&Path::new(&up).join("blobs").join(checksum.as_str()), &path) {
+        match symlink(&target, &path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_file() => Ok(()),
             Err(_) => fs_err::rename(self.blob(checksum), &path),

@@ -1,6 +1,5 @@
 //! What a hub says of a repository at a commit: its files, their sizes and checksums.
 
-use super::Choose;
 use super::checksum::Checksum;
 use super::repo::{is_commit, is_file_name};
 use serde::{Deserialize, Serialize};
@@ -49,15 +48,12 @@ impl Listing {
         }
     }
 
-    /// The names of the files that are needed.
-    ///
-    /// # Errors
-    /// What `choose` lacks.
-    pub(super) fn choose(&self, choose: Choose) -> Result<Vec<String>, String> {
+    /// The names of the files, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.siblings.iter().map(|file| file.rfilename.clone()).collect();
         names.sort();
         names.dedup();
-        choose(&names)
+        names
     }
 
     fn file(&self, name: &str) -> Option<&Sibling> {

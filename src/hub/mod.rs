@@ -3,6 +3,7 @@
 
 mod cache;
 mod checksum;
+mod choice;
 mod client;
 mod download;
 mod listing;
@@ -12,15 +13,14 @@ mod settings;
 mod space;
 
 use cache::Cache;
+pub use choice::{Choice, Choose, Extent, Offer};
 use client::{Client, Failed};
 use download::{Download, Meter};
+use listing::Listing;
 pub use repo::{Kind, Repo, check_id, check_revision};
 pub use settings::Settings;
 use std::io;
 use std::path::PathBuf;
-
-/// Which files of a repository are needed, of the names of those that there are; or what is lacking.
-pub type Choose = fn(&[String]) -> Result<Vec<String>, String>;
 
 /// The files of a repository that were chosen, on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Missing {
     pub names: Vec<String>,
     /// Their bytes, and how many of them are still to come.
     pub bytes: Option<(u64, u64)>,
+    /// Why those that are here are not enough; nothing if none are here.
+    pub why: Option<String>,
 }
 
 /// Who watches a download.
@@ -82,28 +84,59 @@ pub enum Error {
 ///
 /// # Errors
 /// If the cache is there and cannot be read.
-pub fn look(settings: &Settings, repo: &Repo, choose: Choose) -> io::Result<Presence> {
+pub fn look(settings: &Settings, repo: &Repo, choose: &dyn Choose) -> io::Result<Presence> {
     let cache = Cache::new(settings.cache(), repo);
     let Some(commit) = cache.commit()? else { return Ok(Presence::Away(Missing::default())) };
-    if let Some(snapshot) = here(&cache, &commit, choose)? {
-        return Ok(Presence::Here(snapshot));
-    }
     let listing = cache.listing(&commit);
-    Ok(Presence::Away(listing.map(|listing| cache.missing(&listing, choose)).unwrap_or_default()))
+    Ok(match here(&cache, &commit, listing.as_ref(), choose)? {
+        Ok(snapshot) => Presence::Here(snapshot),
+        Err(why) => {
+            let missing = listing.map(|listing| cache.missing(&listing, choose)).unwrap_or_default();
+            Presence::Away(Missing { why: why.filter(|_| missing.names.is_empty()), ..missing })
+        }
+    })
 }
 
-fn here(cache: &Cache<'_>, commit: &str, choose: Choose) -> io::Result<Option<Snapshot>> {
-    let Ok(mut names) = choose(&cache.names(commit)?) else { return Ok(None) };
-    names.sort();
-    let files = names.into_iter().map(|name| (name.clone(), cache.file(commit, &name))).collect();
-    Ok(Some(Snapshot { commit: commit.to_owned(), files }))
+/// The files that are needed, if all of them are here: of all that the hub has, or else of those that are here. If not, why those
+/// that are here are not enough.
+fn here(
+    cache: &Cache<'_>,
+    commit: &str,
+    listing: Option<&Listing>,
+    choose: &dyn Choose,
+) -> io::Result<Result<Snapshot, Option<String>>> {
+    let names = cache.names(commit)?;
+    let complete = |choice: Choice| match choice {
+        Choice::All(chosen) if chosen.iter().all(|name| names.binary_search(name).is_ok()) => Some(chosen),
+        Choice::All(_) | Choice::First(_) => None,
+    };
+    let read = |name: &str| cache.content(commit, name);
+    let extent = if listing.is_some() || cache.has_begun()? { Extent::Part } else { Extent::Unknown };
+    let (of_all, lacks) = match listing.map(|listing| cache.choose(listing, choose)) {
+        Some(Ok(choice)) => (complete(choice), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
+    };
+    let chosen = match of_all {
+        Some(chosen) => Ok(Some(chosen)),
+        None => choose.choose(&Offer::new(&names, extent, &read)).map(complete),
+    };
+    Ok(match chosen {
+        Ok(Some(mut chosen)) => {
+            chosen.sort();
+            let files = chosen.into_iter().map(|name| (name.clone(), cache.file(commit, &name))).collect();
+            Ok(Snapshot { commit: commit.to_owned(), files })
+        }
+        Ok(None) => Err(None),
+        Err(why) => Err(lacks.or(Some(why)).filter(|_| !names.is_empty())),
+    })
 }
 
 /// Brings what is missing of a repository. If all of it is here, nothing is asked of the hub, even if the revision has moved there.
 ///
 /// # Errors
 /// One sentence that says what to do.
-pub fn fetch(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch) -> Result<Snapshot, Error> {
+pub fn fetch(settings: &Settings, repo: &Repo, choose: &dyn Choose, watch: &dyn Watch) -> Result<Snapshot, Error> {
     match look(settings, repo, choose)? {
         Presence::Here(snapshot) => Ok(snapshot),
         Presence::Away(missing) if settings.offline() => {
@@ -120,7 +153,7 @@ pub fn fetch(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch
 ///
 /// # Errors
 /// If a file is not here, with what to do; or if the cache cannot be read.
-pub fn cached(settings: &Settings, repo: &Repo, choose: Choose) -> Result<Snapshot, Error> {
+pub fn cached(settings: &Settings, repo: &Repo, choose: &dyn Choose) -> Result<Snapshot, Error> {
     match look(settings, repo, choose)? {
         Presence::Here(snapshot) => Ok(snapshot),
         Presence::Away(missing) => {
@@ -130,7 +163,7 @@ pub fn cached(settings: &Settings, repo: &Repo, choose: Choose) -> Result<Snapsh
 }
 
 /// What to say where no answer came, which may be after a part of the files.
-fn unreachable(settings: &Settings, repo: &Repo, choose: Choose, why: &str) -> Error {
+fn unreachable(settings: &Settings, repo: &Repo, choose: &dyn Choose, why: &str) -> Error {
     let missing = match look(settings, repo, choose) {
         Ok(Presence::Away(missing)) => missing,
         _ => Missing::default(),
@@ -138,25 +171,59 @@ fn unreachable(settings: &Settings, repo: &Repo, choose: Choose, why: &str) -> E
     Error::Unavailable(absent(settings, repo, &missing, why))
 }
 
-fn bring(settings: &Settings, repo: &Repo, choose: Choose, watch: &dyn Watch) -> Result<Snapshot, Failed> {
+fn bring(settings: &Settings, repo: &Repo, choose: &dyn Choose, watch: &dyn Watch) -> Result<Snapshot, Failed> {
     let (client, cache) = (Client::new(settings, repo)?, Cache::new(settings.cache(), repo));
     let listing = client.listing(watch)?;
-    let names = listing.choose(choose).map_err(|why| Error::Refused(format!("{repo} cannot be used: {why}")))?;
-    let commit = &listing.sha;
+    let chosen = || {
+        let chosen = cache.choose(&listing, choose);
+        chosen.map_err(|why| Error::Refused(format!("{repo} cannot be used: {why}")))
+    };
+    let mut choice = chosen()?;
     cache.prepare()?;
     cache.keep_listing(&listing)?;
-    cache.set_commit(commit)?;
-    let left: Vec<&str> = names.iter().map(String::as_str).filter(|name| !cache.file(commit, name).is_file()).collect();
-    let sizes = |names: &[&str]| names.iter().filter_map(|name| listing.size(name)).sum::<u64>();
-    space::check(settings.cache(), sizes(&left).saturating_sub(cache.begun(&listing, &left)))?;
-    watch.say(&format!("downloading {repo}, {} in {} files", repo::size(sizes(&left)), left.len()));
-    let mut meter = Meter::new(watch, sizes(&left));
-    for name in left {
-        Download { client: &client, cache: &cache, listing: &listing, name }.bring(&mut meter, watch)?;
+    cache.set_commit(&listing.sha)?;
+    let delivery = Delivery { settings, client: &client, cache: &cache, listing: &listing, watch };
+    if let Choice::First(names) = &choice {
+        delivery.bring(names)?;
+        choice = chosen()?;
     }
-    let snapshot = here(&cache, commit, choose)?;
+    match choice {
+        Choice::All(names) => delivery.bring(&names)?,
+        Choice::First(names) => {
+            let names = names.join("`, `");
+            return Err(Error::Refused(format!("{repo} cannot be used: `{names}` cannot be read")).into());
+        }
+    }
+    let snapshot = here(&cache, &listing.sha, Some(&listing), choose)?;
     Ok(snapshot
-        .ok_or_else(|| Error::Unavailable(format!("files of {repo} were removed while others came; try again")))?)
+        .map_err(|_| Error::Unavailable(format!("files of {repo} were removed while others came; try again")))?)
+}
+
+/// Files of a commit on their way.
+struct Delivery<'a> {
+    settings: &'a Settings,
+    client: &'a Client<'a>,
+    cache: &'a Cache<'a>,
+    listing: &'a Listing,
+    watch: &'a dyn Watch,
+}
+
+impl Delivery<'_> {
+    /// Brings what is missing of these.
+    fn bring(&self, names: &[String]) -> Result<(), Failed> {
+        let Self { settings, client, cache, listing, watch } = *self;
+        let absent = |name: &&str| !cache.file(&listing.sha, name).is_file();
+        let left: Vec<&str> = names.iter().map(String::as_str).filter(absent).collect();
+        let size = left.iter().filter_map(|name| listing.size(name)).sum::<u64>();
+        if left.is_empty() {
+            return Ok(());
+        }
+        space::check(settings.cache(), size.saturating_sub(cache.begun(listing, &left)))?;
+        let files = if left.len() == 1 { "file" } else { "files" };
+        watch.say(&format!("downloading {}, {} in {} {files}", client.repo, repo::size(size), left.len()));
+        let mut meter = Meter::new(watch, size);
+        left.into_iter().try_for_each(|name| Download { client, cache, listing, name }.bring(&mut meter, watch))
+    }
 }
 
 /// What to say where files are needed and cannot be fetched.
@@ -165,13 +232,14 @@ fn absent(settings: &Settings, repo: &Repo, missing: &Missing, why: &str) -> Str
         [] => String::new(),
         names => format!(
             " ({}{})",
-            names.join(", "),
+            repo::shown(names),
             missing.bytes.map_or(String::new(), |(all, _)| format!("; {}", repo::size(all)))
         ),
     };
+    let lacks = missing.why.as_ref().map_or_else(String::new, |why| format!(" (of what is here, {why})"));
     let (command, cache) = (repo.command(&missing.names), settings.cache().display());
     format!(
-        "{repo}{files} is not on this machine, and {why}; where there is a network, run `{command}`, and copy the folder `{}` of its \
+        "{repo}{files} is not on this machine{lacks}, and {why}; where there is a network, run `{command}`, and copy the folder `{}` of its \
          cache into `{cache}`",
         repo.folder()
     )

@@ -1,5 +1,6 @@
 //! The names of things on a hub, checked: they become addresses and paths.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What a repository holds.
@@ -73,7 +74,11 @@ impl Repo {
             Kind::Model => "",
             Kind::Dataset => " --repo-type dataset",
         };
-        let names: String = names.iter().map(|name| format!(" {name}")).collect();
+        let names: String = if names.len() > SHOWN {
+            patterns(names).iter().map(|pattern| format!(" --include \"{pattern}\"")).collect()
+        } else {
+            names.iter().map(|name| format!(" {name}")).collect()
+        };
         format!("hf download {}{names} --revision {}{kind}", self.id, self.revision)
     }
 }
@@ -92,6 +97,36 @@ impl Kind {
             Self::Dataset => "datasets",
         }
     }
+}
+
+/// Names that a message shows.
+const SHOWN: usize = 12;
+
+/// Names for a message; of very many the first.
+pub(super) fn shown(names: &[String]) -> String {
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
+}
+
+/// The names with `*` for numbers of four digits and more: shards are one pattern.
+fn patterns(names: &[String]) -> BTreeSet<String> {
+    let pattern = |name: &String| {
+        let (mut pattern, mut digits) = (String::new(), String::new());
+        for letter in name.chars().chain(['/']) {
+            if letter.is_ascii_digit() {
+                digits.push(letter);
+                continue;
+            }
+            pattern += if digits.len() < 4 { digits.as_str() } else { "*" };
+            digits.clear();
+            pattern.push(letter);
+        }
+        pattern.pop();
+        pattern
+    };
+    names.iter().map(pattern).collect()
 }
 
 /// Bytes of the longest name that a hub gives, of which folders are named.

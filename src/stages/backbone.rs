@@ -190,7 +190,9 @@ impl Stage for Backbone {
             From::Hub(Hub { name, revision }) => {
                 // What is not a name was refused by `check`.
                 let repo = Repo::new(Kind::Model, name, revision).ok();
-                repo.map(|repo| Input::remote(HUB, Arc::new(hub::Files { repo, choose }))).into_iter().collect()
+                repo.map(|repo| Input::remote(HUB, Arc::new(hub::Files { repo, choose: Arc::new(choose) })))
+                    .into_iter()
+                    .collect()
             }
         }
     }
@@ -446,7 +448,7 @@ impl Model {
     /// not fit together.
     pub fn from_hub(name: &str, revision: &str, wanted: Option<Digest>) -> anyhow::Result<(Self, Digest)> {
         let repo = Repo::new(Kind::Model, name, revision).map_err(|why| anyhow!(why))?;
-        let snapshot = hub::cached(&repo, choose)?;
+        let snapshot = hub::cached(&repo, &choose)?;
         Self::from_files(&repo.to_string(), snapshot.files, wanted)
     }
 

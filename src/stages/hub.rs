@@ -6,11 +6,12 @@ use crate::engine::run::Unavailable;
 use crate::hub::{self, Choose, Error, Repo, Settings, Snapshot, Watch};
 use anyhow::anyhow;
 use std::fmt;
+use std::sync::Arc;
 
 /// The files of a repository that a stage reads. Where they lie, and who asks for them, the environment says.
 pub(super) struct Files {
     pub(super) repo: Repo,
-    pub(super) choose: Choose,
+    pub(super) choose: Arc<dyn Choose>,
 }
 
 impl fmt::Debug for Files {
@@ -27,7 +28,7 @@ fn settings() -> anyhow::Result<Settings> {
 ///
 /// # Errors
 /// If they are not, with what to do.
-pub(super) fn cached(repo: &Repo, choose: Choose) -> anyhow::Result<Snapshot> {
+pub(super) fn cached(repo: &Repo, choose: &dyn Choose) -> anyhow::Result<Snapshot> {
     match hub::cached(&settings()?, repo, choose) {
         Ok(snapshot) => Ok(snapshot),
         Err(Error::Io(error)) => Err(error.into()),
@@ -38,7 +39,7 @@ pub(super) fn cached(repo: &Repo, choose: Choose) -> anyhow::Result<Snapshot> {
 impl Remote for Files {
     fn look(&self) -> anyhow::Result<Presence> {
         let settings = settings()?;
-        Ok(match hub::look(&settings, &self.repo, self.choose)? {
+        Ok(match hub::look(&settings, &self.repo, &*self.choose)? {
             hub::Presence::Here(snapshot) => {
                 Presence::Here { version: format!("{}, commit {}", self.repo, snapshot.commit), files: snapshot.files }
             }
@@ -51,7 +52,7 @@ impl Remote for Files {
 
     fn fetch(&self, progress: &dyn Progress, stopped: &dyn Fn() -> bool) -> anyhow::Result<()> {
         let watch = Watcher { progress, stopped };
-        match hub::fetch(&settings()?, &self.repo, self.choose, &watch) {
+        match hub::fetch(&settings()?, &self.repo, &*self.choose, &watch) {
             Ok(_) => Ok(()),
             Err(Error::Stopped) => Err(Interrupted { step: 0 }.into()),
             Err(Error::Unavailable(why)) => Err(Unavailable(why).into()),

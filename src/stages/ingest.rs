@@ -1,21 +1,28 @@
 //! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout, from a user's own
 //! tables or text, or from the generator of built-in tasks.
 
+mod description;
+mod hub;
 mod table;
 mod text;
 
 use super::backbone;
+use super::catalogue::{ByName, Row};
 use super::{CARD, DATASET};
 use crate::data::{Card, Dataset, Lengths, Made, Part, Tokenized, unpacked, without_packing, write_dataset};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
+use crate::engine::library::Library;
+use crate::engine::manifest::node::{Node, Value};
 use crate::engine::manifest::problem::suggestion;
+use crate::engine::manifest::{read_value, typed};
 use crate::engine::stage::{Input, Issue, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Read, Reading, Split, Task, sample};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
+use hub::Hub;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,10 +88,15 @@ fn targets() -> usize {
 enum From {
     /// A task of the built-in world: `w_nli`; or its plain text to be continued, without labels: `w_text`.
     Builtin(String),
+    /// A task by its name: one of the paper's, which `spot tasks` lists, or one that the project describes in `tasks/NAME.yaml`. It
+    /// stands for one of the others.
+    Task(ByName),
     /// Files of a published data set.
     Files(Files),
     /// A task of your own.
     Table(Box<Table>),
+    /// A task of a data set of the Hugging Face hub.
+    Hub(Box<Hub>),
     /// Text to be continued.
     Text(Text),
     /// Files that no reader understands yet: the stage is blocked, and says why.
@@ -101,6 +113,17 @@ struct Later {
     files: Vec<String>,
     /// What keeps them from being read.
     because: String,
+}
+
+impl From {
+    /// Why there is nothing to read, if that is so.
+    fn unread(&self) -> Option<String> {
+        match self {
+            Self::Later(later) => Some(later.why()),
+            Self::Task(task) => Some(format!("`{}` was not looked up", task.name())),
+            Self::Builtin(_) | Self::Files(_) | Self::Table(_) | Self::Hub(_) | Self::Text(_) => None,
+        }
+    }
 }
 
 impl Later {
@@ -175,7 +198,23 @@ impl Stage for Ingest {
     const KIND: &'static str = "ingest";
     const VERSION: u32 = 4;
     const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }, Output { name: "card", of: CARD }];
-    const WORDS: &'static [&'static str] = &["from.table.labels", "from.table.choices.first"];
+    const WORDS: &'static [&'static str] =
+        &["from.table.labels", "from.table.choices.first", "from.hub.labels", "from.hub.choices.first"];
+
+    fn written_out(params: &Node, library: &Library) -> Result<Option<Node>, Issue> {
+        let Some([(key, task)]) = params.get("from").map(Node::entries) else { return Ok(None) };
+        // What is wrong with its form is told when parameters are read.
+        let (true, Ok(by_name)) = (key.text == "task", typed::read::<ByName>(task)) else { return Ok(None) };
+        let told = |(field, message): (&str, String)| Issue::new(format!("from.task{field}"), message);
+        let row = by_name.row(library).map_err(told)?;
+        check_row(&row).map_err(|message| Issue::new("from.task", message))?;
+        let from = by_name.written_out(&row, task)?;
+        let entries = params.entries().iter().map(|(key, node)| {
+            let node = if key.text == "from" { &from } else { node };
+            (key.clone(), node.clone())
+        });
+        Ok(Some(Node::new(Value::Map(entries.collect()), params.place)))
+    }
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![backbone::input(&self.backbone)];
@@ -187,8 +226,9 @@ impl Stage for Ingest {
                 inputs.extend(files.test.iter().map(|file| file.input("from.files.test", Type::FILE)));
             }
             From::Table(table) => inputs.extend(table.inputs()),
+            From::Hub(hub) => inputs.extend(hub.inputs()),
             From::Text(text) => inputs.extend(text.inputs()),
-            From::Later(_) => {}
+            From::Later(_) | From::Task(_) => {}
         }
         inputs
     }
@@ -212,13 +252,14 @@ impl Stage for Ingest {
             _ if self.input_length < 2 => Err(Issue::new("input_length", "expected at least 2")),
             _ if self.target_length < 2 => Err(Issue::new("target_length", "expected at least 2")),
             From::Table(table) => table.check(),
+            From::Hub(hub) => hub.check(),
             From::Text(text) => text.check(self.input_length, self.target_length),
-            From::Builtin(_) | From::Files(_) | From::Later(_) => Ok(()),
+            From::Builtin(_) | From::Files(_) | From::Later(_) | From::Task(_) => Ok(()),
         }
     }
 
     fn blocked(&self) -> Option<String> {
-        if let From::Later(later) = &self.from { Some(later.why()) } else { None }
+        self.from.unread()
     }
 
     fn subject(&self, _: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
@@ -226,8 +267,10 @@ impl Stage for Ingest {
             From::Builtin(name) => name.clone(),
             From::Files(files) => files.task()?.name,
             From::Table(table) => table.name(),
+            From::Hub(hub) => hub.name(),
             From::Text(text) => text.name(),
             From::Later(later) => later.name.clone(),
+            From::Task(task) => task.name().to_owned(),
         };
         // Samples and held-out parts of one source are of one data set.
         Some(Subject { name, run: None, origin: Some(format!("{:?}", self.from)), source: None })
@@ -242,10 +285,10 @@ impl Stage for Ingest {
                 let (inputs, targets) = (lengths(|ids| ids.input.len()), lengths(|ids| ids.target.len()));
                 (text.task(), vec![(part, Made { inputs, targets, left_out: Vec::new() })])
             }
-            From::Later(later) => bail!("{}", later.why()),
-            From::Builtin(_) | From::Files(_) | From::Table(_) => {
+            From::Later(_) | From::Task(_) => bail!("{}", self.from.unread().unwrap_or_default()),
+            From::Builtin(_) | From::Files(_) | From::Table(_) | From::Hub(_) => {
                 let (task, mut splits, left) = self.examples(cx)?;
-                if let From::Table(_) = &self.from {
+                if let From::Table(_) | From::Hub(_) = &self.from {
                     self.check_labels(&task, &tokens)?;
                 }
                 for (split, examples) in &splits {
@@ -327,15 +370,10 @@ impl Ingest {
                 }
                 Ok((task, splits, left))
             }
-            From::Table(table) => {
-                let (task, splits, left) = table.read(cx, self.prefix, self.seed)?;
-                for (split, LeftOut { rows, why }) in &left {
-                    cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
-                }
-                Ok((task, splits, left))
-            }
+            From::Table(table) => Ok(told(cx, table.read(cx, self.prefix, self.seed)?)),
+            From::Hub(hub) => Ok(told(cx, hub.read(cx, self.prefix, self.seed)?)),
             From::Text(text) => Ok((text.task(), Vec::new(), Left::new())),
-            From::Later(later) => bail!("{}", later.why()),
+            From::Later(_) | From::Task(_) => bail!("{}", self.from.unread().unwrap_or_default()),
         }
     }
 
@@ -363,7 +401,9 @@ impl Ingest {
             (From::Files(Files { validation: None, .. }), _) => {
                 refused("needs a validation split to draw from; name its file as `from.files.validation`")
             }
-            (From::Builtin(_) | From::Files(_) | From::Table(_) | From::Later(_), _) => Ok(()),
+            (From::Builtin(_) | From::Files(_) | From::Table(_) | From::Hub(_) | From::Later(_) | From::Task(_), _) => {
+                Ok(())
+            }
         }
     }
 
@@ -419,8 +459,9 @@ impl Ingest {
             }
             From::Files(files) => tasks::template(&files.format, &self.reading()).unwrap_or_default(),
             From::Table(table) => table.template(self.prefix),
+            From::Hub(hub) => hub.template(self.prefix),
             From::Text(_) => text::TEMPLATE.to_owned(),
-            From::Later(_) => String::new(),
+            From::Later(_) | From::Task(_) => String::new(),
         }
     }
 
@@ -480,6 +521,68 @@ impl Files {
     }
 }
 
+/// What was read, once it is said how many rows were left out.
+fn told(cx: &Cx<'_>, read: (Task, Splits, Left)) -> (Task, Splits, Left) {
+    for (split, LeftOut { rows, why }) in &read.2 {
+        cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
+    }
+    read
+}
+
+/// Checks what a row of the catalogue says, whatever files it is used with.
+///
+/// # Errors
+/// The first mistake, with the file and the place in it.
+pub fn check_row(row: &Row) -> Result<(), String> {
+    if !row.has_template() {
+        return Ok(());
+    }
+    let node = spelled(row.alone());
+    let table: Table = read_value(node.at("table")).map_err(|problem| row.told(&problem))?;
+    table.check().map_err(|Issue { field, message }| {
+        let field = field.trim_start_matches("from.table.");
+        row.wrong(field, &format!("`{field}` {message}"))
+    })
+}
+
+/// The training examples of a file, by the template of a row of the catalogue.
+#[cfg(test)]
+pub(super) fn examples_in(row: &Row, name: &str, bytes: &[u8]) -> anyhow::Result<Vec<Example>> {
+    let node = spelled(row.alone());
+    let table: Table = read_value(node.at("table")).map_err(|problem| anyhow!(row.told(&problem)))?;
+    table.examples_in(name, bytes, true)
+}
+
+/// The template of a row of the catalogue, with the word in front; `None` if it has none.
+#[cfg(test)]
+pub(super) fn template_of(row: &Row) -> Option<String> {
+    let node = spelled(row.alone());
+    let table: Table = read_value(node.at("table")).ok()?;
+    row.has_template().then(|| table.template(true))
+}
+
+/// The example of a row of the catalogue as the model gets it.
+///
+/// # Errors
+/// If the row has none, or it is no row of the task.
+pub fn example_of(row: &Row) -> anyhow::Result<Vec<Example>> {
+    let example = row.example().context("the task has no `example`")?;
+    let line = serde_json::to_vec(&example)?;
+    if row.has_template() {
+        let node = spelled(row.alone());
+        let table: Table = read_value(node.at("table")).map_err(|problem| anyhow!(row.told(&problem)))?;
+        return table.examples_in("example.jsonl", &line, true);
+    }
+    let format = row.format.as_deref().context("the task is read neither by a template nor by a format")?;
+    Ok(tasks::read(format, &line, Split::Train, &Reading::default())?)
+}
+
+/// A source whose words are as they are written.
+fn spelled(mut from: Node) -> Node {
+    from.spell_words();
+    from
+}
+
 /// The first bytes of a Parquet file.
 const PARQUET: &[u8] = b"PAR1";
 
@@ -528,6 +631,28 @@ mod tests {
         assert_eq!(table(json!({"train": "data/mood.csv", "test": "t.parquet"})), expected);
         assert_eq!(table(json!({"train": "x.CSV", "test": "y/t.parquet", "name": "mood"})), expected);
         assert_ne!(table(json!({"train": "mood.tsv", "test": "t.parquet"})), expected);
+    }
+
+    #[test]
+    fn recipes_of_a_hub_hold_what_is_made_of_rows_and_no_names_of_theirs() {
+        let hub = |more: Value| {
+            let mut hub = json!({"dataset": "org/glue", "config": "rte", "template": "{a}", "label": "b"});
+            hub.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            recipe(&json!({"hub": hub}))["from"]["hub"].clone()
+        };
+        let expected = json!({
+            "name": "rte", "template": "{a}", "label": "b", "labels": null, "answer": null, "metrics": null, "group": null, "id": null,
+            "validation_share": 0.1,
+        });
+        assert_eq!(hub(json!({})), expected);
+        assert_eq!(
+            hub(json!({"dataset": "other/copy", "revision": "refs/convert/parquet", "splits": {"train": "x"}})),
+            expected
+        );
+        let labels =
+            hub(json!({"labels": {"x": "yes", "y": "no"}, "splits": {"train": "train", "validation": ["dev"]}}));
+        assert_eq!(labels["answer"], "label");
+        assert_eq!([&labels["metrics"], &labels["validation_share"]], [&json!(["accuracy"]), &Value::Null]);
     }
 
     #[test]

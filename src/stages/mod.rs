@@ -1,6 +1,7 @@
 //! The table of kinds, and nothing else.
 
 pub mod backbone;
+pub mod catalogue;
 mod checkpoint;
 mod checkpoint_files;
 mod checkpoint_weights;

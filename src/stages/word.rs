@@ -11,7 +11,7 @@ use std::fmt;
 /// [`WORDS`](crate::engine::stage::Stage::WORDS), since `True` would be `true` otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(super) struct Word(pub(super) String);
+pub(crate) struct Word(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

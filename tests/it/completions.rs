@@ -31,6 +31,8 @@ fn bash_completes_commands_options_and_their_values() {
     };
     completes("spot gra", "graph");
     completes("spot prompt ex", "export");
+    completes("spot tas", "tasks");
+    completes("spot tasks rte --of pro", "program project");
     completes("spot gc --keep", "--keep-runs");
     completes("spot gc --format js", "json");
 }

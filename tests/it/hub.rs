@@ -88,14 +88,14 @@ impl Place {
     }
 
     fn fetch(&self) -> Result<Snapshot, Error> {
-        hub::fetch(&self.settings(&[]), &repo("main"), pair, &Heard::default())
+        hub::fetch(&self.settings(&[]), &repo("main"), &pair, &Heard::default())
     }
 
     /// Fetches, and checks that all is as it should be.
     #[track_caller]
     fn fetches(&self) -> Vec<String> {
         let heard = Heard::default();
-        let snapshot = hub::fetch(&self.settings(&[]), &repo("main"), pair, &heard).unwrap();
+        let snapshot = hub::fetch(&self.settings(&[]), &repo("main"), &pair, &heard).unwrap();
         self.check(&snapshot);
         heard.warned.into_inner().unwrap()
     }
@@ -189,10 +189,10 @@ fn what_python_brought_is_used_as_it_lies() {
         std::fs::write(place.path(&path), content).unwrap();
     }
     let offline = place.settings(&[("HF_HUB_OFFLINE", "1")]);
-    let Presence::Here(snapshot) = hub::look(&offline, &repo("main"), pair).unwrap() else { panic!() };
+    let Presence::Here(snapshot) = hub::look(&offline, &repo("main"), &pair).unwrap() else { panic!() };
     assert_eq!(snapshot.commit, *commit);
-    hub::fetch(&offline, &repo(commit), pair, &Heard::default()).unwrap();
-    assert!(matches!(hub::look(&offline, &repo("v2"), pair).unwrap(), Presence::Away(_)));
+    hub::fetch(&offline, &repo(commit), &pair, &Heard::default()).unwrap();
+    assert!(matches!(hub::look(&offline, &repo("v2"), &pair).unwrap(), Presence::Away(_)));
     // Half of it is completed by the rest alone.
     std::fs::remove_file(place.path(&format!("snapshots/{commit}/config.json"))).unwrap();
     place.fetch().unwrap();
@@ -204,14 +204,14 @@ fn a_revision_is_a_branch_a_pull_request_or_a_commit() {
     let place = Place::new();
     let other: [(&str, &[u8]); 2] = [("config.json", b"{}"), ("model.safetensors", &weights())];
     let proposed = place.hub.put(ID, "refs/pr/2", &other);
-    let fetch = |revision: &str| hub::fetch(&place.settings(&[]), &repo(revision), pair, &Heard::default()).unwrap();
+    let fetch = |revision: &str| hub::fetch(&place.settings(&[]), &repo(revision), &pair, &Heard::default()).unwrap();
     assert_eq!(fetch("refs/pr/2").commit, proposed);
     assert_eq!(std::fs::read_to_string(place.path("refs/refs/pr/2")).unwrap(), proposed);
     assert_eq!(fetch(&place.commit).commit, place.commit);
     assert!(!place.path("refs/main").exists(), "a commit needs no reference");
     let weights_came = place.hub.requests().iter().filter(|request| request.cdn).count();
     assert_eq!(weights_came, 1, "a blob that is here is not fetched for another commit");
-    let unknown = hub::fetch(&place.settings(&[]), &repo("v9"), pair, &Heard::default()).unwrap_err().to_string();
+    let unknown = hub::fetch(&place.settings(&[]), &repo("v9"), &pair, &Heard::default()).unwrap_err().to_string();
     assert!(unknown.contains("`org/name` at `v9`: there is no such revision"), "{unknown}");
 }
 
@@ -240,7 +240,7 @@ fn a_repository_that_was_renamed_is_found() {
     }
     let settings = place.settings(&[("HF_TOKEN", "hf_mine")]);
     let old = Repo::new(Kind::Model, "old-name", "main").unwrap();
-    assert_eq!(hub::fetch(&settings, &old, pair, &Heard::default()).unwrap().commit, place.commit);
+    assert_eq!(hub::fetch(&settings, &old, &pair, &Heard::default()).unwrap().commit, place.commit);
     for request in place.hub.requests() {
         assert_eq!(request.authorization.is_some(), !request.cdn, "{request:?}");
     }
@@ -251,9 +251,9 @@ fn data_sets_are_repositories_of_another_kind() {
     let place = Place::new();
     let files: [(&str, &[u8]); 2] = [("data/train 0.parquet", &weights()), ("config.json", CONFIG)];
     place.hub.put_kind("datasets", "org/rows", "main", &files);
-    let all: hub::Choose = |names| if names.len() == 2 { Ok(names.to_vec()) } else { Err("not all".to_owned()) };
+    let all = |names: &[String]| if names.len() == 2 { Ok(names.to_vec()) } else { Err("not all".to_owned()) };
     let rows = Repo::new(Kind::Dataset, "org/rows", "main").unwrap();
-    let snapshot = hub::fetch(&place.settings(&[]), &rows, all, &Heard::default()).unwrap();
+    let snapshot = hub::fetch(&place.settings(&[]), &rows, &all, &Heard::default()).unwrap();
     assert_eq!(snapshot.files[1].0, "data/train 0.parquet");
     assert_eq!(std::fs::read(&snapshot.files[1].1).unwrap(), weights());
     assert!(snapshot.files[1].1.starts_with(place.folder.path().join("hub/datasets--org--rows/snapshots")));
@@ -264,7 +264,7 @@ fn data_sets_are_repositories_of_another_kind() {
 #[test]
 fn a_token_goes_to_the_hub_and_to_nobody_else() {
     let place = Place::new();
-    hub::fetch(&place.settings(&[("HF_TOKEN", "hf_mine")]), &repo("main"), pair, &Heard::default()).unwrap();
+    hub::fetch(&place.settings(&[("HF_TOKEN", "hf_mine")]), &repo("main"), &pair, &Heard::default()).unwrap();
     let requests = place.hub.requests();
     assert!(requests.iter().any(|request| request.cdn));
     for request in requests {
@@ -278,7 +278,7 @@ fn nothing_that_is_said_holds_a_secret() {
     let place = Place::new();
     place.hub.fault("GET /blob/", 100, Wrong::Status(500, vec![]));
     let heard = Heard::default();
-    let error = hub::fetch(&place.settings(&[("HF_TOKEN", "hf_mine")]), &repo("main"), pair, &heard).unwrap_err();
+    let error = hub::fetch(&place.settings(&[("HF_TOKEN", "hf_mine")]), &repo("main"), &pair, &heard).unwrap_err();
     let said = format!("{error} {error:?} {:?} {:?}", heard.said.lock().unwrap(), heard.warned.lock().unwrap());
     assert!(said.contains("500") && !said.contains("hf_mine") && !said.contains("s3cret"), "{said}");
 }
@@ -403,7 +403,7 @@ fn a_hub_that_has_had_enough_is_given_the_time_it_asks_for() {
     assert!(started.elapsed() >= Duration::from_secs(1));
     assert!(warned[0].contains("429") && warned[0].contains("1.0 s"), "{warned:?}");
     place.hub.fault("/api/", 9, Wrong::Status(429, vec![("Retry-After", "0".to_owned())]));
-    let other = hub::fetch(&place.settings(&[]), &repo("v2"), pair, &Heard::default()).unwrap_err();
+    let other = hub::fetch(&place.settings(&[]), &repo("v2"), &pair, &Heard::default()).unwrap_err();
     assert!(matches!(&other, Error::Unavailable(why) if why.contains("HF_TOKEN")), "{other}");
 }
 
@@ -426,7 +426,7 @@ fn every_refusal_says_what_to_do() {
         let place = Place::new();
         place.hub.fault("/api/", 1, Wrong::Status(status, vec![("X-Error-Code", code.to_owned())]));
         let token: Vec<_> = token.map(|token| ("HF_TOKEN", token)).into_iter().collect();
-        let error = hub::fetch(&place.settings(&token), &repo("main"), pair, &Heard::default()).unwrap_err();
+        let error = hub::fetch(&place.settings(&token), &repo("main"), &pair, &Heard::default()).unwrap_err();
         assert!(matches!(error, Error::Refused(_)), "{error:?}");
         let why = error.to_string();
         assert!(why.contains("`org/name` at `main`") || status == 418, "{why}");
@@ -485,7 +485,7 @@ fn a_hub_cannot_lead_elsewhere() {
 fn without_a_network_one_message_says_how_to_bring_it() {
     let place = Place::new();
     let offline = place.settings(&[("HF_HUB_OFFLINE", "1")]);
-    let why = hub::fetch(&offline, &repo("main"), pair, &Heard::default()).unwrap_err().to_string();
+    let why = hub::fetch(&offline, &repo("main"), &pair, &Heard::default()).unwrap_err().to_string();
     for text in [
         "`org/name` at `main` is not on this machine",
         "HF_HUB_OFFLINE is set",
@@ -498,11 +498,11 @@ fn without_a_network_one_message_says_how_to_bring_it() {
     // Once the hub was asked, it is known what is missing.
     place.hub.fault("GET /blob/", 99, Wrong::Ends(0));
     place.is_unavailable();
-    let why = hub::fetch(&offline, &repo("main"), pair, &Heard::default()).unwrap_err().to_string();
+    let why = hub::fetch(&offline, &repo("main"), &pair, &Heard::default()).unwrap_err().to_string();
     assert!(why.contains("(config.json, model.safetensors; 1.2 MB)"), "{why}");
     assert!(why.contains("`hf download org/name config.json model.safetensors --revision main`"), "{why}");
     let nobody = place.settings(&[("HF_ENDPOINT", "http://127.0.0.1:9")]);
-    let error = hub::fetch(&nobody, &repo("main"), pair, &Heard::default()).unwrap_err();
+    let error = hub::fetch(&nobody, &repo("main"), &pair, &Heard::default()).unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)));
     let why = error.to_string();
     assert!(why.contains("http://127.0.0.1:9 cannot be reached") && why.contains("hf download"), "{why}");
@@ -513,7 +513,7 @@ fn a_connection_that_is_not_safe_is_not_tried_again() {
     let place = Place::new();
     let safe = place.settings(&[("HF_ENDPOINT", &place.hub.endpoint().replace("http:", "https:"))]);
     let heard = Heard::default();
-    let error = hub::fetch(&safe, &repo("main"), pair, &heard).unwrap_err();
+    let error = hub::fetch(&safe, &repo("main"), &pair, &heard).unwrap_err();
     assert!(matches!(&error, Error::Refused(why) if why.contains("no secure connection")), "{error:?}");
     assert!(error.to_string().contains("SSL_CERT_FILE") && heard.warned.into_inner().unwrap().is_empty());
     for (content, expected) in [(None, "certificates.pem"), (Some("no PEM"), "holds no certificate")] {
@@ -522,7 +522,7 @@ fn a_connection_that_is_not_safe_is_not_tried_again() {
             std::fs::write(&file, content).unwrap();
         }
         let settings = place.settings(&[("SSL_CERT_FILE", file.to_str().unwrap())]);
-        let error = hub::fetch(&settings, &repo("main"), pair, &Heard::default()).unwrap_err().to_string();
+        let error = hub::fetch(&settings, &repo("main"), &pair, &Heard::default()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -530,7 +530,7 @@ fn a_connection_that_is_not_safe_is_not_tried_again() {
 #[test]
 fn what_is_missing_is_known_without_asking() {
     let place = Place::new();
-    let words = || match hub::look(&place.settings(&[]), &repo("main"), pair).unwrap() {
+    let words = || match hub::look(&place.settings(&[]), &repo("main"), &pair).unwrap() {
         Presence::Away(missing) => missing.in_words(),
         Presence::Here(_) => "here".to_owned(),
     };
@@ -551,7 +551,7 @@ fn what_is_stopped_goes_on_later() {
     let place = Place::new();
     place.hub.fault("GET /blob/", 1, Wrong::Slow(100_000));
     let stops = Heard { stops: true, ..Heard::default() };
-    let stopped = hub::fetch(&place.settings(&[]), &repo("main"), pair, &stops);
+    let stopped = hub::fetch(&place.settings(&[]), &repo("main"), &pair, &stops);
     assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
     // The first file stops it, or the second.
     place.hub.requests();
@@ -569,7 +569,7 @@ fn two_that_want_the_same_fetch_it_once() {
     let heard = Heard::default();
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| place.check(&hub::fetch(&place.settings(&[]), &repo("main"), pair, &heard).unwrap()));
+            scope.spawn(|| place.check(&hub::fetch(&place.settings(&[]), &repo("main"), &pair, &heard).unwrap()));
         }
     });
     assert_eq!(ranges(&place.hub.requests()), [None]);
@@ -651,7 +651,7 @@ fn python_and_spot_share_the_cache() {
     holder.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
     let heard = Heard::default();
     std::thread::scope(|scope| {
-        let fetching = scope.spawn(|| hub::fetch(&place.settings(&[]), &repo("main"), pair, &heard).unwrap());
+        let fetching = scope.spawn(|| hub::fetch(&place.settings(&[]), &repo("main"), &pair, &heard).unwrap());
         let waits = || heard.said.lock().unwrap().iter().any(|text| text.contains("somebody else is downloading"));
         while !waits() {
             assert!(!fetching.is_finished(), "did not wait");
@@ -669,7 +669,7 @@ fn python_and_spot_share_the_cache() {
         place.hub.put(ID, "refs/pr/2", &files);
         let folder = place.python(&python, &["download", ID, revision])["folder"].as_str().unwrap().to_owned();
         place.hub.requests();
-        let snapshot = hub::fetch(&place.settings(&[]), &repo(revision), pair, &Heard::default()).unwrap();
+        let snapshot = hub::fetch(&place.settings(&[]), &repo(revision), &pair, &Heard::default()).unwrap();
         assert_eq!(snapshot.files[0].1, Path::new(&folder).join("config.json"));
         assert_eq!(std::fs::read(&snapshot.files[1].1).unwrap(), weights());
         assert_eq!(lines(&place.hub.requests()), [""; 0]);

@@ -6,6 +6,7 @@ use super::node::{Key, Node, Value};
 use super::problem::{Place, Problem, Spot, clipped, listed, suggestion};
 use super::reference;
 use super::variables::Scope;
+use crate::engine::library::Library;
 use crate::engine::stage::{Asked, Input, Job, Kind, Promise, Ref, Source};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path};
@@ -165,6 +166,13 @@ fn job(
         }
     }
     let params = Node::new(Value::Map(expanded), stage.place);
+    let params = match (stage.kind.written_out)(&params, &Library::of(".")) {
+        Ok(written_out) => written_out.unwrap_or(params),
+        Err(issue) => {
+            found.push(issue::problem_of(&issue, &params));
+            return None;
+        }
+    };
     let job = issue::read(&stage.kind, &params, missing, found)?;
     let (mut inputs, mut places) = (Vec::new(), Vec::new());
     for input in job.inputs().into_iter().map(|input| settled(input, names)) {

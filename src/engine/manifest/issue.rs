@@ -2,8 +2,9 @@
 
 use super::node::{Key, Node, Value};
 use super::problem::{Problem, Spot, clipped, listed, nearest};
-use super::typed::{Mistake, Step, What, path_in_words};
+use super::typed::{self, Mistake, Step, What, path_in_words};
 use crate::engine::stage::{Issue, Job, Kind};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// Keys of every stage besides the parameters of its kind.
@@ -31,15 +32,15 @@ pub(super) fn read(
             Ok(_) if !good => return None,
             Ok(job) => match job.check() {
                 Ok(()) => return Some(job),
-                Err(Issue { field, message }) => {
-                    found.push(Problem::of(params.at(&field), told(&field, &message)));
+                Err(issue) => {
+                    found.push(problem_of(&issue, params));
                     return None;
                 }
             },
             Err(mistake) => mistake,
         };
         if !is_told(&mistake, &missing) {
-            found.push(problem(&mistake, params));
+            found.push(problem(&mistake, params, &STAGE));
         }
         if !leave_out(&mut rest, &mistake, &mut missing) {
             return None;
@@ -47,6 +48,19 @@ pub(super) fn read(
         good = false;
     }
     None
+}
+
+/// What a kind says of parameters, and where they stand.
+pub(super) fn problem_of(Issue { field, message }: &Issue, params: &Node) -> Problem {
+    Problem::of(params.at(field), told(field, message))
+}
+
+/// A value that is no parameter of a stage as a type.
+///
+/// # Errors
+/// What is wrong with it first, and where.
+pub fn read_value<'n, T: Deserialize<'n>>(node: &'n Node) -> Result<T, Problem> {
+    typed::read(node).map_err(|mistake| problem(&mistake, node, &NO_STAGE))
 }
 
 /// Whether a mistake is that something lacks which was left out.
@@ -114,20 +128,30 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
+/// What values are the parameters of, for messages.
+struct Whole {
+    name: &'static str,
+    /// Keys that it has besides them.
+    more: &'static [&'static str],
+}
+
+const STAGE: Whole = Whole { name: "the stage", more: &OF_EVERY_STAGE };
+const NO_STAGE: Whole = Whole { name: "this", more: &[] };
+
 /// Where a mistake in parameters stands, and what it says.
-fn problem(mistake: &Mistake, params: &Node) -> Problem {
+fn problem(mistake: &Mistake, params: &Node, whole: &Whole) -> Problem {
     let (node, field) = (along(params, &mistake.path), path_in_words(&mistake.path));
     let spot_of = |written: &str| {
         let key = node.entries().iter().find(|(key, _)| key.text == written);
         key.map_or(Spot::of(node), |(key, value)| Spot { place: key.place, used: value.used })
     };
-    let subject = if field.is_empty() { "the stage".to_owned() } else { format!("`{field}`") };
+    let subject = if field.is_empty() { whole.name.to_owned() } else { format!("`{field}`") };
     let message = match &mistake.what {
         What::Expected(words) => format!("{subject} is {}, expected {words}", node.describe()),
         What::NotOneKey => format!("{subject} is {}, expected a mapping with one key{}", keys(node), inherited(node)),
         What::Missing(key) => format!("`{}` is missing; it has no default", join(&field, key)),
         What::UnknownKey { written, known } => {
-            return Problem::at(spot_of(written), unknown_key(written, &field, known));
+            return Problem::at(spot_of(written), unknown_key(written, &field, known, whole.more));
         }
         What::UnknownChoice { written, known } => {
             return Problem::at(
@@ -140,8 +164,8 @@ fn problem(mistake: &Mistake, params: &Node) -> Problem {
     Problem::of(node, message)
 }
 
-fn unknown_key(written: &str, parent: &str, known: &[&str]) -> String {
-    let root: &[&str] = if parent.is_empty() { &OF_EVERY_STAGE } else { &[] };
+fn unknown_key(written: &str, parent: &str, known: &[&str], more: &[&str]) -> String {
+    let root = if parent.is_empty() { more } else { &[] };
     let known: Vec<&str> = known.iter().chain(root).copied().collect();
     let inside = if parent.is_empty() { String::new() } else { format!(" in `{parent}`") };
     format!("unknown key `{}`{inside}{}", clipped(written), hint(written, &known))

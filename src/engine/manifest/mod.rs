@@ -22,6 +22,7 @@ use super::stage::Kind;
 use super::store::digest::Digest;
 use super::store::provenance::Manifest;
 use draft::Drafts;
+pub use issue::read_value;
 use layers::Whole;
 use link::link;
 use node::{Node, Value};

@@ -141,7 +141,7 @@ impl Node {
     }
 
     /// Makes words of the values here whose words would be others: `True` is `True` where a word is asked for.
-    pub(super) fn spell_words(&mut self) {
+    pub fn spell_words(&mut self) {
         if let Some(word) = self.written.take() {
             self.value = Value::Text(word.to_string());
         }
@@ -150,6 +150,22 @@ impl Node {
             Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.spell_words()),
             _ => {}
         }
+    }
+
+    /// The same values at one place: what a name stands for, where the name is.
+    pub fn at_place(mut self, place: Place) -> Self {
+        self.place = place;
+        match &mut self.value {
+            Value::List(items) => {
+                *items = std::mem::take(items).into_iter().map(|item| item.at_place(place)).collect();
+            }
+            Value::Map(entries) => {
+                let moved = |(key, node): (Key, Node)| (Key { place, ..key }, node.at_place(place));
+                *entries = std::mem::take(entries).into_iter().map(moved).collect();
+            }
+            _ => {}
+        }
+        self
     }
 
     /// Marks everything here as supplied by a variable.

@@ -223,7 +223,7 @@ pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + 
 }
 
 /// Names in backticks; of many the first.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();
     let first: Vec<_> = names.by_ref().take(MOST_LISTED).map(|name| format!("`{}`", clipped(name))).collect();
     let more = names.count();

@@ -11,6 +11,8 @@ pub struct Texts<'t> {
     pub targets: &'t [&'t str],
     /// All that is accepted, the target included.
     pub answers: &'t [&'t [String]],
+    /// What was to be rewritten; nothing where no metric asks for it.
+    pub sources: &'t [&'t str],
     /// What was said.
     pub predictions: &'t [&'t str],
 }
@@ -55,16 +57,21 @@ fn without_determiners(text: &str) -> Vec<String> {
 /// Text as SQuAD's script compares it: lower case, without ASCII punctuation and articles, one space between words.
 fn normalized(text: &str) -> String {
     let text: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    without_articles(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A text with a blank in the place of every article.
+pub(super) fn without_articles(text: &str) -> String {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut kept = String::with_capacity(text.len());
-    let mut rest = text.as_str();
+    let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let end = rest.find(|c| is_word(c) != is_word(first)).unwrap_or(rest.len());
         let run = &rest[..end];
         kept.push_str(if matches!(run, "a" | "an" | "the") { " " } else { run });
         rest = &rest[end..];
     }
-    kept.split_whitespace().collect::<Vec<_>>().join(" ")
+    kept
 }
 
 /// Exact match of SQuAD: 1 if both texts are the same but for their form.
@@ -101,7 +108,7 @@ mod tests {
 
     fn squad(answers: &[Vec<String>], predictions: &[&str]) -> (f64, f64) {
         let answers: Vec<&[String]> = answers.iter().map(Vec::as_slice).collect();
-        let texts = Texts { targets: &[], answers: &answers, predictions };
+        let texts = Texts { targets: &[], answers: &answers, sources: &[], predictions };
         (texts.best(exact_match), texts.best(token_f1))
     }
 

@@ -4,10 +4,14 @@
 //! predictions, no example), the result is 0. In all of them more is better. `table.rs` is the list of them.
 
 mod answers;
+mod bleu;
 mod classes;
+mod drop;
 mod rouge;
+mod sari;
 mod table;
 
 pub use answers::{Texts, names_referent};
 pub use classes::{Classes, ILLEGAL, first_of_groups};
+pub(crate) use drop::BETWEEN;
 pub use table::{Answers, Metric, Needs};

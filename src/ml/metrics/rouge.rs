@@ -123,7 +123,7 @@ mod tests {
     fn the_best_answer_counts_and_examples_are_averaged() {
         let [two, one] = [["no", "the cat sat"].map(str::to_owned), ["a b"; 2].map(str::to_owned)];
         let of = |answers: &[&[String]], predictions: &[&str], measure: Measure| {
-            Texts { targets: &[], answers, predictions }.best(measure)
+            Texts { targets: &[], answers, sources: &[], predictions }.best(measure)
         };
         near(of(&[&two, &one[..1]], &["the cat sat", "a"], rouge1), (100.0 + 200.0 / 3.0) / 2.0, 1e-12);
         near(of(&[&[]], &["x"], rouge2), 0.0, 0.0);

@@ -4,8 +4,11 @@
 //! checked of their values all come from its entry, and [docs/data.md](../../../docs/data.md) has a line for it.
 
 use super::answers::{Texts, exact_match, token_f1};
+use super::bleu::bleu;
 use super::classes::{Classes, accuracy, all_match, binary_f1, group_mean, macro_f1, matthews};
+use super::drop;
 use super::rouge::{rouge_lsum, rouge1, rouge2};
+use super::sari::sari;
 use crate::ml::statistics::{mean, pearson, spearman};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -150,6 +153,42 @@ metrics! {
         numbers: Fit::Not,
         texts: Fit::Asked(|of| of.best(rouge_lsum)),
     }
+    /// BLEU of all answers together, as sacreBLEU takes it for T5.
+    Bleu {
+        name: "bleu",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(bleu),
+    }
+    /// SARI: how well the text of the only column in the template was rewritten.
+    Sari {
+        name: "sari",
+        range: SHARE,
+        needs: Needs::Source,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(sari),
+    }
+    /// Exact match of DROP: the same spans, with `; ` between them, numbers as numbers; the best over accepted answers.
+    DropExactMatch {
+        name: "drop_exact_match",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(|of| of.best(drop::exact_match)),
+    }
+    /// F1 of DROP: words of the spans in common, numbers as numbers; the best over accepted answers.
+    DropF1 {
+        name: "drop_f1",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(|of| of.best(drop::f1)),
+    }
 }
 
 const SHARE: RangeInclusive<f64> = 0.0..=100.0;
@@ -197,6 +236,8 @@ pub enum Needs {
     TwoLabels,
     /// Examples in groups.
     Groups,
+    /// The text that was to be rewritten, and so a template of a single column.
+    Source,
 }
 
 /// What answers are to a metric.
@@ -300,11 +341,19 @@ mod tests {
                 metric.of_numbers(&numbers(&[0, 1, 2, 3]), &numbers(predictions))
             },
             Answers::Texts => |metric: Metric, predictions: &[usize]| {
-                let all = ["one two", "three four", "five six", "seven eight", "nine ten"].map(str::to_owned);
+                let all =
+                    ["one two three four", "five six seven eight", "nine ten eleven twelve", "red green blue grey"];
+                let all = all.map(str::to_owned);
                 let answers: Vec<&[String]> = (0..4).map(|at| std::slice::from_ref(&all[at])).collect();
                 let targets: Vec<&str> = (0..4).map(|at| all[at].as_str()).collect();
                 let predictions: Vec<&str> = predictions.iter().map(|at| all[*at].as_str()).collect();
-                metric.of_texts(&Texts { targets: &targets, answers: &answers, predictions: &predictions })
+                let sources = ["a text of other words"; 4];
+                metric.of_texts(&Texts {
+                    targets: &targets,
+                    answers: &answers,
+                    sources: &sources,
+                    predictions: &predictions,
+                })
             },
         };
         [[0, 1, 2, 3], [0, 1, 3, 2], [3, 2, 1, 0]].map(|predictions| value(metric, &predictions).unwrap())
@@ -355,7 +404,7 @@ mod tests {
         let none = Classes { targets: &[], predictions: &[], count: 0, groups: &[] };
         assert_eq!(Metric::Pearson.of_classes(&none), None);
         assert_eq!(Metric::F1.of_numbers(&[], &[]), None);
-        assert_eq!(Metric::F1.of_texts(&Texts { targets: &[], answers: &[], predictions: &[] }), None);
+        assert_eq!(Metric::F1.of_texts(&Texts { targets: &[], answers: &[], sources: &[], predictions: &[] }), None);
     }
 
     /// How [`docs/data.md`] tells of a metric.

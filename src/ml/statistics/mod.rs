@@ -38,6 +38,11 @@ pub(crate) mod tests {
         serde_json::from_str(include_str!("../../../tests/golden/metrics.json")).unwrap()
     }
 
+    /// Made by `tests/golden/generation.py`.
+    pub(crate) fn golden_of_generation() -> serde_json::Value {
+        serde_json::from_str(include_str!("../../../tests/golden/generation.json")).unwrap()
+    }
+
     /// Made by `tests/golden/inference.py`.
     pub(super) fn inference() -> serde_json::Value {
         serde_json::from_str(include_str!("../../../tests/golden/inference.json")).unwrap()

@@ -78,6 +78,14 @@ impl Condition {
         Ok(Self { text: text.to_owned(), field: field.to_owned(), comparison, value })
     }
 
+    /// The text that the cell is compared with, if it is one.
+    pub fn text_compared(&self) -> Option<&str> {
+        match &self.value {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether the condition holds of a cell. Nothing is less or more than a cell that is empty.
     ///
     /// # Errors

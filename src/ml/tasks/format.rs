@@ -117,6 +117,7 @@ impl Format {
             labels: self.labels.iter().map(|label| (*label).to_owned()).collect(),
             answer: self.answer,
             metrics: self.metrics.to_vec(),
+            around: None,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Labels {
     ///
     /// # Errors
     /// What is wrong with the first label that cannot be one, or with the list.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let words = self.words();
         if words.len() < 2 {
             let count = words.len();

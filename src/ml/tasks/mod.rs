@@ -6,6 +6,7 @@ mod cell;
 mod choices;
 mod condition;
 pub mod documents;
+mod drop;
 mod error;
 mod field;
 mod format;
@@ -21,6 +22,7 @@ mod record;
 mod rows;
 mod score;
 mod sheet;
+mod spacing;
 mod squad;
 mod superglue;
 mod template;
@@ -40,7 +42,7 @@ pub use error::{ReadError, shortened};
 pub use format::{HIDDEN, LeftOut, Read, Reading};
 pub use held_out::{Amount, hold_out, sample};
 pub use labels::Labels;
-pub use own::{Mistake, Own, check_name};
+pub use own::{Mistake, Own, behind, check_name};
 pub use published::{fills, formats, read, read_file, task, template};
 pub use score::Scores;
 pub use sheet::{At, Dialect, Place, Quotes, Sheet, SheetError, Source, Wanted};
@@ -66,6 +68,9 @@ pub struct Task {
     /// The task's metrics, in the order in which they are reported; the task's score is their arithmetic mean. A task
     /// without metrics has no score.
     pub metrics: Vec<Metric>,
+    /// What stands before and after the text in every input, where a metric compares answers with that text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub around: Option<(String, String)>,
 }
 
 /// What an answer in text stands for, and so how predictions are compared with targets (`t5/data/postprocessors.py` of

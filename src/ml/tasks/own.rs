@@ -7,6 +7,7 @@ use super::error::{listed, shortened};
 use super::format::{HIDDEN, LeftOut, Read};
 use super::labels::Labels;
 use super::sheet::{Place, Sheet, SheetError, Wanted};
+use super::spacing::{collapsed, padded};
 use super::template::Template;
 use super::value::{Decimal, Value};
 use super::{Answer, Example, Metric, Split, Task};
@@ -19,8 +20,12 @@ use std::collections::BTreeMap;
 pub struct Own {
     /// Name of the task.
     pub name: String,
+    /// What stands in front of inputs that have a prefix, if not the name; nothing if it is empty.
+    pub word: Option<String>,
     /// How an input is put together.
     pub template: Template,
+    /// Whether punctuation in columns and answers gets spaces around it.
+    pub spaced_punctuation: bool,
     /// The column with the answer.
     pub label: String,
     /// The words of the answers, if they are labels.
@@ -57,6 +62,21 @@ impl Own {
     /// The field with the first contradiction, and what it is.
     pub fn check(&self) -> Result<(), Mistake> {
         check_name(&self.name).map_err(|message| ("name", message))?;
+        if let Some(word) =
+            self.word.as_deref().filter(|word| word.trim() != *word || word.chars().any(char::is_control))
+        {
+            let shown = shortened(word);
+            return Err((
+                "word",
+                format!(
+                    "is `{}`, expected a word without white space around it, or \"\" for none",
+                    shown.escape_debug()
+                ),
+            ));
+        }
+        if self.spaced_punctuation && self.answer != Answer::Text {
+            return Err(("spaced_punctuation", "is for answers that are free text, and these are not".to_owned()));
+        }
         if self.template.columns().contains(&self.label.as_str()) {
             let label = shortened(&self.label);
             return Err((
@@ -118,13 +138,18 @@ impl Own {
             Needs::Groups if self.group.is_none() => {
                 format!("has `{name}`, which needs `group`, the column that says what belongs together")
             }
-            Needs::Nothing | Needs::TwoLabels | Needs::Groups => return Ok(()),
+            Needs::Source if self.template.around().is_none() => {
+                format!(
+                    "has `{name}`, which compares answers with the text that was to be rewritten, so that `template` must have one column"
+                )
+            }
+            Needs::Nothing | Needs::TwoLabels | Needs::Groups | Needs::Source => return Ok(()),
         };
         Err(("metrics", message))
     }
 
-    /// The task as data sets describe it.
-    pub fn task(&self) -> Task {
+    /// The task as data sets describe it, whose inputs may have a word in front.
+    pub fn task(&self, prefix: bool) -> Task {
         let words = self.labels.as_ref().map_or_else(Vec::new, |labels| labels.words());
         Task {
             name: self.name.clone(),
@@ -132,7 +157,16 @@ impl Own {
             labels: words.into_iter().map(str::to_owned).collect(),
             answer: self.answer,
             metrics: self.metrics.clone(),
+            around: self.around(prefix),
         }
+    }
+
+    /// What stands around the text in an input, if a metric asks for the text.
+    fn around(&self, prefix: bool) -> Option<(String, String)> {
+        self.metrics.iter().find(|metric| metric.needs() == Needs::Source)?;
+        let (before, after) = self.template.around()?;
+        let before = if prefix { behind(self.word(), before) } else { before.to_owned() };
+        Some((before, after.to_owned()))
     }
 
     /// The columns that are read, in the order in which [`examples`](Self::examples) expects them. Test splits may lack the
@@ -166,9 +200,13 @@ impl Own {
         let mut examples = Vec::with_capacity(sheet.rows.len());
         for (((place, cells), row), (target, label, answers)) in sheet.rows.into_iter().zip(numbers).zip(answers) {
             let mut cells = cells.into_iter().skip(1);
-            let values = names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, plain(name, cell, place)?)));
+            let values = names
+                .iter()
+                .zip(cells.by_ref())
+                .map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
             let values = values.collect::<Result<BTreeMap<&str, String>, _>>()?;
             let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
+            let input = if self.spaced_punctuation { collapsed(&input) } else { input };
             let mut named = |name: &Option<String>| -> Result<Option<String>, SheetError> {
                 let Some(name) = name else { return Ok(None) };
                 let text = plain(name, cells.next().unwrap_or(Cell::Missing), place)?;
@@ -188,7 +226,7 @@ impl Own {
             }
             examples.push(Example {
                 id: id.unwrap_or_else(|| row.to_string()),
-                input: if prefix { format!("{} {input}", self.name) } else { input },
+                input: if prefix { behind(self.word(), &input) } else { input },
                 target,
                 label,
                 group,
@@ -197,6 +235,16 @@ impl Own {
             });
         }
         Ok(Read { examples, left_out })
+    }
+
+    /// What stands in front of inputs that have a prefix.
+    fn word(&self) -> &str {
+        self.word.as_deref().unwrap_or(&self.name)
+    }
+
+    /// A text of the input or of an answer as the task has it.
+    fn spaced(&self, text: String) -> String {
+        if self.spaced_punctuation { padded(&text) } else { text }
     }
 
     /// The rows that no condition leaves out, with their numbers among all, and how many each does.
@@ -355,8 +403,14 @@ impl Own {
         if answers.iter().any(|answer| answer.trim().is_empty()) {
             return Err(place.wrong(format!("`{name}` has an empty text among its answers; leave it out")));
         }
+        let answers: Vec<String> = answers.into_iter().map(|answer| self.spaced(answer)).collect();
         Ok((answers[0].clone(), None, answers))
     }
+}
+
+/// An input or template behind the word in front of it.
+pub fn behind(word: &str, text: &str) -> String {
+    if word.is_empty() { text.to_owned() } else { format!("{word} {text}") }
 }
 
 /// Checks the name of a task.
@@ -391,6 +445,8 @@ mod tests {
     fn own() -> Own {
         Own {
             name: "mood".to_owned(),
+            word: None,
+            spaced_punctuation: false,
             template: Template::parse("title: {title} review: {text}").unwrap(),
             label: "label".to_owned(),
             labels: Some(Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
@@ -427,7 +483,7 @@ mod tests {
                 ("1", "mood title: B review: ", "bad", Some(0))
             ]
         );
-        assert_eq!(own().task().labels, ["bad", "good"]);
+        assert_eq!(own().task(true).labels, ["bad", "good"]);
     }
 
     #[test]
@@ -532,7 +588,7 @@ mod tests {
                     hidden.iter().all(|e| e.target == HIDDEN && e.label.is_none() && e.answers.is_empty()),
                     "{hiding}"
                 );
-                assert!(hidden.iter().all(|example| !own.task().knows(example)), "{hiding}");
+                assert!(hidden.iter().all(|example| !own.task(true).knows(example)), "{hiding}");
             }
         }
     }
@@ -636,10 +692,10 @@ mod tests {
             examples.iter().map(|e| (&*e.input, &*e.target, e.label)).collect::<Vec<_>>(),
             [("t x or y", "y", Some(1)), ("u x or y or z", "z", Some(2))]
         );
-        let scores = own.task().score(&["y".to_owned(), "w".to_owned()], &examples);
+        let scores = own.task(true).score(&["y".to_owned(), "w".to_owned()], &examples);
         assert_eq!((scores.metrics, scores.illegal), (vec![(Metric::Accuracy, 50.0)], 1));
         let hidden = read(Split::Test, r#"{"title": "t", "o": ["x", "y"], "label": -1}"#).unwrap();
-        assert!(!own.task().knows(&hidden[0]) && hidden[0].choices.len() == 2);
+        assert!(!own.task(true).knows(&hidden[0]) && hidden[0].choices.len() == 2);
         let error = read(Split::Train, r#"{"title": "t", "o": ["x", "y"], "label": "C"}"#).unwrap_err().to_string();
         assert_eq!(error, "line 1: `label` is `C`, expected `A` to `B`");
     }

@@ -2,10 +2,10 @@
 
 use super::error::{ReadError, closest, listed};
 use super::format::{Format, Read, Reading, Source, join};
-use super::{Example, Split, Task, glue, layout, squad, superglue};
+use super::{Example, Split, Task, drop, glue, layout, squad, superglue};
 
 fn table() -> impl Iterator<Item = &'static Format> {
-    glue::FORMATS.iter().chain(superglue::FORMATS).chain(squad::FORMATS)
+    glue::FORMATS.iter().chain(superglue::FORMATS).chain(squad::FORMATS).chain(drop::FORMATS)
 }
 
 fn find(name: &str) -> Option<&'static Format> {

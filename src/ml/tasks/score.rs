@@ -98,8 +98,16 @@ impl Task {
         let targets: Vec<&str> = first.iter().map(|(_, example)| example.target.as_str()).collect();
         let answers: Vec<&[String]> = first.iter().map(|(_, example)| accepted(example)).collect();
         let predictions: Vec<&str> = first.iter().map(|(prediction, _)| *prediction).collect();
-        let of = Texts { targets: &targets, answers: &answers, predictions: &predictions };
+        let sources: Vec<&str> = first.iter().map(|(_, example)| self.source_of(&example.input)).collect();
+        let of = Texts { targets: &targets, answers: &answers, sources: &sources, predictions: &predictions };
         self.scores(first.len(), 0, |metric| metric.of_texts(&of))
+    }
+
+    /// The text of an input that is not of the template, if that is known.
+    fn source_of<'i>(&self, input: &'i str) -> &'i str {
+        let Some((before, after)) = &self.around else { return input };
+        let rest = input.strip_prefix(before.as_str()).unwrap_or(input);
+        rest.strip_suffix(after.as_str()).unwrap_or(rest)
     }
 
     /// # Panics
@@ -247,7 +255,14 @@ mod tests {
     #[test]
     fn rouge_takes_the_best_answer_of_the_first_copy() {
         let metrics = vec![Metric::Rouge1, Metric::Rouge2, Metric::RougeLsum];
-        let summary = Task { name: "sum".to_owned(), format: None, labels: Vec::new(), answer: Answer::Text, metrics };
+        let summary = Task {
+            name: "sum".to_owned(),
+            format: None,
+            labels: Vec::new(),
+            answer: Answer::Text,
+            metrics,
+            around: None,
+        };
         let mut examples = vec![example(0, "a b c", None), example(1, "x . y z", None)];
         examples[0].answers = vec!["a b c".to_owned(), "d e".to_owned()];
         let scores = summary.score(&["d e".to_owned(), "y z . x".to_owned()], &examples);
@@ -256,8 +271,14 @@ mod tests {
 
     #[test]
     fn a_task_without_metrics_has_no_score() {
-        let text =
-            Task { name: "c4".to_owned(), format: None, labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() };
+        let text = Task {
+            name: "c4".to_owned(),
+            format: None,
+            labels: Vec::new(),
+            answer: Answer::Text,
+            metrics: Vec::new(),
+            around: None,
+        };
         let scores = text.score(&["b".to_owned()], &[example(0, "a", None)]);
         assert_eq!((scores.score, scores.scored, scores.metrics.len()), (None, 1, 0));
     }

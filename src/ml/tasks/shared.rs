@@ -191,6 +191,14 @@ fn squad_has_the_known_counts() {
     assert_eq!(train.len(), 20_456);
 }
 
+#[test]
+fn drop_has_the_known_counts() {
+    let Some(test) = examples("qa", "contrast-sets/drop_contrast_sets_test.json", "drop", Validation) else { return };
+    assert_eq!(test.len(), 947);
+    let scores = task("drop").unwrap().score(&test.iter().map(|e| e.target.clone()).collect::<Vec<_>>(), &test);
+    assert_eq!(scores.score, Some(100.0));
+}
+
 /// Digests of what the readers make of the real files: a change of a template, a rounding or a field shows here.
 #[test]
 fn the_text_of_every_example_is_pinned() {

@@ -5,6 +5,7 @@ use super::error::ReadError;
 use super::format::{Format, HIDDEN, Reading, Source};
 use super::json::{Record, records};
 use super::rows::utf8;
+use super::spacing::{collapsed, padded};
 use super::{Answer, Example, Metric, Split};
 use serde::Deserialize;
 
@@ -106,32 +107,6 @@ impl File {
             })
         })
     }
-}
-
-/// Spaces around every ASCII punctuation mark, and one space for any run of white space, also at the ends.
-fn padded(text: &str) -> String {
-    let mut spaced = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if c.is_ascii_punctuation() {
-            spaced.extend([' ', c, ' ']);
-        } else {
-            spaced.push(c);
-        }
-    }
-    collapsed(&spaced)
-}
-
-/// One space for any run of the white space that RE2's `\s` matches.
-fn collapsed(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    for c in text.chars() {
-        if !matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c') {
-            result.push(c);
-        } else if !result.ends_with(' ') {
-            result.push(' ');
-        }
-    }
-    result
 }
 
 #[cfg(test)]

@@ -35,6 +35,14 @@ impl Template {
         names
     }
 
+    /// What stands before and after the only hole; `None` if there are several.
+    pub(super) fn around(&self) -> Option<(&str, &str)> {
+        match self.0.pieces().collect::<Vec<_>>()[..] {
+            [Piece::Text(before), Piece::Name(_), Piece::Text(after)] => Some((before, after)),
+            _ => None,
+        }
+    }
+
     /// The text with its holes filled.
     pub(super) fn fill<'v>(&self, value: impl Fn(&str) -> std::borrow::Cow<'v, str>) -> String {
         let mut text = String::new();

@@ -352,6 +352,7 @@ impl Builtin {
             labels: self.labels.iter().map(|&label| label.to_owned()).collect(),
             answer: self.answer,
             metrics: self.metrics.to_vec(),
+            around: None,
         }
     }
 

@@ -29,6 +29,7 @@ impl Text {
             labels: Vec::new(),
             answer: Answer::Text,
             metrics: Vec::new(),
+            around: None,
         }
     }
 

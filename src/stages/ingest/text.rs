@@ -88,7 +88,8 @@ impl Text {
     }
 
     pub(super) fn task(&self) -> Task {
-        Task { name: self.name(), format: None, labels: Vec::new(), answer: Answer::Text, metrics: Vec::new() }
+        let (labels, metrics) = (Vec::new(), Vec::new());
+        Task { name: self.name(), format: None, labels, answer: Answer::Text, metrics, around: None }
     }
 
     /// The training split: `rows` windows, or all.
