@@ -1,6 +1,7 @@
 //! `spot audit`: is everything in the store what it was when it was made?
 
 use super::pipeline::Settings;
+use super::project;
 use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::check::audit::{self, Problem};
 use crate::engine::check::rerun::{Rerun, rerun};
@@ -20,8 +21,8 @@ use std::sync::atomic::Ordering;
 #[derive(Args)]
 pub(super) struct Audit {
     /// A manifest whose results are followed to their sources: a path, or a name in `pipelines/`
-    #[arg(value_name = "PIPE")]
-    pipe: Option<String>,
+    #[arg(value_name = "PIPE", value_parser = project::name())]
+    pub(super) pipe: Option<String>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]

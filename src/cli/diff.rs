@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `spot diff`.
 #[derive(Args)]
@@ -171,7 +171,7 @@ fn text(old: &Run, new: &Run, changes: &[Change]) -> String {
         let Run { pipeline, run, executed, cached, failed, .. } = run;
         format!("{sign} {pipeline}{profile} {run}: {executed} executed, {cached} cached, {failed} failed\n")
     };
-    let mut text = line('-', old) + &line('+', new);
+    let mut text = line('-', old) + &line('+', new) + &edited(old, new);
     if changes.is_empty() {
         return text + "\nno job differs\n";
     }
@@ -181,6 +181,21 @@ fn text(old: &Run, new: &Run, changes: &[Change]) -> String {
         }
     }
     text
+}
+
+/// The files of the manifest that are not the same in both runs, where both say.
+fn edited(old: &Run, new: &Run) -> String {
+    if old.manifests.is_empty() || new.manifests.is_empty() {
+        return String::new();
+    }
+    let of = |run: &Run, file: &Path| run.manifests.iter().find(|known| known.file == file).map(|known| known.digest);
+    let files: BTreeSet<&PathBuf> = old.manifests.iter().chain(&new.manifests).map(|manifest| &manifest.file).collect();
+    let what = |file: &Path| match (of(old, file), of(new, file)) {
+        (Some(old), Some(new)) => (old != new).then_some("was edited"),
+        (None, _) => Some("was read by the later run only"),
+        (_, None) => Some("was read by the earlier run only"),
+    };
+    files.into_iter().filter_map(|file| Some(format!("manifest `{}` {}\n", file.display(), what(file)?))).collect()
 }
 
 /// Jobs of one run only, and those that did not end well.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 #[derive(Args)]
 pub(super) struct Explain {
     #[command(flatten)]
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     /// A job or a stage; `*` stands for any text
     #[arg(value_name = "JOB")]
     job: String,

@@ -1,6 +1,7 @@
 //! `spot gc`: removes results that neither a manifest nor a recent run needs; without `--apply` it only says which.
 
 use super::pipeline;
+use super::project;
 use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::check::gc::{Item, Policy, Root, Sweep, sweep};
 use crate::engine::manifest::{self, LoadError, Outline};
@@ -23,8 +24,8 @@ const MOST_NAMES: usize = 3;
 #[derive(Args)]
 pub(super) struct Gc {
     /// More manifests whose results stay, besides those in `pipelines/`
-    #[arg(value_name = "PIPE")]
-    pipes: Vec<String>,
+    #[arg(value_name = "PIPE", value_parser = project::name())]
+    pub(super) pipes: Vec<String>,
     /// Remove what is listed
     #[arg(long)]
     apply: bool,

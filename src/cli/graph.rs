@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 #[derive(Args)]
 pub(super) struct Graph {
     #[command(flatten)]
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     /// How it is drawn
     #[arg(long, value_enum, default_value = "text")]
     format: Drawing,

@@ -1,7 +1,7 @@
 //! `spot log`: the runs of a pipeline, or of all.
 
 use super::runs::{self, Run};
-use super::{Cache, Format, JSON_VERSION, pipeline};
+use super::{Cache, Format, JSON_VERSION, pipeline, project};
 use crate::error::Exit;
 use crate::ui;
 use clap::{Args, ValueHint};
@@ -11,8 +11,8 @@ use serde_json::json;
 #[derive(Args)]
 pub(super) struct Log {
     /// A manifest: a path, or a name in `pipelines/` [default: all that ran in this cache]
-    #[arg(value_name = "PIPE", value_hint = ValueHint::FilePath)]
-    pipe: Option<String>,
+    #[arg(value_name = "PIPE", value_hint = ValueHint::FilePath, value_parser = project::name())]
+    pub(super) pipe: Option<String>,
     #[command(flatten)]
     cache: Cache,
     /// At most how many runs, the newest first

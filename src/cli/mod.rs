@@ -15,6 +15,7 @@ mod output;
 mod page;
 mod pipeline;
 mod predict;
+mod project;
 mod prompt;
 mod rank;
 mod report;
@@ -94,8 +95,8 @@ enum Command {
 /// The store.
 #[derive(Args)]
 struct Cache {
-    /// Where results are kept [default: $SPOT_CACHE, or `cache`]
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    /// Where results are kept [default: $SPOT_CACHE, or `cache` in the folder of the project]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, value_parser = project::path())]
     cache: Option<PathBuf>,
 }
 
@@ -104,6 +105,28 @@ struct Cache {
 enum Format {
     Text,
     Json,
+}
+
+impl Command {
+    /// Whether it reads manifests or results.
+    fn has_project(&self) -> bool {
+        !matches!(self, Self::Rank(_) | Self::Analyse(_) | Self::Completions(_) | Self::Schema)
+    }
+
+    /// The manifest that is typed, if one is.
+    fn manifest(&self) -> Option<&str> {
+        match self {
+            Self::Run(run) => Some(run.pipeline.name()),
+            Self::Status(status) => Some(status.pipeline.name()),
+            Self::Explain(explain) => Some(explain.pipeline.name()),
+            Self::Graph(graph) => Some(graph.pipeline.name()),
+            Self::Report(report) => Some(report.pipeline.name()),
+            Self::Audit(audit) => audit.pipe.as_deref(),
+            Self::Log(log) => log.pipe.as_deref(),
+            Self::Gc(gc) => gc.pipes.first().map(String::as_str),
+            _ => None,
+        }
+    }
 }
 
 impl Cache {
@@ -117,8 +140,7 @@ impl Cache {
 /// Runs the command line with a table of kinds.
 pub fn main(kinds: &[Kind]) -> ExitCode {
     mend_panics();
-    let command = Cli::try_parse().unwrap_or_else(|error| refuse(&error)).command;
-    let exit = dispatch(&command, kinds).unwrap_or_else(|error| {
+    let exit = in_project().and_then(|command| dispatch(&command, kinds)).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::Ok {
             tell("error:", Colour::Red, &format!("{error:#}"));
@@ -126,6 +148,14 @@ pub fn main(kinds: &[Kind]) -> ExitCode {
         exit
     });
     ExitCode::from(exit.code())
+}
+
+/// The command, in the folder of its project.
+fn in_project() -> anyhow::Result<Command> {
+    let parse = || Cli::try_parse().unwrap_or_else(|error| refuse(&error)).command;
+    let command = parse();
+    // Paths that were typed elsewhere are read again, as seen from the project.
+    Ok(if command.has_project() && project::enter(command.manifest())? { parse() } else { command })
 }
 
 /// Panics may quote anything.

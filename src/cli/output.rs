@@ -1,5 +1,6 @@
 //! Where a command writes its result: standard output, or a file that is never half written.
 
+use super::project;
 use crate::error::Usage;
 use crate::replace::replace;
 use crate::ui;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub(super) struct Output {
     /// Write to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = project::path())]
     output: Option<PathBuf>,
 }
 

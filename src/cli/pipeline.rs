@@ -1,6 +1,8 @@
 //! The arguments that say which pipeline is meant, and which of its jobs.
 
+use super::project;
 use crate::engine::manifest::problem::suggestion;
+use crate::engine::manifest::project::FOLDER;
 use crate::engine::manifest::{self, Options};
 use crate::engine::plan::Plan;
 use crate::engine::stage::Kind;
@@ -9,14 +11,11 @@ use clap::{Args, ValueHint};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Where manifests are looked for by name.
-const FOLDER: &str = "pipelines";
-
 /// Which pipeline, and how.
 #[derive(Args)]
 pub(super) struct Pipeline {
     /// A manifest: a path, or a name in `pipelines/`
-    #[arg(value_name = "PIPE", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "PIPE", value_hint = ValueHint::FilePath, value_parser = project::name())]
     pipe: String,
     #[command(flatten)]
     settings: Settings,

@@ -25,7 +25,7 @@ const KIND: &str = "report";
 #[derive(Args)]
 pub(super) struct Report {
     #[command(flatten)]
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     #[command(flatten)]
     cache: Cache,
     /// Which of its forms; `html` is a page with figures, which needs nothing but itself

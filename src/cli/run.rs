@@ -1,7 +1,7 @@
 //! `spot run`: runs what is not cached.
 
 use super::pipeline::{self, Pipeline, select};
-use super::{Cache, Format, status};
+use super::{Cache, Format, project, status};
 use crate::engine::plan::Plan;
 use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
@@ -24,7 +24,7 @@ use std::time::Duration;
 #[derive(Args)]
 pub(super) struct Run {
     #[command(flatten)]
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     #[command(flatten)]
     cache: Cache,
     /// Run only these jobs or stages and what they need; `*` stands for any text
@@ -58,7 +58,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     progress: u32,
     /// Write when jobs ran to a file that Perfetto and chrome://tracing open
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = project::path())]
     trace: Option<PathBuf>,
     /// Show cached jobs too
     #[arg(short, long)]

@@ -3,6 +3,7 @@
 use crate::engine::store::Store;
 use crate::engine::store::digest::Key;
 use crate::engine::store::journal;
+use crate::engine::store::provenance::Manifest;
 use crate::error::Usage;
 use serde::Serialize;
 use serde_json::Value;
@@ -21,6 +22,8 @@ pub(super) struct Run {
     pub(super) time: Value,
     /// The manifest, as the run found it.
     pub(super) manifest: Value,
+    /// Its files, with what it extends; runs of older programs do not say.
+    pub(super) manifests: Vec<Manifest>,
     pub(super) profile: Value,
     pub(super) command_line: Value,
     pub(super) executed: usize,
@@ -63,7 +66,8 @@ fn run(journal::Run { pipeline, run, events }: journal::Run) -> Run {
     let [time, manifest, profile, command_line] =
         ["time", "manifest", "profile", "command_line"].map(|field| start[field].clone());
     let seconds = events.iter().find(|event| event["event"] == "summary").and_then(|event| event["seconds"].as_f64());
-    Run { pipeline, run, time, manifest, profile, command_line, executed, cached, failed, seconds, jobs }
+    let manifests = serde_json::from_value(start["manifests"].clone()).unwrap_or_default();
+    Run { pipeline, run, time, manifest, manifests, profile, command_line, executed, cached, failed, seconds, jobs }
 }
 
 impl Run {

@@ -173,6 +173,9 @@ fn text(store: &Store, catalog: &Catalog, entry: &Entry, only: Option<&Digest>) 
         text += &format!("  job     {job}\n");
     }
     text += &format!("  params  {}\n", entry.recipe.params);
+    for manifest in &provenance.manifests {
+        text += &format!("  said by {}, {}\n", manifest.file.display(), manifest.digest.short());
+    }
     for origin in &provenance.inputs {
         text += &format!("  reads   {}\n", origin_in_words(origin));
     }

@@ -23,7 +23,7 @@ const MOST_NAMES: usize = 3;
 #[derive(Args)]
 pub(super) struct Status {
     #[command(flatten)]
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     #[command(flatten)]
     cache: Cache,
     /// Exit with 10 if there is work to do

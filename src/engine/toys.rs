@@ -277,7 +277,16 @@ impl Sketch {
     pub(super) fn new() -> Self {
         let graph = DiGraph::new();
         let path = PathBuf::from("pipelines/toy.yaml");
-        Self { plan: Plan { name: "toy".to_owned(), profile: None, path, stages: Vec::new(), graph } }
+        Self {
+            plan: Plan {
+                name: "toy".to_owned(),
+                profile: None,
+                path,
+                manifests: Vec::new(),
+                stages: Vec::new(),
+                graph,
+            },
+        }
     }
 
     pub(super) fn named(name: &str) -> Self {

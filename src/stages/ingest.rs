@@ -39,7 +39,7 @@ pub struct Ingest {
     from: From,
     /// Makes a part of the validation split the test split, drawn by the seed, with groups in one piece and labels in
     /// proportion: scores on examples by which checkpoints were chosen are optimistic, and the labels of published test
-    /// splits are hidden. A test split without labels makes way. Comes before `rows`.
+    /// splits are hidden. A test split without labels makes way, and that of a built-in task is not made. Comes before `rows`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold_out: Option<HoldOut>,
     /// At most how many rows of each split; a random sample in the original order. All of them by default. Rows of a group (the answers
@@ -342,15 +342,15 @@ impl Ingest {
             }
             From::Builtin(name) => {
                 let builtin = world::find(name).with_context(|| format!("no built-in task `{name}`"))?;
-                let splits = Split::ALL.map(|split| {
-                    let count = self.rows.of(split).unwrap_or_else(|| builtin.rows(split));
+                let made = |split| Some((split, self.generated(builtin.rows(split), split)?));
+                let splits = Split::ALL.into_iter().filter_map(made).map(|(split, count)| {
                     let mut examples = builtin.examples(split, count, self.seed);
                     if self.prefix {
                         examples.iter_mut().for_each(|e| e.input = format!("{name} {}", e.input));
                     }
                     (split, examples)
                 });
-                Ok((builtin.task(), splits.into(), Left::new()))
+                Ok((builtin.task(), splits.collect(), Left::new()))
             }
             From::Files(files) => {
                 let task = files.task().with_context(|| format!("no format `{}`", files.format))?;
@@ -377,6 +377,17 @@ impl Ingest {
         }
     }
 
+    /// How many examples of a split of a built-in task are made, of which `usual` is the usual number. Where some are held out,
+    /// they are the test split, and come from a validation split of full size.
+    fn generated(&self, usual: usize, split: Split) -> Option<usize> {
+        let asked = self.rows.of(split);
+        match split {
+            Split::Test if self.hold_out.is_some() => None,
+            Split::Validation if self.hold_out.is_some() => Some(asked.unwrap_or(usual).max(usual)),
+            _ => Some(asked.unwrap_or(usual)),
+        }
+    }
+
     fn check_held_out(&self) -> Result<(), Issue> {
         let refused = |message: &str| Err(Issue::new("hold_out", message.to_owned()));
         match (&self.from, self.hold_out) {
@@ -386,14 +397,13 @@ impl Ingest {
             }
             (_, Some(HoldOut::Rows(0))) => Err(Issue::new("hold_out.rows", "is 0, expected at least 1")),
             (From::Builtin(name), _) if name == world::Text::NAME => refused(NO_SPLIT),
-            (From::Builtin(_), _) => {
-                refused("is for tasks whose test labels are hidden; built-in tasks have a test split")
-            }
             (From::Text(_), _) => refused(NO_SPLIT),
             (From::Files(Files { validation: None, .. }), _) => {
                 refused("needs a validation split to draw from; name its file as `from.files.validation`")
             }
-            (From::Files(_) | From::Table(_) | From::Hub(_) | From::Later(_) | From::Task(_), _) => Ok(()),
+            (From::Builtin(_) | From::Files(_) | From::Table(_) | From::Hub(_) | From::Later(_) | From::Task(_), _) => {
+                Ok(())
+            }
         }
     }
 

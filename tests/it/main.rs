@@ -12,6 +12,7 @@ mod completions;
 mod diff;
 mod doctor;
 mod edits;
+mod extends;
 mod formats;
 mod forms;
 mod gc;

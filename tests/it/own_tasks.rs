@@ -309,8 +309,17 @@ fn nothing_is_held_out_of_nothing() {
         "{files: {format: superglue/multirc, train: data/train.jsonl, validation: data/val.jsonl}}",
         "{builtin: w_sum}",
     );
-    shell.put("pipelines/own.yaml", builtin);
-    shell.spot("status own").exits_with(2).complains("built-in tasks have a test split");
+    shell.put("pipelines/own.yaml", builtin.replace("w_sum", "w_text"));
+    shell.spot("status own").exits_with(2).complains("`hold_out`: needs a validation split, and text has none");
+    // Of a built-in task no test split is made, and the part comes from all that is usual, whatever `rows` leaves of it.
+    shell.put("pipelines/own.yaml", builtin.replace("{test: 3}", "{train: 8, validation: 10, test: 7}"));
+    shell.spot("run own").ok();
+    let data = dataset(&shell);
+    let (validation, test) = (data.examples(Split::Validation), data.examples(Split::Test));
+    assert_eq!((validation.len(), test.len()), (10, 7));
+    assert!(test.iter().all(|example| !validation.iter().any(|other| other.input == example.input)));
+    shell.edit("pipelines/own.yaml", "{share: 0.4}", "{rows: 100000}");
+    shell.spot("run own").exits_with(1).complains("examples would become 0 and ");
 }
 
 const TEXT: &str = r#"version: 1

@@ -4,6 +4,7 @@ mod known;
 
 use super::Cache;
 use super::backbone::{Backbone, Backbones};
+use super::project;
 use super::prompt::given;
 use super::run::{chosen_device, cores, device, free_memory, size};
 use crate::data::is_packed;
@@ -30,15 +31,15 @@ use std::time::{Duration, Instant};
 #[derive(Args)]
 pub(super) struct Predict {
     /// What to answer: lines of text, JSON lines, CSV, TSV, Parquet or Arrow, by its ending; `-` is the standard input
-    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath, value_parser = project::path())]
     file: PathBuf,
     /// The prompt: a job, the first digits of a key or digest, a folder that PEFT saved, a `.npy` or `.safetensors`; a row that
     /// has a `prompt` names its own
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", value_parser = project::name())]
     prompt: Option<String>,
     /// The model: a job, a folder in Hugging Face's layout, or a repository of the hub that is on this machine [default: the one that
     /// the prompt was tuned on]
-    #[arg(long, value_name = "JOB|FOLDER")]
+    #[arg(long, value_name = "JOB|FOLDER", value_parser = project::name())]
     backbone: Option<String>,
     /// The form of the file [default: by its ending, else text]
     #[arg(long, value_enum, value_name = "FORM")]

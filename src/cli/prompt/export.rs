@@ -4,7 +4,7 @@ use super::card::{self, card};
 use super::given::{Given, Which};
 use super::words;
 use crate::cli::backbone::Backbones;
-use crate::cli::output;
+use crate::cli::{output, project};
 use crate::engine::store::catalog::Catalog;
 use crate::error::Exit;
 use crate::ml::prompt::file::PromptFile;
@@ -20,7 +20,7 @@ pub(in crate::cli) struct Export {
     #[command(flatten)]
     which: Which,
     /// What to write: `NAME.npy`, `NAME.safetensors`, or a folder for PEFT, with a model card
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = project::path())]
     to: PathBuf,
     /// In which form [default: by the ending of `--to`]
     #[arg(long, value_enum)]
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Export {
     nearest: NonZero<usize>,
     /// The model whose words are meant: a job, a folder in Hugging Face's layout, or a repository of the hub that is on this
     /// machine [default: the one that the prompt was tuned on]
-    #[arg(long, value_name = "JOB|FOLDER", requires = "readable")]
+    #[arg(long, value_name = "JOB|FOLDER", requires = "readable", value_parser = project::name())]
     backbone: Option<String>,
 }
 

@@ -1,7 +1,6 @@
 //! The prompt that somebody names: a file, a folder that PEFT saved, or a job of the cache.
 
-use crate::cli::Cache;
-use crate::cli::show;
+use crate::cli::{Cache, project, show};
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::{Digest, Key};
@@ -25,7 +24,7 @@ const PICKLED: [&str; 7] = ["pt", "pth", "bin", "ckpt", "pkl", "pickle", "task_p
 #[derive(Args)]
 pub(super) struct Which {
     /// A file (`.safetensors`, `.npy`, or `.pt` and `.bin` of `torch.save`), a folder that PEFT saved, a job, or the first digits of a key or digest
-    #[arg(value_name = "WHAT")]
+    #[arg(value_name = "WHAT", value_parser = project::name())]
     what: String,
     /// Of a tuning, the prompt at this step, one of its `keep_at`
     #[arg(long, value_name = "STEP")]

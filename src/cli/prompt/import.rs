@@ -1,7 +1,7 @@
 //! `spot prompt import`: a prompt from elsewhere, as the file that a manifest takes.
 
 use super::given::Which;
-use crate::cli::output;
+use crate::cli::{output, project};
 use crate::error::{Exit, Usage};
 use crate::ml::prompt::about::About;
 use crate::ml::prompt::file::PromptFile;
@@ -15,7 +15,7 @@ pub(in crate::cli) struct Import {
     #[command(flatten)]
     which: Which,
     /// The file to write: `NAME.safetensors`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = project::path())]
     to: PathBuf,
     /// Replace the file if it is there
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use super::given::{Given, Which};
 use crate::cli::backbone::{Backbone, Backbones};
-use crate::cli::{Format, JSON_VERSION};
+use crate::cli::{Format, JSON_VERSION, project};
 use crate::engine::store::catalog::Catalog;
 use crate::engine::store::digest::Digest;
 use crate::error::{Exit, Usage};
@@ -20,7 +20,7 @@ pub(in crate::cli) struct Show {
     which: Which,
     /// The model whose vocabulary is compared: a job, a folder in Hugging Face's layout, or a repository of the hub that is on
     /// this machine [default: the one that the prompt was tuned on if it is in the cache, or else the built-in nano]
-    #[arg(long, value_name = "JOB|FOLDER")]
+    #[arg(long, value_name = "JOB|FOLDER", value_parser = project::name())]
     backbone: Option<String>,
     /// Pieces shown of each row
     #[arg(long, value_name = "N", default_value_t = 3)]

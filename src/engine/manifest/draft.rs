@@ -3,7 +3,7 @@
 use super::issue::{self, OF_EVERY_STAGE};
 use super::matrix::Matrix;
 use super::node::{Key, Node, Value};
-use super::problem::{Place, Problem, clipped, listed, suggestion};
+use super::problem::{Place, Problem, Spot, clipped, listed, suggestion};
 use super::reference;
 use super::variables::Scope;
 use crate::engine::library::Library;
@@ -29,7 +29,7 @@ pub(super) struct Draft {
     pub(super) job: Arc<dyn Job>,
     pub(super) inputs: Vec<Input>,
     /// Of each input, where its references stand.
-    pub(super) places: Vec<Vec<Place>>,
+    pub(super) places: Vec<Vec<Spot>>,
     pub(super) outputs: Vec<Promise>,
 }
 
@@ -52,11 +52,16 @@ const MOST_PROBLEMS: usize = 50;
 const LONGEST_NAME: usize = 200;
 
 impl Drafts {
-    /// Reads `stages:`; everything that is wrong with it goes to `found`.
-    pub(super) fn read(stages: &Node, kinds: &[Kind], scope: &Scope<'_>, found: &mut Vec<Problem>) -> Self {
-        let names = stages.entries().iter().map(|(key, _)| key.text.clone()).collect();
-        let mut drafts =
-            Self { stages: Vec::new(), jobs: Vec::new(), names, by_name: HashMap::new(), broken: BTreeSet::new() };
+    /// Reads the stages; everything that is wrong with them goes to `found`. `broken` are others, which cannot be read.
+    pub(super) fn read(
+        stages: &Node,
+        broken: BTreeSet<String>,
+        kinds: &[Kind],
+        scope: &Scope<'_>,
+        found: &mut Vec<Problem>,
+    ) -> Self {
+        let names = stages.entries().iter().map(|(key, _)| key.text.clone()).chain(broken.iter().cloned()).collect();
+        let mut drafts = Self { stages: Vec::new(), jobs: Vec::new(), names, by_name: HashMap::new(), broken };
         for (name, node) in stages.entries() {
             let before = found.len();
             drafts.stage(name, node, kinds, scope, found);
@@ -155,7 +160,7 @@ fn job(
         match scope.expand(value) {
             Ok(value) => expanded.push((key.clone(), value)),
             Err(problem) => {
-                found.push(problem);
+                found.push(Problem { used: problem.used.or(value.used), ..problem });
                 missing.insert(key.text.clone());
             }
         }
@@ -198,12 +203,12 @@ fn names_stage(Ref(text): &Ref, names: &[String]) -> bool {
 }
 
 /// Where the references of an input stand; a path is checked instead.
-fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
+fn places_of(input: &Input, params: &Node) -> Result<Vec<Spot>, Problem> {
     let node = params.at(&input.role);
     match &input.from {
         Source::Made(asked) if asked.many && node.value == Value::List(Vec::new()) => {
             let message = format!("`{}` is an empty list, expected at least one reference", input.role);
-            Err(Problem::new(node.place, message))
+            Err(Problem::of(node, message))
         }
         Source::Made(asked) => Ok(asked.refs.iter().map(|Ref(text)| place_of_text(node, text)).collect()),
         Source::File(path) | Source::Folder(path, _) => within_reach(node, path).map(|()| Vec::new()),
@@ -212,25 +217,28 @@ fn places_of(input: &Input, params: &Node) -> Result<Vec<Place>, Problem> {
 }
 
 /// The place of a text in a field that may be a list, or a mapping such as `{output: text}`.
-fn place_of_text(node: &Node, text: &str) -> Place {
+fn place_of_text(node: &Node, text: &str) -> Spot {
     let says = |item: &&Node| item.text() == Some(text);
-    match &node.value {
-        Value::List(items) => items.iter().find(says).unwrap_or(node).place,
-        Value::Map(entries) => entries.iter().map(|(_, item)| item).find(says).unwrap_or(node).place,
-        _ => node.place,
-    }
+    let found = match &node.value {
+        Value::List(items) => items.iter().find(says),
+        Value::Map(entries) => entries.iter().map(|(_, item)| item).find(says),
+        _ => None,
+    };
+    Spot::of(found.unwrap_or(node))
 }
 
 /// Whether a job may read a path: within the current folder, or supplied by a variable that somebody named.
 fn within_reach(node: &Node, path: &Path) -> Result<(), Problem> {
     if path == Path::new("") {
-        return Err(Problem::new(node.place, "an empty path"));
+        return Err(Problem::of(node, "an empty path"));
     }
     if !node.from_variable && leaves(path) {
         let path = clipped(&path.to_string_lossy());
-        let message =
-            format!("`{path}` leads out of the project; name the folder by a variable, such as `${{DATA}}/file`");
-        return Err(Problem::new(node.place, message));
+        let message = format!(
+            "`{path}` leads out of the project; an absolute path outside is allowed through a variable: `${{DATA}}/file`, with \
+             `DATA` in `environment` or in `vars`"
+        );
+        return Err(Problem::of(node, message));
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! From YAML to a typed job, and what is wrong with it as problems of the manifest: what was found, what was expected, where.
 
 use super::node::{Key, Node, Value};
-use super::problem::{Problem, clipped, listed, nearest};
+use super::problem::{Problem, Spot, clipped, listed, nearest};
 use super::typed::{self, Mistake, Step, What, path_in_words};
 use crate::engine::stage::{Issue, Job, Kind};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// Keys of every stage besides the parameters of its kind.
-pub(super) const OF_EVERY_STAGE: [&str; 2] = ["kind", "matrix"];
+pub(super) const OF_EVERY_STAGE: [&str; 3] = ["kind", "like", "matrix"];
 /// Mistakes of one job that are looked for.
 const MOST: usize = 20;
 
@@ -52,7 +52,7 @@ pub(super) fn read(
 
 /// What a kind says of parameters, and where they stand.
 pub(super) fn problem_of(Issue { field, message }: &Issue, params: &Node) -> Problem {
-    Problem::new(params.at(field).place, told(field, message))
+    Problem::of(params.at(field), told(field, message))
 }
 
 /// A value that is no parameter of a stage as a type.
@@ -141,23 +141,27 @@ const NO_STAGE: Whole = Whole { name: "this", more: &[] };
 /// Where a mistake in parameters stands, and what it says.
 fn problem(mistake: &Mistake, params: &Node, whole: &Whole) -> Problem {
     let (node, field) = (along(params, &mistake.path), path_in_words(&mistake.path));
-    let place_of = |written: &str| node.entries().iter().find(|(key, _)| key.text == written).map(|(key, _)| key.place);
+    let spot_of = |written: &str| {
+        let key = node.entries().iter().find(|(key, _)| key.text == written);
+        key.map_or(Spot::of(node), |(key, value)| Spot { place: key.place, used: value.used })
+    };
     let subject = if field.is_empty() { whole.name.to_owned() } else { format!("`{field}`") };
     let message = match &mistake.what {
         What::Expected(words) => format!("{subject} is {}, expected {words}", node.describe()),
-        What::NotOneKey => format!("{subject} is {}, expected a mapping with one key", keys(node)),
+        What::NotOneKey => format!("{subject} is {}, expected a mapping with one key{}", keys(node), inherited(node)),
         What::Missing(key) => format!("`{}` is missing; it has no default", join(&field, key)),
         What::UnknownKey { written, known } => {
-            let place = place_of(written).unwrap_or(node.place);
-            return Problem::new(place, unknown_key(written, &field, known, whole.more));
+            return Problem::at(spot_of(written), unknown_key(written, &field, known, whole.more));
         }
         What::UnknownChoice { written, known } => {
-            let place = place_of(written).unwrap_or(node.place);
-            return Problem::new(place, format!("{subject} cannot be `{}`{}", clipped(written), hint(written, known)));
+            return Problem::at(
+                spot_of(written),
+                format!("{subject} cannot be `{}`{}", clipped(written), hint(written, known)),
+            );
         }
         What::Other(message) => told(&field, message),
     };
-    Problem::new(node.place, message)
+    Problem::of(node, message)
 }
 
 fn unknown_key(written: &str, parent: &str, known: &[&str], more: &[&str]) -> String {
@@ -183,6 +187,11 @@ fn hint(written: &str, known: &[&str]) -> String {
         None if known.is_empty() => "; no keys are known here".to_owned(),
         None => format!("; known: {}", listed(known.iter().copied())),
     }
+}
+
+/// What to do where a mapping has a key too many.
+fn inherited(node: &Node) -> &'static str {
+    if node.entries().len() > 1 { "; set to null what is inherited and not meant" } else { "" }
 }
 
 fn keys(node: &Node) -> String {

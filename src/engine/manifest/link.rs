@@ -1,7 +1,7 @@
 //! References become edges: which output of which job is meant, and that nothing waits for itself.
 
 use super::draft::{Draft, Drafts, Stage};
-use super::problem::{Place, Problem, clipped, suggestion};
+use super::problem::{Problem, Spot, clipped, suggestion};
 use super::reference;
 use crate::engine::plan::{Linked, Planned, count};
 use crate::engine::stage::{Asked, Input, Issue, Known, Made, Promise, Ref, Subject, Type};
@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// References of all jobs together, wildcards counted for each job that they stand for.
 const MOST_REFERENCES: usize = 2_000_000;
 
-/// The jobs as a graph; everything that is wrong with their references goes to `found`. `removed` are the stages that a
-/// profile or `--set` took out.
+/// The jobs as a graph; everything that is wrong with their references goes to `found`. `removed` are the stages that were
+/// set to null.
 pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<Problem>) -> DiGraph<Planned, ()> {
     let mut linker = Linker { drafts, removed, references: 0, problems: BTreeSet::new() };
     let mut graph = DiGraph::with_capacity(drafts.jobs.len(), drafts.jobs.len());
@@ -66,8 +66,9 @@ fn check_subjects(drafts: &Drafts, graph: &DiGraph<Planned, ()>, problems: &mut 
             let stage = &drafts.stages[draft.stage];
             let mut roles = draft.inputs.iter().zip(&draft.places);
             let places = roles.find(|(input, _)| input.role == field).map(|(_, places)| places);
-            let place = places.and_then(|places| places.first()).copied().unwrap_or(stage.place);
-            problems.insert(Problem::new(place, format!("`{field}` {message}")).in_stage(&stage.name));
+            let own = Spot { place: stage.place, used: None };
+            let spot = places.and_then(|places| places.first()).copied().unwrap_or(own);
+            problems.insert(Problem::at(spot, format!("`{field}` {message}")).in_stage(&stage.name));
         }
         let subject = planned.job.subject(&known);
         subjects[index.index()] = subject;
@@ -91,7 +92,7 @@ impl Linker<'_> {
         inputs.filter_map(|(input, places)| self.input(index, draft, input, places)).collect()
     }
 
-    fn input(&mut self, index: usize, draft: &Draft, input: &Input, places: &[Place]) -> Option<Linked> {
+    fn input(&mut self, index: usize, draft: &Draft, input: &Input, places: &[Spot]) -> Option<Linked> {
         input.refine(|asked| self.artifacts(index, draft, asked, places))
     }
 
@@ -100,12 +101,12 @@ impl Linker<'_> {
         index: usize,
         draft: &Draft,
         asked: &Asked,
-        places: &[Place],
+        places: &[Spot],
     ) -> Option<Vec<Made<NodeIndex>>> {
         let Asked { refs, of, many, .. } = asked;
         let mut sources: Vec<Output> = Vec::new();
         let mut good = true;
-        for (Ref(reference), place) in refs.iter().zip(places) {
+        for (Ref(reference), spot) in refs.iter().zip(places) {
             match self.reference(index, draft, reference, *of, *many) {
                 Ok(Some(found)) => {
                     self.references += found.len();
@@ -114,13 +115,13 @@ impl Linker<'_> {
                 Ok(None) => good = false,
                 Err(message) => {
                     let stage = &self.drafts.stages[draft.stage].name;
-                    self.problems.insert(Problem::new(*place, message).in_stage(stage));
+                    self.problems.insert(Problem::at(*spot, message).in_stage(stage));
                     good = false;
                 }
             }
             if self.references > MOST_REFERENCES {
                 let message = format!("more than {MOST_REFERENCES} references in the plan");
-                self.problems.insert(Problem::new(*place, message));
+                self.problems.insert(Problem::at(*spot, message));
                 return None;
             }
         }
@@ -169,7 +170,9 @@ impl Linker<'_> {
 
     fn no_stage(&self, name: &str) -> String {
         if self.removed.contains(name) {
-            return format!("stage `{name}` is removed by the profile or `--set`, but needed here");
+            return format!(
+                "stage `{name}` is removed (set to null by a manifest, a profile or `--set`), but needed here"
+            );
         }
         let known = self.drafts.names.iter().map(String::as_str);
         format!("no stage `{}`{}", clipped(name), suggestion(name, known))

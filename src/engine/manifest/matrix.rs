@@ -159,15 +159,17 @@ fn axis(key: &Key, values: &Node, scope: &Scope<'_>, found: &mut Vec<Problem>) -
         return None;
     }
     let expanded = scope.expand(values).map_err(|problem| found.push(problem)).ok()?;
+    let (place, used) = (expanded.place, expanded.used);
+    let wrong = |message| Problem { place, message, used };
     let items = match expanded.value {
         Value::List(items) if !items.is_empty() => items,
         Value::List(_) => {
-            found.push(Problem::new(values.place, format!("matrix key `{}` has no values", key.text)));
+            found.push(wrong(format!("matrix key `{}` has no values", key.text)));
             return None;
         }
         _ => {
             let message = format!("matrix key `{}` is {}, expected a list of values", key.text, expanded.describe());
-            found.push(Problem::new(values.place, message));
+            found.push(wrong(message));
             return None;
         }
     };

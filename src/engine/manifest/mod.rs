@@ -2,13 +2,16 @@
 
 mod draft;
 mod issue;
+mod layers;
 mod link;
 mod matrix;
 pub mod node;
 pub mod problem;
 mod profile;
+pub mod project;
 pub(super) mod reference;
 pub mod schema;
+mod source;
 #[cfg(test)]
 mod tests;
 pub mod typed;
@@ -16,15 +19,18 @@ mod variables;
 
 use super::plan::Plan;
 use super::stage::Kind;
+use super::store::digest::Digest;
+use super::store::provenance::Manifest;
 use draft::Drafts;
 pub use issue::read_value;
+use layers::Whole;
 use link::link;
-use node::{Node, Value, parse};
-use problem::{Problem, Problems, clipped, suggestion};
-use profile::Overlays;
+use node::{Node, Value};
+use problem::{Problem, Problems, clipped};
+use profile::{Overlays, Profiles, SECTIONS};
+use source::Family;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use variables::{LARGEST, Scope};
 
@@ -54,20 +60,18 @@ pub enum LoadError {
     Problems(#[from] Problems),
 }
 
-/// Bytes of the longest manifest.
-const LONGEST: u64 = 1 << 20;
 /// Bytes of the longest name of a pipeline.
 const LONGEST_NAME: usize = 100;
 
-const TOP: [&str; 6] = ["version", "name", "environment", "profiles", "vars", "stages"];
+const TOP: [&str; 7] = ["version", "name", "extends", "environment", "profiles", "vars", "stages"];
 
-/// Reads the manifest at `path` and resolves it.
+/// Reads the manifest at `path`, with what it extends, and resolves it.
 ///
 /// # Errors
 /// All its problems at once.
 pub fn load(path: &Path, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, LoadError> {
-    let text = read(path).map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
-    resolve(path, &text, kinds, options).map_err(|problems| Problems::new(path, &text, problems).into())
+    let family = Family::read(path)?;
+    resolve(&family, kinds, options).map_err(|problems| Problems::new(family.files, problems).into())
 }
 
 /// What a manifest says about itself before a profile is chosen.
@@ -81,110 +85,83 @@ pub struct Outline {
     pub environment: BTreeMap<String, bool>,
 }
 
-/// Reads the outline of the manifest at `path`. What is wrong with the rest of it is not looked for.
+/// Reads the outline of the manifest at `path`, with what it extends. What is wrong with the rest of it is not looked for.
 ///
 /// # Errors
-/// If it cannot be read or is not YAML.
+/// If one of the files cannot be read or is not a manifest.
 pub fn outline(path: &Path) -> Result<Outline, LoadError> {
-    let text = read(path).map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
-    let root = parse(&text).map_err(|problems| Problems::new(path, &text, problems))?;
-    let profiles = root.get("profiles").map_or(&[][..], Node::entries);
+    let family = Family::read(path)?;
+    let profiles = Profiles::read(&family, &mut Vec::new());
     let mut environment: BTreeMap<String, bool> = BTreeMap::new();
-    for section in [&root].into_iter().chain(profiles.iter().map(|(_, profile)| profile)) {
+    for section in family.oldest_first().chain(profiles.parts()) {
         for (name, default) in section.get("environment").map_or(&[][..], Node::entries) {
             *environment.entry(name.text.clone()).or_default() |= default.value != Value::Null;
         }
     }
-    let name = root.get("name").and_then(Node::text).map(str::to_owned);
-    Ok(Outline { name, profiles: profiles.iter().map(|(name, _)| name.text.clone()).collect(), environment })
+    let name = family.root().get("name").and_then(Node::text).map(str::to_owned);
+    Ok(Outline { name, profiles: profiles.names().map(str::to_owned).collect(), environment })
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let invalid =
-        |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("manifest `{}` {what}", path.display()));
-    let mut bytes = Vec::new();
-    fs_err::File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(invalid("is longer than 1 MiB; a manifest is a page or two".to_owned()));
+fn resolve(family: &Family, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, Vec<Problem>> {
+    let mut found = family.found.clone();
+    for root in &family.roots {
+        SECTIONS.iter().for_each(|name| check_section(root, name, &mut found));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        invalid(format!("is not UTF-8 text in line {line}"))
-    })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-fn resolve(path: &Path, text: &str, kinds: &[Kind], options: &Options<'_>) -> Result<Plan, Vec<Problem>> {
-    let mut root = parse(text)?;
-    let mut found = Vec::new();
-    top(&root, &mut found)?;
-    let mut overlays = Overlays { root: &mut root, removed: BTreeSet::new(), found: &mut found };
-    let profile = overlays.profile(options.profile);
+    let (mut overlays, profile) = Overlays::of(family, options.profile, &mut found);
     for (at, value) in options.set {
         overlays.set(at, value);
     }
-    let removed = overlays.removed;
-    let name = name(&root, &mut found);
+    let Overlays { root, stages, .. } = overlays;
+    let Whole { stages: whole, broken } = stages.whole(&mut found);
+    let name = name(family, &mut found);
     let environment = environment(&root, options.environment, &mut found);
     let nothing = Node::new(Value::Map(Vec::new()), root.place);
     let scope = Scope {
-        vars: section(&root, "vars", &mut found).unwrap_or(&nothing),
+        vars: root.get("vars").unwrap_or(&nothing),
         environment: &environment,
         matrix: &[],
         budget: &Cell::new(LARGEST),
     };
-    let stages = match section(&root, "stages", &mut found) {
-        Some(stages) if !stages.entries().is_empty() => stages,
-        Some(stages) => {
-            found.push(Problem::new(stages.place, "`stages` is empty; a manifest needs at least one stage"));
-            return Err(found);
-        }
-        None => return Err(found),
-    };
-    let drafts = Drafts::read(stages, kinds, &scope, &mut found);
-    let graph = link(&drafts, &removed, &mut found);
+    if whole.entries().is_empty() && broken.is_empty() {
+        found.extend(no_stages(&root));
+        return Err(found);
+    }
+    let drafts = Drafts::read(&whole, broken, kinds, &scope, &mut found);
+    let graph = link(&drafts, &stages.removed(), &mut found);
     if !found.is_empty() {
         return Err(found);
     }
     let stages = drafts.stages.into_iter().map(|stage| stage.name).collect();
-    Ok(Plan { name, profile, path: path.to_owned(), stages, graph })
+    let manifests = family.files.iter().map(|file| Manifest::new(&file.path, Digest::of(file.text.as_bytes())));
+    Ok(Plan { name, profile, path: family.files[0].path.clone(), manifests: manifests.collect(), stages, graph })
 }
 
-/// Checks the keys of the manifest and its version. What follows would be noise where it is not a mapping, or of a version
-/// with another grammar.
-fn top(root: &Node, found: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
-    if root.value == Value::Null {
-        return Err(vec![Problem::new(root.place, "an empty manifest; expected `version: 1`, `name` and `stages`")]);
-    }
-    if !matches!(root.value, Value::Map(_)) {
-        let message =
-            format!("a manifest is a mapping with `version`, `name` and `stages`, but this is {}", root.describe());
-        return Err(vec![Problem::new(root.place, message)]);
-    }
-    match root.get("version") {
-        Some(Node { value: Value::Int(1), .. }) => {}
-        Some(other) => {
-            let message = format!("`version` is {}, but this program reads version 1", other.describe());
-            return Err(vec![Problem::new(other.place, message)]);
+/// That there is nothing to do; told already where `stages` is something else than a mapping.
+fn no_stages(root: &Node) -> Option<Problem> {
+    match root.get("stages") {
+        None => Some(Problem::new(root.place, "no `stages`; a manifest needs at least one stage")),
+        Some(Node { value: Value::Map(_) | Value::Null, place, .. }) => {
+            Some(Problem::new(*place, "`stages` is empty; a manifest needs at least one stage"))
         }
-        None => found.push(Problem::new(root.place, "no `version`; expected `version: 1`")),
+        Some(_) => None,
     }
-    for (key, _) in root.entries().iter().filter(|(key, _)| !TOP.contains(&key.text.as_str())) {
-        let hint = suggestion(&key.text, TOP);
-        found.push(Problem::new(key.place, format!("unknown key `{}` of a manifest{hint}", clipped(&key.text))));
-    }
-    Ok(())
 }
 
-fn name(root: &Node, found: &mut Vec<Problem>) -> String {
+fn name(family: &Family, found: &mut Vec<Problem>) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     let expected = "expected small letters, digits, `-` and `_`, since it names a folder";
+    let root = family.root();
+    let others = &family.roots[1..];
     let problem = match root.get("name") {
-        None => Problem::new(root.place, "no `name`; expected one such as `name: spot_glue`"),
+        None if others.is_empty() => Problem::new(root.place, "no `name`; expected one such as `name: spot_glue`"),
+        None => Problem::new(root.place, "no `name`; a manifest that extends another has a name of its own"),
         Some(node) => match node.text() {
             Some(name) if name.len() > LONGEST_NAME => {
                 Problem::new(node.place, format!("`name` is longer than {LONGEST_NAME} bytes"))
+            }
+            Some(name) if others.iter().any(|other| other.get("name").and_then(Node::text) == Some(name)) => {
+                let message = "which is the name of a manifest that this one extends; expected another, since runs are kept by name";
+                Problem::new(node.place, format!("`name` is `{}`, {message}", clipped(name)))
             }
             Some(name) if !name.is_empty() && name.chars().all(plain) => return name.to_owned(),
             _ => Problem::new(node.place, format!("`name` is {}; {expected}", node.describe())),
@@ -194,20 +171,12 @@ fn name(root: &Node, found: &mut Vec<Problem>) -> String {
     String::new()
 }
 
-/// A section that is a mapping, if it is there. `stages` must be.
-fn section<'n>(root: &'n Node, name: &str, found: &mut Vec<Problem>) -> Option<&'n Node> {
-    let Some(node) = root.get(name) else {
-        if name == "stages" {
-            found.push(Problem::new(root.place, "no `stages`; a manifest needs at least one stage"));
-        }
-        return None;
-    };
-    match &node.value {
-        Value::Map(_) | Value::Null => Some(node),
-        _ => {
-            found.push(Problem::new(node.place, format!("`{name}` is {}, expected a mapping", node.describe())));
-            None
-        }
+/// Checks that a section is a mapping, if it is there.
+fn check_section(root: &Node, name: &str, found: &mut Vec<Problem>) {
+    if let Some(node) = root.get(name)
+        && !matches!(node.value, Value::Map(_) | Value::Null)
+    {
+        found.push(Problem::new(node.place, format!("`{name}` is {}, expected a mapping", node.describe())));
     }
 }
 
@@ -219,7 +188,7 @@ fn environment(
     found: &mut Vec<Problem>,
 ) -> BTreeMap<String, Option<String>> {
     let mut variables = BTreeMap::new();
-    for (key, default) in section(root, "environment", found).map_or(&[][..], Node::entries) {
+    for (key, default) in root.get("environment").map_or(&[][..], Node::entries) {
         let name = &key.text;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(plain) {

@@ -15,6 +15,8 @@ pub struct Node {
     pub place: Place,
     /// Whether a variable of the manifest or the environment supplied (part of) it.
     pub from_variable: bool,
+    /// Where it was asked for, if that is elsewhere: the place of a `${…}` or of a `like`.
+    pub used: Option<Place>,
     /// How a truth value is written, if not as `true` or `false`, and a whole number of more than 64 bits: as a word it is that.
     written: Option<Arc<str>>,
 }
@@ -48,7 +50,7 @@ pub struct Key {
 }
 
 /// Size of one manifest after aliases are replaced, in values; more is a mistake or an attack.
-const LARGEST: usize = 200_000;
+pub(super) const LARGEST: usize = 200_000;
 /// Nesting of values, aliases replaced.
 pub(super) const DEEPEST: usize = 64;
 /// Keys of one mapping.
@@ -57,13 +59,13 @@ const MOST_KEYS: usize = 10_000;
 impl Node {
     /// A value at a place.
     pub fn new(value: Value, place: Place) -> Self {
-        Self { value, place, from_variable: false, written: None }
+        Self { value, place, from_variable: false, used: None, written: None }
     }
 
     /// The same place with another value, which variables may have supplied.
     pub(super) fn with(&self, value: Value, from_variable: bool) -> Self {
         let written = self.written.clone().filter(|_| value == self.value);
-        Self { value, place: self.place, from_variable, written }
+        Self { value, place: self.place, from_variable, used: self.used, written }
     }
 
     /// The value of `key`, if this is a mapping that has it.
@@ -176,6 +178,16 @@ impl Node {
         }
     }
 
+    /// Marks everything here as used at a place.
+    pub(super) fn mark_used(&mut self, at: Place) {
+        self.used = Some(at);
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.mark_used(at)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.mark_used(at)),
+            _ => {}
+        }
+    }
+
     /// How much memory this takes, in values: long texts count for several.
     pub(super) fn weight(&self) -> usize {
         let inner = match &self.value {
@@ -224,8 +236,16 @@ pub fn overlay(base: &mut Node, over: &Node) {
 /// Everything that is wrong with its syntax: the first mistake of the scanner, every duplicate key, tags, aliases that grow
 /// beyond bounds.
 pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
-    let mut reader =
-        Reader { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), size: 0, problems: Vec::new() };
+    parse_file(text, 0)
+}
+
+/// Reads one YAML document, which is this file among those of a manifest.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_file(text: &str, file: usize) -> Result<Node, Vec<Problem>> {
+    let parser = Parser::new_from_str(text);
+    let mut reader = Reader { text, file, parser, anchors: HashMap::new(), size: 0, problems: Vec::new() };
     let root = reader.document().unwrap_or_else(|problem| {
         reader.problems.push(problem);
         None
@@ -233,28 +253,31 @@ pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
     match root {
         _ if !reader.problems.is_empty() => Err(reader.problems),
         Some(root) => Ok(root),
-        None => Ok(Node::new(Value::Null, START)),
+        None => Ok(Node::new(Value::Null, reader.start())),
     }
 }
 
-/// Where a text begins.
-const START: Place = Place { line: 1, column: 1, width: 1 };
-
 struct Reader<'i> {
     text: &'i str,
+    file: usize,
     parser: Parser<'i, saphyr_parser::StrInput<'i>>,
     anchors: HashMap<usize, Node>,
     size: usize,
     problems: Vec<Problem>,
 }
 
-fn place(span: Span) -> Place {
-    let one_line = span.start.line() == span.end.line();
-    let width = if one_line { span.end.col().saturating_sub(span.start.col()).max(1) } else { 1 };
-    Place { line: span.start.line(), column: span.start.col() + 1, width }
-}
-
 impl<'i> Reader<'i> {
+    /// Where the text begins.
+    fn start(&self) -> Place {
+        Place { file: self.file, line: 1, column: 1, width: 1 }
+    }
+
+    fn place(&self, span: Span) -> Place {
+        let one_line = span.start.line() == span.end.line();
+        let width = if one_line { span.end.col().saturating_sub(span.start.col()).max(1) } else { 1 };
+        Place { file: self.file, line: span.start.line(), column: span.start.col() + 1, width }
+    }
+
     fn document(&mut self) -> Result<Option<Node>, Problem> {
         let mut root = None;
         loop {
@@ -262,7 +285,7 @@ impl<'i> Reader<'i> {
                 (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
                 (Event::StreamEnd, _) => return Ok(root),
                 (_, span) if root.is_some() => {
-                    return Err(Problem::new(place(span), "a second document; a manifest is one document"));
+                    return Err(Problem::new(self.place(span), "a second document; a manifest is one document"));
                 }
                 (event, span) => root = Some(self.node(event, span, 0)?),
             }
@@ -273,14 +296,14 @@ impl<'i> Reader<'i> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(self.not_yaml(&error)),
-            None => Err(Problem::new(START, "not YAML: the text ends inside a value")),
+            None => Err(Problem::new(self.start(), "not YAML: the text ends inside a value")),
         }
     }
 
     /// What the scanner says, and the usual reasons for it.
     fn not_yaml(&self, error: &ScanError) -> Problem {
         let marker = error.marker();
-        let place = Place { line: marker.line(), column: marker.col() + 1, width: 1 };
+        let place = Place { line: marker.line(), column: marker.col() + 1, ..self.start() };
         let line = self.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
         let info = error.info();
         let line_begins_with_tab = line.trim_start_matches(' ').starts_with('\t');
@@ -307,7 +330,7 @@ impl<'i> Reader<'i> {
     }
 
     fn node(&mut self, event: Event<'i>, span: Span, depth: usize) -> Result<Node, Problem> {
-        let at = place(span);
+        let at = self.place(span);
         let too_deep = || Problem::new(at, format!("nested deeper than {DEEPEST} levels"));
         self.grow(1, at)?;
         if depth > DEEPEST {
@@ -370,7 +393,7 @@ impl<'i> Reader<'i> {
                 (Event::Scalar(text, _, anchor, tag), span) => {
                     self.key(text.into_owned(), anchor, tag.as_deref(), span)?
                 }
-                (_, span) => return Err(Problem::new(place(span), "a key that is not a word")),
+                (_, span) => return Err(Problem::new(self.place(span), "a key that is not a word")),
             };
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
@@ -392,7 +415,7 @@ impl<'i> Reader<'i> {
                 }
             }
             if entries.len() > MOST_KEYS {
-                return Err(Problem::new(place(span), format!("more than {MOST_KEYS} keys in one mapping")));
+                return Err(Problem::new(self.place(span), format!("more than {MOST_KEYS} keys in one mapping")));
             }
         }
         for node in merged {
@@ -407,7 +430,7 @@ impl<'i> Reader<'i> {
     }
 
     fn key(&mut self, text: String, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<Key, Problem> {
-        let at = place(span);
+        let at = self.place(span);
         self.refuse_tag(tag, at);
         self.grow(1 + text.len() / TEXT_PER_VALUE, at)?;
         if anchor > 0 {

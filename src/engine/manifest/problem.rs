@@ -1,17 +1,34 @@
 //! What is wrong with a manifest, shown where it stands.
 
+use super::node::Node;
+use super::source::File;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 /// A place in a YAML text; lines and columns from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Line; 0 for values that do not come from the file (`--set`).
+    /// Which of the files of the manifest: 0 for itself, the others are those that it extends.
+    pub file: usize,
+    /// Line; 0 for values that do not come from a file (`--set`).
     pub line: usize,
     /// Column.
     pub column: usize,
     /// Number of characters to underline.
     pub width: usize,
+}
+
+/// Where something is written, and where it is used, if that is elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) place: Place,
+    pub(super) used: Option<Place>,
+}
+
+impl Spot {
+    /// The spot of a value.
+    pub(super) fn of(node: &Node) -> Self {
+        Self { place: node.place, used: node.used }
+    }
 }
 
 /// One problem of a manifest.
@@ -21,17 +38,29 @@ pub struct Problem {
     pub place: Place,
     /// What was found, what was expected, what to do.
     pub message: String,
+    /// Where the value is asked for that stands at the place.
+    pub used: Option<Place>,
 }
 
 impl Problem {
     /// A problem at a place.
     pub fn new(place: Place, message: impl Into<String>) -> Self {
-        Self { place, message: message.into() }
+        Self { place, message: message.into(), used: None }
     }
 
-    /// Names the stage where no place in the file does.
+    /// A problem of a value, which may have come through a variable or from another stage.
+    pub(super) fn of(node: &Node, message: impl Into<String>) -> Self {
+        Self::at(Spot::of(node), message)
+    }
+
+    /// A problem of what is written at a spot.
+    pub(super) fn at(Spot { place, used }: Spot, message: impl Into<String>) -> Self {
+        Self { used, ..Self::new(place, message) }
+    }
+
+    /// Names the stage where no place in a file does.
     pub(super) fn in_stage(mut self, name: &str) -> Self {
-        if self.place.line == 0 {
+        if self.place.line == 0 && self.used.is_none_or(|used| used.line == 0) {
             self.message = format!("stage `{name}`: {}", self.message);
         }
         self
@@ -41,8 +70,7 @@ impl Problem {
 /// All problems of a manifest, with the lines they stand in.
 #[derive(Debug)]
 pub struct Problems {
-    path: PathBuf,
-    text: String,
+    files: Vec<File>,
     found: Vec<Problem>,
 }
 
@@ -56,12 +84,13 @@ const LINE: usize = 160;
 const VALUE: usize = 80;
 
 impl Problems {
-    /// The problems of the manifest at `path` with this `text`; sorted by place, each once.
-    pub fn new(path: &Path, text: &str, mut found: Vec<Problem>) -> Self {
+    /// The problems of a manifest of these files; sorted by place, each once.
+    pub fn new(files: Vec<File>, mut found: Vec<Problem>) -> Self {
         found.sort();
-        found.dedup();
+        // A variable that many stages use is wrong once.
+        found.dedup_by(|a, b| (a.place, &a.message) == (b.place, &b.message));
         let found = found.chunk_by(|a, b| a.place == b.place && a.place.line > 0).flat_map(few).collect();
-        Self { path: path.to_owned(), text: text.to_owned(), found }
+        Self { files, found }
     }
 
     /// The problems by place.
@@ -69,9 +98,21 @@ impl Problems {
         &self.found
     }
 
-    /// The manifest.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Writes where something stands.
+    fn locate(&self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {
+        match self.files.get(place.file) {
+            Some(file) => write!(f, "{}:{}:{}", file.path.display(), place.line, place.column),
+            None => write!(f, "{}:{}", place.line, place.column),
+        }
+    }
+
+    /// Writes the line of a place with marks under it.
+    fn quote(&self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {
+        let lines = self.files.get(place.file).map(|file| file.text.lines());
+        match lines.and_then(|mut lines| lines.nth(place.line.checked_sub(1)?)) {
+            Some(line) => underline(f, line, place),
+            None => Ok(()),
+        }
     }
 }
 
@@ -89,19 +130,21 @@ impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<&str> = self.text.lines().collect();
-        for (i, Problem { place, message }) in self.found.iter().take(MOST_SHOWN).enumerate() {
+        for (i, Problem { place, message, used }) in self.found.iter().take(MOST_SHOWN).enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            let message = printable(message);
             if place.line == 0 {
-                write!(f, "--set: {message}")?;
-                continue;
+                f.write_str("--set")?;
+            } else {
+                self.locate(f, *place)?;
             }
-            write!(f, "{}:{}:{}: {message}", self.path.display(), place.line, place.column)?;
-            if let Some(line) = lines.get(place.line - 1) {
-                underline(f, line, *place)?;
+            write!(f, ": {}", printable(message))?;
+            self.quote(f, *place)?;
+            if let Some(used) = used.filter(|used| used != place && used.line > 0) {
+                f.write_str("\n used in ")?;
+                self.locate(f, used)?;
+                self.quote(f, used)?;
             }
         }
         match self.found.len().saturating_sub(MOST_SHOWN) {
@@ -194,9 +237,10 @@ mod tests {
     fn shown(text: &str, places: &[(usize, usize, usize)]) -> String {
         let problems = places.iter().enumerate();
         let problem = |(i, &(line, column, width)): (usize, &(usize, usize, usize))| {
-            Problem::new(Place { line, column, width }, format!("problem {i}"))
+            Problem::new(Place { file: 0, line, column, width }, format!("problem {i}"))
         };
-        Problems::new("p.yaml".as_ref(), text, problems.map(problem).collect()).to_string()
+        let file = File { path: "p.yaml".into(), text: text.to_owned() };
+        Problems::new(vec![file], problems.map(problem).collect()).to_string()
     }
 
     #[test]

@@ -9,17 +9,22 @@ use serde_json::{Value, json};
 pub fn schema(kinds: &[Kind]) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let stages: Vec<Value> = kinds.iter().map(|kind| stage(*kind, &mut generator)).collect();
+    let of_kind = json!({"type": "object", "required": ["kind"]});
     let mut definitions = Value::Object(generator.take_definitions(true).into_iter().collect());
     allow_variables(&mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A pipeline of spot",
         "type": "object",
-        "required": ["version", "name", "stages"],
+        "required": ["version", "name"],
         "additionalProperties": false,
         "properties": {
             "version": {"const": 1, "description": "Version of the grammar."},
             "name": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "Name of the pipeline."},
+            "extends": {
+                "type": "string",
+                "description": "A manifest that this one is laid over: its path from the folder of this file, in the project.",
+            },
             "environment": {
                 "type": "object",
                 "description": "Environment variables that may be used, with their defaults; null for required ones.",
@@ -40,7 +45,20 @@ pub fn schema(kinds: &[Kind]) -> Value {
                 },
             },
             "vars": {"type": "object", "description": "Values for ${name}."},
-            "stages": {"type": "object", "additionalProperties": {"oneOf": stages}},
+            "stages": {
+                "type": ["object", "null"],
+                "additionalProperties": {"if": of_kind, "then": {"oneOf": stages}, "else": partial()},
+            },
+        },
+        // A manifest that extends another may leave out all that it does not change.
+        "if": {"required": ["extends"]},
+        "else": {
+            "required": ["stages"],
+            "properties": {
+                "stages": {
+                    "additionalProperties": {"type": "object", "anyOf": [{"required": ["kind"]}, {"required": [LIKE]}]},
+                },
+            },
         },
         "$defs": definitions,
     })
@@ -55,15 +73,35 @@ fn stage(kind: Kind, generator: &mut SchemaGenerator) -> Value {
     if schema.get("properties").is_none() {
         schema["properties"] = json!({});
     }
-    let values = json!({"type": ["array", "string"], "items": {"type": ["string", "number", "boolean"]}});
-    let matrix = "A job for each combination of values; the first key is the outermost.";
     schema["properties"]["kind"] = json!({"const": kind.name});
-    schema["properties"]["matrix"] = json!({"type": "object", "description": matrix, "additionalProperties": values});
-    match schema.get_mut("required").and_then(Value::as_array_mut) {
-        Some(required) => required.push(json!("kind")),
-        None => schema["required"] = json!(["kind"]),
+    schema["properties"]["matrix"] = matrix(&["array", "string"]);
+    schema["properties"][LIKE] = like();
+    // What a stage is like says what it does not.
+    let required = schema["required"].take();
+    schema["required"] = json!(["kind"]);
+    if required.is_array() {
+        schema["anyOf"] = json!([{"required": required}, {"required": [LIKE]}]);
     }
     schema
+}
+
+/// The field that names the stage from which another starts.
+const LIKE: &str = "like";
+
+/// A stage that changes one of another manifest, or is like another; null removes.
+fn partial() -> Value {
+    let properties = json!({LIKE: like(), "matrix": matrix(&["array", "string", "null"])});
+    json!({"type": ["object", "null"], "description": "Changes of a stage.", "properties": properties})
+}
+
+fn like() -> Value {
+    json!({"type": "string", "description": "A stage to start from: this one says what differs."})
+}
+
+fn matrix(values: &[&str]) -> Value {
+    let values = json!({"type": values, "items": {"type": ["string", "number", "boolean"]}});
+    let description = "A job for each combination of values; the first key is the outermost.";
+    json!({"type": "object", "description": description, "additionalProperties": values})
 }
 
 /// Lets a text with `${` stand wherever a value stands: for a property, an item of a list, a value of a mapping.

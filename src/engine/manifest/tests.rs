@@ -675,7 +675,7 @@ fn a_plan_of_many_jobs_is_drawn_by_stage() {
 #[test]
 fn the_schema_knows_every_kind_and_lets_variables_stand_for_values() {
     let schema = schema(KINDS);
-    let stages = schema["properties"]["stages"]["additionalProperties"]["oneOf"].as_array().unwrap();
+    let stages = schema["properties"]["stages"]["additionalProperties"]["then"]["oneOf"].as_array().unwrap();
     let kinds: Vec<&str> = stages.iter().map(|stage| stage["properties"]["kind"]["const"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["read", "load", "learn", "compare", "polish"]);
     for stage in stages {

@@ -80,7 +80,7 @@ impl Scope<'_> {
     fn text(&self, text: &str, node: &Node, trail: &mut Trail) -> Result<Node, Problem> {
         if let Some(inner) = whole_name(text) {
             let mut found = self.look_up(inner, node.place, trail)?;
-            found.place = node.place;
+            found.used = Some(node.place);
             found.mark_from_variable();
             return Ok(found);
         }

@@ -4,6 +4,7 @@ pub mod graph;
 
 use super::manifest::problem::suggestion;
 use super::stage::{Input, Job, Kind, Made};
+use super::store::provenance::Manifest;
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Plan {
     pub profile: Option<String>,
     /// The manifest.
     pub path: PathBuf,
+    /// All files that it was read from: the manifest first, then what it extends.
+    pub manifests: Vec<Manifest>,
     /// Names of the stages, in the order of the manifest.
     pub stages: Vec<String>,
     /// The jobs; indices are in the order of the manifest.

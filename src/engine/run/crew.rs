@@ -13,7 +13,7 @@ use crate::engine::remote::Presence;
 use crate::engine::stage::Spec;
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
-use crate::engine::store::provenance::{self, Provenance};
+use crate::engine::store::provenance::{self, Manifest, Provenance};
 use crate::engine::store::recipe::Recipe;
 use crate::engine::store::{Found, Lock};
 use crate::panic::{lock, message};
@@ -30,6 +30,7 @@ use std::time::Instant;
 /// What the workers share.
 pub(super) struct Crew<'a> {
     pub(super) pipeline: &'a str,
+    pub(super) manifests: &'a [Manifest],
     pub(super) bench: Bench<'a>,
     pub(super) settings: &'a Settings,
     pub(super) memory: Parts,
@@ -267,6 +268,7 @@ impl Crew<'_> {
         let provenance = Provenance {
             pipeline: self.pipeline.to_owned(),
             job: order.name.clone(),
+            manifests: self.manifests.to_vec(),
             inputs: order.origins(ticket.reads),
             program: provenance::program(),
             revision: provenance::revision(),

@@ -5,7 +5,7 @@ use super::reason::Reason;
 use super::settings::Settings;
 use crate::engine::plan::Plan;
 use crate::engine::store::digest::Key;
-use crate::engine::store::provenance;
+use crate::engine::store::provenance::{self, Manifest};
 use serde::Serialize;
 use std::path::Path;
 
@@ -19,6 +19,8 @@ pub enum Event<'a> {
         pipeline: &'a str,
         /// Its manifest.
         manifest: &'a Path,
+        /// The files that it was read from: itself, then what it extends.
+        manifests: &'a [Manifest],
         /// The profile in force.
         profile: Option<&'a str>,
         /// UTC.
@@ -73,6 +75,7 @@ impl<'a> Event<'a> {
         Self::Start {
             pipeline: &plan.name,
             manifest: &plan.path,
+            manifests: &plan.manifests,
             profile: plan.profile.as_deref(),
             time: provenance::now(),
             program: provenance::program(),

@@ -91,6 +91,7 @@ pub fn run(
     let wanted = jobs.wanted(settings.only.as_ref());
     let crew = Crew {
         pipeline: &plan.name,
+        manifests: &plan.manifests,
         bench: Bench {
             store,
             device: &settings.device,

@@ -3,7 +3,7 @@
 use super::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How an entry came to be.
@@ -14,6 +14,9 @@ pub struct Provenance {
     pub pipeline: String,
     /// Name of that job.
     pub job: String,
+    /// The files that the pipeline was read from: its manifest, then what that extends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Manifest>,
     /// Where every input came from, in the order of the recipe.
     pub inputs: Vec<Origin>,
     /// Version of the program.
@@ -57,6 +60,22 @@ pub struct Origin {
     /// The file it was read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+}
+
+/// A file that a pipeline was read from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The file.
+    pub file: PathBuf,
+    /// Of its text.
+    pub digest: Digest,
+}
+
+impl Manifest {
+    /// A file with this text.
+    pub fn new(file: &Path, digest: Digest) -> Self {
+        Self { file: file.to_owned(), digest }
+    }
 }
 
 /// Version of the program.
