@@ -226,6 +226,12 @@ impl<'a> Cache<'a> {
         symlink: &dyn Fn(&Path, &Path) -> io::Result<()>,
     ) -> io::Result<()> {
         let path = self.file(commit, name);
+        let up = "../".repeat(name.split('/').count() + 1);
+        let target = Path::new(&up).join("blobs").join(checksum.as_str());
+        // Others may be reading through a link that is there already.
+        if fs_err::read_link(&path).is_ok_and(|found| found == target) && path.is_file() {
+            return Ok(());
+        }
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
@@ -233,8 +239,7 @@ impl<'a> Cache<'a> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let up = "../".repeat(name.split('/').count() + 1);
-        match symlink(&Path::new(&up).join("blobs").join(checksum.as_str()), &path) {
+        match symlink(&target, &path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_file() => Ok(()),
             Err(_) => fs_err::rename(self.blob(checksum), &path),

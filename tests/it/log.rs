@@ -99,7 +99,9 @@ fn what_is_stale_costs_what_it_cost_before() {
     assert!(json["forecast"]["seconds"].as_f64().unwrap() > 0.5 && json["forecast"]["unknown"] == 0);
     shell.spot("run slow").ok();
     let again = shell.spot("run slow").ok();
-    again.complains("; what was cached took 1.");
+    let saved =
+        again.err.split("; what was cached took ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    assert!(saved.is_some_and(|seconds| seconds >= 1.8), "{}", again.err);
 }
 
 #[test]
@@ -115,9 +117,16 @@ fn a_trace_has_every_job_that_was_executed() {
     assert_eq!(names, executed);
     for event in all {
         assert_eq!((&event["ph"], &event["args"]["state"]), (&"X".into(), &"executed".into()));
-        assert!(event["dur"].as_u64().unwrap() >= 200_000 && event["tid"].as_u64().unwrap() < 2, "{event}");
+        // A job's row is free once its entry is written, which may be after the next one began.
+        assert!(event["dur"].as_u64().unwrap() >= 200_000 && event["tid"].as_u64().unwrap() < 4, "{event}");
     }
-    // What ran at once stands in two rows.
-    let at_once = |row: u64| all.iter().filter(|event| event["tid"] == row).count();
-    assert_eq!((at_once(0), at_once(1)), (2, 2));
+    // What ran at once stands in different rows.
+    let span = |event: &Value| {
+        let start = event["ts"].as_u64().unwrap();
+        start..start + event["dur"].as_u64().unwrap()
+    };
+    for (at, event) in all.iter().enumerate() {
+        let beside = |other: &&Value| span(other).start < span(event).end && span(event).start < span(other).end;
+        assert!(all[..at].iter().filter(beside).all(|other| other["tid"] != event["tid"]), "{trace}");
+    }
 }

@@ -80,6 +80,9 @@ pub(super) fn matching(names: &[String], pattern: &str, brackets: bool) -> Resul
         _ => Pattern::escape(letter.encode_utf8(&mut [0; 4])),
     };
     let written = if brackets { pattern.to_owned() } else { pattern.chars().map(plain).collect() };
+    if !is_pattern(pattern, brackets) {
+        return Ok(names.iter().filter(|name| *name == pattern).cloned().collect());
+    }
     if pattern.len() > LONGEST {
         return Err(format!("a pattern of files has {} letters, expected at most {LONGEST}", pattern.len()));
     }
@@ -87,6 +90,11 @@ pub(super) fn matching(names: &[String], pattern: &str, brackets: bool) -> Resul
     let options =
         MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
     Ok(names.iter().filter(|name| fits.matches_with(name, options)).cloned().collect())
+}
+
+/// Whether a name may stand for several files.
+pub(super) fn is_pattern(name: &str, brackets: bool) -> bool {
+    name.contains(['*', '?']) || brackets && name.contains('[')
 }
 
 /// Whether no shard of the files is missing, as far as their names tell.

@@ -1,6 +1,6 @@
 //! Which files of a data set's repository are wanted: those of a config, by split; or what there is instead.
 
-use super::layout::{Splits, by_name, check_complete, is_rows, matching};
+use super::layout::{Splits, by_name, check_complete, is_pattern, is_rows, matching};
 use super::readme::{Config, DEFAULT, Readme};
 use crate::data::Layout;
 use crate::engine::manifest::problem::{listed, suggestion};
@@ -27,6 +27,9 @@ pub(super) struct Found {
 /// The file that describes a data set.
 pub(super) const README: &str = "README.md";
 
+/// Patterns of files that one config may have.
+const MOST_PATTERNS: usize = 1000;
+
 impl Choose for Wanted {
     fn choose(&self, offer: &Offer<'_>) -> Result<Choice, String> {
         let is_there = offer.names.iter().any(|name| name == README);
@@ -37,7 +40,9 @@ impl Choose for Wanted {
         };
         let found = self.find(offer.names, offer.extent, readme.as_deref())?;
         let files = found.files.into_iter().flat_map(|(_, files)| files);
-        Ok(Choice::All(files.chain(is_there.then(|| README.to_owned())).collect()))
+        let mut files: Vec<String> = files.chain(is_there.then(|| README.to_owned())).collect();
+        files.sort();
+        Ok(Choice::All(files))
     }
 }
 
@@ -148,6 +153,13 @@ fn splits_of(names: &[String], config: &Config) -> Result<Splits, String> {
             splits
         }));
     };
+    let wild = splits.iter().flat_map(|(_, patterns)| patterns).filter(|pattern| is_pattern(pattern, true)).count();
+    if wild > MOST_PATTERNS {
+        let name = &config.name;
+        return Err(format!(
+            "`{README}` has {wild} patterns of files for the config `{name}`, expected at most {MOST_PATTERNS}"
+        ));
+    }
     let mut found = Splits::new();
     for (split, patterns) in splits {
         let mut files = Vec::new();
