@@ -153,8 +153,10 @@ fn laid(files: &FilesInput) -> Option<Laid> {
 fn check_files(files: &FilesInput) -> Result<(), String> {
     files.check()?;
     match files.names().find(|name| !name.ends_with('/') && Layout::of(name).is_none()) {
+        // An output that is not named is shown as it was asked for.
         Some(name) => Err(format!(
-            "is `{name}`, expected a file whose name ends in {}, or a folder, written with `/` at its end",
+            "is `{}`, expected a file whose name ends in {}, or a folder, written with `/` at its end",
+            if name.is_empty() { files.to_string() } else { name.to_owned() },
             Layout::ENDINGS
         )),
         None => Ok(()),
