@@ -18,6 +18,7 @@ mod gc;
 mod hub;
 mod integrity;
 mod kinds;
+mod leaks;
 mod mixtures;
 mod mock_hub;
 mod model_tuning;

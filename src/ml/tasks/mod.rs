@@ -3,6 +3,7 @@
 
 mod bag_of_words;
 mod cell;
+mod content;
 pub mod documents;
 mod error;
 mod format;
@@ -31,6 +32,7 @@ pub(crate) mod shared;
 pub use super::metrics::Metric;
 pub use bag_of_words::BagOfWords;
 pub use cell::Cell;
+pub use content::Content;
 pub use error::{ReadError, shortened};
 pub use format::{HIDDEN, LeftOut, Read, Reading};
 pub use held_out::{Amount, hold_out, sample};
