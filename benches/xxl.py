@@ -29,7 +29,7 @@ version: 1
 name: xxl
 stages:
   backbone: {{kind: backbone, from: {{path: model}}, precision: bf16}}
-  data: {{kind: ingest, backbone: backbone, from: {{builtin: w_sent}}, rows: {{train: 8, validation: 2, test: 2}}}}
+  data: {{kind: ingest, backbone: backbone, from: {{builtin: w_senti}}, rows: {{train: 8, validation: 2, test: 2}}}}
   prompt:
     kind: tune
     backbone: backbone
