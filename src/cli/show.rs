@@ -217,7 +217,7 @@ fn artifact_in_words(store: &Store, artifact: &Record) -> anyhow::Result<String>
         text += &format!("  part {}: {} bytes, {}{place}\n", part.name, part.size, part.digest.short());
     }
     let bytes = store.read(digest, name)?;
-    let card = Some(&bytes).filter(|_| r#type == CARD.0).and_then(|bytes| Card::from_bytes(bytes).ok());
+    let card = Some(&bytes).filter(|_| r#type == CARD.name()).and_then(|bytes| Card::from_bytes(bytes).ok());
     let shown = card.map_or_else(|| preview(bytes), |card| aligned(&card.lines()));
     for line in shown.lines() {
         text += &format!("  {line}\n");
@@ -252,7 +252,7 @@ fn table(bytes: Vec<u8>) -> Result<String, parquet::errors::ParquetError> {
 }
 
 /// A value in one short line.
-fn cell(value: &str) -> String {
+pub(super) fn cell(value: &str) -> String {
     let line = value.replace(['\n', '\r', '\t'], " ");
     if line.chars().count() <= WIDEST {
         return line;
@@ -260,7 +260,8 @@ fn cell(value: &str) -> String {
     line.chars().take(WIDEST - 1).chain(['…']).collect()
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+/// Columns side by side.
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();

@@ -33,6 +33,8 @@ fn to_polars(name: &str, column: &Column) -> Option<PolarsColumn> {
         Column::OptText(values) => PolarsColumn::new(name, values.as_slice()),
         Column::Int(values) => PolarsColumn::new(name, values.as_slice()),
         Column::OptInt(values) => PolarsColumn::new(name, values.as_slice()),
+        Column::Unsigned(values) => PolarsColumn::new(name, values.as_slice()),
+        Column::OptUnsigned(values) => PolarsColumn::new(name, values.as_slice()),
         Column::Float(values) => PolarsColumn::new(name, values.as_slice()),
         Column::OptFloat(values) => PolarsColumn::new(name, values.as_slice()),
         Column::Bool(values) => PolarsColumn::new(name, values.as_slice()),

@@ -8,10 +8,14 @@ use crate::ml::tasks::Split;
 /// Answers to a split, example by example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
-    /// The published task, by which a leaderboard knows it, or the task's own name.
+    /// The task, as its data set calls it.
     pub task: String,
+    /// The published task, by which a leaderboard knows it, or the task's own name.
+    pub published: String,
     /// The split that was answered.
     pub split: Split,
+    /// Seed of the run, if it is of a single one.
+    pub seed: Option<u64>,
     /// Ids of the examples.
     pub ids: Vec<String>,
     /// What the model read.
@@ -31,14 +35,19 @@ impl Predictions {
     /// # Panics
     /// If there are not as many of one as of another.
     pub fn into_parquet(self) -> Result<Vec<u8>, DataError> {
-        let Self { task, split, ids, inputs, targets, answers } = self;
+        let Self { task, published, split, seed, ids, inputs, targets, answers } = self;
+        let rows = ids.len();
         let mut table = Table::new([
+            ("task", Column::Text(vec![task.clone(); rows])),
+            ("split", Column::Text(vec![split.name().to_owned(); rows])),
+            ("seed", Column::OptUnsigned(vec![seed; rows])),
             ("id", Column::Text(ids)),
             ("input", Column::Text(inputs)),
             ("target", Column::Text(targets)),
             ("prediction", Column::Text(answers)),
         ]);
-        table.metadata = Metadata::default().with("task", &task).with("split", &split.name().to_owned()).into();
+        let said = Metadata::default().with("task", &task).with("published", &published);
+        table.metadata = said.with("split", &split.name().to_owned()).with_known("seed", seed.as_ref()).into();
         table.to_parquet()
     }
 
@@ -51,7 +60,9 @@ impl Predictions {
         let mut said = Metadata::from(std::mem::take(&mut table.metadata));
         Ok(Self {
             task: said.need("task")?,
+            published: said.need("published")?,
             split: split(&mut said)?,
+            seed: said.take("seed")?,
             ids: table.take_text("id")?,
             inputs: table.take_text("input")?,
             targets: table.take_text("target")?,
@@ -67,9 +78,16 @@ mod tests {
     #[test]
     fn predictions_come_back_as_they_were() {
         let text = |text: &str| vec![text.to_owned(), String::new()];
-        let (task, split) = ("glue/rte".to_owned(), Split::Test);
-        let predictions =
-            Predictions { task, split, ids: text("0"), inputs: text("a"), targets: text("b"), answers: text("c") };
+        let predictions = Predictions {
+            task: "mine".to_owned(),
+            published: "rte".to_owned(),
+            split: Split::Test,
+            seed: Some(u64::MAX),
+            ids: text("0"),
+            inputs: text("a"),
+            targets: text("b"),
+            answers: text("c"),
+        };
         let bytes = predictions.clone().into_parquet().unwrap();
         assert_eq!(Predictions::from_parquet(&bytes).unwrap(), predictions);
         let mut table = Table::from_parquet(&bytes).unwrap();

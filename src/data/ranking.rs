@@ -1,7 +1,7 @@
 //! Source prompts by similarity to a target, as Parquet.
 
 use super::{Column, DataError, Table};
-use crate::ml::metadata::{Metadata, Value};
+use crate::ml::metadata::Metadata;
 use std::collections::BTreeSet;
 
 /// The sources of a target, best first.
@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 pub struct Ranking {
     /// The target's task.
     pub target: String,
+    /// The seed of the target's own run, if its embedding is of a single one.
+    pub seed: Option<u64>,
     /// Updates of the target's own runs whose embeddings were compared, if they say.
     pub embedding_steps: Option<u64>,
     /// The sources.
@@ -32,14 +34,16 @@ impl Ranking {
     /// # Errors
     /// If Parquet refuses.
     pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
-        let Self { target, embedding_steps, sources } = self;
+        let Self { target, seed, embedding_steps, sources } = self;
         let mut table = Table::new([
+            ("task", Column::Text(vec![target.clone(); sources.len()])),
+            ("seed", Column::OptUnsigned(vec![*seed; sources.len()])),
             ("rank", Column::Int((1..=sources.len() as i64).collect())),
-            ("task", Column::Text(sources.iter().map(|source| source.task.clone()).collect())),
-            ("seed", Column::Text(sources.iter().map(|source| source.seed.to_string()).collect())),
+            ("source", Column::Text(sources.iter().map(|source| source.task.clone()).collect())),
+            ("source_seed", Column::Unsigned(sources.iter().map(|source| source.seed).collect())),
             ("similarity", Column::Float(sources.iter().map(|source| source.similarity).collect())),
         ]);
-        let said = Metadata::default().with("target", target);
+        let said = Metadata::default().with("target", target).with_known("seed", seed.as_ref());
         table.metadata = said.with_known("embedding_steps", embedding_steps.as_ref()).into();
         table.to_parquet()
     }
@@ -51,7 +55,7 @@ impl Ranking {
     pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
         let mut table = Table::from_parquet(bytes)?;
         let mut said = Metadata::from(std::mem::take(&mut table.metadata));
-        let (tasks, seeds) = (table.take_text("task")?, whole(&mut table, "seed")?);
+        let (tasks, seeds) = (table.take_text("source")?, table.take_unsigned("source_seed")?);
         let sources = tasks.into_iter().zip(seeds).zip(table.take_float("similarity")?);
         let ranked = |((task, seed), similarity)| Ranked { task, seed, similarity };
         let sources: Vec<Ranked> = sources.map(ranked).collect();
@@ -65,30 +69,15 @@ impl Ranking {
             }
             if !seen.insert((&source.task, source.seed)) {
                 return wrong(
-                    "task",
+                    "source",
                     format!("`{}` with seed {} again", source.task, source.seed),
                     "every source once",
                 );
             }
         }
-        Ok(Self { target: said.need("target")?, embedding_steps: said.take("embedding_steps")?, sources })
+        let (target, seed) = (said.need("target")?, said.take("seed")?);
+        Ok(Self { target, seed, embedding_steps: said.take("embedding_steps")?, sources })
     }
-}
-
-/// A column of whole numbers that are kept as text, so that none is too large.
-///
-/// # Errors
-/// If there is no such column, or a cell is not a whole number.
-pub(super) fn whole(table: &mut Table, column: &str) -> Result<Vec<u64>, DataError> {
-    let read = |(row, text): (usize, String)| {
-        u64::read(&text).ok_or_else(|| DataError::Cell {
-            row,
-            column: column.to_owned(),
-            found: format!("`{}`", text.escape_debug()),
-            expected: u64::EXPECTED.to_owned(),
-        })
-    };
-    table.take_text(column)?.into_iter().enumerate().map(read).collect()
 }
 
 #[cfg(test)]
@@ -98,12 +87,12 @@ mod tests {
     fn ranking() -> Ranking {
         let ranked = |task: &str, seed, similarity| Ranked { task: task.to_owned(), seed, similarity };
         let sources = vec![ranked("w_sum", u64::MAX, 0.75), ranked("w_topic", 0, -0.25)];
-        Ranking { target: "w_mood".to_owned(), embedding_steps: Some(3), sources }
+        Ranking { target: "w_mood".to_owned(), seed: Some(4), embedding_steps: Some(3), sources }
     }
 
     #[test]
     fn rankings_come_back_as_they_were() {
-        for ranking in [ranking(), Ranking { embedding_steps: None, ..ranking() }] {
+        for ranking in [ranking(), Ranking { embedding_steps: None, seed: None, ..ranking() }] {
             assert_eq!(Ranking::from_parquet(&ranking.to_parquet().unwrap()).unwrap(), ranking);
         }
     }
@@ -115,8 +104,10 @@ mod tests {
             change(&mut table);
             Ranking::from_parquet(&table.to_parquet().unwrap()).unwrap_err().to_string()
         };
-        let seed: fn(&mut Table) = |table| table.columns[2].1 = Column::Text(vec!["0".to_owned(), "x".to_owned()]);
-        assert_eq!(refused(seed), "row 1, column `seed`: `x`, expected a whole number from 0");
+        let seed: fn(&mut Table) = |table| table.columns[4].1 = Column::Text(vec!["0".to_owned(), "x".to_owned()]);
+        assert_eq!(refused(seed), "column `source_seed` is text, expected whole numbers from 0");
+        let gap: fn(&mut Table) = |table| table.columns[4].1 = Column::OptUnsigned(vec![Some(0), None]);
+        assert_eq!(refused(gap), "row 1, column `source_seed`: missing, expected a value in every row");
         let steps: fn(&mut Table) = |table| drop(table.metadata.insert("embedding_steps".into(), "many".into()));
         assert_eq!(refused(steps), "file metadata `embedding_steps` is `many`, expected a whole number from 0");
         let target: fn(&mut Table) = |table| drop(table.metadata.remove("target"));

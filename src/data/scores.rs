@@ -1,4 +1,4 @@
-//! What an evaluation measured, as Parquet: a row for each metric, and what it is of in the file's metadata.
+//! What an evaluation measured, as Parquet: a row for each metric, what it is of in columns, and more of that in the file's metadata.
 
 use super::{Column, DataError, Table};
 use crate::ml::metadata::Metadata;
@@ -57,9 +57,19 @@ impl ScoresFile {
     /// If Parquet refuses.
     pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
         let rows = self.metrics.iter().map(|(metric, value)| (metric.name(), *value));
-        let (names, values) =
+        let (names, values): (Vec<String>, Vec<f64>) =
             rows.chain(self.score.map(|score| (SCORE, score))).map(|(n, v)| (n.to_owned(), v)).unzip();
-        let mut table = Table::new([("metric", Column::Text(names)), ("value", Column::Float(values))]);
+        let count = names.len();
+        // What the metadata say too: who reads many files as one table sees columns alone.
+        let mut table = Table::new([
+            ("task", Column::Text(vec![self.task.clone(); count])),
+            ("split", Column::Text(vec![self.split.name().to_owned(); count])),
+            ("seed", Column::OptUnsigned(vec![self.seed; count])),
+            ("source", Column::OptText(vec![self.source.clone(); count])),
+            ("source_seed", Column::OptUnsigned(vec![self.source_seed; count])),
+            ("metric", Column::Text(names)),
+            ("value", Column::Float(values)),
+        ]);
         table.metadata = self.metadata().into();
         table.to_parquet()
     }
@@ -271,8 +281,8 @@ mod tests {
     fn metrics_must_be_known_and_in_their_range() {
         let put = |name: &'static str, value: f64| {
             move |table: &mut Table| {
-                table.columns[0].1 = Column::Text([name, "matthews", "score"].map(str::to_owned).to_vec());
-                table.columns[1].1 = Column::Float(vec![value, 0.0, 0.0]);
+                table.columns[5].1 = Column::Text([name, "matthews", "score"].map(str::to_owned).to_vec());
+                table.columns[6].1 = Column::Float(vec![value, 0.0, 0.0]);
             }
         };
         refused(put("accuracy", -0.5), "row 0, column `value`: `-0.5`, expected 0 to 100, the range of `accuracy`");

@@ -7,6 +7,7 @@ use arrow_array::builder::{
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema};
@@ -51,6 +52,10 @@ pub enum Column {
     Int(Vec<i64>),
     /// Whole numbers that may be missing.
     OptInt(Vec<Option<i64>>),
+    /// Whole numbers from 0 that may need all bits: seeds, digests.
+    Unsigned(Vec<u64>),
+    /// Such numbers that may be missing.
+    OptUnsigned(Vec<Option<u64>>),
     /// Numbers.
     Float(Vec<f64>),
     /// Numbers that may be missing.
@@ -78,6 +83,8 @@ impl Column {
             Self::OptText(rows) => rows.len(),
             Self::Int(rows) => rows.len(),
             Self::OptInt(rows) => rows.len(),
+            Self::Unsigned(rows) => rows.len(),
+            Self::OptUnsigned(rows) => rows.len(),
             Self::Float(rows) => rows.len(),
             Self::OptFloat(rows) => rows.len(),
             Self::Bool(rows) => rows.len(),
@@ -98,6 +105,8 @@ impl Column {
             Self::OptText(_) => "text with gaps",
             Self::Int(_) => "whole numbers",
             Self::OptInt(_) => "whole numbers with gaps",
+            Self::Unsigned(_) => "whole numbers from 0",
+            Self::OptUnsigned(_) => "whole numbers from 0 with gaps",
             Self::Float(_) => "numbers",
             Self::OptFloat(_) => "numbers with gaps",
             Self::Bool(_) => "booleans",
@@ -179,6 +188,21 @@ impl Table {
         guarded(|| decode(bytes, wanted))
     }
 
+    /// The columns of a table in Parquet, without their rows, and the number of these.
+    ///
+    /// # Errors
+    /// If it is not Parquet, or a column has a type that tables lack.
+    pub fn layout_from_parquet(bytes: &[u8]) -> Result<(Vec<(String, Column)>, usize), DataError> {
+        guarded(|| {
+            let reader = open(bytes)?;
+            let rows = reader.metadata().file_metadata().num_rows();
+            let rows = usize::try_from(rows).map_err(|_| DataError::Parquet(format!("the footer says {rows} rows")))?;
+            let fields = reader.schema().fields().iter();
+            let columns = fields.map(|field| Ok((field.name().clone(), empty(field)?))).collect::<Result<_, DataError>>()?;
+            Ok((columns, rows))
+        })
+    }
+
     /// The names of the columns of a table in Parquet.
     ///
     /// # Errors
@@ -255,6 +279,30 @@ impl Table {
             Column::Int(rows) => Ok(rows.into_iter().map(Some).collect()),
             Column::OptInt(rows) => Ok(rows),
             other => Err(unexpected(name, &other, "whole numbers")),
+        }
+    }
+
+    /// Takes out a column of whole numbers from 0.
+    ///
+    /// # Errors
+    /// If it is missing, holds anything else, or has gaps.
+    pub fn take_unsigned(&mut self, name: &str) -> Result<Vec<u64>, DataError> {
+        match self.take(name)? {
+            Column::Unsigned(rows) => Ok(rows),
+            Column::OptUnsigned(rows) => without_gaps(name, rows),
+            other => Err(unexpected(name, &other, "whole numbers from 0")),
+        }
+    }
+
+    /// Takes out a column of whole numbers from 0 that may be missing.
+    ///
+    /// # Errors
+    /// If it is missing or holds anything else.
+    pub fn take_opt_unsigned(&mut self, name: &str) -> Result<Vec<Option<u64>>, DataError> {
+        match self.take(name)? {
+            Column::Unsigned(rows) => Ok(rows.into_iter().map(Some).collect()),
+            Column::OptUnsigned(rows) => Ok(rows),
+            other => Err(unexpected(name, &other, "whole numbers from 0")),
         }
     }
 
@@ -350,6 +398,8 @@ fn field(name: &str, column: &Column) -> Field {
         Column::OptText(_) => (DataType::Utf8, true),
         Column::Int(_) => (DataType::Int64, false),
         Column::OptInt(_) => (DataType::Int64, true),
+        Column::Unsigned(_) => (DataType::UInt64, false),
+        Column::OptUnsigned(_) => (DataType::UInt64, true),
         Column::Float(_) => (DataType::Float64, false),
         Column::OptFloat(_) => (DataType::Float64, true),
         Column::Bool(_) => (DataType::Boolean, false),
@@ -376,6 +426,8 @@ fn array(column: &Column, start: usize, end: usize) -> ArrayRef {
         Column::OptText(rows) => texts(rows[start..end].iter().map(Option::as_deref)),
         Column::Int(rows) => numbers::<Int64Type>(rows[start..end].iter().map(|number| Some(*number))),
         Column::OptInt(rows) => numbers::<Int64Type>(rows[start..end].iter().copied()),
+        Column::Unsigned(rows) => numbers::<UInt64Type>(rows[start..end].iter().map(|number| Some(*number))),
+        Column::OptUnsigned(rows) => numbers::<UInt64Type>(rows[start..end].iter().copied()),
         Column::Float(rows) => numbers::<Float64Type>(rows[start..end].iter().map(|number| Some(*number))),
         Column::OptFloat(rows) => numbers::<Float64Type>(rows[start..end].iter().copied()),
         Column::Bool(rows) => {
@@ -532,7 +584,7 @@ pub(super) fn each_array(
 
 /// A column without rows for a field of a file.
 fn empty(field: &Field) -> Result<Column, DataError> {
-    use DataType::{Boolean, Float32, Float64, Int8, Int16, Int32, Int64, List, UInt8, UInt16, UInt32, Utf8};
+    use DataType::{Boolean, Float32, Float64, Int8, Int16, Int32, Int64, List, UInt8, UInt16, UInt32, UInt64, Utf8};
     let item = match field.data_type() {
         List(item) => Some(item.data_type()),
         _ => None,
@@ -542,6 +594,8 @@ fn empty(field: &Field) -> Result<Column, DataError> {
         (Utf8, _, true) => Column::OptText(Vec::new()),
         (Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32, _, false) => Column::Int(Vec::new()),
         (Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32, _, true) => Column::OptInt(Vec::new()),
+        (UInt64, _, false) => Column::Unsigned(Vec::new()),
+        (UInt64, _, true) => Column::OptUnsigned(Vec::new()),
         (Float32 | Float64, _, false) => Column::Float(Vec::new()),
         (Float32 | Float64, _, true) => Column::OptFloat(Vec::new()),
         (Boolean, _, _) => Column::Bool(Vec::new()),
@@ -576,6 +630,8 @@ fn append(column: &mut Column, name: &str, array: &ArrayRef, first: usize) -> Re
         Column::OptText(rows) => rows.extend(array.as_string::<i32>().iter().map(|text| text.map(str::to_owned))),
         Column::Int(rows) => rows.extend(whole(array).into_iter().flatten()),
         Column::OptInt(rows) => rows.extend(whole(array)),
+        Column::Unsigned(rows) => rows.extend(array.as_primitive::<UInt64Type>().iter().flatten()),
+        Column::OptUnsigned(rows) => rows.extend(array.as_primitive::<UInt64Type>().iter()),
         Column::Float(rows) => rows.extend(real(array).into_iter().flatten()),
         Column::OptFloat(rows) => rows.extend(real(array)),
         Column::Bool(rows) => {
@@ -676,6 +732,21 @@ mod tests {
             let table = table(rows);
             assert_eq!(Table::from_parquet(&table.to_parquet().unwrap()).unwrap(), table, "{rows} rows");
         }
+    }
+
+    #[test]
+    fn unsigned_numbers_keep_all_their_bits() {
+        let (all, gaps) = (vec![0, u64::MAX, 1 << 63], vec![Some(u64::MAX), None, Some(0)]);
+        let columns = [("all", Column::Unsigned(all.clone())), ("gaps", Column::OptUnsigned(gaps.clone()))];
+        let table = Table::new(columns);
+        let bytes = table.to_parquet().unwrap();
+        let mut back = Table::from_parquet(&bytes).unwrap();
+        assert_eq!(back, table);
+        assert_eq!((back.take_unsigned("all").unwrap(), back.take_opt_unsigned("gaps").unwrap()), (all, gaps));
+        let error = Table::from_parquet(&bytes).unwrap().take_unsigned("gaps").unwrap_err().to_string();
+        assert_eq!(error, "row 1, column `gaps`: missing, expected a value in every row");
+        let frame = ParquetReader::new(std::io::Cursor::new(bytes)).finish().unwrap();
+        assert_eq!(frame.column("all").unwrap().get(1).unwrap(), AnyValue::UInt64(u64::MAX));
     }
 
     #[test]

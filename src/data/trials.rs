@@ -1,8 +1,7 @@
 //! What a transfer tried and what it spent, as Parquet.
 
-use super::ranking::whole;
 use super::{Column, DataError, Table};
-use crate::ml::metadata::{Metadata, Value};
+use crate::ml::metadata::Metadata;
 
 /// The tunings of a transfer. Steps are updates of a prompt, each where it is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,14 +47,14 @@ impl Trials {
     /// # Errors
     /// If Parquet refuses.
     pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
-        let text = |of: fn(&Trial) -> String| Column::Text(self.rows.iter().map(of).collect());
-        let source = |trial: &Trial| trial.source.as_ref().map_or_else(String::new, |(task, _)| task.clone());
-        let source_seed = |trial: &Trial| trial.source.as_ref().map_or_else(String::new, |(_, seed)| seed.to_string());
+        let source = |trial: &Trial| trial.source.as_ref().map(|(task, _)| task.clone());
+        let source_seed = |trial: &Trial| trial.source.as_ref().map(|(_, seed)| *seed);
         let mut table = Table::new([
-            ("source", text(source)),
-            ("source_seed", text(source_seed)),
+            ("task", Column::Text(vec![self.task.clone(); self.rows.len()])),
+            ("source", Column::OptText(self.rows.iter().map(source).collect())),
+            ("source_seed", Column::OptUnsigned(self.rows.iter().map(source_seed).collect())),
             ("similarity", Column::OptFloat(self.rows.iter().map(|trial| trial.similarity).collect())),
-            ("seed", text(|trial| trial.seed.to_string())),
+            ("seed", Column::Unsigned(self.rows.iter().map(|trial| trial.seed).collect())),
             ("validation_score", Column::Float(self.rows.iter().map(|trial| trial.validation).collect())),
             ("chosen", Column::Bool(self.rows.iter().map(|trial| trial.chosen).collect())),
         ]);
@@ -99,10 +98,10 @@ impl Trials {
 }
 
 fn rows(table: &mut Table) -> Result<Vec<Trial>, DataError> {
-    let (tasks, source_seeds) = (table.take_text("source")?, table.take_text("source_seed")?);
-    let sources = tasks.into_iter().zip(source_seeds).enumerate().map(|(row, (task, seed))| source(row, task, &seed));
+    let (tasks, source_seeds) = (table.take_opt_text("source")?, table.take_opt_unsigned("source_seed")?);
+    let sources = tasks.into_iter().zip(source_seeds).enumerate().map(|(row, (task, seed))| source(row, task, seed));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let (similarities, seeds) = (table.take_opt_float("similarity")?, whole(table, "seed")?);
+    let (similarities, seeds) = (table.take_opt_float("similarity")?, table.take_unsigned("seed")?);
     let (scores, chosen) = (table.take_float("validation_score")?, table.take_bool("chosen")?);
     let cells = sources.into_iter().zip(similarities).zip(seeds).zip(scores).zip(chosen);
     let trial =
@@ -110,23 +109,18 @@ fn rows(table: &mut Table) -> Result<Vec<Trial>, DataError> {
     Ok(cells.map(trial).collect())
 }
 
-/// Task and seed of a source; nothing where both are empty.
-fn source(row: usize, task: String, seed: &str) -> Result<Option<(String, u64)>, DataError> {
-    match (task.is_empty(), seed.is_empty()) {
-        (true, true) => return Ok(None),
-        (true, false) => {
-            let (column, found) = ("source".to_owned(), "an empty text".to_owned());
-            return Err(DataError::Cell { row, column, found, expected: "a task beside its seed".to_owned() });
-        }
-        (false, _) => {}
+/// Task and seed of a source; nothing where both are missing.
+fn source(row: usize, task: Option<String>, seed: Option<u64>) -> Result<Option<(String, u64)>, DataError> {
+    let missing = |column: &str, expected: &str| {
+        let (column, found) = (column.to_owned(), "missing".to_owned());
+        Err(DataError::Cell { row, column, found, expected: expected.to_owned() })
+    };
+    match (task, seed) {
+        (None, None) => Ok(None),
+        (Some(task), Some(seed)) => Ok(Some((task, seed))),
+        (None, Some(_)) => missing("source", "a task beside its seed"),
+        (Some(_), None) => missing("source_seed", "a seed beside its task"),
     }
-    let seed = u64::read(seed).ok_or_else(|| DataError::Cell {
-        row,
-        column: "source_seed".to_owned(),
-        found: format!("`{}`", seed.escape_debug()),
-        expected: u64::EXPECTED.to_owned(),
-    })?;
-    Ok(Some((task, seed)))
 }
 
 #[cfg(test)]
@@ -172,7 +166,7 @@ mod tests {
             let say = |table: &mut Table| drop(table.metadata.insert(key.to_owned(), "2.5".to_owned()));
             assert_eq!(refused(&say), format!("file metadata `{key}` is `2.5`, expected a whole number from 0"));
         }
-        let column = |table: &mut Table| table.columns[1].1 = Column::Text(vec!["0".to_owned(), String::new()]);
-        assert_eq!(refused(&column), "row 1, column `source_seed`: ``, expected a whole number from 0");
+        let column = |table: &mut Table| table.columns[2].1 = Column::OptUnsigned(vec![Some(0), None]);
+        assert_eq!(refused(&column), "row 1, column `source_seed`: missing, expected a seed beside its task");
     }
 }

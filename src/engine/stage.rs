@@ -17,13 +17,31 @@ use std::sync::Arc;
 
 /// The type of an artifact: `dataset`, `prompt`. References are checked against it before anything runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Type(pub &'static str);
+pub struct Type {
+    name: &'static str,
+    ending: &'static str,
+}
 
 impl Type {
     /// What an input asks for that takes every type.
-    pub const ANY: Self = Self("artifact");
-    /// A file that a program made; only its reader knows what is in it.
-    pub const FILE: Self = Self("file");
+    pub const ANY: Self = Self::new("artifact", "");
+    /// A file that a program made; only its reader knows what is in it, and its name has an ending of its own.
+    pub const FILE: Self = Self::new("file", "");
+
+    /// A type, and what the names of its files end in: `parquet`.
+    pub const fn new(name: &'static str, ending: &'static str) -> Self {
+        Self { name, ending }
+    }
+
+    /// What people and entries call it.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// What the names of its files end in; nothing where they have endings of their own.
+    pub const fn ending(self) -> &'static str {
+        self.ending
+    }
 
     /// Whether an artifact of this type will do where `wanted` is asked for.
     pub(super) fn fits(self, wanted: Self) -> bool {
@@ -33,7 +51,7 @@ impl Type {
 
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.name)
     }
 }
 
@@ -53,6 +71,17 @@ pub struct Promise {
     pub name: Arc<str>,
     /// Its type.
     pub of: Type,
+}
+
+impl Promise {
+    /// The name of its file in the folder of a job's views: its own and the ending of its type, unless it has that already.
+    pub fn file_name(&self) -> String {
+        match self.of.ending {
+            "" => self.name.to_string(),
+            ending if self.name.rsplit_once('.').is_some_and(|(_, own)| own == ending) => self.name.to_string(),
+            ending => format!("{}.{ending}", self.name),
+        }
+    }
 }
 
 impl From<&Output> for Promise {
@@ -556,6 +585,8 @@ pub struct Kind {
     pub name: &'static str,
     /// [`Stage::VERSION`].
     pub version: u32,
+    /// [`Stage::OUTPUTS`].
+    pub outputs: &'static [Output],
     /// [`Stage::EXPANDS`].
     pub expands: bool,
     /// [`Stage::WORDS`].
@@ -576,6 +607,7 @@ impl Kind {
         Self {
             name: S::KIND,
             version: S::VERSION,
+            outputs: S::OUTPUTS,
             expands: S::EXPANDS,
             words: S::WORDS,
             curves: S::CURVES,

@@ -739,7 +739,7 @@ fn odd_things_in_the_store_are_named_and_made_anew() {
         let plan = triangle(&yard, "a");
         yard.run(&plan);
         let entry = yard.store.entry_path(&yard.outcome("b").key.unwrap());
-        for path in [yard.blob("a"), entry, yard.store.view_path("toy", "c").join("text")] {
+        for path in [yard.blob("a"), entry, yard.store.view_path("toy", "c").join("text.txt")] {
             fs_err::remove_file(&path).unwrap();
             put(&path);
         }

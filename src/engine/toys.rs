@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-const TEXT: Output = Output { name: "text", of: Type("text") };
+const OF_TEXT: Type = Type::new("text", "txt");
+const TEXT: Output = Output { name: "text", of: OF_TEXT };
 
 /// Joins its text, its seed and the content of its inputs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +46,7 @@ impl Stage for Concat {
     const OUTPUTS: &'static [Output] = &[TEXT];
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::many("parts", &self.parts, Type("text"))]
+        vec![Input::many("parts", &self.parts, OF_TEXT)]
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
@@ -80,7 +81,7 @@ impl Stage for Length {
     const OUTPUTS: &'static [Output] = &[TEXT];
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::one("of", &self.of, Type("text"))]
+        vec![Input::one("of", &self.of, OF_TEXT)]
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
@@ -107,7 +108,7 @@ impl Stage for Fan {
     const EXPANDS: bool = true;
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::one("of", &self.of, Type("text"))]
+        vec![Input::one("of", &self.of, OF_TEXT)]
     }
 
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {
@@ -246,7 +247,7 @@ impl Stage for Borrower {
     const OUTPUTS: &'static [Output] = &[TEXT];
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::one("of", &self.of, Type("text"))]
+        vec![Input::one("of", &self.of, OF_TEXT)]
     }
 
     fn needs(&self) -> Needs {
@@ -300,7 +301,7 @@ impl Sketch {
         let inputs: Vec<_> = inputs.into_iter().map(|(role, from)| Input { role: role.to_owned(), from }).collect();
         let from: Vec<_> = inputs.iter().flat_map(Linked::jobs).collect();
         let job: Arc<dyn Job> = Arc::new(job);
-        let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), job, inputs });
+        let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), point: Vec::new(), job, inputs });
         for upstream in from {
             self.plan.graph.update_edge(upstream, node, ());
         }
@@ -448,7 +449,7 @@ impl Yard {
 
     /// What a job of the pipeline `toy` made, through its view.
     pub(super) fn text(&self, job: &str) -> String {
-        fs_err::read_to_string(self.store.view_path("toy", job).join("text")).unwrap()
+        fs_err::read_to_string(self.store.view_path("toy", job).join("text.txt")).unwrap()
     }
 
     pub(super) fn blob(&self, job: &str) -> PathBuf {

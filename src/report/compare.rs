@@ -6,6 +6,7 @@ use super::columns::{BySeed, Column, Role, Score, over_targets, spread, values};
 use super::derived;
 use super::embeddings::Embeddings;
 use super::evaluation::{Cost, Evaluation};
+use super::leaks::{self, Data};
 use super::methods::{comparisons, hardly_an_error, methods, too_few_targets};
 use super::prediction::{Likeness, Prediction, Reliability};
 use super::results::{Cell, Matrix, Point, Results, Suite, Target, VERSION};
@@ -41,6 +42,8 @@ pub struct Evidence {
     pub suites: Vec<(String, Vec<String>)>,
     /// The embeddings of sources and targets.
     pub embeddings: Option<Embeddings>,
+    /// What their data sets say.
+    pub data: Option<Data>,
 }
 
 /// Name of the first row.
@@ -86,6 +89,9 @@ impl Evidence {
         warnings.extend(hardly_an_error(baseline));
         warnings.extend(too_few_targets(&columns));
         warnings.extend(optimism(&split));
+        let leaks = self.data.as_ref().map(Data::leaks);
+        warnings.extend(leaks::warnings(leaks.as_deref().unwrap_or_default()));
+        warnings.extend(self.data.iter().flat_map(|data| data.missing(self.everything())));
         warnings.extend(beaten_by_majority(&targets));
         Ok(Results {
             version: VERSION,
@@ -98,6 +104,7 @@ impl Evidence {
             separation: self.embeddings.as_ref().map(Embeddings::separation),
             points: transfers.as_ref().map_or_else(Vec::new, |all| points(all, baseline, &likeness)),
             prediction,
+            leaks,
             warnings,
             targets,
             split,
@@ -308,6 +315,7 @@ mod tests {
             pairs: [row("x", [60.0, 64.0, 80.0, 84.0]), row("y", [70.0, 50.0, 70.0, 74.0])].concat(),
             suites: vec![("only b".to_owned(), vec!["b".to_owned()])],
             embeddings: Some(Embeddings { metric: Similarity::AverageTokens, runs, sources: 2, values }),
+            data: None,
         }
     }
 

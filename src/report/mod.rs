@@ -9,6 +9,7 @@ pub mod embeddings;
 pub mod evaluation;
 mod figures;
 mod grid;
+pub mod leaks;
 mod methods;
 pub mod page;
 pub mod prediction;

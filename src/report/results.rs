@@ -5,6 +5,7 @@
 
 use super::columns::Role;
 use super::embeddings::{Separation, TaskSimilarity};
+use super::leaks::Leak;
 use super::prediction::Prediction;
 use super::spread::Spread;
 use super::transfer::{Findings, Scores};
@@ -40,6 +41,9 @@ pub struct Results {
     pub points: Vec<Point>,
     /// Whether similarity foretold what transfer gained.
     pub prediction: Prediction,
+    /// Text of targets that sources have learned from; `None` if it was not looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks: Option<Vec<Leak>>,
     /// What a reader should know before believing a number.
     pub warnings: Vec<String>,
 }

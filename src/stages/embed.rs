@@ -28,7 +28,7 @@ pub struct Embed {
 
 impl Stage for Embed {
     const KIND: &'static str = "embed";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUTS: &'static [Output] = &[Output { name: "embedding", of: EMBEDDING }];
 
     fn inputs(&self) -> Vec<Input> {
@@ -69,7 +69,12 @@ fn kept(file: &PromptFile, step: u64) -> anyhow::Result<&Prompt> {
 
 /// The file of an embedding: what the prompt says of itself, and the updates that it took.
 fn to_parquet(prompt: Prompt, about: &About, spent: Option<u64>) -> Result<Vec<u8>, DataError> {
-    let mut table = Table::new([("vector", Column::Vector { width: prompt.width, values: prompt.values })]);
+    let rows = prompt.length();
+    let mut table = Table::new([
+        ("task", Column::OptText(vec![about.task.clone(); rows])),
+        ("seed", Column::OptUnsigned(vec![about.seed; rows])),
+        ("vector", Column::Vector { width: prompt.width, values: prompt.values }),
+    ]);
     let said = about.metadata().with_or_empty("step", about.step.as_ref());
     table.metadata = said.with_known("embedding_steps", spent.as_ref()).into();
     table.to_parquet()

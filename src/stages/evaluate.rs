@@ -103,7 +103,7 @@ fn validation() -> Split {
 
 impl Stage for Evaluate {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUTS: &'static [Output] =
         &[Output { name: "scores", of: SCORES }, Output { name: "predictions", of: PREDICTIONS }];
 
@@ -195,9 +195,10 @@ impl Stage for Evaluate {
 
         let text = |f: fn(&Example) -> &String| examples.iter().map(|example| f(example).clone()).collect();
         let predictions = Predictions {
-            // The published task, by which a leaderboard knows it.
-            task: dataset.task.format.as_ref().unwrap_or(&dataset.task.name).clone(),
+            task: dataset.task.name.clone(),
+            published: dataset.task.format.as_ref().unwrap_or(&dataset.task.name).clone(),
             split: self.split,
+            seed: self.seed.or(seed),
             ids: text(|example| &example.id),
             inputs: text(|example| &example.input),
             targets: text(|example| &example.target),

@@ -8,8 +8,8 @@ mod text;
 
 use super::backbone;
 use super::catalogue::{ByName, Row};
-use super::{CARD, DATASET};
-use crate::data::{Card, Dataset, Lengths, Made, Part, Tokenized, unpacked, without_packing, write_dataset};
+use super::{CARD, DATASET, INPUTS};
+use crate::data::{Card, Dataset, Inputs, Lengths, Made, Part, Tokenized, unpacked, without_packing, write_dataset};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::library::Library;
@@ -196,8 +196,12 @@ impl Rows {
 
 impl Stage for Ingest {
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 4;
-    const OUTPUTS: &'static [Output] = &[Output { name: "dataset", of: DATASET }, Output { name: "card", of: CARD }];
+    const VERSION: u32 = 5;
+    const OUTPUTS: &'static [Output] = &[
+        Output { name: "dataset", of: DATASET },
+        Output { name: "card", of: CARD },
+        Output { name: "inputs", of: INPUTS },
+    ];
     const WORDS: &'static [&'static str] =
         &["from.table.labels", "from.table.choices.first", "from.hub.labels", "from.hub.choices.first"];
 
@@ -317,6 +321,7 @@ impl Stage for Ingest {
         let card = Card::of(&dataset, &made, tokens.id(UNKNOWN));
         self.judge(cx, &card)?;
         cx.write("card", &card.to_bytes())?;
+        cx.write("inputs", &Inputs::of(&dataset).to_parquet()?)?;
         cx.write("dataset", &write_dataset(&dataset)?)
     }
 }

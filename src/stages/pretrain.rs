@@ -7,7 +7,7 @@ use super::curve::Curve;
 use super::learning::{Course, Loop};
 use super::mixture::Scores;
 use super::tune_model::with;
-use super::{BACKBONE, CURVE};
+use super::{BACKBONE, CURVE, SKILLS};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
@@ -29,8 +29,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// How well a pretrained model does each skill of the built-in world.
-const SKILLS: Type = Type("skills");
 
 /// A T5 v1.1 that learns from a corpus and from the generator of the built-in world.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -28,7 +28,7 @@ pub struct Rank {
 
 impl Stage for Rank {
     const KIND: &'static str = "rank";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUTS: &'static [Output] = &[Output { name: "ranking", of: RANKING }];
 
     fn inputs(&self) -> Vec<Input> {
@@ -58,6 +58,7 @@ impl Stage for Rank {
         };
         let ranking = Ranking {
             target: first.task.clone(),
+            seed: if let [one] = &targets[..] { Some(one.seed) } else { None },
             embedding_steps: targets.iter().map(|target| target.steps).sum(),
             sources: rows.into_iter().map(ranked).collect(),
         };

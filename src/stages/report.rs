@@ -3,8 +3,10 @@
 use super::embed::Embedding;
 use super::names::check_apart;
 use super::reading::{read, read_all};
-use super::{EMBEDDING, REPORT, SCORES, TRIALS};
-use crate::data::{ScoresFile, Trials};
+use super::{
+    EMBEDDING, INPUTS, REPORT_JSON, REPORT_MARKDOWN, REPORT_METHODS, REPORT_SCORES, REPORT_TEXT, REPORT_TRANSFERS, SCORES, TRIALS,
+};
+use crate::data::{Inputs, ScoresFile, Trials};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
 use crate::ml::prompt::similarity::Similarity;
@@ -12,6 +14,7 @@ use crate::ml::statistics::mean;
 use crate::report::compare::{self, Evidence};
 use crate::report::embeddings;
 use crate::report::evaluation::{Cost, Evaluation};
+use crate::report::leaks;
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +36,10 @@ pub struct Report {
     /// Embeddings of all tasks, for their similarity and how well it foretold transfer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embeddings: Option<Embeddings>,
+    /// Data sets of sources and targets, to look for text of a target's validation and test splits among the training text of
+    /// sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<Data>,
     /// Groups of targets whose means are shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     suites: Vec<Suite>,
@@ -67,6 +74,16 @@ struct Embeddings {
     metric: Similarity,
 }
 
+/// Data sets that are compared.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    /// Of the sources.
+    sources: Refs,
+    /// Of the targets.
+    targets: Refs,
+}
+
 /// A group of targets.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,12 +98,12 @@ impl Stage for Report {
     const KIND: &'static str = "report";
     const VERSION: u32 = 5;
     const OUTPUTS: &'static [Output] = &[
-        Output { name: "text", of: REPORT },
-        Output { name: "markdown", of: REPORT },
-        Output { name: "json", of: REPORT },
-        Output { name: "scores.parquet", of: REPORT },
-        Output { name: "methods.parquet", of: REPORT },
-        Output { name: "transfers.parquet", of: REPORT },
+        Output { name: "text", of: REPORT_TEXT },
+        Output { name: "markdown", of: REPORT_MARKDOWN },
+        Output { name: "json", of: REPORT_JSON },
+        Output { name: "scores.parquet", of: REPORT_SCORES },
+        Output { name: "methods.parquet", of: REPORT_METHODS },
+        Output { name: "transfers.parquet", of: REPORT_TRANSFERS },
     ];
 
     fn inputs(&self) -> Vec<Input> {
@@ -103,6 +120,10 @@ impl Stage for Report {
         if let Some(embeddings) = &self.embeddings {
             inputs.push(Input::many("embeddings.sources", &embeddings.sources, EMBEDDING));
             inputs.push(Input::many("embeddings.targets", &embeddings.targets, EMBEDDING));
+        }
+        if let Some(data) = &self.data {
+            inputs.push(Input::many("data.sources", &data.sources, INPUTS));
+            inputs.push(Input::many("data.targets", &data.targets, INPUTS));
         }
         inputs
     }
@@ -127,11 +148,14 @@ impl Stage for Report {
             check_apart(&[&format!("strategies[{i}].scores")], inputs)?;
         }
         check_apart(&["pairs"], inputs)?;
-        check_apart(&["embeddings.sources", "embeddings.targets"], inputs)
+        check_apart(&["embeddings.sources", "embeddings.targets"], inputs)?;
+        check_apart(&["data.sources", "data.targets"], inputs)
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let results = self.evidence(cx)?.results()?;
+        let leaks = results.leaks.as_deref().unwrap_or_default();
+        leaks::warnings(leaks).iter().for_each(|warning| cx.progress().warn(warning));
         cx.write("text", results.to_text().as_bytes())?;
         cx.write("markdown", results.to_markdown().as_bytes())?;
         cx.write("json", results.to_json().as_bytes())?;
@@ -158,6 +182,7 @@ impl Report {
             pairs: evaluations(cx, "pairs")?,
             suites: self.suites.iter().map(|suite| (suite.name.clone(), suite.tasks.clone())).collect(),
             embeddings,
+            data: self.data.is_some().then(|| data(cx)).transpose()?,
         })
     }
 }
@@ -172,6 +197,12 @@ fn evaluations(cx: &Cx<'_>, role: &str) -> anyhow::Result<Vec<Evaluation>> {
         })
     };
     cx.many(role).into_iter().map(evaluation).collect()
+}
+
+/// The data sets of sources and targets.
+fn data(cx: &Cx<'_>) -> anyhow::Result<leaks::Data> {
+    let read = |role: &str| read_all(cx, role, Inputs::from_parquet);
+    Ok(leaks::Data { sources: read("data.sources")?, targets: read("data.targets")? })
 }
 
 /// What the transfers of a strategy spent, the steps as means over them.

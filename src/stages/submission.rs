@@ -139,7 +139,7 @@ impl Stage for Submission {
         for artifact in cx.many("predictions") {
             let predictions = on_test(artifact)?;
             let wanted =
-                self.benchmark.wanted(&predictions.task).with_context(|| format!("`{}`", artifact.origin()))?;
+                self.benchmark.wanted(&predictions.published).with_context(|| format!("`{}`", artifact.origin()))?;
             if let Some((other, _)) = given.insert(wanted.file, (artifact.origin(), predictions)) {
                 let this = artifact.origin();
                 bail!("`{other}` and `{this}` are both for `{}`; name one evaluation for each task", wanted.file);
@@ -324,8 +324,10 @@ mod tests {
     fn file(benchmark: Benchmark, task: &str, rows: &[(&str, &str, &str)]) -> (String, usize) {
         let column = |of: fn(&(&str, &str, &str)) -> String| rows.iter().map(of).collect();
         let predictions = Predictions {
-            task: task.to_owned(),
+            task: "any".to_owned(),
+            published: task.to_owned(),
             split: Split::Test,
+            seed: None,
             inputs: Vec::new(),
             ids: column(|row| row.0.to_owned()),
             targets: column(|row| row.1.to_owned()),
@@ -409,8 +411,10 @@ mod tests {
     fn rows_without_numbers_and_unknown_tasks_are_refused() {
         let wanted = Benchmark::Superglue.wanted("cb").unwrap();
         let predictions = |id: &str| Predictions {
-            task: "cb".to_owned(),
+            task: "any".to_owned(),
+            published: "cb".to_owned(),
             split: Split::Test,
+            seed: None,
             inputs: Vec::new(),
             ids: vec![id.to_owned()],
             targets: vec![tasks::HIDDEN.to_owned()],

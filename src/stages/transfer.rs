@@ -71,7 +71,7 @@ type Library = BTreeMap<(String, u64), (Artifact, Option<u64>)>;
 
 impl Stage for Transfer {
     const KIND: &'static str = "transfer";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUTS: &'static [Output] = &[Output { name: "prompt", of: PROMPT }, Output { name: "trials", of: TRIALS }];
     const EXPANDS: bool = true;
 
@@ -242,7 +242,7 @@ impl Transfer {
 fn ranking(cx: &Cx<'_>) -> anyhow::Result<Ranking> {
     match cx.many("ranking").first() {
         Some(artifact) => read("ranking", artifact, Ranking::from_parquet),
-        None => Ok(Ranking { target: String::new(), embedding_steps: None, sources: Vec::new() }),
+        None => Ok(Ranking { target: String::new(), seed: None, embedding_steps: None, sources: Vec::new() }),
     }
 }
 

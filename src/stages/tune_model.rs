@@ -290,7 +290,7 @@ stages:
         }
 
         fn weights(&self) -> Vec<f32> {
-            let parts: Parts = serde_json::from_slice(&self.output("backbone")).unwrap();
+            let parts: Parts = serde_json::from_slice(&self.output("backbone.json")).unwrap();
             let bytes = fs_err::read(self.store.blob_path(&parts.weights[0])).unwrap();
             let dims = Dims::from_json(Nano::CONFIG).unwrap();
             Weights::from_safetensors(dims, &[&bytes], Precision::F32).unwrap().data().to_vec()
@@ -335,7 +335,7 @@ stages:
         let astray = length(&found, &expected) / length(&expected, start.data());
         assert!(astray < 1e-2, "{astray}");
         let seen = |place: &Place| {
-            let file = PromptFile::from_bytes(&place.output("optimizer")).unwrap();
+            let file = PromptFile::from_bytes(&place.output("optimizer.safetensors")).unwrap();
             (file.about.other["seen"].clone(), file.prompts.len())
         };
         assert_eq!(seen(&device), seen(&cpu));
@@ -348,7 +348,7 @@ stages:
         let place = Place::new(Some(2));
         assert!(place.run("candle").interrupted);
         assert!(!place.run("candle").interrupted);
-        for name in ["backbone", "optimizer", "curve"] {
+        for name in ["backbone.json", "optimizer.safetensors", "curve.parquet"] {
             assert!(place.output(name) == whole.output(name), "{name}");
         }
     }

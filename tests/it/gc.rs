@@ -322,8 +322,8 @@ fn a_largest_size_makes_kept_results_go_those_first_that_nothing_was_made_from()
 #[test]
 fn views_that_lead_nowhere_go_with_their_results() {
     let shell = Shell::finished();
-    let kept = shell.path("cache/v1/views/smoke/source[w_sum,0]/notes.txt");
-    shell.put("cache/v1/views/smoke/source[w_sum,0]/notes.txt", "mine");
+    let kept = shell.path("cache/v1/views/smoke/source,w_sum,0/notes.txt");
+    shell.put("cache/v1/views/smoke/source,w_sum,0/notes.txt", "mine");
     std::fs::remove_file(shell.path("pipelines/smoke.yaml")).unwrap();
     shell
         .put("pipelines/other.yaml", "version: 1\nname: other\nstages: {b: {kind: backbone, from: {builtin: nano}}}\n");
@@ -332,7 +332,7 @@ fn views_that_lead_nowhere_go_with_their_results() {
         shell.path("cache/v1/views/smoke/backbone/entry.json").exists(),
         "the other manifest has the same backbone"
     );
-    assert!(!shell.path("cache/v1/views/smoke/source[w_topic,0]").exists());
+    assert!(!shell.path("cache/v1/views/smoke/source,w_topic,0").exists());
     assert!(kept.exists() && !kept.with_file_name("entry.json").is_symlink());
     assert_eq!(entries(&shell).len(), 1);
 }

@@ -20,6 +20,7 @@ mod hub;
 mod hub_data;
 mod integrity;
 mod kinds;
+mod leaks;
 mod log;
 mod mixtures;
 mod mock_hub;

@@ -371,7 +371,8 @@ fn published_formats_are_read_from_any_json_packed_or_not_and_refused_without_ro
         (&b"sentence\tlabel\n"[..], "`b`: no rows; expected at least one"),
         (b"[]", "`b`: no rows"),
         (b"PAR1....PAR1", "`b`: a Parquet file; `glue/sst2` is read from its original files, or as JSON lines"),
-        (b"\xfd7zXZ\0\0\0", "`b`: is packed with xz, which is not read; unpack it, for instance with `unxz`"),
+        (b"\xfd7zXZ\0\0\0", "`b`: cannot be unpacked: "),
+        (b"7z\xbc\xaf\x27\x1c\0", "`b`: is packed with 7-Zip, which is not read; unpack it, for instance with `7z x`"),
         (b"\xff\xfes\0", "`b`: UTF-16 text; convert the file to UTF-8"),
     ] {
         shell.put("b", content);

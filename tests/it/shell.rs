@@ -153,9 +153,12 @@ impl Shell {
         blobs
     }
 
-    /// The file behind a job's view: an artifact's blob, or `entry.json`.
+    /// The file behind a job's view: the blob of an artifact, which is named with or without the ending of its file, or `entry.json`.
     pub(crate) fn behind(&self, pipeline: &str, job: &str, name: &str) -> PathBuf {
-        self.path(&format!("cache/v1/views/{pipeline}/{job}/{name}")).canonicalize().unwrap()
+        let folder = self.path(&format!("cache/v1/views/{pipeline}/{}", spelled(job)));
+        let endings = ["", ".parquet", ".safetensors", ".json", ".txt", ".md"];
+        let found = endings.iter().find_map(|ending| folder.join(format!("{name}{ending}")).canonicalize().ok());
+        found.unwrap_or_else(|| panic!("no `{name}` in {}", folder.display()))
     }
 
     /// A backbone in Hugging Face's layout with random weights and the built-in tokenizer.
@@ -254,6 +257,11 @@ impl Done {
         assert_eq!(last["event"], "summary");
         last
     }
+}
+
+/// The name of a job's folder of views.
+pub(crate) fn spelled(job: &str) -> String {
+    job.replace(']', "").replace('[', ",").replace('/', "+")
 }
 
 /// The jobs of a run's events that ended so.

@@ -72,8 +72,8 @@ fn the_seed_of_the_most_similar_source_is_independent_of_the_targets() {
     let mut own = 0;
     for seed in 0..6 {
         let ranking = bytes(&shell.behind("seeds", &format!("ranking[{seed}]"), "ranking"));
-        let first = Table::from_parquet(&ranking).unwrap().take_text("seed").unwrap().remove(0);
-        own += usize::from(first == seed.to_string());
+        let first = Table::from_parquet(&ranking).unwrap().take_unsigned("source_seed").unwrap().remove(0);
+        own += usize::from(first == seed);
     }
     // One of six by chance. Where all tasks of a seed begin alike it is six, as long as so little is learned.
     assert!(own <= 3, "{own} of 6 rankings have the target's own seed first");
@@ -173,8 +173,8 @@ fn restarts_are_tunings_from_scratch_of_which_the_best_on_validation_counts() {
     let mut trials = trials(&shell, "restart");
     assert_eq!((trials.metadata["tunings"].as_str(), trials.metadata["candidates"].as_str()), ("3", "0"));
     assert_eq!((trials.metadata["target_steps"].as_str(), trials.metadata["source_steps"].as_str()), ("6", "0"));
-    let seeds = trials.take_text("seed").unwrap();
-    assert!(seeds[0] == "3" && seeds[1] != seeds[2] && !seeds[1..].contains(&"3".to_owned()), "{seeds:?}");
+    let seeds = trials.take_unsigned("seed").unwrap();
+    assert!(seeds[0] == 3 && seeds[1] != seeds[2] && !seeds[1..].contains(&3), "{seeds:?}");
     let scores = trials.take_float("validation_score").unwrap();
     let best = PromptFile::from_bytes(&bytes(&shell.behind("controls", "restart", "prompt"))).unwrap();
     let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -198,8 +198,8 @@ fn steps_of_sources_and_of_the_targets_own_run_are_counted() {
         assert_eq!((said("library_steps"), said("candidates")), ("8", "4"));
     }
     let mut random = trials(&shell, "chosen[random]");
-    let (tasks, seeds) = (random.take_text("source").unwrap(), random.take_text("source_seed").unwrap());
-    let mut drawn: Vec<(String, String)> = tasks.into_iter().zip(seeds).collect();
+    let (tasks, seeds) = (random.take_text("source").unwrap(), random.take_unsigned("source_seed").unwrap());
+    let mut drawn: Vec<(String, u64)> = tasks.into_iter().zip(seeds).collect();
     drawn.sort();
     drawn.dedup();
     assert_eq!(drawn.len(), 3, "none is drawn twice");

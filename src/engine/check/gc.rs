@@ -130,6 +130,7 @@ impl Root {
             root.resumable.extend(job.key);
             if job.entry.is_none() {
                 root.keys.extend(store.viewed(&plan.name, &job.job));
+                root.keys.extend(views.get(&job.job));
                 let asked_for = format!("{}/", job.job);
                 let children = views.range(asked_for.clone()..).take_while(|(name, _)| name.starts_with(&asked_for));
                 root.keys.extend(children.map(|(_, key)| *key));

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-const DATASET: Type = Type("dataset");
-const PROMPT: Type = Type("prompt");
+const DATASET: Type = Type::new("dataset", "parquet");
+const PROMPT: Type = Type::new("prompt", "safetensors");
 
 /// Reads a file.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -113,7 +113,7 @@ impl Stage for Learn {
     const KIND: &'static str = "learn";
     const VERSION: u32 = 1;
     const OUTPUTS: &'static [Output] =
-        &[Output { name: "prompt", of: PROMPT }, Output { name: "curve", of: Type("curve") }];
+        &[Output { name: "prompt", of: PROMPT }, Output { name: "curve", of: Type::new("curve", "parquet") }];
 
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![Input::one("data", &self.data, DATASET)];
@@ -150,7 +150,7 @@ impl Stage for Compare {
     const OUTPUTS: &'static [Output] = &[
         Output { name: "best", of: PROMPT },
         Output { name: "worst", of: PROMPT },
-        Output { name: "table", of: Type("report") },
+        Output { name: "table", of: Type::new("report", "txt") },
     ];
 
     fn inputs(&self) -> Vec<Input> {

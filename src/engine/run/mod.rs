@@ -79,6 +79,7 @@ pub fn run(
         !stop.load(Ordering::Relaxed)
     })?;
     let Some(_hold) = hold else { return Ok(Summary { interrupted: true, ..Summary::default() }) };
+    store.respell_views(&plan.name)?;
     let (journal, broken) = Journal::start(store, &plan.name, &Event::start(plan, settings))?;
     if let Some(Broken { path, what }) = broken {
         let path = path.display();

@@ -8,8 +8,9 @@ use super::saver::{Finished, Saved};
 use super::shared::KEPT;
 use crate::engine::context::outputs;
 use crate::engine::plan::Planned;
+use crate::engine::stage::Promise;
 use crate::engine::store::digest::{Digest, Key};
-use crate::engine::store::entry::Entry;
+use crate::engine::store::entry::{Entry, Record};
 use crate::engine::store::files::again;
 use crate::engine::store::journal::{Found, Journal};
 use crate::panic::lock;
@@ -248,7 +249,13 @@ impl<'a> Scheduler<'a> {
     }
 
     fn show(&self, id: Id, entry: &Entry) -> std::io::Result<()> {
-        self.crew.bench.store.view(self.crew.pipeline, &self.jobs.get(id).plan.name, entry)
+        let Planned { name, job, .. } = &self.jobs.get(id).plan;
+        let promised = job.outputs();
+        let named = |record: &Record| {
+            let promise = promised.iter().find(|promise| *promise.name == *record.name);
+            promise.map_or_else(|| record.name.clone(), Promise::file_name)
+        };
+        self.crew.bench.store.view(self.crew.pipeline, name, entry, &named)
     }
 
     /// Jobs that `parent` asked for become part of the run, and `parent` waits for them.

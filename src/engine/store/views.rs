@@ -3,27 +3,35 @@
 use super::Store;
 use super::digest::Key;
 use super::entry::{Entry, Record};
-use super::names::{file_name, list, readable, remove};
+use super::names::{file_name, is_cut, job_folder, job_name, list, readable, remove};
 use std::io;
 use std::path::{Path, PathBuf};
 
 impl Store {
     /// The folder of the views of a pipeline's job.
     pub fn view_path(&self, pipeline: &str, job: &str) -> PathBuf {
-        self.root.join("views").join(file_name(pipeline)).join(file_name(job))
+        self.root.join("views").join(file_name(pipeline)).join(job_folder(job))
     }
 
-    /// Points the views of a job at an entry, its artifacts and their parts.
+    /// Points the views of a job at an entry, its artifacts and their parts; `named` gives the name of an artifact's file. Links of
+    /// earlier entries that have no place in this one are removed.
     ///
     /// # Errors
-    /// If a link cannot be made.
-    pub fn view(&self, pipeline: &str, job: &str, entry: &Entry) -> io::Result<()> {
+    /// If a link cannot be made or removed.
+    pub fn view(
+        &self,
+        pipeline: &str,
+        job: &str,
+        entry: &Entry,
+        named: &dyn Fn(&Record) -> String,
+    ) -> io::Result<()> {
         let folder = self.view_path(pipeline, job);
         self.clear_way(&folder.join("entry.json"))?;
         fs_err::create_dir_all(&folder)?;
         let entry_path = self.entry_path(&entry.key);
         let mut links = vec![("entry.json".to_owned(), entry_path)];
-        links.extend(entry.artifacts.iter().map(|a| (file_name(&a.name), self.blob_path(&a.digest))));
+        links.extend(entry.artifacts.iter().map(|a| (file_name(&named(a)), self.blob_path(&a.digest))));
+        self.drop_former(&folder, &links)?;
         for (name, target) in links {
             let inside = target.strip_prefix(&self.root).expect("entries and blobs are in the store");
             self.link(&folder.join(name), &Path::new("../../..").join(inside))?;
@@ -50,6 +58,30 @@ impl Store {
                 Path::new("../../../..").join(blob.strip_prefix(&self.root).expect("blobs are in the store"))
             });
             self.link(&folder.join(name), &target)?;
+        }
+        Ok(())
+    }
+
+    /// Removes links into the store that are none of these, such as those of outputs that a job no longer has.
+    fn drop_former(&self, folder: &Path, links: &[(String, PathBuf)]) -> io::Result<()> {
+        let is_ours = |path: &Path| fs_err::read_link(path).is_ok_and(|target| target.starts_with("../../.."));
+        let others = list(folder)?.into_iter().filter(|name| links.iter().all(|(link, _)| link != name));
+        let mut ours = others.map(|name| folder.join(name)).filter(|path| is_ours(path));
+        ours.try_for_each(|path| remove(fs_err::remove_file(path)))
+    }
+
+    /// Gives the folders of a pipeline's views the names that they have today; those of programs before had brackets.
+    ///
+    /// # Errors
+    /// If a folder cannot be renamed or removed.
+    pub fn respell_views(&self, pipeline: &str) -> io::Result<()> {
+        let root = self.root.join("views").join(file_name(pipeline));
+        for name in list(&root)? {
+            let (old, new) = (root.join(&name), root.join(job_folder(&job_name(&name))));
+            if old == new || is_cut(&name) || viewed_in(&old).is_none() {
+                continue;
+            }
+            if new.exists() { self.drop_views(&old)? } else { remove(fs_err::rename(&old, &new))? }
         }
         Ok(())
     }
@@ -113,7 +145,7 @@ impl Store {
         for pipeline in list(&self.root.join("views"))? {
             for job in list(&self.root.join("views").join(&pipeline))? {
                 if let Some(key) = viewed_in(&self.root.join("views").join(&pipeline).join(&job)) {
-                    views.push((readable(&pipeline), readable(&job), key));
+                    views.push((readable(&pipeline), job_name(&job), key));
                 }
             }
         }

@@ -5,6 +5,7 @@ use super::{Left, Splits, stem};
 use crate::data::Layout;
 use crate::engine::context::Cx;
 use crate::engine::files_input::FilesInput;
+use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::tasks::{Example, Mistake, Own, Split, Task};
 use anyhow::{Context, anyhow};
@@ -152,9 +153,10 @@ fn laid(files: &FilesInput) -> Option<Laid> {
 /// Whether files that are named, and not found in a folder, have names of tables.
 fn check_files(files: &FilesInput) -> Result<(), String> {
     files.check()?;
-    match files.names().find(|name| !name.ends_with('/') && Layout::of(name).is_none()) {
-        Some(name) => Err(format!(
-            "is `{name}`, expected a file whose name ends in {}, or a folder, written with `/` at its end",
+    let is_odd = |file: &&FileInput| !file.name().ends_with('/') && Layout::of(file.name()).is_none();
+    match files.said.iter().find(is_odd) {
+        Some(file) => Err(format!(
+            "is `{file}`, expected a file whose name ends in {}, or a folder, written with `/` at its end",
             Layout::ENDINGS
         )),
         None => Ok(()),

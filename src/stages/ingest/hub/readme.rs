@@ -207,7 +207,8 @@ mod tests {
         let broken = Readme::parse(b"---\na: [1\n---\n").unwrap_err();
         assert!(broken.starts_with("line ") && broken.contains("not YAML"), "{broken}");
         let deep = format!("---\na: {}{}\n---\n", "[".repeat(200), "]".repeat(200));
-        assert!(Readme::parse(deep.as_bytes()).unwrap_err().contains("nested deeper"));
+        let deep = Readme::parse(deep.as_bytes()).unwrap_err();
+        assert!(deep.contains("nested deeper"), "{deep}");
         let long = format!("---\na: {}\n---\n", "x".repeat(LONGEST));
         assert!(Readme::parse(long.as_bytes()).unwrap_err().contains("bytes long"));
     }

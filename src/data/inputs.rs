@@ -1,0 +1,122 @@
+//! What the examples of a data set say, as digests: a small table by which the same text is found in another data set.
+
+use super::{Column, DataError, Dataset, Table};
+use crate::ml::metadata::Metadata;
+use crate::ml::tasks::{Content, Split};
+
+/// Digests of the inputs of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// The task.
+    pub task: String,
+    /// Of each split those of its examples, sorted; equal ones stand as often as they are there.
+    splits: Vec<(Split, Vec<u64>)>,
+}
+
+impl Inputs {
+    /// Of a data set.
+    pub fn of(dataset: &Dataset) -> Self {
+        let content = Content::of(&dataset.template);
+        let splits = dataset.parts.iter().map(|part| {
+            let mut digests: Vec<u64> = part.examples.iter().map(|example| content.digest(&example.input)).collect();
+            digests.sort_unstable();
+            (part.split, digests)
+        });
+        Self { task: dataset.task.name.clone(), splits: splits.collect() }
+    }
+
+    /// The digests of a split, sorted; none if there is no such split.
+    pub fn digests(&self, split: Split) -> &[u64] {
+        self.splits.iter().find(|(known, _)| *known == split).map_or(&[], |(_, digests)| digests)
+    }
+
+    /// How many examples of a split have an input that is among the training inputs of another data set.
+    pub fn shared(&self, split: Split, other: &Self) -> usize {
+        let known = other.digests(Split::Train);
+        self.digests(split).iter().filter(|digest| known.binary_search(digest).is_ok()).count()
+    }
+
+    /// The file.
+    ///
+    /// # Errors
+    /// If Parquet refuses.
+    pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
+        let of_split = |(split, digests): &(Split, Vec<u64>)| vec![split.name().to_owned(); digests.len()];
+        let digests: Vec<u64> = self.splits.iter().flat_map(|(_, digests)| digests.iter().copied()).collect();
+        let mut table = Table::new([
+            ("task", Column::Text(vec![self.task.clone(); digests.len()])),
+            ("split", Column::Text(self.splits.iter().flat_map(of_split).collect())),
+            ("digest", Column::Unsigned(digests)),
+        ]);
+        table.metadata = Metadata::default().with("task", &self.task).into();
+        table.to_parquet()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If something is missing, or is not a value of its kind.
+    pub fn from_parquet(bytes: &[u8]) -> Result<Self, DataError> {
+        let mut table = Table::from_parquet(bytes)?;
+        let task = Metadata::from(std::mem::take(&mut table.metadata)).need("task")?;
+        let mut splits: Vec<(Split, Vec<u64>)> = Vec::new();
+        let rows = table.take_text("split")?.into_iter().zip(table.take_unsigned("digest")?);
+        for (row, (name, digest)) in rows.enumerate() {
+            let split = Split::named(&name).ok_or_else(|| DataError::Cell {
+                row,
+                column: "split".to_owned(),
+                found: format!("`{}`", name.escape_debug()),
+                expected: "`train`, `validation` or `test`".to_owned(),
+            })?;
+            match splits.iter_mut().find(|(known, _)| *known == split) {
+                Some((_, digests)) => digests.push(digest),
+                None => splits.push((split, vec![digest])),
+            }
+        }
+        splits.iter_mut().for_each(|(_, digests)| digests.sort_unstable());
+        Ok(Self { task, splits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Part;
+    use crate::ml::tasks::{Answer, Example, Task};
+
+    fn inputs(task: &str, template: &str, parts: &[(Split, &[&str])]) -> Inputs {
+        let task = Task {
+            name: task.to_owned(),
+            format: None,
+            labels: Vec::new(),
+            answer: Answer::Text,
+            metrics: Vec::new(),
+        };
+        let example = |input: &&str| Example {
+            id: String::new(),
+            input: (*input).to_owned(),
+            target: String::new(),
+            label: None,
+            group: None,
+            answers: Vec::new(),
+        };
+        let part = |(split, inputs): &(Split, &[&str])| Part {
+            split: *split,
+            examples: inputs.iter().map(example).collect(),
+            tokens: Vec::new(),
+        };
+        let parts = parts.iter().map(part).collect();
+        Inputs::of(&Dataset { task, template: template.to_owned(), tokenizer: None, parts })
+    }
+
+    #[test]
+    fn examples_whose_text_a_source_has_seen_are_counted() {
+        let source = inputs("a", "a s: {s}", &[(Split::Train, &["a s: One.", "a s: two"]), (Split::Test, &["a s: three"])]);
+        let parts: &[(Split, &[&str])] = &[(Split::Train, &["b one."]), (Split::Test, &["b one.", "b ONE.", "b three"])];
+        let target = inputs("b", "b {t}", parts);
+        assert_eq!((target.shared(Split::Test, &source), target.shared(Split::Validation, &source)), (2, 0));
+        for inputs in [source, target] {
+            assert_eq!(Inputs::from_parquet(&inputs.to_parquet().unwrap()).unwrap(), inputs);
+        }
+    }
+}
