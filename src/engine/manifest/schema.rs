@@ -90,7 +90,9 @@ const LIKE: &str = "like";
 
 /// A stage that changes one of another manifest, or is like another; null removes.
 fn partial() -> Value {
-    let properties = json!({LIKE: like(), "matrix": matrix(&["array", "string", "null"])});
+    let mut matrix = matrix(&["array", "string", "null"]);
+    matrix["type"] = json!(["object", "null"]);
+    let properties = json!({LIKE: like(), "matrix": matrix});
     json!({"type": ["object", "null"], "description": "Changes of a stage.", "properties": properties})
 }
 
