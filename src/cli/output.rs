@@ -28,17 +28,6 @@ impl Output {
         }
     }
 
-    /// Writes data, every character as it is.
-    ///
-    /// # Errors
-    /// If the file or standard output cannot be written.
-    pub(super) fn data(&self, data: &str) -> anyhow::Result<()> {
-        match &self.output {
-            Some(path) => Ok(write(path, data.as_bytes())?),
-            None => Ok(ui::print_data(data)?),
-        }
-    }
-
     /// Writes a value in JSON.
     ///
     /// # Errors

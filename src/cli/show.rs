@@ -252,7 +252,7 @@ fn table(bytes: Vec<u8>) -> Result<String, parquet::errors::ParquetError> {
 }
 
 /// A value in one short line.
-pub(super) fn cell(value: &str) -> String {
+fn cell(value: &str) -> String {
     let line = value.replace(['\n', '\r', '\t'], " ");
     if line.chars().count() <= WIDEST {
         return line;
@@ -260,8 +260,7 @@ pub(super) fn cell(value: &str) -> String {
     line.chars().take(WIDEST - 1).chain(['…']).collect()
 }
 
-/// Columns side by side.
-pub(super) fn aligned(rows: &[Vec<String>]) -> String {
+fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();

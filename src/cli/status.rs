@@ -191,8 +191,7 @@ fn grouped<'a>(jobs: &[&'a JobState], verbose: bool) -> Vec<(String, Vec<&'a str
     groups
 }
 
-/// The first of some names, and how many more there are.
-pub(super) fn names_in_words(names: &[&str]) -> String {
+fn names_in_words(names: &[&str]) -> String {
     let shown = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
     if names.len() > MOST_NAMES { format!("{shown} and {} more", names.len() - MOST_NAMES) } else { shown }
 }

@@ -1,7 +1,6 @@
 //! The card of a data set: what was read, what was left out and cut, and what a score on it has to beat.
 
 use super::dataset::Dataset;
-use super::{Column, Table};
 use crate::ml::tasks::{Answer, BagOfWords, Example, LeftOut, Split, Task};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -163,37 +162,6 @@ impl Card {
             });
         }
         lines
-    }
-
-    /// The card as a table for programs: a row for every split.
-    pub fn table(&self) -> Table {
-        let count = |of: &dyn Fn(&SplitCard) -> usize| Column::Int(self.splits.iter().map(|card| of(card) as i64).collect());
-        let share = |of: fn(&SplitCard) -> Option<f64>| Column::OptFloat(self.splits.iter().map(of).collect());
-        let mut columns = vec![
-            ("task".to_owned(), Column::Text(vec![self.task.clone(); self.splits.len()])),
-            ("split".to_owned(), Column::Text(self.splits.iter().map(|card| card.split.name().to_owned()).collect())),
-            ("rows".to_owned(), count(&|card| card.rows)),
-            ("left_out".to_owned(), count(&SplitCard::left_out)),
-            ("hidden".to_owned(), count(&|card| card.hidden)),
-            ("duplicates".to_owned(), count(&|card| card.duplicates)),
-            ("contradictions".to_owned(), count(&|card| card.contradictions)),
-            ("in_train".to_owned(), count(&|card| card.in_train)),
-            ("unknown".to_owned(), count(&|card| card.unknown)),
-        ];
-        let ends: [(&str, fn(&SplitCard) -> Lengths); 2] = [("inputs", |card| card.inputs), ("targets", |card| card.targets)];
-        for (end, of) in ends {
-            let mut length = |name: &str, one: fn(Lengths) -> usize| {
-                columns.push((format!("{end}_{name}"), count(&|card| one(of(card)))));
-            };
-            length("median", |lengths| lengths.median);
-            length("p90", |lengths| lengths.p90);
-            length("p99", |lengths| lengths.p99);
-            length("longest", |lengths| lengths.longest);
-            length("cut", |lengths| lengths.cut);
-        }
-        columns.push(("majority".to_owned(), share(|card| card.majority)));
-        columns.push(("bag_of_words".to_owned(), share(|card| card.bag_of_words)));
-        Table::new(columns)
     }
 
     /// The card as JSON.

@@ -91,6 +91,7 @@ mod tests {
             labels: Vec::new(),
             answer: Answer::Text,
             metrics: Vec::new(),
+            around: None,
         };
         let example = |input: &&str| Example {
             id: String::new(),
@@ -99,6 +100,7 @@ mod tests {
             label: None,
             group: None,
             answers: Vec::new(),
+            choices: Vec::new(),
         };
         let part = |(split, inputs): &(Split, &[&str])| Part {
             split: *split,
@@ -111,8 +113,10 @@ mod tests {
 
     #[test]
     fn examples_whose_text_a_source_has_seen_are_counted() {
-        let source = inputs("a", "a s: {s}", &[(Split::Train, &["a s: One.", "a s: two"]), (Split::Test, &["a s: three"])]);
-        let parts: &[(Split, &[&str])] = &[(Split::Train, &["b one."]), (Split::Test, &["b one.", "b ONE.", "b three"])];
+        let source =
+            inputs("a", "a s: {s}", &[(Split::Train, &["a s: One.", "a s: two"]), (Split::Test, &["a s: three"])]);
+        let parts: &[(Split, &[&str])] =
+            &[(Split::Train, &["b one."]), (Split::Test, &["b one.", "b ONE.", "b three"])];
         let target = inputs("b", "b {t}", parts);
         assert_eq!((target.shared(Split::Test, &source), target.shared(Split::Validation, &source)), (2, 0));
         for inputs in [source, target] {

@@ -6,8 +6,7 @@ use arrow_array::builder::{
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema};
@@ -186,21 +185,6 @@ impl Table {
     /// If it is not Parquet, or a wanted column has a type that tables lack.
     pub fn columns_from_parquet(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self, DataError> {
         guarded(|| decode(bytes, wanted))
-    }
-
-    /// The columns of a table in Parquet, without their rows, and the number of these.
-    ///
-    /// # Errors
-    /// If it is not Parquet, or a column has a type that tables lack.
-    pub fn layout_from_parquet(bytes: &[u8]) -> Result<(Vec<(String, Column)>, usize), DataError> {
-        guarded(|| {
-            let reader = open(bytes)?;
-            let rows = reader.metadata().file_metadata().num_rows();
-            let rows = usize::try_from(rows).map_err(|_| DataError::Parquet(format!("the footer says {rows} rows")))?;
-            let fields = reader.schema().fields().iter();
-            let columns = fields.map(|field| Ok((field.name().clone(), empty(field)?))).collect::<Result<_, DataError>>()?;
-            Ok((columns, rows))
-        })
     }
 
     /// The names of the columns of a table in Parquet.

@@ -235,7 +235,13 @@ impl<'a> Cx<'a> {
             let Some(((digest, size), parts)) = content else {
                 bail!("the job did not write its output `{}`", output.name);
             };
-            records.push(Record { name: output.name.to_string(), r#type: output.of.name().to_owned(), digest, size, parts });
+            records.push(Record {
+                name: output.name.to_string(),
+                r#type: output.of.name().to_owned(),
+                digest,
+                size,
+                parts,
+            });
         }
         Ok((records, self.notes))
     }

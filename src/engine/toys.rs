@@ -301,7 +301,7 @@ impl Sketch {
         let inputs: Vec<_> = inputs.into_iter().map(|(role, from)| Input { role: role.to_owned(), from }).collect();
         let from: Vec<_> = inputs.iter().flat_map(Linked::jobs).collect();
         let job: Arc<dyn Job> = Arc::new(job);
-        let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), point: Vec::new(), job, inputs });
+        let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), job, inputs });
         for upstream in from {
             self.plan.graph.update_edge(upstream, node, ());
         }

@@ -59,7 +59,10 @@ impl Data {
         }
         let names: Vec<&str> = missing.into_iter().collect();
         let message = || {
-            format!("Text that targets share with sources was not looked for in {}: `data` lacks them.", names.join(", "))
+            format!(
+                "Text that targets share with sources was not looked for in {}: `data` lacks them.",
+                names.join(", ")
+            )
         };
         (!names.is_empty()).then(message)
     }
@@ -96,5 +99,8 @@ fn warning(leaks: &[Leak]) -> String {
     } else {
         "what transfer from these sources gains may be memory"
     };
-    format!("Of the {examples} {split} inputs of {target} some are in the training text of sources, {}: {means}.", counts.join(", "))
+    format!(
+        "Of the {examples} {split} inputs of {target} some are in the training text of sources, {}: {means}.",
+        counts.join(", ")
+    )
 }

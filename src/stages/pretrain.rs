@@ -29,7 +29,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-
 /// A T5 v1.1 that learns from a corpus and from the generator of the built-in world.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,8 @@ use super::embed::Embedding;
 use super::names::check_apart;
 use super::reading::{read, read_all};
 use super::{
-    EMBEDDING, INPUTS, REPORT_JSON, REPORT_MARKDOWN, REPORT_METHODS, REPORT_SCORES, REPORT_TEXT, REPORT_TRANSFERS, SCORES, TRIALS,
+    EMBEDDING, INPUTS, REPORT_JSON, REPORT_MARKDOWN, REPORT_METHODS, REPORT_SCORES, REPORT_TEXT, REPORT_TRANSFERS,
+    SCORES, TRIALS,
 };
 use crate::data::{Inputs, ScoresFile, Trials};
 use crate::engine::context::{Artifact, Cx};

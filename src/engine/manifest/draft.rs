@@ -26,8 +26,6 @@ pub(super) struct Stage {
 pub(super) struct Draft {
     pub(super) name: String,
     pub(super) stage: usize,
-    /// Keys and values of its point of the matrix.
-    pub(super) point: Vec<(String, String)>,
     pub(super) job: Arc<dyn Job>,
     pub(super) inputs: Vec<Input>,
     /// Of each input, where its references stand.
@@ -185,9 +183,7 @@ fn job(
         inputs.push(input);
     }
     let outputs = job.outputs();
-    let text = |(key, value): &(&str, &Node)| ((*key).to_owned(), value.scalar().unwrap_or_default());
-    let point = scope.matrix.iter().map(text).collect();
-    Some(Draft { name, stage: index, point, job: job.into(), inputs, places, outputs })
+    Some(Draft { name, stage: index, job: job.into(), inputs, places, outputs })
 }
 
 /// An input that is either, as the reference or the file that it is.

@@ -28,8 +28,8 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
         {
             linker.problems.insert(Problem::new(*place, format!("`{field}` {message}")).in_stage(name));
         }
-        let (name, stage, point) = (draft.name.clone(), name.clone(), draft.point.clone());
-        graph.add_node(Planned { name, stage, kind: *kind, point, job: draft.job.clone(), inputs });
+        let (name, stage) = (draft.name.clone(), name.clone());
+        graph.add_node(Planned { name, stage, kind: *kind, job: draft.job.clone(), inputs });
         if linker.references > MOST_REFERENCES {
             break;
         }

@@ -34,8 +34,6 @@ pub struct Planned {
     pub stage: String,
     /// Its kind.
     pub kind: Kind,
-    /// Keys and values of its point of the matrix.
-    pub point: Vec<(String, String)>,
     /// What it does.
     pub job: Arc<dyn Job>,
     /// What it reads, in the order in which it is hashed.

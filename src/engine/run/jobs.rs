@@ -110,8 +110,8 @@ impl Jobs {
     pub(super) fn expand(&mut self, parent: Id, specs: Vec<Spec>) -> anyhow::Result<Vec<Id>> {
         let mut children: Vec<(String, Id)> = Vec::new();
         for spec in specs {
-            let Planned { name, stage, point, .. } = &self.get(parent).plan;
-            let (name, stage, point) = (format!("{name}/{}", spec.name), stage.clone(), point.clone());
+            let Planned { name, stage, .. } = &self.get(parent).plan;
+            let (name, stage) = (format!("{name}/{}", spec.name), stage.clone());
             anyhow::ensure!(children.iter().all(|(known, _)| *known != spec.name), "asks for two jobs called `{name}`");
             let inputs = self.linked(&name, spec.inputs, &children)?;
             let job: Arc<dyn Job> = spec.job.into();
@@ -119,7 +119,7 @@ impl Jobs {
             let made: BTreeSet<Arc<str>> = job.outputs().into_iter().map(|output| output.name).collect();
             let readers = Readers { of_job: made.clone(), of_stage: made };
             let upstream: BTreeSet<Id> = inputs.iter().flat_map(Linked::jobs).collect();
-            let planned = Planned { name, stage, kind: job.kind(), point, job, inputs };
+            let planned = Planned { name, stage, kind: job.kind(), job, inputs };
             let child = self.graph.add_node(Known::new(planned, readers));
             for upstream in upstream {
                 self.graph.add_edge(upstream, child, ());

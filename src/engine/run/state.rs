@@ -59,8 +59,6 @@ pub struct JobState {
     pub stage: String,
     /// Its kind.
     pub kind: &'static str,
-    /// Keys and values of its point of the matrix; of a job that another asked for, those of that.
-    pub point: Vec<(String, String)>,
     /// Its state.
     pub state: State,
     /// Its key; `None` while it depends on something that is not known.
@@ -151,7 +149,6 @@ impl Survey<'_> {
             job: known.plan.name.clone(),
             stage: known.plan.stage.clone(),
             kind: known.plan.kind.name,
-            point: known.plan.point.clone(),
             state,
             key: None,
             reasons,

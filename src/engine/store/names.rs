@@ -164,9 +164,30 @@ mod tests {
     use std::collections::BTreeSet;
 
     const JOBS: [&str; 24] = [
-        "backbone", "source[mnli,0]", "source[mnli]", "source", "source,mnli,0", "source[mnli,0", "source]mnli,0", "a[b]c", "a[[b]]",
-        "a,b[c]", "a[b,c]", "transfer[rte,0]/mnli,0", "transfer/mnli,0", "transfer/a/b", "t[a+b]", "t/a+b", "t[0.3]", "t[a b]",
-        "t[50%]", "t[%2C]", "-t[-1]", ".t", "stufe[ärger,ß]", "t[a*?!~&;|<>'\"$`#(){}\u{2028}:\\]",
+        "backbone",
+        "source[mnli,0]",
+        "source[mnli]",
+        "source",
+        "source,mnli,0",
+        "source[mnli,0",
+        "source]mnli,0",
+        "a[b]c",
+        "a[[b]]",
+        "a,b[c]",
+        "a[b,c]",
+        "transfer[rte,0]/mnli,0",
+        "transfer/mnli,0",
+        "transfer/a/b",
+        "t[a+b]",
+        "t/a+b",
+        "t[0.3]",
+        "t[a b]",
+        "t[50%]",
+        "t[%2C]",
+        "-t[-1]",
+        ".t",
+        "stufe[ärger,ß]",
+        "t[a*?!~&;|<>'\"$`#(){}\u{2028}:\\]",
     ];
 
     #[test]

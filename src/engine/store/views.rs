@@ -18,13 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// If a link cannot be made or removed.
-    pub fn view(
-        &self,
-        pipeline: &str,
-        job: &str,
-        entry: &Entry,
-        named: &dyn Fn(&Record) -> String,
-    ) -> io::Result<()> {
+    pub fn view(&self, pipeline: &str, job: &str, entry: &Entry, named: &dyn Fn(&Record) -> String) -> io::Result<()> {
         let folder = self.view_path(pipeline, job);
         self.clear_way(&folder.join("entry.json"))?;
         fs_err::create_dir_all(&folder)?;

@@ -86,7 +86,7 @@ impl ByName {
             let split = first.split.name();
             return Err(issue(
                 split,
-                format!("is given, but `train` is not; give the files of all splits, or of none"),
+                "is given, but `train` is not; give the files of all splits, or of none".to_owned(),
             ));
         }
         let out = if given.is_empty() { from_hub(row) } else { from_files(row, &given) };

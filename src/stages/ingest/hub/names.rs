@@ -71,9 +71,8 @@ fn of_mapping(values: &[(String, String)], names: &[String]) -> Result<Vec<(usiz
     let by_number = |key: &str| place(key, names.len());
     let all =
         |of: &dyn Fn(&str) -> Option<usize>| values.iter().map(|(key, word)| Some((of(key)?, word.clone()))).collect();
-    let (as_names, as_numbers): (Option<Vec<(usize, String)>>, Option<Vec<(usize, String)>>) =
-        (all(&by_name), all(&by_number));
-    match (as_names, as_numbers) {
+    let as_names: Option<Vec<(usize, String)>> = all(&by_name);
+    match (as_names, all(&by_number)) {
         (Some(names), Some(numbers)) if names == numbers => Ok(names),
         (Some(_), Some(_)) => {
             let differs = values.iter().find(|(key, _)| by_name(key) != by_number(key));
@@ -157,6 +156,7 @@ mod tests {
     const RTE: [&str; 2] = ["entailment", "not_entailment"];
     const STARS: [&str; 3] = ["1", "2", "3"];
 
+    #[expect(clippy::needless_pass_by_value, reason = "labels are made where they are read")]
     fn read(written: Option<Labels>, names: &[&str]) -> Result<Labels, String> {
         labels(written.as_ref(), &owned(names), Held::Numbers)
     }
