@@ -169,7 +169,7 @@ impl Run {
         match self.format {
             Format::Text => self.run_for_people(&plan, &store, &settings, &stop),
             Format::Json => {
-                let events = Events::new(&plan, &store, self.every());
+                let events = Events::new(&plan, settings.only.is_none(), &store, self.every());
                 let summary = self.traced(&plan, &store, &settings, &events, &stop);
                 drop(events);
                 let summary = summary?;
@@ -241,7 +241,7 @@ impl Run {
         settings: &Settings,
         stop: &AtomicBool,
     ) -> anyhow::Result<Exit> {
-        let lines = Lines::of_plan(self.verbose, plan, store, self.every());
+        let lines = Lines::of_plan(self.verbose, plan, settings.only.is_none(), store, self.every());
         let summary = self.traced(plan, store, settings, &lines, stop);
         lines.finish();
         let summary = summary?;

@@ -18,9 +18,9 @@ pub struct Events {
 }
 
 impl Events {
-    /// With an event `progress` at every interval, if there is one.
-    pub fn new(plan: &Plan, store: &Arc<Store>, every: Option<Duration>) -> Self {
-        let progress = Arc::new(Mutex::new(Progress::new(Some(plan))));
+    /// For the jobs of a plan, `all` of them or some, with an event `progress` at every interval, if there is one.
+    pub fn new(plan: &Plan, all: bool, store: &Arc<Store>, every: Option<Duration>) -> Self {
+        let progress = Arc::new(Mutex::new(Progress::new(Some(plan).filter(|_| all))));
         let ticker = |every| Ticker::new(every, progress.clone(), store.clone(), plan.name.clone(), tell_progress);
         Self { _ticker: every.map(ticker), progress }
     }

@@ -55,10 +55,11 @@ impl Lines {
         Self { verbose, bar, progress, cheap: Mutex::default(), ticker: None }
     }
 
-    /// For the jobs of a plan; off a terminal with a line on how far the run is at every interval, if there is one.
-    pub fn of_plan(verbose: bool, plan: &Plan, store: &Arc<Store>, every: Option<Duration>) -> Self {
+    /// For the jobs of a plan, `all` of them or some; off a terminal with a line on how far the run is at every interval, if there
+    /// is one.
+    pub fn of_plan(verbose: bool, plan: &Plan, all: bool, store: &Arc<Store>, every: Option<Duration>) -> Self {
         let mut lines = Self::new(verbose);
-        lines.progress = Arc::new(Mutex::new(Progress::new(Some(plan))));
+        lines.progress = Arc::new(Mutex::new(Progress::new(Some(plan).filter(|_| all))));
         let (bar, is_terminal) = (lines.bar.clone(), !lines.bar.is_hidden());
         let every = if is_terminal { Some(REDRAWN) } else { every };
         let tick = move |progress: &Progress| {

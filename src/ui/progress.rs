@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+/// Steps that no job has; what counts further counts bytes.
+const MOST_STEPS: u64 = 10_000_000;
+
 /// A run as it stands.
 pub(super) struct Progress {
     started: Instant,
@@ -73,7 +76,7 @@ pub(super) struct Left {
 }
 
 impl Progress {
-    /// Of a plan, or of jobs of which nothing is known.
+    /// Of all jobs of a plan, or of jobs of which nothing is known.
     pub(super) fn new(plan: Option<&Plan>) -> Self {
         let jobs = || plan.into_iter().flat_map(|plan| plan.graph.node_weights());
         let of_stage = |name: &String| Stage {
@@ -175,8 +178,12 @@ impl Left {
 impl Running {
     /// Steps, their rate and what the job says, behind its name.
     pub(super) fn in_words(&self, now: Instant) -> String {
-        let steps = self.steps.map_or_else(String::new, |(done, total)| format!(" {done}/{total}"));
-        let rate = self.rate(now).map_or_else(String::new, |rate| {
+        // So many are no steps but bytes.
+        let are_bytes = self.steps.is_some_and(|(_, total)| total >= MOST_STEPS);
+        let steps = self.steps.map_or_else(String::new, |(done, total)| {
+            if are_bytes { format!(" {:.0} %", 100.0 * done as f64 / total as f64) } else { format!(" {done}/{total}") }
+        });
+        let rate = self.rate(now).filter(|_| !are_bytes).map_or_else(String::new, |rate| {
             if rate >= 1.0 { format!(", {rate:.1} steps/s") } else { format!(", {:.1} s a step", 1.0 / rate) }
         });
         let note = if self.note.is_empty() { String::new() } else { format!(", {}", self.note) };

@@ -72,8 +72,11 @@ fn get(library: &Library, of: Of, name: &str) -> Result<Option<Entry>, String> {
     let path = format!("{FOLDER}/{name}.{ENDING}");
     let row = match of {
         Of::Program => embedded::text(name).map(|text| Row::read(name, &path, text)),
+        // A copy of the program's file, as in its own repository, is no other task.
         Of::Project => {
-            library.text(&path).map_err(|error| error.to_string())?.map(|text| Row::read(name, &path, &text))
+            let text = library.text(&path).map_err(|error| error.to_string())?;
+            let own = text.filter(|text| embedded::text(name) != Some(text.as_str()));
+            own.map(|text| Row::read(name, &path, &text))
         }
     };
     Ok(row.transpose()?.map(|row| Entry { of, row }))

@@ -253,3 +253,10 @@ fn mistakes_in_a_file_are_told_with_their_place() {
     );
     assert!(error(&format!("{MOOD}roles: [sauce]\n")).contains("cannot be `sauce`"));
 }
+
+#[test]
+fn a_copy_of_a_file_of_the_program_is_no_other_task() {
+    let repository = Library::of(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(find(&repository, "rte", None).unwrap().of, Of::Program);
+    assert_eq!(all(&repository).unwrap().len(), embedded::TEXTS.len());
+}
