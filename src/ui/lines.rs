@@ -29,11 +29,11 @@ pub struct Lines {
     verbose: bool,
     bar: ProgressBar,
     progress: Arc<Mutex<Progress>>,
-    cheap: Mutex<Option<Cheap>>,
+    cheap: Arc<Mutex<Vec<Cheap>>>,
     ticker: Option<Ticker>,
 }
 
-/// Jobs of one stage that cost little, to be shown in one line.
+/// Jobs of one stage that cost little and ran for one reason, to be shown in one line.
 struct Cheap {
     stage: String,
     jobs: usize,
@@ -52,7 +52,7 @@ impl Lines {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         let progress = Arc::new(Mutex::new(Progress::new(None)));
-        Self { verbose, bar, progress, cheap: Mutex::default(), ticker: None }
+        Self { verbose, bar, progress, cheap: Arc::default(), ticker: None }
     }
 
     /// For the jobs of a plan, `all` of them or some; off a terminal with a line on how far the run is at every interval, if there
@@ -60,12 +60,13 @@ impl Lines {
     pub fn of_plan(verbose: bool, plan: &Plan, all: bool, store: &Arc<Store>, every: Option<Duration>) -> Self {
         let mut lines = Self::new(verbose);
         lines.progress = Arc::new(Mutex::new(Progress::new(Some(plan).filter(|_| all))));
-        let (bar, is_terminal) = (lines.bar.clone(), !lines.bar.is_hidden());
+        let (bar, is_terminal, cheap) = (lines.bar.clone(), !lines.bar.is_hidden(), lines.cheap.clone());
         let every = if is_terminal { Some(REDRAWN) } else { every };
         let tick = move |progress: &Progress| {
             if is_terminal {
                 bar.set_message(drawn(progress));
             } else {
+                std::mem::take(&mut *lock(&cheap)).iter().for_each(|cheap| cheap.tell(&bar));
                 // Nobody is left to be told if standard error is closed.
                 let _ = writeln!(io::stderr(), "progress: {}", printable(&progress.in_words(Instant::now())));
             }
@@ -78,59 +79,63 @@ impl Lines {
     /// Says what was not said yet, and removes what was drawn.
     pub fn finish(mut self) {
         self.ticker = None;
-        self.tell_cheap();
+        self.tell_cheap(|_| true);
         self.bar.finish_and_clear();
     }
 
     /// A line of its own, above what is drawn; `word` in front of it may be painted.
     fn line(&self, word: &str, text: &str) {
-        let line = format!("{word}{}", printable(text));
-        if self.bar.is_hidden() {
-            let _ = writeln!(io::stderr(), "{line}");
-        } else {
-            self.bar.println(line);
-        }
+        line(&self.bar, word, text);
     }
 
     fn executed(&self, outcome: &Outcome, is_last: bool) {
-        let why = reasons(&outcome.reasons);
-        let is_one_of_many =
-            lock(&self.progress).stages.iter().any(|stage| stage.name == outcome.stage && stage.jobs >= MANY);
+        let (stage, why) = (&outcome.stage, reasons(&outcome.reasons));
+        let is_one_of_many = lock(&self.progress).stages.iter().any(|known| known.name == *stage && known.jobs >= MANY);
         if self.verbose || outcome.seconds >= CHEAP || !is_one_of_many {
-            self.tell_cheap();
-            return self.tell_executed(&outcome.job, outcome.seconds, &why);
-        }
-        let mut cheap = lock(&self.cheap);
-        match &mut *cheap {
-            Some(cheap) if cheap.stage == outcome.stage && cheap.why == why => {
-                cheap.jobs += 1;
-                cheap.seconds += outcome.seconds;
-            }
-            other => {
-                let before =
-                    other.replace(Cheap { stage: outcome.stage.clone(), jobs: 1, seconds: outcome.seconds, why });
-                self.tell_those(before);
+            tell_executed(&self.bar, &outcome.job, outcome.seconds, &why);
+        } else {
+            let mut all = lock(&self.cheap);
+            match all.iter_mut().find(|cheap| cheap.stage == *stage && cheap.why == why) {
+                Some(cheap) => {
+                    cheap.jobs += 1;
+                    cheap.seconds += outcome.seconds;
+                }
+                None => all.push(Cheap { stage: stage.clone(), jobs: 1, seconds: outcome.seconds, why }),
             }
         }
-        drop(cheap);
         if is_last {
-            self.tell_cheap();
+            self.tell_cheap(|cheap| cheap.stage == *stage);
         }
     }
 
-    fn tell_cheap(&self) {
-        let cheap = lock(&self.cheap).take();
-        self.tell_those(cheap);
+    /// Says what was gathered of some stages.
+    fn tell_cheap(&self, is_one: impl Fn(&Cheap) -> bool) {
+        let mut all = lock(&self.cheap);
+        let (told, kept) = std::mem::take(&mut *all).into_iter().partition(is_one);
+        *all = kept;
+        let told: Vec<Cheap> = told;
+        told.iter().for_each(|cheap| cheap.tell(&self.bar));
     }
+}
 
-    fn tell_those(&self, cheap: Option<Cheap>) {
-        let Some(Cheap { stage, jobs, seconds, why }) = cheap else { return };
-        let what = if jobs == 1 { format!("a job of `{stage}`") } else { format!("{jobs} jobs of `{stage}`") };
-        self.tell_executed(&what, seconds, &why);
+impl Cheap {
+    fn tell(&self, bar: &ProgressBar) {
+        let Self { stage, jobs, seconds, why } = self;
+        let what = if *jobs == 1 { format!("a job of `{stage}`") } else { format!("{jobs} jobs of `{stage}`") };
+        tell_executed(bar, &what, *seconds, why);
     }
+}
 
-    fn tell_executed(&self, what: &str, took: f64, why: &str) {
-        self.line(&paint("executed", Colour::Green), &format!("  {what} in {}: {why}", seconds(took)));
+fn tell_executed(bar: &ProgressBar, what: &str, took: f64, why: &str) {
+    line(bar, &paint("executed", Colour::Green), &format!("  {what} in {}: {why}", seconds(took)));
+}
+
+fn line(bar: &ProgressBar, word: &str, text: &str) {
+    let line = format!("{word}{}", printable(text));
+    if bar.is_hidden() {
+        let _ = writeln!(io::stderr(), "{line}");
+    } else {
+        bar.println(line);
     }
 }
 
@@ -196,7 +201,6 @@ impl Watch for Lines {
             Ending::Blocked => self.line(&paint("blocked", Colour::Yellow), &format!("   {job}: {why}")),
             Ending::Interrupted(step) => self.line("interrupted", &format!("  {job} at step {step}")),
             Ending::Failed => {
-                self.tell_cheap();
                 let error = outcome.error.as_deref().unwrap_or("failed");
                 self.line(&paint("error:", Colour::Red), &format!(" job `{job}` failed: {error}"));
             }

@@ -183,7 +183,8 @@ impl Running {
         let steps = self.steps.map_or_else(String::new, |(done, total)| {
             if are_bytes { format!(" {:.0} %", 100.0 * done as f64 / total as f64) } else { format!(" {done}/{total}") }
         });
-        let rate = self.rate(now).filter(|_| !are_bytes).map_or_else(String::new, |rate| {
+        let is_told = are_bytes || self.note.contains("steps/s");
+        let rate = self.rate(now).filter(|_| !is_told).map_or_else(String::new, |rate| {
             if rate >= 1.0 { format!(", {rate:.1} steps/s") } else { format!(", {:.1} s a step", 1.0 / rate) }
         });
         let note = if self.note.is_empty() { String::new() } else { format!(", {}", self.note) };
