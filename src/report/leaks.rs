@@ -31,6 +31,9 @@ pub struct Leak {
     pub examples: usize,
 }
 
+/// What `transfer` calls the source of a mean of prompts, each of which is of a source by itself.
+const AVERAGE: &str = "average";
+
 impl Data {
     /// Every leak from a source to a target, those of a target's split together, the largest first. Within a task the card of its data
     /// set says it.
@@ -51,11 +54,12 @@ impl Data {
         let (sources, targets) = (known(&self.sources), known(&self.targets));
         let mut missing: BTreeSet<&str> = BTreeSet::new();
         for evaluation in evaluations {
-            // The source of a mixture has the names of all.
-            let of_source = |name: &str| sources.contains(name) || name.split('+').all(|part| sources.contains(part));
             let (task, source) = (evaluation.task.as_str(), evaluation.source.0.as_str());
             missing.extend(Some(task).filter(|task| !targets.contains(*task)));
-            missing.extend(Some(source).filter(|source| !source.is_empty() && !of_source(source)));
+            // The source of a mixture has the names of all, that of the target among them if it is mixed in.
+            let parts = if sources.contains(source) { "" } else { source }.split('+');
+            let is_known = |part: &str| part.is_empty() || part == AVERAGE || part == task || sources.contains(part);
+            missing.extend(parts.filter(|part| !is_known(part)));
         }
         let names: Vec<&str> = missing.into_iter().collect();
         let message = || {
