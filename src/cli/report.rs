@@ -14,9 +14,10 @@ use crate::engine::store::{Found, Store, provenance};
 use crate::error::Exit;
 use crate::report::results::{Results, VERSION};
 use crate::report::study::Study;
-use crate::ui;
+use crate::ui::{self, Colour};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use std::sync::Arc;
 
 /// The kind whose outputs are printed.
 const KIND: &str = "report";
@@ -61,33 +62,59 @@ impl Report {
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let store = self.cache.open();
         let run = if self.pipeline.is_set() { None } else { self.newest(&store)? };
-        let settings = run.as_ref().and_then(|run| super::settings_of_run(&run.words()));
+        let of_run = run.as_ref().map_or_else(|| Ok(Vec::new()), |run| self.of_run(&store, run))?;
+        match run.filter(|_| !of_run.is_empty()) {
+            Some(run) => {
+                self.print_of_run(kinds, &store, &run, &of_run)?;
+                ui::remark(&format!("the report of run {}: {}", run.run, run.command()));
+            }
+            None => self.print_of_plan(kinds, &store)?,
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Prints what a run reported. Only a page needs the plan, as the run read it.
+    fn print_of_run(&self, kinds: &[Kind], store: &Arc<Store>, run: &Run, made: &[Made]) -> anyhow::Result<()> {
+        if self.format != Form::Html {
+            return self.print(made);
+        }
+        let settings = super::settings_of_run(&run.words());
         let plan = match &settings {
             Some(settings) => self.pipeline.load_as(settings, kinds)?,
             None => self.pipeline.load(kinds)?,
         };
-        let jobs = survey(&plan, &store, &Question::default())?;
-        let made = match run.as_ref().filter(|_| settings.is_some()) {
-            Some(run) => self.of_run(&store, run)?,
-            None => Vec::new(),
-        };
-        let (made, run) = if made.is_empty() { (self.of_plan(&store, &jobs)?, None) } else { (made, run) };
+        let jobs = survey(&plan, store, &Question::default())?;
+        let is_now = |made: &Made| jobs.iter().any(|job| job.key == Some(made.entry.key));
+        if !made.iter().all(is_now) {
+            ui::tell(
+                "warning:",
+                Colour::Yellow,
+                "the manifest is not what it was in that run: its results are shown with the stages and curves of now; `spot run` makes \
+                 the report anew",
+            );
+        }
+        self.output.text(&html(kinds, &plan, store, &jobs, made, self.linkage)?)
+    }
+
+    /// Prints the reports of the plan as it stands.
+    fn print_of_plan(&self, kinds: &[Kind], store: &Arc<Store>) -> anyhow::Result<()> {
+        let plan = self.pipeline.load(kinds)?;
+        let jobs = survey(&plan, store, &Question::default())?;
+        let made = self.of_plan(store, &jobs)?;
         if made.is_empty() {
             let reports: Vec<&JobState> = jobs.iter().filter(|job| job.kind == KIND).collect();
             return Err(none(&plan, &reports, self.form()));
         }
-        let text = match self.format {
-            Form::Html => html(kinds, &plan, &store, &jobs, &made, self.linkage)?,
-            _ => made.iter().map(|made| String::from_utf8_lossy(&made.bytes)).collect(),
-        };
         match self.format {
-            Form::Json => self.output.json(&text)?,
-            Form::Markdown | Form::Text | Form::Html => self.output.text(&text)?,
+            Form::Html => self.output.text(&html(kinds, &plan, store, &jobs, &made, self.linkage)?),
+            Form::Json | Form::Markdown | Form::Text => self.print(&made),
         }
-        if let Some(run) = run {
-            ui::remark(&format!("the report of run {}: {}", run.run, run.command()));
-        }
-        Ok(Exit::Ok)
+    }
+
+    /// Prints reports as they were made.
+    fn print(&self, made: &[Made]) -> anyhow::Result<()> {
+        let text: String = made.iter().map(|made| String::from_utf8_lossy(&made.bytes)).collect();
+        if self.format == Form::Json { self.output.json(&text) } else { self.output.text(&text) }
     }
 
     /// The output that has the form.

@@ -8,8 +8,7 @@ use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
 use crate::engine::stage::Kind;
 use crate::engine::store::{Found, Store};
 use crate::error::Exit;
-use crate::ui::{self, Events, Lines, Trace};
-use anyhow::Context;
+use crate::ui::{self, Colour, Events, Lines, Trace};
 use clap::{Args, ValueHint};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -195,7 +194,10 @@ impl Run {
         let Some(path) = &self.trace else { return run(plan, store, settings, watch, stop) };
         let trace = Trace::new(watch);
         let summary = run(plan, store, settings, &trace, stop);
-        trace.write(path).context("the trace")?;
+        // What was run counts, whatever becomes of the trace.
+        if let Err(error) = trace.write(path) {
+            ui::tell("warning:", Colour::Yellow, &format!("the trace could not be written: {error}"));
+        }
         summary
     }
 

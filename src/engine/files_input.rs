@@ -3,12 +3,14 @@
 use super::context::{Artifact, Cx};
 use super::input::FileInput;
 use super::stage::{Input, Pick, Type};
+use anyhow::ensure;
 use glob::{MatchOptions, Pattern};
 use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 /// One file or several: a path, `{output: stage.name}`, a folder (`data/rte/`), a pattern (`data/train-*.parquet`), or a list of
@@ -95,7 +97,7 @@ impl FilesInput {
     /// The files and their names, in their order.
     ///
     /// # Errors
-    /// If the job has no such input.
+    /// If the job has no such input, or two of them are one file.
     pub fn files<'c>(&'c self, cx: &'c Cx<'_>, field: &str) -> anyhow::Result<Vec<(String, &'c Artifact)>> {
         let mut files = Vec::new();
         for (at, file) in self.said.iter().enumerate() {
@@ -109,6 +111,14 @@ impl FilesInput {
                     files.extend(cx.folder(&role).into_iter().map(named));
                 }
             }
+        }
+        // Outputs of different jobs may have one name.
+        let mut seen = HashSet::new();
+        for (name, file) in &files {
+            ensure!(
+                seen.insert((name, file.digest)),
+                "`{field}` has `{name}` twice, so that its rows would count twice; name it once"
+            );
         }
         Ok(files)
     }

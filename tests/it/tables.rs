@@ -202,8 +202,31 @@ fn what_files_cannot_be_is_said_before_anything_runs() {
     refused("data/x.txt", "expected a file whose name ends in `.csv`");
     refused("7", "expected a path, a folder (`data/`), a pattern");
     refused("../out/*.csv", "leads out of the project");
+    for odd in ["7", "true", "{a: 1}", "[1]"] {
+        let table = format!("train: a.csv\ntemplate: '{{text}}'\nlabel: label\ndrop: {odd}");
+        shell(&table).spot("status it").exits_with(2).complains("from.table.drop");
+    }
+    let table = "train: a.csv\ntemplate: '{text}'\nlabel: label\ndrop: 7";
+    shell(table).spot("status it").exits_with(2).complains("expected a text or a list of texts");
     let table = "train: [data/a.csv, data/b.csv]\ntemplate: '{text}'\nlabel: label";
     shell(table).spot("status it").exits_with(2).complains("is needed, since the training rows are in several files");
     let blocked = shell("train: data/none-*.csv\nname: x\ntemplate: '{text}'\nlabel: label").write("data/a.csv", "a\n");
     blocked.spot("status it").ok().prints("no file is called `none-*.csv`; found `a.csv`");
+}
+
+#[test]
+fn a_file_that_is_named_twice_does_not_count_twice() {
+    let rows: String = (0..30).map(|i| format!("text {i},{}\n", i % 2)).collect();
+    let table = "train: ['data/*.csv', data/a.csv]
+name: twice
+template: '{text}'
+label: label
+labels: [negative, positive]";
+    let shell = shell(table).write("data/a.csv", format!("text,label\n{rows}"));
+    shell
+        .spot("run it")
+        .exits_with(1)
+        .complains("`from.table.train` has `data/a.csv` twice, so that its rows would count twice");
+    shell.edit("pipelines/it.yaml", "['data/*.csv', data/a.csv]", "['data/*.csv']");
+    shell.spot("run it").ok();
 }

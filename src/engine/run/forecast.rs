@@ -15,9 +15,10 @@ const RECENT: usize = 5;
 #[derive(Clone, Debug, Default)]
 pub struct Experience {
     pipeline: String,
-    jobs: BTreeMap<String, Taken>,
-    stages: BTreeMap<(String, String), Vec<Taken>>,
-    kinds: BTreeMap<String, Vec<Taken>>,
+    /// The last time of each job, and when that was.
+    jobs: BTreeMap<String, (String, Taken)>,
+    stages: BTreeMap<(String, String), Sample>,
+    kinds: BTreeMap<String, Sample>,
     /// Seconds of jobs in a second of a run.
     pace: Option<f64>,
 }
@@ -27,6 +28,33 @@ pub struct Experience {
 struct Taken {
     seconds: f64,
     bytes: u64,
+}
+
+/// What several jobs took, in order, so that a median costs nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sample {
+    seconds: Vec<f64>,
+    bytes: Vec<u64>,
+}
+
+impl Sample {
+    fn add(&mut self, taken: Taken) {
+        self.took(taken.seconds);
+        let at = self.bytes.partition_point(|bytes| *bytes < taken.bytes);
+        self.bytes.insert(at, taken.bytes);
+    }
+
+    /// Adds a job of which only the time is known.
+    fn took(&mut self, seconds: f64) {
+        let at = self.seconds.partition_point(|known| *known < seconds);
+        self.seconds.insert(at, seconds);
+    }
+
+    /// The medians of both; of an even number the upper of the middle ones.
+    fn median(&self) -> Option<Taken> {
+        let seconds = *self.seconds.get(self.seconds.len() / 2)?;
+        Some(Taken { seconds, bytes: self.bytes.get(self.bytes.len() / 2).copied().unwrap_or(0) })
+    }
 }
 
 /// How sure an expectation is, from the surest to the least sure.
@@ -88,27 +116,29 @@ impl Experience {
         let taken = Taken { seconds: made.seconds, bytes: entry.blobs().map(|(_, _, size)| size).sum() };
         let (stage, kind) = (stage_of(&made.job).to_owned(), entry.recipe.kind.clone());
         if made.pipeline == self.pipeline {
-            self.jobs.insert(made.job.clone(), taken);
-            self.stages.entry((stage, kind.clone())).or_default().push(taken);
+            let is_newer = self.jobs.get(&made.job).is_none_or(|(end, _)| *end < made.end);
+            if is_newer {
+                self.jobs.insert(made.job.clone(), (made.end.clone(), taken));
+            }
+            self.stages.entry((stage, kind.clone())).or_default().add(taken);
         }
-        self.kinds.entry(kind).or_default().push(taken);
+        self.kinds.entry(kind).or_default().add(taken);
     }
 
     /// Notes what a job took just now.
     pub fn took(&mut self, job: &str, kind: &str, seconds: f64) {
-        let taken = Taken { seconds, bytes: 0 };
-        self.stages.entry((stage_of(job).to_owned(), kind.to_owned())).or_default().push(taken);
+        self.stages.entry((stage_of(job).to_owned(), kind.to_owned())).or_default().took(seconds);
     }
 
     /// What a job will take, if anything like it ever ran.
     pub fn of(&self, job: &str, kind: &str) -> Option<Expected> {
         let expected = |taken: Taken, basis| Expected { seconds: taken.seconds, bytes: taken.bytes, basis };
-        if let Some(taken) = self.jobs.get(job) {
+        if let Some((_, taken)) = self.jobs.get(job) {
             return Some(expected(*taken, Basis::Job));
         }
-        let stage = self.stages.get(&(stage_of(job).to_owned(), kind.to_owned())).and_then(|all| median(all));
+        let stage = self.stages.get(&(stage_of(job).to_owned(), kind.to_owned())).and_then(Sample::median);
         let stage = stage.map(|taken| expected(taken, Basis::Stage));
-        stage.or_else(|| Some(expected(median(self.kinds.get(kind)?)?, Basis::Kind)))
+        stage.or_else(|| Some(expected(self.kinds.get(kind)?.median()?, Basis::Kind)))
     }
 
     /// What the jobs of a survey will take that are not cached. A job that may run counts as one that will.
@@ -134,14 +164,6 @@ fn stage_of(job: &str) -> &str {
     job.split(['[', '/']).next().unwrap_or(job)
 }
 
-/// The medians of both numbers.
-fn median(all: &[Taken]) -> Option<Taken> {
-    let (mut seconds, mut bytes): (Vec<f64>, Vec<u64>) = all.iter().map(|taken| (taken.seconds, taken.bytes)).unzip();
-    seconds.sort_by(f64::total_cmp);
-    bytes.sort_unstable();
-    Some(Taken { seconds: *seconds.get(all.len() / 2)?, bytes: *bytes.get(all.len() / 2)? })
-}
-
 /// How many seconds of jobs a second of the pipeline's latest runs had; `None` if none of them executed anything.
 fn pace(store: &Store, pipeline: &str) -> io::Result<Option<f64>> {
     let mut runs = journal::runs(store)?;
@@ -165,8 +187,10 @@ fn pace(store: &Store, pipeline: &str) -> io::Result<Option<f64>> {
 mod tests {
     use super::*;
 
-    fn taken(seconds: &[f64]) -> Vec<Taken> {
-        seconds.iter().map(|seconds| Taken { seconds: *seconds, bytes: 10 }).collect()
+    fn taken(seconds: &[f64]) -> Sample {
+        let mut sample = Sample::default();
+        seconds.iter().for_each(|seconds| sample.add(Taken { seconds: *seconds, bytes: 10 }));
+        sample
     }
 
     fn state(job: &str, kind: &'static str, state: State) -> JobState {
@@ -189,8 +213,8 @@ mod tests {
     fn a_job_goes_by_itself_then_by_its_stage_then_by_its_kind() {
         let known = Experience {
             pipeline: "p".to_owned(),
-            jobs: [("tune[a]".to_owned(), Taken { seconds: 8.0, bytes: 3 })].into(),
-            stages: [(("tune".to_owned(), "tune".to_owned()), taken(&[2.0, 8.0, 100.0]))].into(),
+            jobs: [("tune[a]".to_owned(), (String::new(), Taken { seconds: 8.0, bytes: 3 }))].into(),
+            stages: [(("tune".to_owned(), "tune".to_owned()), taken(&[100.0, 2.0, 8.0]))].into(),
             kinds: [("tune".to_owned(), taken(&[1.0])), ("ingest".to_owned(), taken(&[0.5]))].into(),
             pace: Some(2.0),
         };

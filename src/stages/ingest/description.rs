@@ -11,6 +11,7 @@ use crate::ml::tasks::{
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow, ensure};
 use schemars::JsonSchema;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -167,9 +168,9 @@ pub(crate) struct Options {
     pub(crate) first: Option<Word>,
 }
 
-/// Conditions on rows, or names of columns.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+/// Conditions on rows, or names of columns or splits.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
 pub(crate) enum Texts {
     /// One.
     One(String),
@@ -183,6 +184,28 @@ impl Texts {
             Self::One(text) => std::slice::from_ref(text),
             Self::Several(texts) => texts,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrSeveral;
+        impl<'de> Visitor<'de> for OneOrSeveral {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Texts, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Texts::Several)
+            }
+        }
+        deserializer.deserialize_any(OneOrSeveral)
     }
 }
 
