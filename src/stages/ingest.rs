@@ -311,6 +311,7 @@ impl Stage for Ingest {
                 for (split, examples) in splits {
                     let (part, mut how) = self.part(split, self.sample(cx, split, examples), &tokens)?;
                     how.left_out.extend(left.iter().filter(|(of, _)| *of == split).map(|(_, left)| left.clone()));
+                    tell_unwritable(cx, &task, &part, &tokens)?;
                     made.push((part, how));
                 }
                 (task, made)
@@ -502,6 +503,25 @@ impl Ingest {
         let tokens = input_ids.into_iter().zip(target_ids).map(|(input, target)| Tokenized { input, target }).collect();
         Ok((Part { split, examples, tokens }, Made { inputs, targets, left_out: Vec::new() }))
     }
+}
+
+/// Says how many right choices come back from the tokenizer as another text, so that no written answer is ever one of them.
+fn tell_unwritable(cx: &Cx<'_>, task: &Task, part: &Part, tokens: &Tokens) -> anyhow::Result<()> {
+    if task.answer != Answer::Choice {
+        return Ok(());
+    }
+    let mut lost = 0;
+    for (example, ids) in part.examples.iter().zip(&part.tokens).filter(|(example, _)| task.knows(example)) {
+        lost += usize::from(tokens.decode(&ids.target)? != example.target);
+    }
+    if lost > 0 {
+        let (all, split) = (part.examples.len(), part.split.name());
+        cx.progress().warn(&format!(
+            "{lost} of {all} right choices of the {split} split come back from the tokenizer as another text, so that no written answer is \
+             right; `decoding: {{rank: {{}}}}` of `evaluate` compares likelihoods instead"
+        ));
+    }
+    Ok(())
 }
 
 impl Files {

@@ -230,3 +230,15 @@ labels: [negative, positive]";
     shell.edit("pipelines/it.yaml", "['data/*.csv', data/a.csv]", "['data/*.csv']");
     shell.spot("run it").ok();
 }
+
+#[test]
+fn choices_that_the_model_cannot_write_are_counted() {
+    let row = |i: usize| json!({"q": format!("number {i}"), "o": ["two  words", "blue"], "y": i % 2}).to_string();
+    let table = "train: data/o.jsonl
+template: '{q}'
+label: y
+choices: {from: o, first: 0}";
+    let shell = shell(table).write("data/o.jsonl", (0..40).map(row).collect::<Vec<_>>().join("\n"));
+    let said = "right choices of the train split come back from the tokenizer as another text";
+    shell.spot("run it").ok().complains(said).complains("18 of 36");
+}
