@@ -170,8 +170,11 @@ impl Progress {
 
 impl Left {
     pub(super) fn in_words(self) -> String {
-        let more = if self.unknown > 0 { format!(", and {} jobs of a new kind", self.unknown) } else { String::new() };
-        format!("about {} left{more}", super::seconds(self.seconds))
+        let (time, unknown) = (super::seconds(self.seconds), self.unknown);
+        if unknown == 0 {
+            return format!("about {time} left");
+        }
+        format!("at least {time} left, for {unknown} jobs are of kinds that never ran here")
     }
 }
 
