@@ -5,30 +5,40 @@
 //! is equal bytes, which is what lets a rerun job leave everything after it fresh.
 
 mod card;
+mod counting;
 mod csv;
 mod dataset;
+mod dataset_file;
 mod events;
 mod features;
 mod inputs;
 mod layout;
+#[cfg(test)]
+mod oracle;
 mod packed;
+mod pieces;
 mod predictions;
 mod ranking;
 mod scores;
 mod sheet;
+mod spill;
 mod table;
 mod trials;
 
-pub use card::{Card, Lengths, Made, SplitCard};
-pub use dataset::{Dataset, Part, Tokenized, read_dataset, read_size, read_task, write_dataset};
+pub use card::{Card, Lengths, SplitCard};
+pub use counting::{CardWriter, Counter, Fact, Judge};
+pub use dataset::{Dataset, DatasetWriter, Head, Part, Tokenized, read_dataset, read_task, write_dataset};
+pub use dataset_file::{DatasetFile, IdFile};
 pub use events::{Series, events};
 pub use features::{MOST_NAMES, class_names};
 pub use inputs::Inputs;
 pub use layout::Layout;
 pub use packed::{is_packed, unpacked, without_packing};
+pub use pieces::Lines;
 pub use predictions::Predictions;
 pub use ranking::{Ranked, Ranking};
 pub use scores::{ScoresFile, values};
+pub use spill::{Sorted, Sorter, Spill, nameless};
 pub use table::{Column, Table};
 pub use trials::{Trial, Trials};
 
@@ -44,6 +54,25 @@ pub enum DataError {
     /// Bytes that are no Arrow, or not the whole of it.
     #[error("not a readable Arrow file (cut off or damaged?): {0}")]
     Arrow(String),
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A file that can only be read as a whole, and is too long for that.
+    #[error(
+        "more than {limit} bytes of text that can only be read as a whole; write an object on each line, or say what `quotes` are"
+    )]
+    Whole {
+        /// Bytes that it may have.
+        limit: usize,
+    },
+    /// A row that is longer than any row is.
+    #[error("line {line}: a row of more than {} MiB, the most that a row may have; is there a quote or a newline missing?", .limit >> 20)]
+    Row {
+        /// The line in which it begins, from 1.
+        line: usize,
+        /// Bytes that it may have.
+        limit: usize,
+    },
     /// A file that would unpack to far more than its size suggests.
     #[error("unpacks to more than {limit} bytes from a file of {size}; refused")]
     Bomb {

@@ -1,8 +1,10 @@
 //! Data sets as Parquet: examples with their token ids, and the task they make up in the file's metadata.
 
+use super::table::{GROUP, TableWriter};
 use super::{Column, DataError, Table};
 use crate::ml::tasks::{Answer, Example, Split, Task};
 use crate::ml::train::examples::Pair;
+use std::io::Write;
 
 /// Examples of one task, in text and in the ids of one tokenizer.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,60 +81,138 @@ const VERSION: &str = "1";
 /// If a split occurs twice, or if there are ids without a tokenizer or for some examples only.
 pub fn write_dataset(dataset: &Dataset) -> Result<Vec<u8>, DataError> {
     let parts = &dataset.parts;
-    for (at, part) in parts.iter().enumerate() {
+    let splits: Vec<Split> = parts.iter().map(|part| part.split).collect();
+    let head = Head {
+        task: &dataset.task,
+        template: &dataset.template,
+        tokenizer: dataset.tokenizer.as_deref(),
+        splits: &splits,
+        brings_choices: parts.iter().flat_map(|part| &part.examples).any(|example| !example.choices.is_empty()),
+    };
+    let mut writer = DatasetWriter::new(Vec::new(), &head)?;
+    for part in parts {
         let split = part.split;
-        assert!(parts[..at].iter().all(|other| other.split != split), "two parts for {split:?}");
         let expected = if dataset.tokenizer.is_some() { part.examples.len() } else { 0 };
         assert_eq!(part.tokens.len(), expected, "ids for every example of {split:?}, and only with a tokenizer");
+        let mut tokens = part.tokens.iter().cloned();
+        for example in &part.examples {
+            writer.push(split, example.clone(), tokens.next().unwrap_or_default())?;
+        }
     }
-    let examples = || parts.iter().flat_map(|part| &part.examples);
-    let tokens = || parts.iter().flat_map(|part| &part.tokens);
-    let text = |of: fn(&Example) -> &String| Column::Text(examples().map(|example| of(example).clone()).collect());
-    let mut columns = vec![
-        ("id", text(|example| &example.id)),
-        ("input", text(|example| &example.input)),
-        ("target", text(|example| &example.target)),
-    ];
-    if dataset.tokenizer.is_some() {
-        columns.push(("input_ids", Column::Ids(tokens().map(|tokens| tokens.input.clone()).collect())));
-        columns.push(("target_ids", Column::Ids(tokens().map(|tokens| tokens.target.clone()).collect())));
-    }
-    let brings_choices = examples().any(|example| !example.choices.is_empty());
-    columns.extend([
-        ("label", Column::OptInt(examples().map(|example| example.label.map(i64::from)).collect())),
-        ("group", Column::OptText(examples().map(|example| example.group.clone()).collect())),
-        ("answers", Column::Texts(examples().map(|example| example.answers.clone()).collect())),
-        (
-            "split",
-            Column::Text(
-                parts.iter().flat_map(|part| part.examples.iter().map(|_| part.split.name().to_owned())).collect(),
-            ),
-        ),
-    ]);
-    if brings_choices {
-        columns.push(("choices", Column::Texts(examples().map(|example| example.choices.clone()).collect())));
-    }
-    let mut table = Table::new(columns)
-        .with("spot.dataset", VERSION)
-        .with("task", serde_json::to_string(&dataset.task).expect("a task is JSON"))
-        .with("template", dataset.template.clone())
-        // Splits without examples would be lost otherwise.
-        .with("splits", parts.iter().map(|part| part.split.name()).collect::<Vec<_>>().join(" "));
-    if let Some(tokenizer) = &dataset.tokenizer {
-        table = table.with("tokenizer", tokenizer.clone());
-    }
-    table.to_parquet()
+    writer.finish()
 }
 
-/// The task of a data set and the number of its training examples, without reading the examples.
-///
-/// # Errors
-/// If it is not Parquet, or its metadata names no task.
-pub fn read_size(bytes: &[u8]) -> Result<(Task, usize), DataError> {
-    let mut table = Table::columns_from_parquet(bytes, |name| name == "split")?;
-    let task = task(&mut table)?;
-    let splits = table.take_text("split")?;
-    Ok((task, splits.iter().filter(|split| *split == Split::Train.name()).count()))
+/// All of a data set but its examples.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'h> {
+    /// What the examples are for.
+    pub task: &'h Task,
+    /// How inputs are put together, for people.
+    pub template: &'h str,
+    /// Digest of the tokenizer that made the ids; `None` if there are none.
+    pub tokenizer: Option<&'h str>,
+    /// Splits in the order of their examples, each once.
+    pub splits: &'h [Split],
+    /// Whether some example brings choices.
+    pub brings_choices: bool,
+}
+
+/// A data set that is written example by example; of these at most [a row group](GROUP) is in memory.
+pub struct DatasetWriter<W: Write + Send> {
+    writer: TableWriter<W>,
+    has_ids: bool,
+    brings_choices: bool,
+    rows: Vec<Row>,
+}
+
+/// An example with its split and ids.
+type Row = (Split, Example, Tokenized);
+
+impl<W: Write + Send> DatasetWriter<W> {
+    /// A data set without examples yet.
+    ///
+    /// # Errors
+    /// If Parquet refuses, or `to` cannot be written.
+    ///
+    /// # Panics
+    /// If a split occurs twice.
+    pub fn new(to: W, head: &Head<'_>) -> Result<Self, DataError> {
+        for (at, split) in head.splits.iter().enumerate() {
+            assert!(!head.splits[..at].contains(split), "two parts for {split:?}");
+        }
+        let (has_ids, brings_choices) = (head.tokenizer.is_some(), head.brings_choices);
+        let mut table = table(Vec::new(), has_ids, brings_choices)
+            .with("spot.dataset", VERSION)
+            .with("task", serde_json::to_string(head.task).expect("a task is JSON"))
+            .with("template", head.template)
+            // Splits without examples would be lost otherwise.
+            .with("splits", head.splits.iter().map(|split| split.name()).collect::<Vec<_>>().join(" "));
+        if let Some(tokenizer) = head.tokenizer {
+            table = table.with("tokenizer", tokenizer);
+        }
+        Ok(Self { writer: TableWriter::new(to, &table)?, has_ids, brings_choices, rows: Vec::new() })
+    }
+
+    /// Writes the next example, whose ids are of no account in a data set without a tokenizer.
+    ///
+    /// # Errors
+    /// If Parquet refuses, or the file cannot be written.
+    pub fn push(&mut self, split: Split, example: Example, ids: Tokenized) -> Result<(), DataError> {
+        self.rows.push((split, example, ids));
+        if self.rows.len() == GROUP { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<(), DataError> {
+        let rows = std::mem::take(&mut self.rows);
+        self.writer.write(&table(rows, self.has_ids, self.brings_choices))
+    }
+
+    /// Writes what is left, and gives back what was written to.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(mut self) -> Result<W, DataError> {
+        if !self.rows.is_empty() {
+            self.write()?;
+        }
+        self.writer.finish()
+    }
+}
+
+/// Rows as columns.
+fn table(rows: Vec<Row>, has_ids: bool, brings_choices: bool) -> Table {
+    let count = rows.len();
+    let text = || Vec::<String>::with_capacity(count);
+    let (mut ids, mut inputs, mut targets, mut splits) = (text(), text(), text(), text());
+    let (mut input_ids, mut target_ids) = (Vec::new(), Vec::new());
+    let (mut labels, mut groups, mut answers, mut choices) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (split, example, tokens) in rows {
+        ids.push(example.id);
+        inputs.push(example.input);
+        targets.push(example.target);
+        input_ids.push(tokens.input);
+        target_ids.push(tokens.target);
+        labels.push(example.label.map(i64::from));
+        groups.push(example.group);
+        answers.push(example.answers);
+        splits.push(split.name().to_owned());
+        choices.push(example.choices);
+    }
+    let mut columns =
+        vec![("id", Column::Text(ids)), ("input", Column::Text(inputs)), ("target", Column::Text(targets))];
+    if has_ids {
+        columns.extend([("input_ids", Column::Ids(input_ids)), ("target_ids", Column::Ids(target_ids))]);
+    }
+    columns.extend([
+        ("label", Column::OptInt(labels)),
+        ("group", Column::OptText(groups)),
+        ("answers", Column::Texts(answers)),
+        ("split", Column::Text(splits)),
+    ]);
+    if brings_choices {
+        columns.push(("choices", Column::Texts(choices)));
+    }
+    Table::new(columns)
 }
 
 /// The task of a data set and the template of its inputs, without reading the examples.
@@ -155,16 +235,8 @@ pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     let splits = entry(&mut table, "splits", "names of splits")?;
     let tokenizer = entry(&mut table, "tokenizer", "a digest").ok();
 
-    let mut parts = Vec::new();
-    for word in splits.split_whitespace() {
-        let split = Split::named(word).filter(|split| parts.iter().all(|part: &Part| part.split != *split));
-        let split = split.ok_or_else(|| DataError::Metadata {
-            key: "splits",
-            found: format!("is `{splits}`"),
-            expected: "`train`, `validation` and `test`, each once at most".to_owned(),
-        })?;
-        parts.push(Part { split, examples: Vec::new(), tokens: Vec::new() });
-    }
+    let empty = |split| Part { split, examples: Vec::new(), tokens: Vec::new() };
+    let mut parts: Vec<Part> = splits_of(&splits)?.into_iter().map(empty).collect();
     let tokens = match tokenizer {
         None => None,
         Some(_) => Some((table.take_ids("input_ids")?, table.take_ids("target_ids")?)),
@@ -173,12 +245,7 @@ pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     let mut tokens = tokens.map(|(inputs, targets)| inputs.into_iter().zip(targets));
     for (row, (word, example)) in rows.into_iter().enumerate() {
         let part = Split::named(&word).and_then(|split| parts.iter_mut().find(|part| part.split == split));
-        let part = part.ok_or_else(|| DataError::Cell {
-            row,
-            column: "split".to_owned(),
-            found: format!("`{word}`"),
-            expected: format!("one of `{splits}`, as the file metadata says"),
-        })?;
+        let part = part.ok_or_else(|| no_split(row, &word, &splits))?;
         part.examples.push(example);
         if let Some((input, target)) = tokens.as_mut().and_then(Iterator::next) {
             part.tokens.push(Tokenized { input, target });
@@ -187,8 +254,22 @@ pub fn read_dataset(bytes: &[u8]) -> Result<Dataset, DataError> {
     Ok(Dataset { task, template, tokenizer, parts })
 }
 
+/// The splits that the metadata name.
+pub(super) fn splits_of(words: &str) -> Result<Vec<Split>, DataError> {
+    let mut splits = Vec::new();
+    for word in words.split_whitespace() {
+        let split = Split::named(word).filter(|split| !splits.contains(split));
+        splits.push(split.ok_or_else(|| DataError::Metadata {
+            key: "splits",
+            found: format!("is `{words}`"),
+            expected: "`train`, `validation` and `test`, each once at most".to_owned(),
+        })?);
+    }
+    Ok(splits)
+}
+
 /// Takes an entry of the metadata out.
-fn entry(table: &mut Table, key: &'static str, expected: &str) -> Result<String, DataError> {
+pub(super) fn entry(table: &mut Table, key: &'static str, expected: &str) -> Result<String, DataError> {
     table.metadata.remove(key).ok_or_else(|| DataError::Metadata {
         key,
         found: "is missing".to_owned(),
@@ -197,7 +278,7 @@ fn entry(table: &mut Table, key: &'static str, expected: &str) -> Result<String,
 }
 
 /// The task that the metadata describe, once the layout is known to be this module's.
-fn task(table: &mut Table) -> Result<Task, DataError> {
+pub(super) fn task(table: &mut Table) -> Result<Task, DataError> {
     let version = entry(table, "spot.dataset", "the version of a data set file")?;
     if version != VERSION {
         let found = format!("is `{version}`");
@@ -213,8 +294,18 @@ fn task(table: &mut Table) -> Result<Task, DataError> {
     Ok(task)
 }
 
+/// The error of a row of a split that the metadata do not name.
+pub(super) fn no_split(row: usize, word: &str, splits: &str) -> DataError {
+    DataError::Cell {
+        row,
+        column: "split".to_owned(),
+        found: format!("`{word}`"),
+        expected: format!("one of `{splits}`, as the file metadata says"),
+    }
+}
+
 /// The split and the example of every row.
-fn rows(table: &mut Table, task: &Task) -> Result<Vec<(String, Example)>, DataError> {
+pub(super) fn rows(table: &mut Table, task: &Task) -> Result<Vec<(String, Example)>, DataError> {
     let ids = table.take_text("id")?;
     let inputs = table.take_text("input")?.into_iter();
     let mut targets = table.take_text("target")?.into_iter();
@@ -308,8 +399,6 @@ mod tests {
         assert_eq!(read_dataset(&bytes).unwrap(), dataset());
         assert_eq!(write_dataset(&read_dataset(&bytes).unwrap()).unwrap(), bytes);
         assert_eq!(dataset().part(Split::Validation).unwrap().examples.len(), 2);
-        assert_eq!(read_size(&bytes).unwrap(), (dataset().task, 5));
-        assert!(read_size(&Table::new([("split", Column::Text(Vec::new()))]).to_parquet().unwrap()).is_err());
     }
 
     #[test]

@@ -6,11 +6,14 @@ use super::{DataError, Layout};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// The key of the note among a file's metadata.
 const KEY: &str = "huggingface";
 /// Bytes of a note that are read: some thousand columns, or labels.
 const LONGEST: usize = 4 << 20;
+/// Bytes of the metadata of a file; more is a mistake or an attack.
+const LONGEST_FOOTER: u32 = 1 << 28;
 /// Names of one column that are read, wherever they are noted.
 pub const MOST_NAMES: usize = 10_000;
 
@@ -37,17 +40,34 @@ struct ClassLabel {
     names: Vec<String>,
 }
 
-/// The names of the numbers that stand in a column of a file, from 0; `None` if nothing says that they have names.
+/// The names of the numbers that stand in a column of a file, from 0; `None` if nothing says that they have names. Only the end of a
+/// Parquet file is read, and the beginning of one of Arrow.
 ///
 /// # Errors
 /// If the file is damaged, or what it says of the column is not what `datasets` writes.
-pub fn class_names(layout: Layout, bytes: &[u8], column: &str) -> Result<Option<Vec<String>>, DataError> {
+pub fn class_names(layout: Layout, file: &fs_err::File, column: &str) -> Result<Option<Vec<String>>, DataError> {
     let note = match layout {
-        Layout::Parquet => Table::note_in_parquet(bytes, KEY)?,
-        Layout::Arrow => note_in_arrow(bytes, KEY)?,
+        Layout::Parquet => Table::note_in_parquet(&footer_of(file)?, KEY)?,
+        Layout::Arrow => note_in_arrow(file, KEY)?,
         Layout::Csv | Layout::Tsv | Layout::JsonLines => None,
     };
     note.map_or(Ok(None), |note| names_in(&note, column).map_err(DataError::Features))
+}
+
+/// The end of a Parquet file: its metadata, their length, and the letters that every file ends in.
+fn footer_of(mut file: &fs_err::File) -> io::Result<Vec<u8>> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut end = |length: u64| {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
+        file.read_to_end(&mut bytes)?;
+        io::Result::Ok(bytes)
+    };
+    let last = end(8)?;
+    match last.first_chunk::<4>().map(|length| u32::from_le_bytes(*length)) {
+        Some(length) if length <= LONGEST_FOOTER => end(u64::from(length) + 8),
+        _ => Ok(last),
+    }
 }
 
 fn names_in(note: &str, column: &str) -> Result<Option<Vec<String>>, String> {
@@ -85,8 +105,15 @@ mod tests {
         table.to_parquet().unwrap()
     }
 
+    fn read(layout: Layout, bytes: &[u8]) -> Result<Option<Vec<String>>, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("noted");
+        fs_err::write(&path, bytes).unwrap();
+        class_names(layout, &fs_err::File::open(path).unwrap(), "label")
+    }
+
     fn names(note: &str) -> Result<Option<Vec<String>>, String> {
-        class_names(Layout::Parquet, &noted(note), "label").map_err(|error| error.to_string())
+        read(Layout::Parquet, &noted(note)).map_err(|error| error.to_string())
     }
 
     fn feature(feature: &str) -> String {
@@ -137,10 +164,10 @@ mod tests {
         let bytes = noted(&feature(r#"{"names": ["no", "yes"], "_type": "ClassLabel"}"#));
         let mut damaged = bytes.clone();
         damaged[4] ^= 1;
-        assert!(class_names(Layout::Parquet, &damaged, "label").unwrap().is_some());
+        assert!(read(Layout::Parquet, &damaged).unwrap().is_some());
         for end in 0..bytes.len() {
-            assert!(class_names(Layout::Parquet, &bytes[..end], "label").is_err(), "{end}");
+            assert!(read(Layout::Parquet, &bytes[..end]).is_err(), "{end}");
         }
-        assert_eq!(class_names(Layout::JsonLines, b"{}", "label").unwrap(), None);
+        assert_eq!(read(Layout::JsonLines, b"{}").unwrap(), None);
     }
 }

@@ -5,10 +5,10 @@ use bzip2::read::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 /// Bytes that a file may unpack to; more is a mistake or an attack.
-const LONGEST: u64 = 1 << 30;
+pub(super) const LONGEST: u64 = 1 << 30;
 
 /// KiB that the dictionary of an xz file may take: those of `xz -9`, and some more for what goes with it.
 const DICTIONARY: u32 = 128 << 10;
@@ -56,6 +56,19 @@ impl Packer {
         (packer != Self::Bzip2 || is_block()).then_some(packer)
     }
 
+    /// What a file that is packed so holds.
+    fn unpacking<'r>(self, reader: impl BufRead + 'r) -> Result<Box<dyn Read + 'r>, DataError> {
+        Ok(match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(reader)),
+            Self::Bzip2 => Box::new(MultiBzDecoder::new(reader)),
+            Self::Xz => Box::new(XzReader::new_mem_limit(reader, true, DICTIONARY)),
+            Self::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(reader);
+                Box::new(decoder.map_err(|error| DataError::Packed(error.to_string()))?)
+            }
+        })
+    }
+
     /// The packer that the name of a file ends in, and the name without that ending.
     fn named(name: &str) -> Option<(Self, &'static str, &str)> {
         Self::ALL.into_iter().find_map(|(packer, ending, _)| {
@@ -81,6 +94,14 @@ pub fn is_packed(bytes: &[u8]) -> bool {
 /// # Errors
 /// If it is packed with something else, cut off or damaged, unpacks to more than a gibibyte, or is not packed as its name says.
 pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataError> {
+    match packer(bytes, name)? {
+        None => Ok(Cow::Borrowed(bytes)),
+        Some(packer) => limited(packer.unpacking(bytes)?, LONGEST, bytes.len()),
+    }
+}
+
+/// What has packed a file called `name` that begins with these bytes.
+fn packer(bytes: &[u8], name: &str) -> Result<Option<Packer>, DataError> {
     let packed = |what: String| Err(DataError::Packed(what));
     if let Some((_, packer, program)) =
         OTHERS.into_iter().find(|(magic, ..)| bytes.starts_with(magic) && !is_text(bytes))
@@ -88,37 +109,75 @@ pub fn unpacked<'b>(bytes: &'b [u8], name: &str) -> Result<Cow<'b, [u8]>, DataEr
         return packed(format!("is packed with {packer}, which is not read; unpack it, for instance with `{program}`"));
     }
     match (Packer::of(bytes), Packer::named(name)) {
-        (None, None) => Ok(Cow::Borrowed(bytes)),
         (Some(found), Some((named, ending, _))) if found != named => {
             packed(format!("ends in `{ending}`, but is packed with {}; rename it", found.name()))
         }
         (None, Some((packer, ending, _))) => {
             packed(format!("ends in `{ending}`, but is not packed with {}", packer.name()))
         }
-        (Some(Packer::Gzip), _) => limited(MultiGzDecoder::new(bytes), LONGEST, bytes.len()),
-        (Some(Packer::Bzip2), _) => limited(MultiBzDecoder::new(bytes), LONGEST, bytes.len()),
-        (Some(Packer::Xz), _) => limited(XzReader::new_mem_limit(bytes, true, DICTIONARY), LONGEST, bytes.len()),
-        (Some(Packer::Zstd), _) => match zstd::stream::read::Decoder::with_buffer(bytes) {
-            Ok(decoder) => limited(decoder, LONGEST, bytes.len()),
-            Err(error) => packed(error.to_string()),
-        },
+        (found, _) => Ok(found),
+    }
+}
+
+/// The content of a file, unpacked while it is read.
+pub(super) struct Unpacking<'r> {
+    reader: Box<dyn Read + 'r>,
+    is_packed: bool,
+    /// Bytes so far, and how many there may be.
+    read: u64,
+    limit: u64,
+    size: u64,
+}
+
+impl<'r> Unpacking<'r> {
+    /// Of a file called `name` with this size.
+    ///
+    /// # Errors
+    /// As [`unpacked`], as far as the first bytes say.
+    pub(super) fn new(mut reader: impl BufRead + 'r, size: u64, name: &str) -> Result<Self, DataError> {
+        let packer = packer(reader.fill_buf()?, name)?;
+        let is_packed = packer.is_some();
+        let reader = match packer {
+            None => Box::new(reader),
+            Some(packer) => packer.unpacking(reader)?,
+        };
+        let limit = LONGEST.max(size.saturating_mul(super::table::EXPANSION as u64));
+        Ok(Self { reader, is_packed, read: 0, limit, size })
+    }
+
+    /// Appends at least `wanted` bytes, or what is left; whether that was all.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or unpacks to a thousand times its size and more than a gibibyte.
+    pub(super) fn more(&mut self, to: &mut Vec<u8>, wanted: usize) -> Result<bool, DataError> {
+        let read = (&mut self.reader).take(wanted as u64).read_to_end(to);
+        let read = read.map_err(|error| if self.is_packed { damaged(&error) } else { error.into() })?;
+        self.read += read as u64;
+        if self.is_packed && self.read > self.limit {
+            let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+            return Err(DataError::Bomb { limit: whole(self.limit), size: whole(self.size) });
+        }
+        Ok(read < wanted)
     }
 }
 
 /// Whether the first bytes are a text, which may begin as some packed files do.
 fn is_text(bytes: &[u8]) -> bool {
-    !bytes[..bytes.len().min(64)].iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
-        && std::str::from_utf8(bytes).is_ok()
+    // Of a long file these are only the first bytes, and a letter may be cut at their end.
+    let is_utf8 = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    is_utf8 && !bytes[..bytes.len().min(64)].iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
+}
+
+/// The error of a packed file that is not what its packer wrote.
+fn damaged(error: &io::Error) -> DataError {
+    let what = if error.kind() == io::ErrorKind::UnexpectedEof { "is cut off".to_owned() } else { error.to_string() };
+    DataError::Packed(format!("cannot be unpacked: {what}"))
 }
 
 /// All that a decoder gives, up to `limit` bytes from a file of `size`.
 fn limited<'b>(decoder: impl Read, limit: u64, size: usize) -> Result<Cow<'b, [u8]>, DataError> {
     let mut content = Vec::new();
-    decoder.take(limit + 1).read_to_end(&mut content).map_err(|error| {
-        let what =
-            if error.kind() == io::ErrorKind::UnexpectedEof { "is cut off".to_owned() } else { error.to_string() };
-        DataError::Packed(format!("cannot be unpacked: {what}"))
-    })?;
+    decoder.take(limit + 1).read_to_end(&mut content).map_err(|error| damaged(&error))?;
     match usize::try_from(limit) {
         Ok(limit) if content.len() > limit => Err(DataError::Bomb { limit, size }),
         _ => Ok(Cow::Owned(content)),

@@ -1,8 +1,8 @@
 //! Parquet and Arrow files of other people, as the rows that tasks of their own are made of.
 
 use super::DataError;
-use super::table::{Table, each_array, guarded_as};
-use crate::ml::tasks::{Cell, Place, Sheet, Wanted};
+use super::table::{each_batch, guarded_as};
+use crate::ml::tasks::{Cell, Place, Sheet, Wanted, no_rows};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
@@ -12,69 +12,134 @@ use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::DataType;
-use std::collections::BTreeMap;
+use bytes::Bytes;
+use parquet::file::reader::ChunkReader;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
 /// The bytes around a stream of Arrow in a file of it.
 const ARROW: &[u8] = b"ARROW1";
 
 /// Bytes of a stream that are decoded at a time where only its schema is asked for.
-const PIECE: usize = 1 << 16;
+const PIECE: u64 = 1 << 16;
 
 /// The wanted columns of an Arrow file, with a footer or as a stream, which is what `datasets` caches.
 ///
 /// # Errors
 /// If it is not Arrow or packed within, a wanted column is missing or has cells of no known type, or there are no rows.
 pub(super) fn read_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
-    Ok(Sheet::from_columns(&guarded_as(DataError::Arrow, || decode_arrow(bytes, wanted))?, wanted)?)
+    let mut sheets = Vec::new();
+    let stream = stream_of(bytes)?;
+    each_of_arrow(stream, wanted, &mut |sheet| {
+        sheets.push(sheet);
+        Ok::<_, DataError>(())
+    })?;
+    Ok(Sheet::joined(sheets))
 }
 
-type Columns = Vec<(String, Vec<Cell>)>;
+/// The same of a file of which a record batch is in memory at a time: `take` gets some rows after the other.
+///
+/// # Errors
+/// As [`read_arrow`], and what `take` returns.
+pub(super) fn each_of_arrow_file<E: From<DataError>>(
+    file: &fs_err::File,
+    wanted: &[Wanted<'_>],
+    take: &mut dyn FnMut(Sheet) -> Result<(), E>,
+) -> Result<(), E> {
+    let (start, end) = stream_in(file)?;
+    let reader = BufReader::new(file);
+    let mut reader = reader;
+    reader.seek(SeekFrom::Start(start)).map_err(DataError::from)?;
+    each_of_arrow(reader.take(end - start), wanted, take)
+}
 
-fn decode_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Columns, DataError> {
-    let mut rest = Buffer::from(stream_of(bytes)?);
+/// The rows of a stream of Arrow.
+fn each_of_arrow<E: From<DataError>>(
+    mut stream: impl Read,
+    wanted: &[Wanted<'_>],
+    take: &mut dyn FnMut(Sheet) -> Result<(), E>,
+) -> Result<(), E> {
     let mut decoder = StreamDecoder::new();
-    let (mut columns, mut row) = (None, 0);
-    while !rest.is_empty() {
-        let batch = decoder.decode(&mut rest).map_err(|error| arrow_failed(&error))?;
-        if columns.is_none()
-            && let Some(schema) = decoder.schema()
-        {
-            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            let sources = Wanted::locate(wanted, &names, Place::row(0))?;
-            let is_wanted = |at: usize| sources.iter().flatten().any(|source| source.at == at);
-            let kept = (0..names.len()).filter(|at| is_wanted(*at)).map(|at| (at, (names[at].to_owned(), Vec::new())));
-            columns = Some(kept.collect::<Vec<_>>());
+    let (mut columns, mut row): (Option<Vec<(usize, String)>>, usize) = (None, 0);
+    loop {
+        let mut piece = Vec::new();
+        stream.by_ref().take(MORE).read_to_end(&mut piece).map_err(DataError::from)?;
+        if piece.is_empty() {
+            break;
         }
-        if let (Some(batch), Some(columns)) = (batch, &mut columns) {
-            for (at, (name, rows)) in columns.iter_mut() {
-                rows.extend(cells(name, batch.column(*at), row)?);
+        let mut piece = Buffer::from(piece);
+        while !piece.is_empty() {
+            let batch =
+                guarded_as(DataError::Arrow, || decoder.decode(&mut piece).map_err(|error| arrow_failed(&error)))?;
+            if columns.is_none()
+                && let Some(schema) = decoder.schema()
+            {
+                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                let chosen = chosen(&names, wanted)?;
+                let kept = names.iter().zip(chosen).enumerate().filter(|(_, (_, chosen))| *chosen);
+                columns = Some(kept.map(|(at, (name, _))| (at, (*name).to_owned())).collect());
             }
-            row += batch.num_rows();
+            if let (Some(batch), Some(columns)) = (batch, &columns) {
+                for start in (0..batch.num_rows()).step_by(SOME) {
+                    let part = batch.slice(start, SOME.min(batch.num_rows() - start));
+                    let arrays = columns.iter().map(|(at, name)| (name.as_str(), part.column(*at)));
+                    take(guarded_as(DataError::Arrow, || rows(arrays, wanted, row + start))?)?;
+                }
+                row += batch.num_rows();
+            }
         }
     }
     decoder.finish().map_err(|error| arrow_failed(&error))?;
-    let columns = columns.ok_or_else(|| DataError::Arrow("it has no schema".to_owned()))?;
-    Ok(columns.into_iter().map(|(_, column)| column).collect())
+    if columns.is_none() {
+        return Err(DataError::Arrow("it has no schema".to_owned()).into());
+    }
+    if row == 0 { Err(DataError::from(no_rows(Place::row(0))).into()) } else { Ok(()) }
+}
+
+/// Bytes of a stream that are decoded at a time.
+const MORE: u64 = 1 << 20;
+
+/// Rows that are taken at a time.
+const SOME: usize = 1024;
+
+/// Which of the columns are wanted, as a whole or a part.
+fn chosen(names: &[&str], wanted: &[Wanted<'_>]) -> Result<Vec<bool>, DataError> {
+    let sources = Wanted::locate(wanted, names, Place::row(0))?;
+    Ok((0..names.len()).map(|at| sources.iter().flatten().any(|source| source.at == at)).collect())
+}
+
+/// The rows of some columns, the first of which has the number `first`.
+fn rows<'a>(
+    arrays: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
+    wanted: &[Wanted<'_>],
+    first: usize,
+) -> Result<Sheet, DataError> {
+    let columns = arrays.map(|(name, array)| Ok((name.to_owned(), cells(name, array, first)?)));
+    Ok(Sheet::piece_of_columns(&columns.collect::<Result<Vec<_>, DataError>>()?, wanted, first)?)
 }
 
 /// A text of the metadata of an Arrow file, of which only the beginning is read.
 ///
 /// # Errors
 /// If it is not Arrow.
-pub(super) fn note_in_arrow(bytes: &[u8], key: &str) -> Result<Option<String>, DataError> {
-    guarded_as(DataError::Arrow, || {
-        let mut decoder = StreamDecoder::new();
-        for piece in stream_of(bytes)?.chunks(PIECE) {
-            let mut piece = Buffer::from(piece);
-            while !piece.is_empty() && decoder.schema().is_none() {
-                decoder.decode(&mut piece).map_err(|error| arrow_failed(&error))?;
-            }
-            if let Some(schema) = decoder.schema() {
-                return Ok(schema.metadata().get(key).cloned());
-            }
+pub(super) fn note_in_arrow(mut file: &fs_err::File, key: &str) -> Result<Option<String>, DataError> {
+    let (start, end) = stream_in(file)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut stream = file.take(end - start);
+    let mut decoder = StreamDecoder::new();
+    loop {
+        let mut bytes = Vec::new();
+        stream.by_ref().take(PIECE).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Err(DataError::Arrow("it has no schema".to_owned()));
         }
-        Err(DataError::Arrow("it has no schema".to_owned()))
-    })
+        let mut piece = Buffer::from(bytes);
+        while !piece.is_empty() && decoder.schema().is_none() {
+            guarded_as(DataError::Arrow, || decoder.decode(&mut piece).map_err(|error| arrow_failed(&error)))?;
+        }
+        if let Some(schema) = decoder.schema() {
+            return Ok(schema.metadata().get(key).cloned());
+        }
+    }
 }
 
 /// The stream in a file, which may have a footer.
@@ -85,6 +150,24 @@ fn stream_of(bytes: &[u8]) -> Result<&[u8], DataError> {
         rest.get(..rest.len().checked_sub(usize::try_from(i32::from_le_bytes(*length)).ok()?)?)
     };
     cut().ok_or_else(|| DataError::Arrow("it is cut off, its footer is not there".to_owned()))
+}
+
+/// Where the stream in a file begins and ends, in bytes.
+fn stream_in(mut file: &fs_err::File) -> Result<(u64, u64), DataError> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut ends = [0; ARROW.len() + 4];
+    file.rewind()?;
+    let mut first = [0; ARROW.len()];
+    if size < 8 || file.read_exact(&mut first).is_err() || first != ARROW {
+        return Ok((0, size));
+    }
+    let cut = || DataError::Arrow("it is cut off, its footer is not there".to_owned());
+    let at = size.checked_sub(ends.len() as u64).ok_or_else(cut)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut ends)?;
+    let (length, rest) = ends.split_first_chunk::<4>().ok_or_else(cut)?;
+    let footer = u64::try_from(i32::from_le_bytes(*length)).ok().filter(|_| rest == ARROW).ok_or_else(cut)?;
+    Ok((8, at.checked_sub(footer).filter(|end| *end >= 8).ok_or_else(cut)?))
 }
 
 fn arrow_failed(error: &arrow_schema::ArrowError) -> DataError {
@@ -103,17 +186,36 @@ fn arrow_failed(error: &arrow_schema::ArrowError) -> DataError {
 /// # Errors
 /// If it is not Parquet, a wanted column is missing or has cells of no known type, or there are no rows.
 pub(super) fn read_parquet(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
-    let names = Table::names_from_parquet(bytes)?;
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let sources = Wanted::locate(wanted, &names, Place::row(0))?;
-    let is_wanted = |name: &str| sources.iter().flatten().any(|source| names[source.at] == name);
-    let mut columns: BTreeMap<String, Vec<Cell>> =
-        names.iter().filter(|name| is_wanted(name)).map(|name| ((*name).to_owned(), Vec::new())).collect();
-    each_array(bytes, is_wanted, |name, array, row| {
-        let column = columns.entry(name.to_owned()).or_default();
-        cells(name, array, row).map(|cells| column.extend(cells))
+    let mut sheets = Vec::new();
+    each_of_parquet(Bytes::copy_from_slice(bytes), bytes.len(), wanted, &mut |sheet| {
+        sheets.push(sheet);
+        Ok::<_, DataError>(())
     })?;
-    Ok(Sheet::from_columns(&columns.into_iter().collect::<Vec<_>>(), wanted)?)
+    Ok(Sheet::joined(sheets))
+}
+
+/// The same of a file whose pages are read as they are needed: `take` gets some rows after the other.
+///
+/// # Errors
+/// As [`read_parquet`], and what `take` returns.
+pub(super) fn each_of_parquet<R: ChunkReader + 'static, E: From<DataError>>(
+    source: R,
+    size: usize,
+    wanted: &[Wanted<'_>],
+    take: &mut dyn FnMut(Sheet) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut is_empty = true;
+    each_batch(
+        source,
+        size,
+        |names| Ok(chosen(names, wanted)?),
+        |names, batch, first| {
+            is_empty &= batch.num_rows() == 0;
+            let arrays = names.iter().map(String::as_str).zip(batch.columns());
+            take(guarded_as(DataError::Parquet, || rows(arrays, wanted, first))?)
+        },
+    )?;
+    if is_empty { Err(DataError::from(no_rows(Place::row(0))).into()) } else { Ok(()) }
 }
 
 /// The rows of a piece of a column, the first of which has the number `first`. Floats have the shortest decimal of their width.
@@ -190,7 +292,7 @@ fn objects(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, Data
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Column;
+    use crate::data::{Column, Table};
     use crate::ml::tasks::{Answer, Labels, Metric, Own, Split, Template};
 
     fn own() -> Own {

@@ -11,24 +11,26 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::ChunkReader;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Rows of a row group, and of what is turned into arrow's arrays at a time.
-const GROUP: usize = 16_384;
+pub(super) const GROUP: usize = 16_384;
 
 /// Rows that are unpacked before their size is looked at. Few, since a dictionary can make every row of a small file long.
 const BATCH: usize = 256;
 
 /// A file may unpack to this many times its size, and [`ALLOWANCE`] bytes on top. Text packs some tenfold; columns that
 /// repeat one value pack without limit, but stay small.
-const EXPANSION: usize = 1000;
+pub(super) const EXPANSION: usize = 1000;
 const ALLOWANCE: usize = 64 << 20;
 
 /// Columns of equal length, and text metadata.
@@ -141,34 +143,11 @@ impl Table {
     /// # Panics
     /// If columns differ in length or share a name.
     pub fn to_parquet(&self) -> Result<Vec<u8>, DataError> {
-        for (at, (name, column)) in self.columns.iter().enumerate() {
-            assert_eq!(column.len(), self.rows(), "column `{name}` has another length than the first");
-            assert!(self.columns[..at].iter().all(|(other, _)| other != name), "column `{name}` twice");
-        }
-        let fields: Vec<Field> = self.columns.iter().map(|(name, column)| field(name, column)).collect();
-        // Metadata goes into the file's own list: the schema keeps its metadata in a hash map, whose order differs by run.
-        let schema = Arc::new(Schema::new(fields));
-        let metadata = self.metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-        let properties = WriterProperties::builder()
-            .set_created_by("spot".to_owned())
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
-            .set_max_row_group_row_count(Some(GROUP))
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_key_value_metadata(Some(metadata))
-            .build();
-        let failed = |error: parquet::errors::ParquetError| DataError::Parquet(error.to_string());
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties)).map_err(failed)?;
+        let mut writer = TableWriter::new(Vec::new(), self)?;
         for start in (0..self.rows()).step_by(GROUP) {
-            let end = self.rows().min(start + GROUP);
-            let arrays = self.columns.iter().map(|(_, column)| array(column, start, end)).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(end - start));
-            let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
-                .map_err(|error| DataError::Parquet(error.to_string()))?;
-            writer.write(&batch).map_err(failed)?;
+            writer.write_rows(self, start, self.rows().min(start + GROUP))?;
         }
-        writer.close().map_err(failed)?;
-        Ok(bytes)
+        writer.finish()
     }
 
     /// Reads a table from Parquet, also from files that other programs wrote.
@@ -359,6 +338,70 @@ impl Table {
     }
 }
 
+/// A table that is written to Parquet row group by row group, with the bytes that [`Table::to_parquet`] makes of all rows.
+pub(super) struct TableWriter<W: Write + Send> {
+    writer: ArrowWriter<W>,
+    schema: Arc<Schema>,
+}
+
+impl<W: Write + Send> TableWriter<W> {
+    /// A file with the columns and the metadata of a table, whose rows are not written yet.
+    ///
+    /// # Errors
+    /// If Parquet refuses, or `to` cannot be written.
+    ///
+    /// # Panics
+    /// If columns share a name.
+    pub(super) fn new(to: W, table: &Table) -> Result<Self, DataError> {
+        for (at, (name, _)) in table.columns.iter().enumerate() {
+            assert!(table.columns[..at].iter().all(|(other, _)| other != name), "column `{name}` twice");
+        }
+        let fields: Vec<Field> = table.columns.iter().map(|(name, column)| field(name, column)).collect();
+        // Metadata goes into the file's own list: the schema keeps its metadata in a hash map, whose order differs by run.
+        let schema = Arc::new(Schema::new(fields));
+        let metadata = table.metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let properties = WriterProperties::builder()
+            .set_created_by("spot".to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
+            .set_max_row_group_row_count(Some(GROUP))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_key_value_metadata(Some(metadata))
+            .build();
+        let writer = ArrowWriter::try_new(to, schema.clone(), Some(properties)).map_err(|error| failed(&error))?;
+        Ok(Self { writer, schema })
+    }
+
+    /// Writes a row group: the rows of a table with the same columns. All but the last must have [`GROUP`] rows.
+    ///
+    /// # Errors
+    /// If Parquet refuses, or the file cannot be written.
+    ///
+    /// # Panics
+    /// If columns differ in length.
+    pub(super) fn write(&mut self, table: &Table) -> Result<(), DataError> {
+        self.write_rows(table, 0, table.rows())
+    }
+
+    fn write_rows(&mut self, table: &Table, start: usize, end: usize) -> Result<(), DataError> {
+        for (name, column) in &table.columns {
+            assert_eq!(column.len(), table.rows(), "column `{name}` has another length than the first");
+        }
+        let arrays = table.columns.iter().map(|(_, column)| array(column, start, end)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(end - start));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|error| DataError::Parquet(error.to_string()))?;
+        self.writer.write(&batch).map_err(|error| failed(&error))
+    }
+
+    /// Writes the footer, and gives back what was written to.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(super) fn finish(self) -> Result<W, DataError> {
+        self.writer.into_inner().map_err(|error| failed(&error))
+    }
+}
+
 fn without_gaps<T>(name: &str, rows: Vec<Option<T>>) -> Result<Vec<T>, DataError> {
     match rows.iter().position(Option::is_none) {
         None => Ok(rows.into_iter().flatten().collect()),
@@ -487,10 +530,14 @@ fn footer(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn open(bytes: &[u8]) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, DataError> {
+    open_from(Bytes::copy_from_slice(bytes))
+}
+
+/// A file whose pages are read as they are needed.
+fn open_from<R: ChunkReader + 'static>(source: R) -> Result<ParquetRecordBatchReaderBuilder<R>, DataError> {
     // The types of Parquet say all we need; a schema that a writer left for itself is one more thing that can lie.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::copy_from_slice(bytes), options)
-        .map_err(|error| failed(&error))
+    ParquetRecordBatchReaderBuilder::try_new_with_options(source, options).map_err(|error| failed(&error))
 }
 
 fn decode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Table, DataError> {
@@ -506,64 +553,134 @@ fn decode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Table, DataErro
     for field in reader.schema().fields().iter().filter(|field| wanted(field.name())) {
         columns.push((field.name().clone(), empty(field)?));
     }
-    unpack(bytes, reader, wanted, |at, array, row| {
-        let (name, column) = &mut columns[at];
-        append(column, name, array, row)
+    unpack(bytes.len(), reader, None, wanted, |batch, row| {
+        for ((name, column), array) in columns.iter_mut().zip(batch.columns()) {
+            append(column, name, array, row)?;
+        }
+        Ok::<_, DataError>(())
     })?;
     Ok(Table { columns, metadata })
 }
 
-/// Unpacks columns piece by piece: `take` gets the place of a column among those that are wanted, some of its rows, and the number
-/// of the first of them.
-fn unpack(
-    bytes: &[u8],
-    reader: ParquetRecordBatchReaderBuilder<Bytes>,
+/// Unpacks columns of a file of `size` bytes piece by piece, of all row groups or of one: `take` gets some rows of the wanted columns, and
+/// the number of the first.
+fn unpack<R: ChunkReader + 'static, E: From<DataError>>(
+    size: usize,
+    mut reader: ParquetRecordBatchReaderBuilder<R>,
+    group: Option<usize>,
     wanted: impl Fn(&str) -> bool,
-    mut take: impl FnMut(usize, &ArrayRef, usize) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+    mut take: impl FnMut(&RecordBatch, usize) -> Result<(), E>,
+) -> Result<(), E> {
     let all = reader.schema().fields();
     let kept: Vec<usize> = (0..all.len()).filter(|at| wanted(all[*at].name())).collect();
-    let limit = bytes.len().saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
-    let expected = reader.metadata().file_metadata().num_rows();
-    let bomb = DataError::Bomb { limit, size: bytes.len() };
+    let limit = size.saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
+    let rows = |groups: &[RowGroupMetaData]| groups.iter().map(RowGroupMetaData::num_rows).sum::<i64>();
+    let groups = reader.metadata().row_groups();
+    let (first, expected) = match group {
+        Some(at) => (rows(&groups[..at]), groups[at].num_rows()),
+        None => (0, reader.metadata().file_metadata().num_rows()),
+    };
+    let bomb = || DataError::Bomb { limit, size };
     let values = |group: &RowGroupMetaData| group.columns().iter().map(ColumnChunkMetaData::num_values).max();
     if reader.metadata().row_groups().iter().filter_map(values).chain([expected]).any(|n| n as u64 > limit as u64) {
-        return Err(bomb);
+        return Err(bomb().into());
     }
+    let first = usize::try_from(first).map_err(|error| failed(&error))?;
     let (mut row, mut unpacked) = (0, 0_usize);
     let mask = ProjectionMask::roots(reader.parquet_schema(), kept);
-    for batch in reader.with_projection(mask).with_batch_size(BATCH).build().map_err(|error| failed(&error))? {
-        let batch = batch.map_err(|error| failed(&error))?;
+    if let Some(group) = group {
+        reader = reader.with_row_groups(vec![group]);
+    }
+    let mut batches =
+        guarded(|| reader.with_projection(mask).with_batch_size(BATCH).build().map_err(|error| failed(&error)))?;
+    while let Some(batch) = guarded(|| batches.next().transpose().map_err(|error| failed(&error)))? {
         unpacked = unpacked.saturating_add(batch.get_array_memory_size());
         if unpacked > limit {
-            return Err(bomb);
+            return Err(bomb().into());
         }
-        for (at, array) in batch.columns().iter().enumerate() {
-            take(at, array, row)?;
-        }
+        take(&batch, first + row)?;
         row += batch.num_rows();
     }
     if i64::try_from(row) != Ok(expected) {
-        return Err(DataError::Parquet(format!("the footer says {expected} rows, but {row} are there")));
+        return Err(DataError::Parquet(format!("the footer says {expected} rows, but {row} are there")).into());
     }
     Ok(())
 }
 
-/// The columns of a Parquet file that are wanted, piece by piece as [`unpack`] gives them: `take` also gets the column's name.
+/// A table of which row groups are read one by one.
+pub(super) struct TableFile {
+    file: fs_err::File,
+    size: usize,
+    metadata: ArrowReaderMetadata,
+}
+
+impl TableFile {
+    /// A file of Parquet, of which the footer is read.
+    ///
+    /// # Errors
+    /// If it is not Parquet, or cannot be read.
+    pub(super) fn open(file: fs_err::File) -> Result<Self, DataError> {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = guarded(|| ArrowReaderMetadata::load(file.file(), options).map_err(|error| failed(&error)))?;
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        Ok(Self { file, size, metadata })
+    }
+
+    /// The metadata of the file, in a table without columns.
+    pub(super) fn head(&self) -> Table {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata();
+        let pair = |pair: &KeyValue| (pair.key.clone(), pair.value.clone().unwrap_or_default());
+        let metadata = pairs.into_iter().flatten().filter(|pair| pair.key != "ARROW:schema").map(pair).collect();
+        Table { columns: Vec::new(), metadata }
+    }
+
+    /// Number of row groups.
+    pub(super) fn groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// Some columns of a row group, some rows at a time: `take` gets them with the number that the first has in the file.
+    ///
+    /// # Errors
+    /// If the file is damaged, a wanted column has a type that tables lack, and what `take` returns.
+    pub(super) fn each(
+        &self,
+        group: usize,
+        wanted: &dyn Fn(&str) -> bool,
+        take: &mut dyn FnMut(Table, usize) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let reader =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.file().try_clone()?, self.metadata.clone());
+        let schema = self.metadata.schema().clone();
+        unpack(self.size, reader, Some(group), wanted, |batch, first| {
+            let mut columns = Vec::new();
+            for (field, array) in schema.fields().iter().filter(|field| wanted(field.name())).zip(batch.columns()) {
+                let mut column = empty(field)?;
+                guarded(|| append(&mut column, field.name(), array, first))?;
+                columns.push((field.name().clone(), column));
+            }
+            take(Table { columns, metadata: BTreeMap::new() }, first)
+        })
+    }
+}
+
+/// The columns of a Parquet file of `size` bytes that `wanted` chooses, once it knows the names of all, some rows at a time. `take` gets
+/// the names of the chosen ones, their rows, and the number of the first row; it is not called for a file without rows.
 ///
 /// # Errors
-/// If it is not Parquet, and what `take` returns.
-pub(super) fn each_array(
-    bytes: &[u8],
-    wanted: impl Fn(&str) -> bool,
-    mut take: impl FnMut(&str, &ArrayRef, usize) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    guarded(|| {
-        let reader = open(bytes)?;
-        let fields = reader.schema().fields();
-        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).filter(|name| wanted(name)).collect();
-        unpack(bytes, reader, wanted, |at, array, row| take(&names[at], array, row))
-    })
+/// If it is not Parquet, and what `wanted` and `take` return.
+pub(super) fn each_batch<R: ChunkReader + 'static, E: From<DataError>>(
+    source: R,
+    size: usize,
+    wanted: impl FnOnce(&[&str]) -> Result<Vec<bool>, E>,
+    mut take: impl FnMut(&[String], &RecordBatch, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let reader = guarded(|| open_from(source))?;
+    let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let chosen = wanted(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let kept: Vec<String> =
+        names.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(name, _)| name.clone()).collect();
+    unpack(size, reader, None, |name| kept.iter().any(|kept| kept == name), |batch, row| take(&kept, batch, row))
 }
 
 /// A column without rows for a field of a file.

@@ -6,7 +6,7 @@ use super::stage::Promise;
 use super::store::content::Content;
 use super::store::digest::Digest;
 use super::store::entry::{Entry, Part, Record};
-use super::store::files::again;
+use super::store::files::{again, hashed};
 use super::store::{Damage, Store, Wrong};
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +122,12 @@ impl Artifact {
         Self { digest, home: Home::File { path: path.into() } }
     }
 
+    /// A file as it is now.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &Path) -> std::io::Result<Self> {
+        Ok(Self::file(path, super::store::files::hash(path)?))
+    }
+
     /// An artifact of the job called `job`.
     pub(super) fn recorded(store: &Arc<Store>, job: &str, record: &Record) -> Self {
         let name = format!("{job}.{}", record.name).into();
@@ -175,6 +181,24 @@ impl Artifact {
                     return Err(ChangedInput(path.to_path_buf()).into());
                 }
                 Ok(content)
+            }
+        }
+    }
+
+    /// The file, to be read from its beginning; its content was checked against the digest, without taking memory for it. The executor
+    /// sees whether a file outside the store changes while its job runs.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    pub fn open(&self) -> anyhow::Result<fs_err::File> {
+        match &self.home {
+            Home::Blob { store, name, .. } => store.open(&self.digest, name),
+            Home::File { path } => {
+                let (file, found) = hashed(path)?;
+                if found != self.digest {
+                    return Err(ChangedInput(path.to_path_buf()).into());
+                }
+                Ok(file)
             }
         }
     }

@@ -99,7 +99,7 @@ pub enum Error {
     /// An error of the tensor library.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// A file cannot be written.
+    /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// An error of the place where progress is kept.

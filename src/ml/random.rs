@@ -15,11 +15,33 @@ pub struct Stream(ChaCha8Rng);
 
 /// A seed that depends on `about` as well as on `seed`: `blake3(seed as little-endian u64, about)`, its first 8 bytes.
 pub fn seed_about(seed: u64, about: &[u8]) -> u64 {
-    let mut hasher = blake3::Hasher::new_derive_key("spot seed about something v1");
-    hasher.update(&seed.to_le_bytes()).update(about);
-    let mut seed = [0; 8];
-    hasher.finalize_xof().fill(&mut seed);
-    u64::from_le_bytes(seed)
+    let mut seed = SeedAbout::new(seed);
+    seed.push(about);
+    seed.finish()
+}
+
+/// A [`seed_about`] something that is too long to be in memory at once.
+pub struct SeedAbout(blake3::Hasher);
+
+impl SeedAbout {
+    /// About nothing yet.
+    pub fn new(seed: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("spot seed about something v1");
+        hasher.update(&seed.to_le_bytes());
+        Self(hasher)
+    }
+
+    /// Adds a part.
+    pub fn push(&mut self, about: &[u8]) {
+        self.0.update(about);
+    }
+
+    /// The seed.
+    pub fn finish(&self) -> u64 {
+        let mut seed = [0; 8];
+        self.0.finalize_xof().fill(&mut seed);
+        u64::from_le_bytes(seed)
+    }
 }
 
 impl Stream {
@@ -100,16 +122,17 @@ impl Stream {
     /// `count` different numbers of `0..n`, in random order.
     ///
     /// # Panics
-    /// If `count` exceeds `n`.
+    /// If `count` exceeds `n`, or `n` 2<sup>32</sup>.
     pub fn sample(&mut self, n: usize, count: usize) -> Vec<usize> {
         assert!(count <= n, "cannot draw {count} different numbers below {n}");
-        let mut numbers: Vec<usize> = (0..n).collect();
+        // Half the memory of addresses: there may be millions.
+        let mut numbers: Vec<u32> = (0..u32::try_from(n).expect("fewer than 2^32 numbers")).collect();
         for i in 0..count {
             let j = i + self.below(n - i);
             numbers.swap(i, j);
         }
         numbers.truncate(count);
-        numbers
+        numbers.into_iter().map(|number| number as usize).collect()
     }
 }
 

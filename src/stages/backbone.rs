@@ -388,15 +388,31 @@ impl Model {
     /// # Errors
     /// If it was made with another tokenizer, or holds an id that the model has no embedding for.
     pub fn check_data(&self, dataset: &Dataset) -> anyhow::Result<()> {
+        self.check_tokenizer(&dataset.task.name, dataset.tokenizer.as_deref())?;
+        self.check_ids(dataset.largest_id())
+    }
+
+    /// Checks that the data set of a task was made with this model's tokenizer, whose digest it says.
+    ///
+    /// # Errors
+    /// If it was made with another one, or with none.
+    pub fn check_tokenizer(&self, task: &str, tokenizer: Option<&str>) -> anyhow::Result<()> {
         let own = self.tokenizer.to_string();
-        let other = dataset.tokenizer.as_deref().unwrap_or("none");
+        let other = tokenizer.unwrap_or("none");
         ensure!(
             own == other,
-            "`data` of task `{}` was made with the tokenizer {other:.12}, but the backbone has {own:.12}; give `ingest` the \
-             same backbone",
-            dataset.task.name
+            "`data` of task `{task}` was made with the tokenizer {other:.12}, but the backbone has {own:.12}; give `ingest` the \
+             same backbone"
         );
-        let (largest, rows) = (dataset.largest_id().unwrap_or(0), self.weights.dims.vocab);
+        Ok(())
+    }
+
+    /// Checks that the model has an embedding for the largest id of a data set.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn check_ids(&self, largest: Option<u32>) -> anyhow::Result<()> {
+        let (largest, rows) = (largest.unwrap_or(0), self.weights.dims.vocab);
         ensure!((largest as usize) < rows, "`data` holds the id {largest}, but the backbone has {rows} ids");
         Ok(())
     }

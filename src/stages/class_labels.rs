@@ -16,7 +16,7 @@ const WORDS: [(&str, &str); 2] =
 /// If no task has labels: rows of the vocabulary would be another initialiser than the one that was asked for.
 pub(super) fn labels<'t>(cx: &Cx<'_>, tasks: &'t Tasks) -> anyhow::Result<Vec<&'t str>> {
     let (with, without): (Vec<&Dataset>, Vec<&Dataset>) =
-        tasks.0.iter().partition(|dataset| !dataset.task.labels.is_empty());
+        tasks.0.iter().map(|learned| &learned.data).partition(|dataset| !dataset.task.labels.is_empty());
     if with.is_empty() {
         bail!("{}", refusal(&without));
     }

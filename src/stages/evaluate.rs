@@ -4,7 +4,7 @@
 use super::backbone::{self, Model};
 use super::reading::read_all;
 use super::{DATASET, PREDICTIONS, PROMPT, SCORES};
-use crate::data::{Dataset, Predictions, ScoresFile, read_dataset};
+use crate::data::{Dataset, DatasetFile, Predictions, ScoresFile};
 use crate::engine::context::Cx;
 use crate::engine::stage::{Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
 use crate::engine::store::digest::Digest;
@@ -20,7 +20,6 @@ use crate::ml::tasks::{Answer, Example, Split};
 use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Answers to a split under a prompt, and the task's metrics. A split without known answers has no metrics: it is for `predictions`,
 /// which a `submission` or a `command` reads, and is refused where none does.
@@ -142,11 +141,13 @@ impl Stage for Evaluate {
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?;
         let model = Model::load(cx, backbone)?;
-        let mut dataset = read_dataset(&cx.one("data")?.bytes()?).context("`data`")?;
+        let file = DatasetFile::open(cx.one("data")?.open()?).context("`data`")?;
+        model.check_tokenizer(&file.task.name, file.tokenizer.as_deref())?;
+        let mut dataset = file.read_to_answer(self.split).context("`data`")?;
         model.check_data(&dataset)?;
         let answered = answered(dataset.examples(self.split));
         if let Some(design) = &self.design {
-            design.apply(&mut dataset, self.split, &model, self.seed.unwrap_or(0))?;
+            design.apply(&file, &mut dataset, self.split, &model, self.seed.unwrap_or(0))?;
         }
         let files = prompts(cx, &model, &backbone.digest.to_string())?;
         let examples = dataset.examples(self.split);
@@ -166,7 +167,9 @@ impl Stage for Evaluate {
             let (hidden, all) = (examples.len() - known, examples.len());
             cx.progress().warn(&format!("{hidden} of {all} examples hide their answers and are not scored"));
         }
-        let majority = majority(&dataset, self.split);
+        let common = file.most_common_target(Split::Train, cx.scratch()?).context("`data`")?.unwrap_or_default();
+        // The score of always giving the training split's most common answer (its mean, where answers are numbers).
+        let majority = dataset.task.score(&vec![common; examples.len()], examples).score;
         // One prompt says where it comes from; several have nothing of that in common.
         let About { seed, source, source_seed, step, score: validation, .. } = match &files[..] {
             [file] => file.about.clone(),
@@ -312,13 +315,20 @@ const LONGEST: usize = 4096;
 
 impl Design {
     /// Puts the words in front of every text of a split: the instruction, the shown examples with their answers, the text.
-    fn apply(&self, dataset: &mut Dataset, split: Split, model: &Model, seed: u64) -> anyhow::Result<()> {
-        let train = dataset.examples(Split::Train);
-        let (shots, rows) = (self.shots, train.len());
+    fn apply(
+        &self,
+        file: &DatasetFile,
+        dataset: &mut Dataset,
+        split: Split,
+        model: &Model,
+        seed: u64,
+    ) -> anyhow::Result<()> {
+        let (shots, rows) = (self.shots, file.count(Split::Train));
         ensure!(shots <= rows, "`design.shots` is {shots}, but `{}` has {rows} training examples", dataset.task.name);
         let mut words = self.text.clone();
-        for at in Stream::new(seed, "shots").sample(rows, shots) {
-            words += &format!(" {} {}", train[at].input, train[at].target);
+        let shown = Stream::new(seed, "shots").sample(rows, shots);
+        for (input, target) in file.texts(Split::Train, &shown).context("`data`")? {
+            words += &format!(" {input} {target}");
         }
         for part in dataset.parts.iter_mut().filter(|part| part.split == split) {
             for (example, tokens) in part.examples.iter_mut().zip(&mut part.tokens) {
@@ -333,17 +343,6 @@ impl Design {
         }
         Ok(())
     }
-}
-
-/// The score of always giving the training split's most common answer (its mean, where answers are numbers).
-fn majority(dataset: &Dataset, split: Split) -> Option<f64> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for example in dataset.examples(Split::Train) {
-        *counts.entry(&example.target).or_default() += 1;
-    }
-    let answer = counts.into_iter().max_by_key(|(_, count)| *count).map_or("", |(answer, _)| answer);
-    let examples = dataset.examples(split);
-    dataset.task.score(&vec![answer.to_owned(); examples.len()], examples).score
 }
 
 /// Ids beyond the longest target by which an answer may overrun before it is cut.

@@ -3,13 +3,15 @@
 
 mod description;
 mod hub;
+mod rows;
 mod table;
 mod text;
+mod writing;
 
 use super::backbone;
 use super::catalogue::{ByName, Row};
 use super::{CARD, DATASET, INPUTS};
-use crate::data::{Card, Dataset, Inputs, Lengths, Made, Part, Tokenized, unpacked, without_packing, write_dataset};
+use crate::data::{Card, unpacked, without_packing};
 use crate::engine::context::Cx;
 use crate::engine::input::FileInput;
 use crate::engine::library::Library;
@@ -18,16 +20,17 @@ use crate::engine::manifest::problem::suggestion;
 use crate::engine::manifest::{read_value, typed};
 use crate::engine::stage::{Input, Issue, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Read, Reading, Split, Task, sample};
+use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Own, Read, Reading, Split, Task, sample};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
 use hub::Hub;
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rows::{Part, Rows};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use table::Table;
 use text::Text;
+use writing::About;
 
 /// A task's data set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +49,7 @@ pub struct Ingest {
     /// to a question of MultiRC, those with one value in `group` of a table) are drawn together, as many whole groups as fit, but one
     /// at least, so that scores of groups mean what they mean on all rows.
     #[serde(default)]
-    rows: Rows,
+    rows: MostRows,
     /// Put the task's name in front of every input, as T5 does.
     #[serde(default = "yes")]
     prefix: bool,
@@ -175,7 +178,7 @@ type Left = Vec<(Split, LeftOut)>;
 /// Largest numbers of rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Rows {
+struct MostRows {
     /// Of the training split.
     train: Option<usize>,
     /// Of the validation split.
@@ -184,7 +187,7 @@ struct Rows {
     test: Option<usize>,
 }
 
-impl Rows {
+impl MostRows {
     fn of(&self, split: Split) -> Option<usize> {
         match split {
             Split::Train => self.train,
@@ -282,48 +285,36 @@ impl Stage for Ingest {
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let (tokens, digest) = backbone::tokenizer(cx.one("backbone")?)?;
-        let (task, made) = match &self.from {
+        let own = self.own(cx)?;
+        let (task, parts, left) = match &self.from {
             From::Text(text) => {
-                let part = text.read(cx, &tokens, self.rows.train, self.seed)?;
-                let lengths = |of: fn(&Tokenized) -> usize| Lengths::of(part.tokens.iter().map(of), usize::MAX);
-                let (inputs, targets) = (lengths(|ids| ids.input.len()), lengths(|ids| ids.target.len()));
-                (text.task(), vec![(part, Made { inputs, targets, left_out: Vec::new() })])
+                let windows = Rows::Windows(text.read(cx, &tokens, self.rows.train, self.seed)?);
+                (text.task(), vec![part(cx, Split::Train, windows)?], Left::new())
             }
-            From::Later(_) | From::Task(_) => bail!("{}", self.from.unread().unwrap_or_default()),
-            From::Builtin(_) | From::Files(_) | From::Table(_) | From::Hub(_) => {
-                let (task, mut splits, left) = self.examples(cx)?;
-                if let From::Table(_) | From::Hub(_) = &self.from {
+            From::Table(_) | From::Hub(_) | From::Later(_) | From::Task(_) | From::Builtin(_) | From::Files(_) => {
+                let (task, parts, left) = self.examples(cx, own.as_ref())?;
+                if own.is_some() {
                     self.check_labels(&task, &tokens)?;
                 }
-                for (split, examples) in &splits {
-                    let (hidden, all) = (examples.iter().filter(|e| !task.knows(e)).count(), examples.len());
-                    if (1..all).contains(&hidden) {
-                        let split = split.name();
-                        cx.progress().warn(&format!(
-                            "{hidden} of {all} rows of the {split} split hide their answers; they are predicted and not scored"
-                        ));
-                    }
-                }
-                if let Some(amount) = self.hold_out {
-                    splits = self.held_out(cx, &task, splits, amount)?;
-                }
-                let mut made = Vec::new();
-                for (split, examples) in splits {
-                    let (part, mut how) = self.part(split, self.sample(cx, split, examples), &tokens)?;
-                    how.left_out.extend(left.iter().filter(|(of, _)| *of == split).map(|(_, left)| left.clone()));
-                    tell_unwritable(cx, &task, &part, &tokens)?;
-                    made.push((part, how));
-                }
-                (task, made)
+                let parts = self.drawn(cx, &task, parts)?;
+                (task, parts, left)
             }
         };
-        let (parts, made): (Vec<Part>, Vec<Made>) = made.into_iter().unzip();
-        let dataset = Dataset { task, template: self.template(), tokenizer: Some(digest.to_string()), parts };
-        let card = Card::of(&dataset, &made, tokens.id(UNKNOWN));
-        self.judge(cx, &card)?;
-        cx.write("card", &card.to_bytes())?;
-        cx.write("inputs", &Inputs::of(&dataset).to_parquet()?)?;
-        cx.write("dataset", &write_dataset(&dataset)?)
+        let written = writing::write(
+            cx,
+            &About {
+                task: &task,
+                template: &self.template(),
+                tokens: &tokens,
+                tokenizer: &digest.to_string(),
+                most: [self.input_length, self.target_length],
+                unknown: UNKNOWN,
+            },
+            &parts,
+            &left,
+        )?;
+        self.judge(cx, &written.card)?;
+        written.keep(cx)
     }
 }
 
@@ -340,7 +331,54 @@ impl Ingest {
         Ok(())
     }
 
-    fn examples(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits, Left)> {
+    /// How rows of tables become examples, where the source is one.
+    fn own(&self, cx: &Cx<'_>) -> anyhow::Result<Option<Own>> {
+        match &self.from {
+            From::Table(table) => Ok(Some(table.own().map_err(|(field, message)| anyhow!("`{field}` {message}"))?)),
+            From::Hub(hub) => Ok(Some(hub.own_of(cx)?)),
+            From::Builtin(_) | From::Task(_) | From::Files(_) | From::Text(_) | From::Later(_) => Ok(None),
+        }
+    }
+
+    /// The examples by split, where they are, and which rows were left out. Those of tables are `own`.
+    fn examples<'o>(&self, cx: &Cx<'_>, own: Option<&'o Own>) -> anyhow::Result<(Task, Vec<Part<'o>>, Left)> {
+        let held = |(split, examples)| part(cx, split, Rows::Held(examples));
+        let way = (self.prefix, self.seed);
+        match (&self.from, own) {
+            (From::Table(table), Some(own)) => {
+                let (parts, left) = told(cx, table.read(cx, own, way)?);
+                Ok((own.task(self.prefix), parts, left))
+            }
+            (From::Hub(hub), Some(own)) => {
+                let (parts, left) = told(cx, hub.read(cx, own, way)?);
+                Ok((own.task(self.prefix), parts, left))
+            }
+            _ => {
+                let (task, splits, left) = self.held(cx)?;
+                Ok((task, splits.into_iter().map(held).collect::<anyhow::Result<_>>()?, left))
+            }
+        }
+    }
+
+    /// The parts of which the data set is made: some rows of those that are there, where fewer are asked for or some are held out.
+    fn drawn<'o>(&self, cx: &Cx<'_>, task: &Task, mut parts: Vec<Part<'o>>) -> anyhow::Result<Vec<Part<'o>>> {
+        for part in &parts {
+            let (hidden, all) = (part.hidden(|example| task.knows(example)), part.len());
+            if (1..all).contains(&hidden) {
+                let split = part.split.name();
+                cx.progress().warn(&format!(
+                    "{hidden} of {all} rows of the {split} split hide their answers; they are predicted and not scored"
+                ));
+            }
+        }
+        if let Some(amount) = self.hold_out {
+            parts = self.held_out(cx, task, parts, amount)?;
+        }
+        Ok(parts.into_iter().map(|part| self.sample(cx, part)).collect())
+    }
+
+    /// The examples of sources that are small, in memory.
+    fn held(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits, Left)> {
         match &self.from {
             From::Builtin(name) if name == world::Text::NAME => {
                 let count = self.rows.train.unwrap_or(world::Text::ROWS);
@@ -376,10 +414,9 @@ impl Ingest {
                 }
                 Ok((task, splits, left))
             }
-            From::Table(table) => Ok(told(cx, table.read(cx, self.prefix, self.seed)?)),
-            From::Hub(hub) => Ok(told(cx, hub.read(cx, self.prefix, self.seed)?)),
-            From::Text(text) => Ok((text.task(), Vec::new(), Left::new())),
-            From::Later(_) | From::Task(_) => bail!("{}", self.from.unread().unwrap_or_default()),
+            From::Table(_) | From::Hub(_) | From::Text(_) | From::Later(_) | From::Task(_) => {
+                bail!("{}", self.from.unread().unwrap_or_default())
+            }
         }
     }
 
@@ -414,27 +451,34 @@ impl Ingest {
     }
 
     /// The splits with a part of the validation split as the test split.
-    fn held_out(&self, cx: &Cx<'_>, task: &Task, mut splits: Splits, amount: HoldOut) -> anyhow::Result<Splits> {
-        if let Some(at) = splits.iter().position(|(split, _)| *split == Split::Test) {
-            let (_, test) = splits.remove(at);
-            let known = test.iter().filter(|example| task.knows(example)).count();
+    fn held_out<'o>(
+        &self,
+        cx: &Cx<'_>,
+        task: &Task,
+        mut parts: Vec<Part<'o>>,
+        amount: HoldOut,
+    ) -> anyhow::Result<Vec<Part<'o>>> {
+        if let Some(at) = parts.iter().position(|part| part.split == Split::Test) {
+            let test = parts.remove(at);
+            let known = test.len() - test.hidden(|example| task.knows(example));
             ensure!(
                 known == 0,
                 "`hold_out`: the test split has {known} examples with answers already; leave out `hold_out`, or the test file"
             );
             cx.progress().warn("the test split without answers makes way for the part of validation that is held out");
         }
-        let at = splits.iter().position(|(split, _)| *split == Split::Validation);
-        let (_, validation) = splits.remove(at.context("`hold_out`: there is no validation split to draw from")?);
+        let at = parts.iter().position(|part| part.split == Split::Validation);
+        let validation = parts.remove(at.context("`hold_out`: there is no validation split to draw from")?);
         let amount = match amount {
             HoldOut::Share(share) => Amount::Share(share),
             HoldOut::Rows(rows) => Amount::Rows(rows),
         };
         let mut stream = Stream::new(self.seed, "held-out rows");
-        let (validation, test) = tasks::hold_out(validation, amount, &mut stream)
+        let held = tasks::hold_out(&validation.keys, amount, &mut stream)
             .map_err(|message| anyhow!("`hold_out`, of the validation split: {message}"))?;
-        splits.extend([(Split::Validation, validation), (Split::Test, test)]);
-        Ok(splits)
+        let (validation, test) = validation.divided(&held, (Split::Validation, Split::Test));
+        parts.extend([validation, test]);
+        Ok(parts)
     }
 
     /// Checks that a model with this tokenizer can answer with each label.
@@ -475,11 +519,14 @@ impl Ingest {
         Reading { prefix: self.prefix, ..Reading::default() }
     }
 
-    fn sample(&self, cx: &Cx<'_>, split: Split, examples: Vec<Example>) -> Vec<Example> {
+    /// As many examples of a part as are asked for.
+    fn sample<'o>(&self, cx: &Cx<'_>, part: Part<'o>) -> Part<'o> {
+        let split = part.split;
         match self.rows.of(split) {
-            Some(rows) if rows < examples.len() => {
+            Some(rows) if rows < part.len() => {
                 let mut stream = Stream::new(self.seed, &format!("rows of {}", split.name()));
-                let taken = sample(examples, rows, &mut stream);
+                let taken = sample(&part.keys, rows, &mut stream);
+                let taken = part.only(&taken);
                 if taken.len() > rows {
                     let (split, count) = (split.name(), taken.len());
                     cx.progress().warn(&format!(
@@ -488,40 +535,14 @@ impl Ingest {
                 }
                 taken
             }
-            _ => examples,
+            _ => part,
         }
-    }
-
-    fn part(&self, split: Split, examples: Vec<Example>, tokens: &Tokens) -> anyhow::Result<(Part, Made)> {
-        let encode = |text: fn(&Example) -> &str, longest: usize| -> anyhow::Result<(Vec<Vec<u32>>, Lengths)> {
-            let encoded = examples.par_iter().map(|example| Ok(tokens.encode_counted(text(example), longest)?));
-            let (ids, lengths): (Vec<_>, Vec<_>) = encoded.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
-            Ok((ids, Lengths::of(lengths.into_iter(), longest)))
-        };
-        let (input_ids, inputs) = encode(|example| &example.input, self.input_length)?;
-        let (target_ids, targets) = encode(|example| &example.target, self.target_length)?;
-        let tokens = input_ids.into_iter().zip(target_ids).map(|(input, target)| Tokenized { input, target }).collect();
-        Ok((Part { split, examples, tokens }, Made { inputs, targets, left_out: Vec::new() }))
     }
 }
 
-/// Says how many right choices come back from the tokenizer as another text, so that no written answer is ever one of them.
-fn tell_unwritable(cx: &Cx<'_>, task: &Task, part: &Part, tokens: &Tokens) -> anyhow::Result<()> {
-    if task.answer != Answer::Choice {
-        return Ok(());
-    }
-    let mut lost = 0;
-    for (example, ids) in part.examples.iter().zip(&part.tokens).filter(|(example, _)| task.knows(example)) {
-        lost += usize::from(tokens.decode(&ids.target)? != example.target);
-    }
-    if lost > 0 {
-        let (all, split) = (part.examples.len(), part.split.name());
-        cx.progress().warn(&format!(
-            "{lost} of {all} right choices of the {split} split come back from the tokenizer as another text, so that no written answer is \
-             right; `decoding: {{rank: {{}}}}` of `evaluate` compares likelihoods instead"
-        ));
-    }
-    Ok(())
+/// All rows as the examples of a split.
+fn part<'o>(cx: &Cx<'_>, split: Split, rows: Rows<'o>) -> anyhow::Result<Part<'o>> {
+    Part::of(split, rows, cx.scratch()?, &|| cx.stopped())
 }
 
 impl Files {
@@ -547,8 +568,8 @@ impl Files {
 }
 
 /// What was read, once it is said how many rows were left out.
-fn told(cx: &Cx<'_>, read: (Task, Splits, Left)) -> (Task, Splits, Left) {
-    for (split, LeftOut { rows, why }) in &read.2 {
+fn told<P>(cx: &Cx<'_>, read: (P, Left)) -> (P, Left) {
+    for (split, LeftOut { rows, why }) in &read.1 {
         cx.progress().warn(&format!("{rows} rows of the {} split are left out; {why}", split.name()));
     }
     read

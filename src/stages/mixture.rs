@@ -1,18 +1,25 @@
 //! The data sets that a prompt or a model learns: one, or several that are mixed.
 
 use super::backbone::Model;
-use crate::data::{Dataset, read_dataset};
+use crate::data::{Dataset, DatasetFile, IdFile};
 use crate::engine::context::Cx;
 use crate::engine::stage::Issue;
-use crate::ml::random;
+use crate::ml::random::SeedAbout;
 use crate::ml::statistics::mean;
 use crate::ml::tasks::Split;
-use crate::ml::train::examples::Pair;
+use crate::ml::train::examples::Pool;
 use crate::ml::train::mixture::Mixing;
 use anyhow::{Context, bail, ensure};
 
 /// The data sets that are learned, by the names of their tasks.
-pub(super) struct Tasks(pub(super) Vec<Dataset>);
+pub(super) struct Tasks(pub(super) Vec<Learned>);
+
+/// A data set that is learned. Its training examples stay in a file; those of the validation split are in memory.
+pub(super) struct Learned {
+    /// With the validation split alone.
+    pub(super) data: Dataset,
+    train: IdFile,
+}
 
 /// How good what was learned is.
 #[derive(Default)]
@@ -31,18 +38,19 @@ impl Tasks {
     pub(super) fn read(cx: &Cx<'_>, model: &Model) -> anyhow::Result<Self> {
         let mut datasets = Vec::new();
         for artifact in cx.many("data") {
-            let dataset = read_dataset(&artifact.bytes()?).context("`data`")?;
-            model.check_data(&dataset)?;
-            ensure!(
-                !dataset.examples(Split::Train).is_empty(),
-                "`data` of the task `{}` has no training examples",
-                dataset.task.name
-            );
-            datasets.push(dataset);
+            let file = DatasetFile::open(artifact.open()?).context("`data`")?;
+            model.check_tokenizer(&file.task.name, file.tokenizer.as_deref())?;
+            let name = &file.task.name;
+            ensure!(file.count(Split::Train) > 0, "`data` of the task `{name}` has no training examples");
+            let data = file.read(&[Split::Validation]).context("`data`")?;
+            let train = file.ids(Split::Train, cx.scratch()?).context("`data`")?;
+            model.check_ids(data.largest_id().max(train.largest_id()))?;
+            datasets.push(Learned { data, train });
         }
-        datasets.sort_by(|a, b| a.task.name.cmp(&b.task.name));
-        if let Some(pair) = datasets.windows(2).find(|pair| pair[0].task.name == pair[1].task.name) {
-            bail!("`data` has two data sets of the task `{}`; a mixture has one of each", pair[0].task.name);
+        let name = |learned: &Learned| learned.data.task.name.clone();
+        datasets.sort_by_key(name);
+        if let Some(pair) = datasets.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+            bail!("`data` has two data sets of the task `{}`; a mixture has one of each", name(&pair[0]));
         }
         ensure!(!datasets.is_empty(), "`data` names no data set");
         Ok(Self(datasets))
@@ -50,27 +58,32 @@ impl Tasks {
 
     /// The task, or those of a mixture: `cb+mnli`.
     pub(super) fn name(&self) -> String {
-        self.0.iter().map(|dataset| dataset.task.name.as_str()).collect::<Vec<_>>().join("+")
+        self.0.iter().map(|learned| learned.data.task.name.as_str()).collect::<Vec<_>>().join("+")
     }
 
     /// The seed of a run on these training examples: of one `seed`, runs on different examples have nothing random in common.
     /// If they had, prompts of different tasks would resemble each other by their seeds.
-    pub(super) fn run_seed(&self, seed: u64) -> u64 {
-        let mut about = Vec::new();
-        let mut push = |number: u64| about.extend(number.to_le_bytes());
+    ///
+    /// # Errors
+    /// If the examples cannot be read.
+    pub(super) fn run_seed(&self, seed: u64) -> anyhow::Result<u64> {
+        let mut about = SeedAbout::new(seed);
         for task in self.train() {
-            push(task.len() as u64);
-            for ids in task.iter().flat_map(|(input, target)| [input, target]) {
-                push(ids.len() as u64);
-                ids.iter().for_each(|id| push(u64::from(*id)));
+            about.push(&(task.count() as u64).to_le_bytes());
+            for at in 0..task.count() {
+                let (input, target) = task.fetch(at)?;
+                for ids in [input, target] {
+                    let numbers = std::iter::once(ids.len() as u64).chain(ids.iter().map(|id| u64::from(*id)));
+                    about.push(&numbers.flat_map(u64::to_le_bytes).collect::<Vec<u8>>());
+                }
             }
         }
-        random::seed_about(seed, &about)
+        Ok(about.finish())
     }
 
     /// The training examples of each task.
-    pub(super) fn train(&self) -> Vec<Vec<Pair<'_>>> {
-        self.0.iter().map(|dataset| dataset.pairs(Split::Train).collect()).collect()
+    pub(super) fn train(&self) -> Vec<&IdFile> {
+        self.0.iter().map(|learned| &learned.train).collect()
     }
 
     /// Scores answers to the validation splits.
@@ -97,7 +110,7 @@ impl Tasks {
     fn scored(&self) -> impl Iterator<Item = &Dataset> {
         let scored =
             |dataset: &&Dataset| !dataset.task.metrics.is_empty() && !dataset.examples(Split::Validation).is_empty();
-        self.0.iter().filter(scored)
+        self.0.iter().map(|learned| &learned.data).filter(scored)
     }
 }
 

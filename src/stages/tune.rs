@@ -224,7 +224,7 @@ impl Stage for Tune {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
         let tasks = Tasks::read(cx, &model)?;
-        let seed = tasks.run_seed(self.seed);
+        let seed = tasks.run_seed(self.seed)?;
         let Beginning { prompt, from } = self.beginning(cx, &model, &tasks, seed)?;
         let origin = self.origin.map(|_| prompt.clone());
         let origin_digest =

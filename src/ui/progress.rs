@@ -111,6 +111,10 @@ impl Progress {
 
     pub(super) fn step(&mut self, job: &str, done: u64, total: u64, note: &str) {
         let Some(running) = self.running.get_mut(job) else { return };
+        // What counts something else from now on begins anew.
+        if running.steps.is_some_and(|(_, known)| known != total) {
+            running.first = None;
+        }
         running.first.get_or_insert((done, Instant::now()));
         running.steps = Some((done, total));
         note.clone_into(&mut running.note);
@@ -186,7 +190,7 @@ impl Running {
         let steps = self.steps.map_or_else(String::new, |(done, total)| {
             if are_bytes { format!(" {:.0} %", 100.0 * done as f64 / total as f64) } else { format!(" {done}/{total}") }
         });
-        let is_told = are_bytes || self.note.contains("steps/s");
+        let is_told = are_bytes || self.note.contains("/s");
         let rate = self.rate(now).filter(|_| !is_told).map_or_else(String::new, |rate| {
             if rate >= 1.0 { format!(", {rate:.1} steps/s") } else { format!(", {:.1} s a step", 1.0 / rate) }
         });

@@ -33,6 +33,7 @@ mod prompts;
 mod reading;
 mod run;
 mod shell;
+mod streams;
 mod study;
 mod submission;
 mod tables;

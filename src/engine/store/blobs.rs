@@ -66,6 +66,19 @@ impl Store {
         self.checked(digest, artifact, Content::of_blob)
     }
 
+    /// A blob as a file at its beginning, checked, to be read in parts.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn open(&self, digest: &Digest, artifact: &str) -> anyhow::Result<fs_err::File> {
+        let hashed = files::hashed(&self.blob_path(digest));
+        let found = hashed.as_ref().map(|(_, digest)| *digest).map_err(files::again);
+        match Wrong::of(found, digest)? {
+            Some(wrong) => Err(Damage::Blob { digest: *digest, artifact: artifact.to_owned(), wrong }.into()),
+            None => Ok(hashed?.0),
+        }
+    }
+
     fn checked<B: Deref<Target = [u8]>>(
         &self,
         digest: &Digest,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -181,10 +181,20 @@ pub(super) fn is_file(path: &Path) -> io::Result<()> {
 /// # Errors
 /// If there is no such file, or it cannot be read.
 pub fn hash(path: &Path) -> io::Result<Digest> {
+    hashed(path).map(|(_, digest)| digest)
+}
+
+/// A file, at its beginning, and the digest of its content.
+///
+/// # Errors
+/// If it cannot be read.
+pub(in crate::engine) fn hashed(path: &Path) -> io::Result<(fs_err::File, Digest)> {
     is_file(path)?;
+    let mut file = fs_err::File::open(path)?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(fs_err::File::open(path)?)?;
-    Ok(Digest::from_hasher(&hasher))
+    hasher.update_reader(&mut file)?;
+    file.rewind()?;
+    Ok((file, Digest::from_hasher(&hasher)))
 }
 
 /// Whether there is a file, with an error that says what to do if not.

@@ -1,8 +1,8 @@
 //! Documents in JSON: objects whose `text` is prose, as in C4.
 
 use super::error::ReadError;
-use super::json::{Record, records};
-use super::rows::utf8;
+use super::json::{Record, is_lines, lines, records};
+use super::rows::{Decoding, utf8};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -24,6 +24,47 @@ pub fn text(bytes: &[u8]) -> Result<&str, ReadError> {
 /// At the first place that holds no document.
 pub fn documents(text: &str) -> Result<impl Iterator<Item = Result<String, ReadError>>, ReadError> {
     Ok(records(text)?.into_iter().map(document))
+}
+
+/// A text that comes in pieces, each of which ends with a line or with the text.
+#[derive(Default)]
+pub struct Pieces {
+    decoding: Decoding,
+    /// Whether documents stand on a line each; not known before one was seen.
+    is_lines: Option<bool>,
+}
+
+impl Pieces {
+    /// The text of the next piece, without a byte order mark; `is_last` says that nothing follows.
+    ///
+    /// # Errors
+    /// As [`text`].
+    pub fn text<'t>(&mut self, bytes: &'t [u8], is_last: bool) -> Result<&'t str, ReadError> {
+        let text = self.decoding.text(bytes, is_last)?;
+        self.decoding.pass(bytes);
+        Ok(text)
+    }
+
+    /// The documents of the next piece of a file of JSON with one on each line, and what is wrong with the first that is none. `None` if
+    /// the file is JSON of another form, whose documents can only be told apart once all is there.
+    ///
+    /// # Errors
+    /// As [`text`].
+    pub fn documents(
+        &mut self,
+        bytes: &[u8],
+        is_last: bool,
+    ) -> Result<Option<Vec<Result<String, ReadError>>>, ReadError> {
+        let first = self.decoding.line;
+        let text = self.text(bytes, is_last)?;
+        if self.is_lines.is_none() {
+            self.is_lines = is_lines(text);
+        }
+        match self.is_lines {
+            Some(false) => Ok(None),
+            _ => Ok(Some(lines(text, first).map(document).collect())),
+        }
+    }
 }
 
 /// Whether a line is a document of such a file.

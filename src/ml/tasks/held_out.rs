@@ -2,7 +2,7 @@
 
 use super::Example;
 use crate::ml::random::Stream;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How many examples are held out.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,111 +13,184 @@ pub enum Amount {
     Rows(usize),
 }
 
-/// Splits examples in those that stay and those that are held out, both in their order.
+/// What examples are drawn by: which of them stay together, and their labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Of every example its label, or [`NO_CLASS`] if it has none or belongs to a group.
+    classes: Vec<u32>,
+    /// Of every example the number of its unit, by first appearance: a group, or an example by itself. Empty if each is by itself.
+    units: Vec<u32>,
+}
+
+/// The class of an example without a label, or of a group.
+const NO_CLASS: u32 = u32::MAX;
+
+impl Keys {
+    /// Of examples with these labels. `units` has the number of each one's unit, by first appearance, or is empty if each is by
+    /// itself; `is_grouped` tells whether one belongs to a group, however small.
+    ///
+    /// # Panics
+    /// If there are more than 2<sup>32</sup> - 1 examples, or units of some of them only.
+    pub fn new(mut labels: Vec<u32>, units: Vec<u32>, is_grouped: impl Fn(usize) -> bool) -> Self {
+        assert!(u32::try_from(labels.len()).is_ok(), "more examples than can be numbered");
+        assert!(units.is_empty() || units.len() == labels.len(), "a unit for every example");
+        labels.iter_mut().enumerate().filter(|(at, _)| is_grouped(*at)).for_each(|(_, class)| *class = NO_CLASS);
+        Self { classes: labels, units }
+    }
+
+    /// A label as keys have it.
+    pub fn label(label: Option<u32>) -> u32 {
+        label.unwrap_or(NO_CLASS)
+    }
+
+    /// Of examples in memory.
+    pub fn of(examples: &[Example]) -> Self {
+        let labels = examples.iter().map(|example| Self::label(example.label)).collect();
+        let mut units = Vec::new();
+        if examples.iter().any(|example| example.group.is_some()) {
+            let mut by_group: HashMap<&str, u32> = HashMap::new();
+            let mut count = 0;
+            for example in examples {
+                let unit = match &example.group {
+                    Some(group) => *by_group.entry(group).or_insert(count),
+                    None => count,
+                };
+                count += u32::from(unit == count);
+                units.push(unit);
+            }
+        }
+        Self::new(labels, units, |at| examples[at].group.is_some())
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.classes.is_empty()
+    }
+
+    /// Those of some of the examples.
+    #[must_use]
+    pub fn only(&self, chosen: &[bool]) -> Self {
+        let of = |all: &[u32]| all.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(key, _)| *key).collect();
+        let (classes, mut units): (Vec<u32>, Vec<u32>) = (of(&self.classes), of(&self.units));
+        // Numbers are by first appearance among those that are left.
+        let mut numbers = vec![NO_CLASS; self.units.iter().max().map_or(0, |most| *most as usize + 1)];
+        let mut count = 0;
+        for unit in &mut units {
+            let number = &mut numbers[*unit as usize];
+            if *number == NO_CLASS {
+                *number = count;
+                count += 1;
+            }
+            *unit = *number;
+        }
+        Self { classes, units }
+    }
+
+    /// The class and the number of examples of every unit.
+    fn sizes(&self) -> Vec<(u32, u32)> {
+        if self.units.is_empty() {
+            return self.classes.iter().map(|class| (*class, 1)).collect();
+        }
+        let mut sizes: Vec<(u32, u32)> = Vec::new();
+        for (unit, class) in self.units.iter().zip(&self.classes) {
+            match sizes.get_mut(*unit as usize) {
+                Some((_, size)) => *size += 1,
+                None => sizes.push((*class, 1)),
+            }
+        }
+        sizes
+    }
+
+    /// Which examples are of the units that are taken.
+    fn of_units(&self, taken: Vec<bool>) -> Vec<bool> {
+        if self.units.is_empty() { taken } else { self.units.iter().map(|unit| taken[*unit as usize]).collect() }
+    }
+}
+
+/// The label by which a unit is drawn in proportion; groups have none.
+fn class(class: u32) -> Option<u32> {
+    (class != NO_CLASS).then_some(class)
+}
+
+/// Units in random order, by their numbers.
+fn shuffled(count: usize, stream: &mut Stream) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    stream.shuffle(&mut order);
+    order
+}
+
+/// Which examples are held out; the others stay.
 ///
 /// Examples of a group stay together, so the part may be larger than asked for by less than a group. Without groups the
 /// part has each label in proportion to its frequency, as far as rounding allows.
 ///
 /// # Errors
 /// If nothing would stay or nothing be held out.
-pub fn hold_out(
-    examples: Vec<Example>,
-    amount: Amount,
-    stream: &mut Stream,
-) -> Result<(Vec<Example>, Vec<Example>), String> {
-    let count = examples.len();
+pub fn hold_out(keys: &Keys, amount: Amount, stream: &mut Stream) -> Result<Vec<bool>, String> {
+    let count = keys.len();
     let wanted = match amount {
         Amount::Share(share) => ((share * count as f64).round() as usize).max(usize::from(count > 1)),
         Amount::Rows(rows) => rows,
     };
-    let mut units = units(&examples);
-    stream.shuffle(&mut units);
-    let mut held = vec![false; count];
-    for (class, quota) in quotas(&examples, &units, wanted) {
-        let mut left = quota;
-        for unit in units.iter().filter(|unit| self::class(&examples, unit) == class) {
-            if left == 0 {
-                break;
-            }
-            unit.iter().for_each(|at| held[*at] = true);
-            left = left.saturating_sub(unit.len());
+    let sizes = keys.sizes();
+    let mut left = quotas(&sizes, count, wanted);
+    let mut held = vec![false; sizes.len()];
+    for unit in shuffled(sizes.len(), stream) {
+        let (of, size) = sizes[unit as usize];
+        if let Some(left) = left.get_mut(&class(of)).filter(|left| **left > 0) {
+            held[unit as usize] = true;
+            *left = left.saturating_sub(size as usize);
         }
     }
-    let (mut stay, mut out) = (Vec::new(), Vec::new());
-    for (example, held) in examples.into_iter().zip(held) {
-        if held { out.push(example) } else { stay.push(example) }
-    }
-    if stay.is_empty() || out.is_empty() {
-        let (stay, out) = (stay.len(), out.len());
+    let held = keys.of_units(held);
+    let out = held.iter().filter(|held| **held).count();
+    let stay = count - out;
+    if stay == 0 || out == 0 {
         return Err(format!("{count} examples would become {stay} and {out} held out; expected some on both sides"));
     }
-    Ok((stay, out))
+    Ok(held)
 }
 
-/// A random sample of at most `count` examples, in their order. Examples of a group stay together: groups are drawn until the next
+/// Which examples are in a random sample of at most `count`. Examples of a group stay together: groups are drawn until the next
 /// one would be too much, but one at least.
-pub fn sample(examples: Vec<Example>, count: usize, stream: &mut Stream) -> Vec<Example> {
-    let units = units(&examples);
-    let mut taken = vec![false; examples.len()];
-    if units.len() == examples.len() {
-        stream.sample(examples.len(), count.min(examples.len())).into_iter().for_each(|at| taken[at] = true);
+pub fn sample(keys: &Keys, count: usize, stream: &mut Stream) -> Vec<bool> {
+    let sizes = keys.sizes();
+    let mut taken = vec![false; sizes.len()];
+    if sizes.len() == keys.len() {
+        stream.sample(sizes.len(), count.min(sizes.len())).into_iter().for_each(|at| taken[at] = true);
     } else {
-        let mut units = units;
-        stream.shuffle(&mut units);
         let mut left = count;
-        for (drawn, unit) in units.iter().enumerate() {
-            if unit.len() > left && (drawn > 0 || count == 0) {
+        for (drawn, unit) in shuffled(sizes.len(), stream).into_iter().enumerate() {
+            let size = sizes[unit as usize].1 as usize;
+            if size > left && (drawn > 0 || count == 0) {
                 break;
             }
-            unit.iter().for_each(|at| taken[*at] = true);
-            left = left.saturating_sub(unit.len());
+            taken[unit as usize] = true;
+            left = left.saturating_sub(size);
         }
     }
-    let mut taken = taken.into_iter();
-    examples.into_iter().filter(|_| taken.next().unwrap_or_default()).collect()
-}
-
-/// The positions of examples that stay together, by first appearance.
-fn units(examples: &[Example]) -> Vec<Vec<usize>> {
-    let mut units: Vec<Vec<usize>> = Vec::new();
-    let mut by_group: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, example) in examples.iter().enumerate() {
-        match &example.group {
-            Some(group) => {
-                let unit = *by_group.entry(group).or_insert(units.len());
-                if unit == units.len() {
-                    units.push(Vec::new());
-                }
-                units[unit].push(at);
-            }
-            None => units.push(vec![at]),
-        }
-    }
-    units
-}
-
-/// The label by which a unit is drawn in proportion; groups have none.
-fn class(examples: &[Example], unit: &[usize]) -> Option<u32> {
-    match unit {
-        [at] if examples[*at].group.is_none() => examples[*at].label,
-        _ => None,
-    }
+    keys.of_units(taken)
 }
 
 /// How many examples of each class are held out: largest remainders, of equal ones the first class.
-fn quotas(examples: &[Example], units: &[Vec<usize>], wanted: usize) -> Vec<(Option<u32>, usize)> {
+fn quotas(units: &[(u32, u32)], count: usize, wanted: usize) -> BTreeMap<Option<u32>, usize> {
     let mut sizes: BTreeMap<Option<u32>, usize> = BTreeMap::new();
-    units.iter().for_each(|unit| *sizes.entry(class(examples, unit)).or_default() += unit.len());
-    let (count, wanted) = (examples.len().max(1), wanted.min(examples.len()));
-    let mut quotas: Vec<(Option<u32>, usize)> = Vec::new();
-    let mut remainders: Vec<(usize, usize)> = Vec::new();
-    for (at, (class, size)) in sizes.into_iter().enumerate() {
-        quotas.push((class, size * wanted / count));
-        remainders.push((size * wanted % count, at));
+    units.iter().for_each(|(of, size)| *sizes.entry(class(*of)).or_default() += *size as usize);
+    let (count, wanted) = (count.max(1), wanted.min(count));
+    let mut remainders: Vec<(usize, Option<u32>)> = Vec::new();
+    let mut quotas: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+    for (class, size) in sizes {
+        quotas.insert(class, size * wanted / count);
+        remainders.push((size * wanted % count, class));
     }
-    let missing = wanted - quotas.iter().map(|(_, quota)| quota).sum::<usize>();
+    let missing = wanted - quotas.values().sum::<usize>();
     remainders.sort_by(|(a, i), (b, j)| b.cmp(a).then(i.cmp(j)));
-    remainders.into_iter().take(missing).for_each(|(_, at)| quotas[at].1 += 1);
+    remainders.into_iter().take(missing).for_each(|(_, class)| *quotas.entry(class).or_default() += 1);
     quotas
 }
 
@@ -136,6 +209,23 @@ mod tests {
             choices: Vec::new(),
         };
         labels.iter().enumerate().map(example).collect()
+    }
+
+    /// Splits examples in those that stay and those that are held out, both in their order.
+    fn hold_out(
+        examples: Vec<Example>,
+        amount: Amount,
+        stream: &mut Stream,
+    ) -> Result<(Vec<Example>, Vec<Example>), String> {
+        let held = super::hold_out(&Keys::of(&examples), amount, stream)?;
+        let (out, stay): (Vec<_>, Vec<_>) = examples.into_iter().zip(held).partition(|(_, held)| *held);
+        let only = |part: Vec<(Example, bool)>| part.into_iter().map(|(example, _)| example).collect();
+        Ok((only(stay), only(out)))
+    }
+
+    fn sample(examples: Vec<Example>, count: usize, stream: &mut Stream) -> Vec<Example> {
+        let taken = super::sample(&Keys::of(&examples), count, stream);
+        examples.into_iter().zip(taken).filter_map(|(example, taken)| taken.then_some(example)).collect()
     }
 
     fn ids(examples: &[Example]) -> Vec<usize> {

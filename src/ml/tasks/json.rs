@@ -29,32 +29,54 @@ pub(super) struct Record<'t> {
 /// # Errors
 /// The line in which the file stops being JSON.
 pub(super) fn records(text: &str) -> Result<Vec<Record<'_>>, ReadError> {
-    let Some(first) = lines(text).next() else { return Ok(Vec::new()) };
-    if first.text.trim_ascii_start().starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| broken(text, 1, 0, ".", &error))?;
-        return Ok(placed(text, items.into_iter().map(RawValue::get)));
+    records_from(text, 1)
+}
+
+/// The same of a text whose first line has the number `first`.
+///
+/// # Errors
+/// As [`records`].
+pub(super) fn records_from(text: &str, first: usize) -> Result<Vec<Record<'_>>, ReadError> {
+    if is_array(text.as_bytes()) {
+        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| broken(text, first, 0, ".", &error))?;
+        return Ok(placed(text, first, items.into_iter().map(RawValue::get)));
     }
-    match serde_json::from_str::<IgnoredAny>(first.text) {
-        Err(error) if error.is_eof() => {
+    match is_lines(text) {
+        None => Ok(Vec::new()),
+        Some(false) => {
             let values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
             let values: Result<Vec<&RawValue>, _> = values.collect();
-            let values = values.map_err(|error| broken(text, 1, 0, ".", &error))?;
-            Ok(placed(text, values.into_iter().map(RawValue::get)))
+            let values = values.map_err(|error| broken(text, first, 0, ".", &error))?;
+            Ok(placed(text, first, values.into_iter().map(RawValue::get)))
         }
-        _ => Ok(lines(text).collect()),
+        Some(true) => Ok(lines(text, first).collect()),
     }
 }
 
-/// Lines that are not blank.
-fn lines(text: &str) -> impl Iterator<Item = Record<'_>> {
+/// Whether a text begins with an array.
+pub(super) fn is_array(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    bytes.trim_ascii_start().starts_with(b"[")
+}
+
+/// Whether the values of a text stand on a line each: whether the first line that is not blank is a value of its own, and no array of all.
+/// `None` if all lines are blank.
+pub(super) fn is_lines(text: &str) -> Option<bool> {
+    let first = lines(text, 1).next()?;
+    let is_whole = || !matches!(serde_json::from_str::<IgnoredAny>(first.text), Err(error) if error.is_eof());
+    Some(!is_array(first.text.as_bytes()) && is_whole())
+}
+
+/// Lines that are not blank, of which the first has the number `first`.
+pub(super) fn lines(text: &str, first: usize) -> impl Iterator<Item = Record<'_>> {
     // Not `str::lines` on anything but LF: U+2028 and the like may stand inside JSON strings.
-    let lines = text.split('\n').enumerate().map(|(i, text)| Record { line: i + 1, column: 0, text });
+    let lines = text.split('\n').enumerate().map(move |(i, text)| Record { line: i + first, column: 0, text });
     lines.filter(|record| !record.text.trim_ascii().is_empty())
 }
 
 /// Where parts of a text begin that stand in it one after the other.
-fn placed<'t>(text: &'t str, parts: impl Iterator<Item = &'t str>) -> Vec<Record<'t>> {
-    let (mut line, mut line_start, mut at) = (1, 0, 0);
+fn placed<'t>(text: &'t str, first: usize, parts: impl Iterator<Item = &'t str>) -> Vec<Record<'t>> {
+    let (mut line, mut line_start, mut at) = (first, 0, 0);
     let mut placed = Vec::new();
     for part in parts {
         let start = part.as_ptr() as usize - text.as_ptr() as usize;

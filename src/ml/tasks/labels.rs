@@ -70,17 +70,9 @@ impl Labels {
         cell.value().is_some_and(|value| self.keys().any(|key| Value::of(key) == value))
     }
 
-    /// The label of every cell of a column, all of which have an answer.
-    ///
-    /// # Errors
-    /// The first cell that stands for no label, or for two.
-    pub(super) fn of(&self, column: &str, cells: &[(Place, &Cell)]) -> Result<Vec<u32>, SheetError> {
-        let lookup = Lookup::new(self, column, cells);
-        let label = |(place, cell): &(Place, &Cell)| {
-            let found = if lookup.has_places() { lookup.by_place(*place, cell) } else { lookup.by_value(*place, cell) };
-            found.map(|label| label as u32)
-        };
-        cells.iter().map(label).collect()
+    /// How a column is looked up whose cells have answers; `other` is the first of them that is no whole number.
+    pub(super) fn lookup<'a>(&'a self, column: &'a str, other: Option<(Place, Cell)>) -> Lookup<'a> {
+        Lookup::new(self, column, other)
     }
 
     /// Looks for contradictions.
@@ -125,38 +117,50 @@ impl Labels {
 }
 
 /// A column, and how it is looked up.
-struct Lookup<'a> {
+pub(super) struct Lookup<'a> {
     labels: &'a Labels,
     words: Vec<&'a str>,
     by_value: BTreeMap<Value, usize>,
     column: &'a str,
-    cells: &'a [(Place, &'a Cell)],
-    /// Whether the column holds nothing but whole numbers.
-    is_whole: bool,
+    /// The first cell of the column that is no whole number.
+    other: Option<(Place, Cell)>,
     /// Whether labels are numbers: some, all.
     some_numbers: bool,
     all_numbers: bool,
 }
 
 impl<'a> Lookup<'a> {
-    fn new(labels: &'a Labels, column: &'a str, cells: &'a [(Place, &'a Cell)]) -> Self {
+    fn new(labels: &'a Labels, column: &'a str, other: Option<(Place, Cell)>) -> Self {
         let by_value = labels.by_value();
         let is_number = |value: &Value| matches!(value, Value::Number(_));
         Self {
             labels,
             words: labels.words(),
             column,
-            cells,
-            is_whole: cells.iter().all(|(_, cell)| is_whole(cell)),
+            other,
             some_numbers: by_value.keys().any(is_number),
             all_numbers: by_value.keys().all(is_number),
             by_value,
         }
     }
 
+    /// The word and the label of a cell of the column.
+    ///
+    /// # Errors
+    /// If it stands for no label, or for two.
+    pub(super) fn of(&self, place: Place, cell: &Cell) -> Result<(&'a str, u32), SheetError> {
+        let label = if self.has_places() { self.by_place(place, cell) } else { self.by_value(place, cell) }?;
+        Ok((self.words[label], label as u32))
+    }
+
     /// Whether the column holds places in a list of words: whole numbers alone, and no word is a number.
     fn has_places(&self) -> bool {
-        matches!(self.labels, Labels::Words(_)) && self.is_whole && !self.some_numbers
+        matches!(self.labels, Labels::Words(_)) && self.is_whole() && !self.some_numbers
+    }
+
+    /// Whether the column holds nothing but whole numbers.
+    fn is_whole(&self) -> bool {
+        self.other.is_none()
     }
 
     fn by_place(&self, place: Place, cell: &Cell) -> Result<usize, SheetError> {
@@ -179,13 +183,12 @@ impl<'a> Lookup<'a> {
         let at_place = place_of(cell).filter(|_| is_list).and_then(|at| self.words.get(at));
         match (label, at_place) {
             // Some words are numbers and some are not, and the column could have their places.
-            (Some(label), Some(word)) if self.is_whole && !self.all_numbers && self.words[label] != *word => {
+            (Some(label), Some(word)) if self.is_whole() && !self.all_numbers && self.words[label] != *word => {
                 Err(self.two_ways(place, cell, word, &format!("as a value `{}`", self.words[label])))
             }
             (Some(label), _) => Ok(label),
             (None, Some(word)) if !self.some_numbers => {
-                let other = self.cells.iter().find(|(_, cell)| !is_whole(cell));
-                let (line, other) = other.map_or((place, cell), |(place, cell)| (*place, *cell));
+                let (line, other) = self.other.as_ref().map_or((place, cell), |(place, cell)| (*place, cell));
                 Err(place.wrong(format!(
                     "`{}` is {cell}, which as a place would be `{}`, but in {line} it is {other}; a column has words of \
                      `labels`, or whole numbers that are their places, not both",
@@ -276,7 +279,8 @@ impl<'a> Lookup<'a> {
     }
 }
 
-fn is_whole(cell: &Cell) -> bool {
+/// Whether a cell is a whole number.
+pub(super) fn is_whole(cell: &Cell) -> bool {
     matches!(cell.value(), Some(Value::Number(number)) if number.is_whole())
 }
 
@@ -314,10 +318,11 @@ mod tests {
     /// The words that the cells of a column stand for.
     fn read(labels: &Labels, cells: &[Cell]) -> Result<Vec<String>, String> {
         labels.check().unwrap();
-        let column: Vec<(Place, &Cell)> =
-            cells.iter().enumerate().map(|(row, cell)| (Place::line(row + 2), cell)).collect();
-        let found = labels.of("y", &column).map_err(|error| error.to_string())?;
-        Ok(found.into_iter().map(|label| labels.words()[label as usize].to_owned()).collect())
+        let column = || cells.iter().enumerate().map(|(row, cell)| (Place::line(row + 2), cell));
+        let other = column().find(|(_, cell)| !is_whole(cell)).map(|(place, cell)| (place, cell.clone()));
+        let lookup = labels.lookup("y", other);
+        let word = |(place, cell)| lookup.of(place, cell).map(|(word, _)| word.to_owned());
+        column().map(word).collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 
     #[track_caller]

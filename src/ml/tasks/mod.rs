@@ -7,6 +7,7 @@ mod choices;
 mod condition;
 mod content;
 pub mod documents;
+mod draft;
 mod drop;
 mod error;
 mod field;
@@ -35,19 +36,22 @@ mod wsc;
 pub(crate) mod shared;
 
 pub use super::metrics::Metric;
+#[cfg(test)]
 pub use bag_of_words::BagOfWords;
+pub use bag_of_words::{WordCounts, Words};
 pub use cell::Cell;
 pub use choices::{Choices, Named};
 pub use condition::Condition;
 pub use content::Content;
+pub use draft::{Answers, Draft, Drafts};
 pub use error::{ReadError, shortened};
 pub use format::{HIDDEN, LeftOut, Read, Reading};
-pub use held_out::{Amount, hold_out, sample};
+pub use held_out::{Amount, Keys, hold_out, sample};
 pub use labels::Labels;
 pub use own::{Mistake, Own, behind, check_name};
 pub use published::{fills, formats, read, read_file, task, template};
 pub use score::Scores;
-pub use sheet::{At, Dialect, Place, Quotes, Sheet, SheetError, Source, Wanted};
+pub use sheet::{At, Dialect, Pieces, Place, Quotes, Sheet, SheetError, Source, Wanted, may_be_quoted, no_rows};
 pub use template::Template;
 pub use value::{Decimal, Value};
 

@@ -3,17 +3,17 @@
 use super::cell::Cell;
 use super::choices::{Choices, Named};
 use super::condition::Condition;
+use super::draft::{Drafts, Known};
 use super::error::{listed, shortened};
-use super::format::{HIDDEN, LeftOut, Read};
+use super::format::Read;
 use super::labels::Labels;
 use super::sheet::{Place, Sheet, SheetError, Wanted};
-use super::spacing::{collapsed, padded};
+use super::spacing::padded;
 use super::template::Template;
 use super::value::{Decimal, Value};
-use super::{Answer, Example, Metric, Split, Task};
+use super::{Answer, Metric, Split, Task};
 use crate::ml::metrics::Needs;
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// How the rows of a table make up a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,90 +189,33 @@ impl Own {
     /// # Errors
     /// The first row with an answer that is not one of the task's, an empty group, or an id that is there twice.
     pub fn examples(&self, sheet: Sheet, split: Split, prefix: bool) -> Result<Read, SheetError> {
-        let (sheet, numbers, left_out) = self.kept(sheet)?;
-        let names = self.template.columns();
-        let column: Vec<(Place, &Cell)> =
-            sheet.rows.iter().map(|(place, cells)| (*place, cells.first().unwrap_or(&Cell::Missing))).collect();
-        let choices = self.all_choices(&sheet)?;
-        let answers = self.answers(&column, &choices, split)?;
-        let mut choices = choices.into_iter();
-        let mut ids: BTreeMap<String, Place> = BTreeMap::new();
-        let mut examples = Vec::with_capacity(sheet.rows.len());
-        for (((place, cells), row), (target, label, answers)) in sheet.rows.into_iter().zip(numbers).zip(answers) {
-            let mut cells = cells.into_iter().skip(1);
-            let values = names
-                .iter()
-                .zip(cells.by_ref())
-                .map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
-            let values = values.collect::<Result<BTreeMap<&str, String>, _>>()?;
-            let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
-            let input = if self.spaced_punctuation { collapsed(&input) } else { input };
-            let mut named = |name: &Option<String>| -> Result<Option<String>, SheetError> {
-                let Some(name) = name else { return Ok(None) };
-                let text = plain(name, cells.next().unwrap_or(Cell::Missing), place)?;
-                if text.is_empty() {
-                    return Err(place.wrong(format!("`{}` is empty, expected a value in every row", shortened(name))));
-                }
-                Ok(Some(text))
-            };
-            let (group, id) = (named(&self.group)?, named(&self.id)?);
-            if let (Some(name), Some(id)) = (&self.id, &id)
-                && let Some(first) = ids.insert(id.clone(), place)
-            {
-                let (name, id) = (shortened(name), shortened(id));
-                let file =
-                    if first.file == place.file { String::new() } else { format!(" of file {}", first.file + 1) };
-                return Err(place.wrong(format!("`{name}` is `{id}`, as in {first}{file}; expected different values")));
+        let mut rows = Drafts::new(self, split, prefix);
+        let drafts = rows.of(sheet)?;
+        let (answers, left_out) = rows.finish()?;
+        let mut ids: HashMap<String, Place> = HashMap::new();
+        let mut examples = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let place = draft.place;
+            let example = answers.example(draft)?;
+            if let (true, Some(first)) = (self.id.is_some(), ids.get(&example.id)) {
+                return Err(self.repeated(place, &example.id, *first));
             }
-            examples.push(Example {
-                id: id.unwrap_or_else(|| row.to_string()),
-                input: if prefix { behind(self.word(), &input) } else { input },
-                target,
-                label,
-                group,
-                answers,
-                choices: choices.next().unwrap_or_default(),
-            });
+            if self.id.is_some() {
+                ids.insert(example.id.clone(), place);
+            }
+            examples.push(example);
         }
         Ok(Read { examples, left_out })
     }
 
     /// What stands in front of inputs that have a prefix.
-    fn word(&self) -> &str {
+    pub(super) fn word(&self) -> &str {
         self.word.as_deref().unwrap_or(&self.name)
     }
 
     /// A text of the input or of an answer as the task has it.
-    fn spaced(&self, text: String) -> String {
+    pub(super) fn spaced(&self, text: String) -> String {
         if self.spaced_punctuation { padded(&text) } else { text }
-    }
-
-    /// The rows that no condition leaves out, with their numbers among all, and how many each does.
-    fn kept(&self, sheet: Sheet) -> Result<(Sheet, Vec<usize>, Vec<LeftOut>), SheetError> {
-        let (mut kept, mut numbers, mut counts) = (Vec::new(), Vec::new(), vec![0; self.drop.len()]);
-        let last = sheet.rows.last().map(|(place, _)| *place);
-        for (number, (place, cells)) in sheet.rows.into_iter().enumerate() {
-            let compared = cells.len() - self.drop.len();
-            let mut dropped = None;
-            for (at, (condition, cell)) in self.drop.iter().zip(&cells[compared..]).enumerate() {
-                if condition.holds(cell, place)? {
-                    dropped = dropped.or(Some(at));
-                }
-            }
-            match dropped {
-                Some(at) => counts[at] += 1,
-                None => {
-                    kept.push((place, cells));
-                    numbers.push(number);
-                }
-            }
-        }
-        if let (true, Some(last)) = (kept.is_empty(), last) {
-            return Err(last.wrong("no row is left; `drop` leaves all of them out"));
-        }
-        let reason = |condition: &Condition| format!("`drop` has `{}`", shortened(&condition.text));
-        let left_out = self.drop.iter().zip(counts).flat_map(|(condition, rows)| LeftOut::of(rows, &reason(condition)));
-        Ok((Sheet { rows: kept }, numbers, left_out.collect()))
     }
 
     /// The columns of choices.
@@ -280,55 +223,9 @@ impl Own {
         self.choices.as_ref().map_or(&[], |choices| &choices.from)
     }
 
-    /// The choices of every row; none if rows bring none.
-    fn all_choices(&self, sheet: &Sheet) -> Result<Vec<Vec<String>>, SheetError> {
-        let Some(choices) = &self.choices else { return Ok(Vec::new()) };
-        let end = |cells: &[Cell]| cells.len() - self.drop.len();
-        let of_row = |(place, cells): &(Place, Vec<Cell>)| {
-            let own = &cells[end(cells) - choices.from.len()..end(cells)];
-            choices.of(own.to_vec(), *place)
-        };
-        sheet.rows.iter().map(of_row).collect()
-    }
-
-    /// The answers of a column. Only a test split may hide some.
-    fn answers(
-        &self,
-        column: &[(Place, &Cell)],
-        choices: &[Vec<String>],
-        split: Split,
-    ) -> Result<Vec<Known>, SheetError> {
-        let is_hidden_split = split == Split::Test && column.iter().all(|(_, cell)| self.may_hide(cell));
-        let hides = |cell: &Cell| is_hidden_split || self.hides(cell);
-        let given: Vec<(Place, &Cell)> = column.iter().copied().filter(|(_, cell)| !hides(cell)).collect();
-        if let Some((place, cell)) = column.iter().find(|(_, cell)| split != Split::Test && hides(cell)) {
-            return Err(self.hidden(*place, cell));
-        }
-        let known: Vec<Known> = match (&self.labels, self.answer) {
-            (None, Answer::Choice) => {
-                let rows = column.iter().zip(choices).filter(|((_, cell), _)| !hides(cell));
-                rows.map(|((place, cell), choices)| self.choice(*place, cell, choices)).collect::<Result<_, _>>()?
-            }
-            (Some(labels), _) => {
-                let (words, found) = (labels.words(), labels.of(&self.label, &given)?);
-                found.into_iter().map(|id| (words[id as usize].to_owned(), Some(id), Vec::new())).collect()
-            }
-            (None, Answer::Number) => {
-                given.iter().map(|(place, cell)| self.number(*place, cell)).collect::<Result<_, _>>()?
-            }
-            (None, _) => given.iter().map(|(place, cell)| self.text(*place, cell)).collect::<Result<_, _>>()?,
-        };
-        let mut known = known.into_iter();
-        let answer = |(_, cell): &(Place, &Cell)| {
-            let shown = if hides(cell) { None } else { known.next() };
-            shown.unwrap_or_else(|| (HIDDEN.to_owned(), None, Vec::new()))
-        };
-        Ok(column.iter().map(answer).collect())
-    }
-
     /// Whether a cell has no answer: there is nothing, or something that programs write for nothing. What is a label is none of
     /// that, and -1 may be a number or a text like any other.
-    fn hides(&self, cell: &Cell) -> bool {
+    pub(super) fn hides(&self, cell: &Cell) -> bool {
         match (&self.labels, self.answer) {
             (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
             (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
@@ -341,12 +238,12 @@ impl Own {
 
     /// Whether a cell has no answer if none of its column has one. A test split that holds nothing but -1 is one of Hugging
     /// Face's, and hides its answers.
-    fn may_hide(&self, cell: &Cell) -> bool {
+    pub(super) fn may_hide(&self, cell: &Cell) -> bool {
         let is_label = || self.labels.as_ref().is_some_and(|labels| labels.has(cell));
         cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !is_label()
     }
 
-    fn hidden(&self, place: Place, cell: &Cell) -> SheetError {
+    pub(super) fn hidden(&self, place: Place, cell: &Cell) -> SheetError {
         let name = shortened(&self.label);
         let found = if cell.is_blank() { "empty".to_owned() } else { cell.to_string() };
         let label = if self.labels.is_some() && !cell.is_blank() { ", or name it in `labels`" } else { "" };
@@ -360,12 +257,12 @@ impl Own {
         self.choices.as_ref().is_some_and(|choices| choices.named != Named::Text)
     }
 
-    fn choice(&self, place: Place, cell: &Cell, among: &[String]) -> Result<Known, SheetError> {
+    pub(super) fn choice(&self, place: Place, cell: &Cell, among: &[String]) -> Result<Known, SheetError> {
         let right = self.choices.as_ref().map_or(Ok(0), |choices| choices.right(cell, among, &self.label, place))?;
         Ok((among[right].clone(), Some(right as u32), Vec::new()))
     }
 
-    fn number(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
+    pub(super) fn number(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
         match cell.value() {
             Some(Value::Number(number)) => {
                 let text = match &self.round {
@@ -383,7 +280,7 @@ impl Own {
         }
     }
 
-    fn text(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
+    pub(super) fn text(&self, place: Place, cell: &Cell) -> Result<Known, SheetError> {
         let name = shortened(&self.label);
         if cell.says_nothing() {
             return Err(place.wrong(format!(
@@ -424,11 +321,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// An answer as target, label and accepted answers.
-type Known = (String, Option<u32>, Vec<String>);
-
 /// A cell as a text; a missing one is empty.
-fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
+pub(super) fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
     match cell {
         Cell::List(_) | Cell::Object(_) | Cell::Other(_) => {
             Err(place.wrong(format!("`{}` is {cell}, expected a text or a number", shortened(name))))
@@ -440,7 +334,7 @@ fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::tasks::Dialect;
+    use crate::ml::tasks::{Dialect, Example, HIDDEN};
 
     fn own() -> Own {
         Own {

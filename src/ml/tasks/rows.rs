@@ -89,19 +89,58 @@ impl<'t> Rows<'t> {
 /// # Errors
 /// If it is not UTF-8, or its lines end in carriage returns alone.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ReadError> {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(ReadError::Utf16);
+    Decoding::default().text(bytes, true)
+}
+
+/// A text that comes in pieces: where the next one stands in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decoding {
+    /// The line in which the piece begins, from 1.
+    pub(super) line: usize,
+    /// Bytes in front of it.
+    byte: usize,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self { line: 1, byte: 0 }
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let byte = error.valid_up_to();
-        ReadError::Encoding { line: 1 + bytes[..byte].iter().filter(|b| **b == b'\n').count(), byte }
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let is_one_line = !text.contains('\n');
-    if is_one_line && text.trim_end().contains('\r') {
-        return Err(ReadError::Returns);
+}
+
+impl Decoding {
+    /// The text of a piece that ends with a line or, if it `is_last`, with the text; without a byte order mark.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, or it is a whole text whose lines end in carriage returns alone.
+    pub(super) fn text<'t>(&self, bytes: &'t [u8], is_last: bool) -> Result<&'t str, ReadError> {
+        let is_first = self.byte == 0;
+        if is_first && (bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])) {
+            return Err(ReadError::Utf16);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let byte = error.valid_up_to();
+            ReadError::Encoding { line: self.line + newlines(&bytes[..byte]), byte: self.byte + byte }
+        })?;
+        if !is_first {
+            return Ok(text);
+        }
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let is_one_line = is_last && !text.contains('\n');
+        if is_one_line && text.trim_end().contains('\r') {
+            return Err(ReadError::Returns);
+        }
+        Ok(text)
     }
-    Ok(text)
+
+    /// Goes on behind some bytes.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        self.line += newlines(bytes);
+        self.byte += bytes.len();
+    }
+}
+
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 impl<'t> Table<'t> {

@@ -1,6 +1,6 @@
 //! Checks on the real files of the benchmarks, by counts and digests; skipped where they are not at hand.
 
-use super::{Answer, Example, Metric, Reading, Split, read, sample, task};
+use super::{Answer, Example, Keys, Metric, Reading, Split, read, sample, task};
 use crate::ml::random::Stream;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -149,7 +149,9 @@ fn a_sample_of_multirc_scores_what_the_whole_scores() {
     };
     assert!((always_false(&all) - 0.3).abs() < 0.05, "{}", always_false(&all));
     for seed in 0..5 {
-        let drawn = sample(all.clone(), 300, &mut Stream::new(seed, "rows of validation"));
+        let taken = sample(&Keys::of(&all), 300, &mut Stream::new(seed, "rows of validation"));
+        let drawn = all.iter().zip(taken).filter(|(_, taken)| *taken).map(|(example, _)| example.clone());
+        let drawn: Vec<Example> = drawn.collect();
         assert!((280..=300).contains(&drawn.len()), "{}", drawn.len());
         assert!(always_false(&drawn) < 5.0, "{}", always_false(&drawn));
     }

@@ -9,13 +9,15 @@
 use super::cell::Cell;
 use super::error::{ReadError, closest, listed, shortened};
 use super::field::{FORMS, Field};
-use super::json::records;
-use super::rows::utf8;
+use super::json::{self, Record, records_from};
+use super::rows::Decoding;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::iter::Peekable;
 
 /// Something in a table that a task cannot be made of. The caller adds the file's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +116,7 @@ impl Sheet {
     /// # Errors
     /// If it is not UTF-8, a quote or a row is malformed, a wanted column is missing, or there are no rows.
     pub fn from_csv(bytes: &[u8], dialect: Dialect<'_>, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
-        sheet(Records::new(text(bytes)?, ','), dialect, wanted)
+        Pieces::csv(dialect, wanted).whole(bytes)
     }
 
     /// A table with tabs between fields, its first line naming the columns. Blank lines are not rows.
@@ -126,14 +128,12 @@ impl Sheet {
     /// # Errors
     /// Also if both ways to read the file make rows of it, as many, with different cells among those that are wanted.
     pub fn from_tsv(bytes: &[u8], dialect: Dialect<'_>, wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
-        let text = text(bytes)?;
-        let plain = || sheet(lines(text), dialect, wanted);
-        let quoted = || sheet(Records::new(text, '\t'), dialect, wanted);
-        let may_be_quoted = text.starts_with('"') || text.contains("\t\"") || text.contains("\n\"");
+        let plain = || Pieces::lines(dialect, wanted).whole(bytes);
+        let quoted = || Pieces::records(dialect, wanted).whole(bytes);
         match dialect.quotes {
             Some(Quotes::Text) => plain(),
             Some(Quotes::Fields) => quoted(),
-            None if !may_be_quoted => plain(),
+            None if !may_be_quoted(bytes) => plain(),
             None => match (plain(), quoted()) {
                 (Ok(plain), Ok(quoted)) if plain.rows.len() == quoted.rows.len() => plain.agrees(&quoted, wanted),
                 (Ok(plain), _) => Ok(plain),
@@ -167,18 +167,7 @@ impl Sheet {
     /// # Errors
     /// If it is not UTF-8, its values are not JSON objects, one lacks a wanted column, or there are none.
     pub fn from_json(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
-        let mut rows = Vec::new();
-        for record in records(text(bytes)?).map_err(|error| wrong(&error))? {
-            let place = Place::line(record.line);
-            let object = record.object().map_err(|error| wrong(&error))?;
-            let sources = Wanted::sources(wanted, &object.names().collect::<Vec<_>>(), place)?;
-            let cells = sources.iter().zip(wanted).map(|(source, column)| {
-                let cell = source.as_ref().and_then(|source| object.cell(source.column(column)));
-                take(source.as_ref(), cell, column, place)
-            });
-            rows.push((place, cells.collect::<Result<_, _>>()?));
-        }
-        Self { rows }.not_empty(Place::line(1))
+        Pieces::json(wanted).whole(bytes)
     }
 
     /// A table of columns, each with its name; they must have equal lengths.
@@ -186,76 +175,303 @@ impl Sheet {
     /// # Errors
     /// If a wanted column is missing, two have one name, or there are no rows.
     pub fn from_columns(columns: &[(String, Vec<Cell>)], wanted: &[Wanted<'_>]) -> Result<Self, SheetError> {
+        Self::piece_of_columns(columns, wanted, 0)?.not_empty(Place::row(0))
+    }
+
+    /// Some rows of such a table, of which the first has the number `first`.
+    ///
+    /// # Errors
+    /// If a wanted column is missing, or two have one name.
+    pub fn piece_of_columns(
+        columns: &[(String, Vec<Cell>)],
+        wanted: &[Wanted<'_>],
+        first: usize,
+    ) -> Result<Self, SheetError> {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         let sources = Wanted::locate(wanted, &names, Place::row(0))?;
         let count = columns.first().map_or(0, |(_, cells)| cells.len());
         let row = |number: usize| {
-            let place = Place::row(number);
+            let place = Place::row(first + number);
             let cells = sources.iter().zip(wanted).map(|(source, column)| {
                 take(source.as_ref(), source.as_ref().map(|source| columns[source.at].1[number].clone()), column, place)
             });
             Ok((place, cells.collect::<Result<_, _>>()?))
         };
-        Self { rows: (0..count).map(row).collect::<Result<_, SheetError>>()? }.not_empty(Place::row(0))
+        Ok(Self { rows: (0..count).map(row).collect::<Result<_, SheetError>>()? })
+    }
+
+    /// Rows of it.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The same rows as those of one of several files, counted from 0.
+    pub fn in_file(mut self, file: usize) -> Self {
+        self.rows.iter_mut().for_each(|(place, _)| place.file = file);
+        self
     }
 
     /// The rows of this table and then those of others, each of which is another file.
     pub fn of_files(sheets: impl IntoIterator<Item = Self>) -> Self {
-        let of_file = |(file, sheet): (usize, Self)| {
-            sheet.rows.into_iter().map(move |(place, cells)| (Place { file, ..place }, cells))
-        };
+        let of_file = |(file, sheet): (usize, Self)| sheet.in_file(file).rows;
         Self { rows: sheets.into_iter().enumerate().flat_map(of_file).collect() }
     }
 
+    /// Pieces of so many rows.
+    #[cfg(test)]
+    pub(crate) fn pieces_of(self, rows: usize) -> Vec<Self> {
+        self.rows.chunks(rows).map(|rows| Self { rows: rows.to_vec() }).collect()
+    }
+
+    /// The rows of pieces of a table, one after the other.
+    pub fn joined(pieces: impl IntoIterator<Item = Self>) -> Self {
+        Self { rows: pieces.into_iter().flat_map(|piece| piece.rows).collect() }
+    }
+
     fn not_empty(self, header: Place) -> Result<Self, SheetError> {
-        if self.rows.is_empty() { Err(header.wrong("no rows; expected at least one")) } else { Ok(self) }
+        if self.rows.is_empty() { Err(no_rows(header)) } else { Ok(self) }
     }
 }
 
-/// A line is a row, a tab ends a field, and nothing else means anything.
-fn lines(text: &str) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
+/// The error of a table without rows.
+pub fn no_rows(header: Place) -> SheetError {
+    header.wrong("no rows; expected at least one")
+}
+
+/// Whether a field of a text with tabs begins with a quote, so that quotes might stand around fields.
+pub fn may_be_quoted(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    text.starts_with(b"\"") || text.windows(2).any(|pair| pair[1] == b'"' && matches!(pair[0], b'\t' | b'\n'))
+}
+
+/// Delimited text or JSON that comes in pieces, of which each gives the rows that are whole. What comes of all pieces together does not
+/// depend on where they were cut.
+pub struct Pieces<'w> {
+    form: Form,
+    dialect: Dialect<'w>,
+    wanted: &'w [Wanted<'w>],
+    header: Option<Header<'w>>,
+    decoding: Decoding,
+    needs_all: bool,
+    has_rows: bool,
+}
+
+/// Rows that are not worth several threads.
+const FEW: usize = 64;
+
+/// How rows are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// By RFC 4180, with this delimiter.
+    Records(char),
+    /// A line is a row, tabs end fields.
+    Lines,
+    /// JSON of some form.
+    Json,
+    /// A value on each line.
+    JsonLines,
+}
+
+/// The columns of a table, and where those are that are wanted.
+struct Header<'w> {
+    names: Vec<String>,
+    sources: Vec<Option<Source<'w>>>,
+    place: Place,
+}
+
+impl<'w> Pieces<'w> {
+    fn new(form: Form, dialect: Dialect<'w>, wanted: &'w [Wanted<'w>]) -> Self {
+        Self { form, dialect, wanted, header: None, decoding: Decoding::default(), needs_all: false, has_rows: false }
+    }
+
+    /// Of [CSV](Sheet::from_csv).
+    pub fn csv(dialect: Dialect<'w>, wanted: &'w [Wanted<'w>]) -> Self {
+        Self::new(Form::Records(','), dialect, wanted)
+    }
+
+    /// Of text with tabs in which a quote is a letter.
+    pub fn lines(dialect: Dialect<'w>, wanted: &'w [Wanted<'w>]) -> Self {
+        Self::new(Form::Lines, dialect, wanted)
+    }
+
+    /// Of text with tabs in which quotes stand around fields.
+    pub fn records(dialect: Dialect<'w>, wanted: &'w [Wanted<'w>]) -> Self {
+        Self::new(Form::Records('\t'), dialect, wanted)
+    }
+
+    /// Of [JSON](Sheet::from_json).
+    pub fn json(wanted: &'w [Wanted<'w>]) -> Self {
+        Self::new(Form::Json, Dialect::default(), wanted)
+    }
+
+    /// Whether rows can only be told apart once all is there: JSON in an array, or over several lines.
+    pub fn needs_all(&self) -> bool {
+        self.needs_all
+    }
+
+    /// The line that comes next, from 1.
+    pub fn line(&self) -> usize {
+        self.decoding.line
+    }
+
+    /// The rows that are whole in a piece, and how many of its bytes they are; the next piece begins behind these. None are taken of a
+    /// piece in which nothing is whole. `is_last` says that nothing follows.
+    ///
+    /// # Errors
+    /// As those of the table as a whole, but that it has no rows.
+    pub fn take(&mut self, bytes: &[u8], is_last: bool) -> Result<(Sheet, usize), SheetError> {
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = if is_last { bytes.len() } else { end };
+        if whole == 0 && !is_last {
+            self.needs_all |= self.form == Form::Json && json::is_array(bytes);
+            return Ok((Sheet::default(), 0));
+        }
+        let text = self.decoding.text(&bytes[..whole], is_last).map_err(|error| wrong(&error))?;
+        let (sheet, left) = match self.form {
+            Form::Records(delimiter) => {
+                let mut records = Records { rest: text, delimiter, line: self.decoding.line, is_last };
+                let sheet = self.rows(records.by_ref(), is_last)?;
+                (sheet, records.rest.len())
+            }
+            Form::Lines => (self.rows(lines(text, self.decoding.line), is_last)?, 0),
+            Form::Json | Form::JsonLines => self.objects(text, is_last)?,
+        };
+        self.has_rows |= !sheet.is_empty();
+        // A mark in front of the text belongs to what is behind it.
+        let taken = if left == text.len() { 0 } else { whole - left };
+        self.decoding.pass(&bytes[..taken]);
+        Ok((sheet, taken))
+    }
+
+    /// Says what is wrong with a table of which all pieces were taken.
+    ///
+    /// # Errors
+    /// If it had no rows.
+    pub fn finish(self) -> Result<(), SheetError> {
+        if self.has_rows { Ok(()) } else { Err(no_rows(self.header.map_or(Place::line(1), |header| header.place))) }
+    }
+
+    /// A table that is one piece.
+    fn whole(mut self, bytes: &[u8]) -> Result<Sheet, SheetError> {
+        let (sheet, _) = self.take(bytes, true)?;
+        self.finish()?;
+        Ok(sheet)
+    }
+
+    /// The wanted cells of rows; the first of a table names the columns, if nothing else does.
+    fn rows<'t>(
+        &mut self,
+        rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
+        is_last: bool,
+    ) -> Result<Sheet, SheetError> {
+        let mut rows = rows.peekable();
+        let header = match self.header.take() {
+            Some(header) => header,
+            None if rows.peek().is_none() && !is_last => return Ok(Sheet::default()),
+            None => Header::read(&mut rows, self.dialect, self.wanted)?,
+        };
+        let sheet = header.sheet(rows, self.wanted);
+        self.header = Some(header);
+        sheet
+    }
+
+    /// The wanted cells of values of JSON, and how many bytes of the text are left.
+    fn objects(&mut self, text: &str, is_last: bool) -> Result<(Sheet, usize), SheetError> {
+        if self.form == Form::Json && !is_last {
+            match json::is_lines(text) {
+                None => return Ok((Sheet::default(), 0)),
+                Some(true) => self.form = Form::JsonLines,
+                Some(false) => {
+                    self.needs_all = true;
+                    return Ok((Sheet::default(), text.len()));
+                }
+            }
+        }
+        let first = self.decoding.line;
+        let records: Vec<Record<'_>> = match self.form {
+            Form::JsonLines => json::lines(text, first).collect(),
+            _ => records_from(text, first).map_err(|error| wrong(&error))?,
+        };
+        let row = |record: &Record<'_>| object(record, self.wanted);
+        let rows: Vec<_> =
+            if records.len() < FEW { records.iter().map(row).collect() } else { records.par_iter().map(row).collect() };
+        Ok((Sheet { rows: rows.into_iter().collect::<Result<_, _>>()? }, 0))
+    }
+}
+
+/// The wanted cells of an object.
+fn object(record: &Record<'_>, wanted: &[Wanted<'_>]) -> Result<(Place, Vec<Cell>), SheetError> {
+    let place = Place::line(record.line);
+    let object = record.object().map_err(|error| wrong(&error))?;
+    let sources = Wanted::sources(wanted, &object.names().collect::<Vec<_>>(), place)?;
+    let cells = sources.iter().zip(wanted).map(|(source, column)| {
+        let cell = source.as_ref().and_then(|source| object.cell(source.column(column)));
+        take(source.as_ref(), cell, column, place)
+    });
+    Ok((place, cells.collect::<Result<_, _>>()?))
+}
+
+/// A line is a row, a tab ends a field, and nothing else means anything. The first has the number `first`.
+fn lines(text: &str, first: usize) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
     let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
     let filled = lines.filter(|(_, line)| !line.is_empty());
-    filled.map(|(number, line)| Ok((number + 1, line.split('\t').map(Cow::Borrowed).collect())))
+    filled.map(move |(number, line)| Ok((number + first, line.split('\t').map(Cow::Borrowed).collect())))
 }
 
-/// The wanted cells of all rows; the first names the columns, if nothing else does.
-fn sheet<'t>(
-    rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
-    dialect: Dialect<'_>,
-    wanted: &[Wanted<'_>],
-) -> Result<Sheet, SheetError> {
-    let mut rows = rows.peekable();
-    let header = match rows.peek() {
-        Some(Ok((line, _))) => Place::line(*line),
-        Some(Err(_)) | None => Place::line(1),
-    };
-    let names = match dialect.columns {
-        Some(columns) => without_header(columns, rows.peek(), header)?,
-        None => header_of(rows.next())?,
-    };
-    let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
-    let sources = Wanted::locate(wanted, &names, header).map_err(|error| {
-        let is_there = |column: &Wanted<'_>| column.source(&names, header).is_ok_and(|source| source.is_some());
-        // Where nothing is called as it should, the first line may be a row.
-        let is_header = dialect.columns.is_some() || wanted.iter().any(is_there);
-        let hint = if is_header { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
-        SheetError { message: format!("{}{hint}", error.message), ..error }
-    })?;
-    let mut kept = Vec::new();
-    for row in rows {
-        let (line, fields) = row?;
-        let place = Place::line(line);
-        if fields.len() != names.len() {
-            return Err(place.wrong(other_count(fields.len(), &names)));
-        }
-        let cells = sources.iter().zip(wanted).map(|(source, column)| {
-            let cell = source.as_ref().map(|source| Cell::Text(fields[source.at].clone().into_owned()));
-            take(source.as_ref(), cell, column, place)
-        });
-        kept.push((place, cells.collect::<Result<_, _>>()?));
+impl<'w> Header<'w> {
+    /// The names of the columns: in the first row, if nobody gave them.
+    fn read<'t>(
+        rows: &mut Peekable<impl Iterator<Item = Result<Fields<'t>, SheetError>>>,
+        dialect: Dialect<'w>,
+        wanted: &[Wanted<'w>],
+    ) -> Result<Self, SheetError> {
+        let place = match rows.peek() {
+            Some(Ok((line, _))) => Place::line(*line),
+            Some(Err(_)) | None => Place::line(1),
+        };
+        let names = match dialect.columns {
+            Some(columns) => without_header(columns, rows.peek(), place)?,
+            None => header_of(rows.next())?,
+        };
+        let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let sources = Wanted::locate(wanted, &known, place).map_err(|error| {
+            let is_there = |column: &Wanted<'_>| column.source(&known, place).is_ok_and(|source| source.is_some());
+            // Where nothing is called as it should, the first line may be a row.
+            let is_header = dialect.columns.is_some() || wanted.iter().any(is_there);
+            let hint = if is_header { "" } else { "; if the file has no header, name its columns: `columns: […]`" };
+            SheetError { message: format!("{}{hint}", error.message), ..error }
+        })?;
+        Ok(Self { names, sources, place })
     }
-    Sheet { rows: kept }.not_empty(header)
+
+    /// The wanted cells of the rows below.
+    fn sheet<'t>(
+        &self,
+        rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Sheet, SheetError> {
+        let mut kept = Vec::new();
+        for row in rows {
+            let (line, fields) = row?;
+            let place = Place::line(line);
+            if fields.len() != self.names.len() {
+                let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+                return Err(place.wrong(other_count(fields.len(), &names)));
+            }
+            let cells = self.sources.iter().zip(wanted).map(|(source, column)| {
+                let cell = source.as_ref().map(|source| Cell::Text(fields[source.at].clone().into_owned()));
+                take(source.as_ref(), cell, column, place)
+            });
+            kept.push((place, cells.collect::<Result<_, _>>()?));
+        }
+        Ok(Sheet { rows: kept })
+    }
 }
 
 /// The names of columns in the first row of a table.
@@ -289,10 +505,6 @@ fn other_count(found: usize, names: &[&str]) -> String {
         names.len(),
         listed(names.iter().copied())
     )
-}
-
-fn text(bytes: &[u8]) -> Result<&str, SheetError> {
-    utf8(bytes).map_err(|error| wrong(&error))
 }
 
 /// What is wrong with a file, at its place.
@@ -401,15 +613,26 @@ struct Records<'t> {
     rest: &'t str,
     delimiter: char,
     line: usize,
+    /// Whether nothing follows the text, so that a quote that is not closed here is never closed.
+    is_last: bool,
+}
+
+/// What the front of a text is, if it is no field.
+enum Odd {
+    /// A field in quotes whose end is not there yet.
+    Open,
+    Wrong(SheetError),
+}
+
+impl From<SheetError> for Odd {
+    fn from(error: SheetError) -> Self {
+        Self::Wrong(error)
+    }
 }
 
 impl<'t> Records<'t> {
-    fn new(text: &'t str, delimiter: char) -> Self {
-        Self { rest: text, delimiter, line: 1 }
-    }
-
     /// The field at the front, and whether it is the last of its record.
-    fn field(&mut self) -> Result<(Cow<'t, str>, bool), SheetError> {
+    fn field(&mut self) -> Result<(Cow<'t, str>, bool), Odd> {
         if !self.rest.starts_with('"') {
             let end = self.rest.find([self.delimiter, '\n']).unwrap_or(self.rest.len());
             let (field, rest) = self.rest.split_at(end);
@@ -417,10 +640,11 @@ impl<'t> Records<'t> {
             let line_ends = !rest.starts_with(self.delimiter);
             let field = if line_ends { field.strip_suffix('\r').unwrap_or(field) } else { field };
             if field.contains('\r') {
-                return Err(Place::line(self.line).wrong(
+                let error = Place::line(self.line).wrong(
                     "a carriage return in a field without quotes, which may be a letter or the end of a line; put quotes around the \
                      field, or convert the line ends",
-                ));
+                );
+                return Err(error.into());
             }
             return Ok((Cow::Borrowed(field), self.close(end)));
         }
@@ -428,9 +652,11 @@ impl<'t> Records<'t> {
         let (mut field, mut at) = (String::new(), 1);
         loop {
             let Some(end) = self.rest[at..].find('"').map(|end| at + end) else {
-                return Err(
-                    Place::line(opened).wrong("a quote is opened here and never closed; double a quote that is text")
-                );
+                if !self.is_last {
+                    return Err(Odd::Open);
+                }
+                let message = "a quote is opened here and never closed; double a quote that is text";
+                return Err(Place::line(opened).wrong(message).into());
             };
             field.push_str(&self.rest[at..end]);
             let after = &self.rest[end + 1..];
@@ -444,10 +670,11 @@ impl<'t> Records<'t> {
                 after.strip_prefix('\r').filter(|rest| rest.is_empty() || rest.starts_with('\n')).unwrap_or(after);
             if !(after.is_empty() || after.starts_with([self.delimiter, '\n'])) {
                 let found: String = after.chars().take(1).collect();
-                return Err(Place::line(self.line).wrong(format!(
+                let error = Place::line(self.line).wrong(format!(
                     "`{found}` follows the quote that closes a field, expected the delimiter or the end of the line; \
                      double a quote that is text"
-                )));
+                ));
+                return Err(error.into());
             }
             return Ok((Cow::Owned(field), self.close(self.rest.len() - after.len())));
         }
@@ -474,7 +701,7 @@ impl<'t> Iterator for Records<'t> {
         if self.rest.is_empty() {
             return None;
         }
-        let (line, mut fields) = (self.line, Vec::new());
+        let (start, line, mut fields) = (self.rest, self.line, Vec::new());
         loop {
             match self.field() {
                 Ok((field, last)) => {
@@ -483,7 +710,11 @@ impl<'t> Iterator for Records<'t> {
                         return Some(Ok((line, fields)));
                     }
                 }
-                Err(error) => {
+                Err(Odd::Open) => {
+                    (self.rest, self.line) = (start, line);
+                    return None;
+                }
+                Err(Odd::Wrong(error)) => {
                     self.rest = "";
                     return Some(Err(error));
                 }

@@ -77,6 +77,16 @@ impl Decimal {
         Some(Self { negative, digits, exponent })
     }
 
+    /// Whether it is below 0, its digits and its exponent, of which [`from_parts`](Self::from_parts) makes it again.
+    pub(super) fn parts(&self) -> (bool, &str, i64) {
+        (self.negative, &self.digits, self.exponent)
+    }
+
+    /// A number of its [`parts`](Self::parts).
+    pub(super) fn from_parts(negative: bool, digits: String, exponent: i64) -> Self {
+        Self { negative, digits, exponent }
+    }
+
     /// The order of numbers; that of the type itself is none.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         // Digits begin with one that is not 0, so that of equally long numbers they are in order; 0 has none.

@@ -11,6 +11,56 @@ use crate::ml::random::Stream;
 /// Ids of an example: input and target, each with its closing eos.
 pub type Pair<'d> = (&'d [u32], &'d [u32]);
 
+/// The same, read from where it is kept.
+pub type Fetched = (Vec<u32>, Vec<u32>);
+
+/// The training examples of a task, wherever they are kept: a batch fetches its own by their numbers.
+pub trait Pool: Send + Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn fetch(&self, at: usize) -> std::io::Result<Fetched>;
+
+    /// Ids of the input of one of them.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    fn input_length(&self, at: usize) -> std::io::Result<usize>;
+}
+
+impl Pool for Vec<Pair<'_>> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn fetch(&self, at: usize) -> std::io::Result<Fetched> {
+        let (input, target) = self[at];
+        Ok((input.to_vec(), target.to_vec()))
+    }
+
+    fn input_length(&self, at: usize) -> std::io::Result<usize> {
+        Ok(self[at].0.len())
+    }
+}
+
+impl<P: Pool> Pool for &P {
+    fn count(&self) -> usize {
+        (**self).count()
+    }
+
+    fn fetch(&self, at: usize) -> std::io::Result<Fetched> {
+        (**self).fetch(at)
+    }
+
+    fn input_length(&self, at: usize) -> std::io::Result<usize> {
+        (**self).input_length(at)
+    }
+}
+
 /// How much a batch holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
@@ -70,7 +120,7 @@ const MOST_TOKENS: usize = 1 << 24;
 /// Batches, one after the other.
 pub struct Examples<'d> {
     /// The examples of each task.
-    tasks: Vec<Vec<Pair<'d>>>,
+    tasks: Vec<Box<dyn Pool + 'd>>,
     /// How often each task is drawn.
     rates: Vec<f64>,
     batching: Batching,
@@ -82,9 +132,9 @@ pub struct Examples<'d> {
     /// Examples taken of each task.
     taken: Vec<u64>,
     /// For each task the epoch it is in, and the order of examples in it.
-    orders: Vec<Option<(u64, Vec<usize>)>>,
+    orders: Vec<Option<(u64, Vec<u32>)>>,
     /// What was drawn for the last batch and did not fit.
-    waiting: Option<Pair<'d>>,
+    waiting: Option<Fetched>,
 }
 
 impl<'d> Examples<'d> {
@@ -93,17 +143,18 @@ impl<'d> Examples<'d> {
     ///
     /// # Errors
     /// If a task has no example, a setting is out of range, or there is nothing that a window could order.
-    pub fn new(tasks: Vec<Vec<Pair<'d>>>, mixing: Mixing, batching: Batching, seed: u64) -> Result<Self> {
+    pub fn new<P: Pool + 'd>(tasks: Vec<P>, mixing: Mixing, batching: Batching, seed: u64) -> Result<Self> {
         mixing.check()?;
         batching.check()?;
-        if tasks.is_empty() || tasks.iter().any(Vec::is_empty) {
+        if tasks.is_empty() || tasks.iter().any(|task| task.count() == 0) {
             return Err(Error::setting("data", "without training rows", "at least one"));
         }
         if tasks.len() > 1 && batching.length_window > 1 {
             let expected = "1 for a mixture, whose batches are drawn task by task";
             return Err(Error::setting("length_window", batching.length_window, expected));
         }
-        let rates = mixing.rates(&tasks.iter().map(Vec::len).collect::<Vec<_>>());
+        let rates = mixing.rates(&tasks.iter().map(Pool::count).collect::<Vec<_>>());
+        let tasks: Vec<Box<dyn Pool + 'd>> = tasks.into_iter().map(|task| Box::new(task) as _).collect();
         let (taken, orders) = (vec![0; tasks.len()], vec![None; tasks.len()]);
         let draws = draws(seed);
         Ok(Self { tasks, rates, batching, seed, step: 0, draws, taken, orders, waiting: None })
@@ -116,7 +167,10 @@ impl<'d> Examples<'d> {
 
     /// The batch of a step, counted from 0: `[B]` inputs and targets, ragged. The steps between the last one and this are skipped; an earlier one is found
     /// from the beginning.
-    pub fn batch(&mut self, step: u64) -> Batch {
+    ///
+    /// # Errors
+    /// If an example cannot be read.
+    pub fn batch(&mut self, step: u64) -> Result<Batch> {
         if step < self.step {
             self.step = 0;
             self.draws = draws(self.seed);
@@ -125,12 +179,12 @@ impl<'d> Examples<'d> {
         }
         match self.batching.size {
             Size::Examples(size) => self.skip((step - self.step) * size as u64),
-            Size::Tokens(_) => (self.step..step).for_each(|_| drop(self.pairs())),
+            Size::Tokens(_) => (self.step..step).try_for_each(|_| self.pairs().map(drop))?,
         }
         self.step = step + 1;
         let mut batch = Batch::default();
-        self.pairs().into_iter().for_each(|(input, target)| batch.push(0, input, target));
-        batch
+        self.pairs()?.iter().for_each(|(input, target)| batch.push(0, input, target));
+        Ok(batch)
     }
 
     fn skip(&mut self, examples: u64) {
@@ -144,17 +198,20 @@ impl<'d> Examples<'d> {
         }
     }
 
-    fn pairs(&mut self) -> Vec<Pair<'d>> {
+    fn pairs(&mut self) -> Result<Vec<Fetched>> {
         match self.batching.size {
             Size::Examples(size) => (0..size).map(|_| self.next()).collect(),
             Size::Tokens(most) => {
                 let (mut pairs, mut tokens) = (Vec::new(), 0);
                 loop {
-                    let next = self.waiting.take().unwrap_or_else(|| self.next());
+                    let next = match self.waiting.take() {
+                        Some(next) => next,
+                        None => self.next()?,
+                    };
                     tokens += next.0.len() + next.1.len();
                     if tokens > most && !pairs.is_empty() {
                         self.waiting = Some(next);
-                        return pairs;
+                        return Ok(pairs);
                     }
                     pairs.push(next);
                 }
@@ -163,16 +220,16 @@ impl<'d> Examples<'d> {
     }
 
     /// The next example of the next task.
-    fn next(&mut self) -> Pair<'d> {
+    fn next(&mut self) -> Result<Fetched> {
         let task = self.draw();
-        let rows = self.tasks[task].len() as u64;
+        let rows = self.tasks[task].count() as u64;
         let (epoch, at) = (self.taken[task] / rows, (self.taken[task] % rows) as usize);
         self.taken[task] += 1;
         if self.orders[task].as_ref().is_none_or(|(known, _)| *known != epoch) {
-            self.orders[task] = Some((epoch, self.order(task, epoch)));
+            self.orders[task] = Some((epoch, self.order(task, epoch)?));
         }
         let (_, order) = self.orders[task].as_ref().expect("made just above");
-        self.tasks[task][order[at]]
+        Ok(self.tasks[task].fetch(order[at] as usize)?)
     }
 
     /// Which task the next example is of.
@@ -189,21 +246,23 @@ impl<'d> Examples<'d> {
     }
 
     /// A random order of a task's examples; within windows of some batches by length, the batches of a window in random order.
-    fn order(&self, task: usize, epoch: u64) -> Vec<usize> {
+    fn order(&self, task: usize, epoch: u64) -> Result<Vec<u32>> {
         let rows = &self.tasks[task];
-        let mut order: Vec<usize> = (0..rows.len()).collect();
+        let count = u32::try_from(rows.count()).map_err(std::io::Error::other)?;
+        let mut order: Vec<u32> = (0..count).collect();
         let of = if self.tasks.len() == 1 { String::new() } else { format!(" of task {task}") };
         let mut stream = Stream::new(self.seed, &format!("order of epoch {epoch}{of}"));
         stream.shuffle(&mut order);
-        let Batching { size: Size::Examples(size), length_window: 2.. } = self.batching else { return order };
+        let Batching { size: Size::Examples(size), length_window: 2.. } = self.batching else { return Ok(order) };
+        let lengths = (0..rows.count()).map(|at| rows.input_length(at)).collect::<std::io::Result<Vec<_>>>()?;
         let mut sorted = Vec::with_capacity(order.len());
         for window in order.chunks_mut(size * self.batching.length_window) {
-            window.sort_by_key(|i| rows[*i].0.len());
-            let mut batches: Vec<&[usize]> = window.chunks(size).collect();
+            window.sort_by_key(|at| lengths[*at as usize]);
+            let mut batches: Vec<&[u32]> = window.chunks(size).collect();
             stream.shuffle(&mut batches);
             sorted.extend(batches.into_iter().flatten());
         }
-        sorted
+        Ok(sorted)
     }
 }
 
@@ -240,7 +299,7 @@ mod tests {
 
     /// Which rows the batch of a step holds.
     fn names(examples: &mut Examples<'_>, step: u64) -> Vec<u32> {
-        examples.batch(step).targets.rows().map(|target| target[0]).collect()
+        examples.batch(step).unwrap().targets.rows().map(|target| target[0]).collect()
     }
 
     /// The rule by which every result so far was made.
@@ -278,7 +337,7 @@ mod tests {
         let [plain, some, all] = [1, 8, 1000].map(|length_window| {
             let mut examples = single(&rows, Size::Examples(8), length_window);
             let padding = |step| {
-                let batch = examples.batch(step);
+                let batch = examples.batch(step).unwrap();
                 let longest = batch.inputs.rows().map(<[u32]>::len).max().unwrap();
                 batch.inputs.rows().map(|row| longest - row.len()).sum::<usize>()
             };
@@ -309,10 +368,10 @@ mod tests {
             for mixed in [false, true] {
                 let start = || if mixed { mixture(&rows, size) } else { single(&rows, size, 1) };
                 let mut examples = start();
-                let batches: Vec<_> = (0..80).map(|step| examples.batch(step)).collect();
-                assert_eq!(start().batch(61), batches[61], "skipped to");
-                assert_eq!(examples.batch(13), batches[13], "gone back to");
-                assert_eq!(examples.batch(14), batches[14], "gone on from there");
+                let batches: Vec<_> = (0..80).map(|step| examples.batch(step).unwrap()).collect();
+                assert_eq!(start().batch(61).unwrap(), batches[61], "skipped to");
+                assert_eq!(examples.batch(13).unwrap(), batches[13], "gone back to");
+                assert_eq!(examples.batch(14).unwrap(), batches[14], "gone on from there");
             }
         }
     }
@@ -322,14 +381,18 @@ mod tests {
         let rows = rows();
         let tokens = |batch: &Batch| batch.inputs.ids().len() + batch.targets.ids().len();
         let mut examples = single(&rows, Size::Tokens(100), 1);
-        let batches: Vec<_> = (0..60).map(|step| examples.batch(step)).collect();
+        let batches: Vec<_> = (0..60).map(|step| examples.batch(step).unwrap()).collect();
         for pair in batches.windows(2) {
             let next = pair[1].inputs.row(0).len() + pair[1].targets.row(0).len();
             assert!(tokens(&pair[0]) <= 100 && tokens(&pair[0]) + next > 100, "{} and {next}", tokens(&pair[0]));
         }
         let (mut one_by_one, mut plain) = (single(&rows, Size::Tokens(1), 1), single(&rows, Size::Examples(1), 1));
         for step in 0..300 {
-            assert_eq!(one_by_one.batch(step), plain.batch(step), "at least one, in the order of epochs");
+            assert_eq!(
+                one_by_one.batch(step).unwrap(),
+                plain.batch(step).unwrap(),
+                "at least one, in the order of epochs"
+            );
         }
     }
 

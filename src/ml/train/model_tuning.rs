@@ -93,7 +93,7 @@ impl Learner for ModelLearner<'_> {
     }
 
     fn gradients(&mut self, step: u64) -> Result<Step> {
-        let batch = self.examples.batch(step);
+        let batch = self.examples.batch(step)?;
         let dropout = self.settings.dropout(self.examples.seed(), step, batch.len());
         let (loss, dropout) = (self.settings.loss(), dropout.as_ref());
         let share = |loss: &_| self.settings.share(loss);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn examples(rows: &[(Vec<u32>, Vec<u32>)]) -> Examples<'_> {
-        let pairs = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
+        let pairs: Vec<_> = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
         Examples::new(vec![pairs], Mixing::default(), Batching::of(Size::Tokens(512)), 7).unwrap()
     }
 

@@ -47,7 +47,7 @@ impl Learner for PromptLearner<'_> {
     }
 
     fn gradients(&mut self, step: u64) -> Result<Step> {
-        let batch = self.examples.batch(step);
+        let batch = self.examples.batch(step)?;
         let dropout = self.settings.dropout(self.examples.seed(), step, batch.len());
         let tokens = tokens(&batch);
         let (loss, gradient) = self.model.gradients(&self.prompt.values, batch, self.settings.loss(), dropout)?;
@@ -117,7 +117,7 @@ mod tests {
         rows: &'d [(Vec<u32>, Vec<u32>)],
         settings: Settings,
     ) -> PromptLearner<'d> {
-        let train = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
+        let train: Vec<_> = rows.iter().map(|(input, target)| (&input[..], &target[..])).collect();
         let batching = Batching::of(Size::Examples(4));
         let examples = Examples::new(vec![train], Mixing::default(), batching, 7).unwrap();
         let prompt = Prompt { values: vec![0.1; 2 * width], width: *width };

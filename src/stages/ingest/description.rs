@@ -1,13 +1,15 @@
 //! How the rows of a table become the examples of a task: what tables of one's own and data sets of a hub say alike.
 
-use super::{Left, Splits};
+use super::Left;
+use super::rows::{Part, Rows, Writing};
 use crate::data::Layout;
-use crate::engine::context::Artifact;
+use crate::engine::context::{Artifact, Cx, Interrupted};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
-    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet,
-    SheetError, Split, Task, Template, behind, hold_out,
+    Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, LeftOut, Metric, Mistake, Named, Own, Quotes, Sheet,
+    Split, Template, behind, hold_out,
 };
+use crate::stages::pace::RowPace;
 use crate::stages::word::Word;
 use anyhow::{Context, anyhow, ensure};
 use schemars::JsonSchema;
@@ -384,53 +386,72 @@ impl Description {
         })
     }
 
-    /// The task and its examples. `train` is what the training rows are called where a part of them is split off.
+    /// The examples by split, of which none are in memory. `train` is what the training rows are called where a part of them is split
+    /// off.
     ///
     /// # Errors
     /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
-    pub(super) fn read(
+    pub(super) fn read<'o>(
         &self,
-        own: &Own,
+        cx: &Cx<'_>,
+        own: &'o Own,
         files: Vec<(Split, Tables<'_>)>,
         train: &str,
         (prefix, seed): (bool, u64),
-    ) -> anyhow::Result<(Task, Splits, Left)> {
-        let (mut splits, mut left): (Splits, Left) = (Vec::new(), Vec::new());
+    ) -> anyhow::Result<(Vec<Part<'o>>, Left)> {
+        let (mut parts, mut left): (Vec<Part<'o>>, Left) = (Vec::new(), Left::new());
+        let mut pace = RowPace::new();
         for (split, files) in files {
-            let Read { examples, left_out } = self.examples(own, &files, split, prefix)?;
-            splits.push((split, examples));
+            let (rows, left_out) = self.rows(cx, own, &files, (split, prefix), &mut pace)?;
+            parts.push(Part::of(split, rows, cx.scratch()?, &|| cx.stopped())?);
             left.extend(left_out.into_iter().map(|left| (split, left)));
         }
-        if splits.iter().all(|(split, _)| *split != Split::Validation) {
+        if parts.iter().all(|part| part.split != Split::Validation) {
             let mut stream = Stream::new(seed, "validation rows");
-            let (_, examples) = splits.remove(0);
-            let (examples, validation) = hold_out(examples, Amount::Share(self.share()), &mut stream)
+            let all = parts.remove(0);
+            let held = hold_out(&all.keys, Amount::Share(self.share()), &mut stream)
                 .map_err(|message| anyhow!("no `validation`, so it is split off {train}: {message}"))?;
-            splits.splice(0..0, [(Split::Train, examples), (Split::Validation, validation)]);
+            let (examples, validation) = all.divided(&held, (Split::Train, Split::Validation));
+            parts.splice(0..0, [examples, validation]);
         }
-        Ok((own.task(prefix), splits, left))
+        Ok((parts, left))
     }
 
-    /// The examples of the files of a split, whose rows follow each other.
-    fn examples(&self, own: &Own, files: &Tables<'_>, split: Split, prefix: bool) -> anyhow::Result<Read> {
-        let (wanted, dialect) = (own.wanted(split), self.dialect());
-        let (mut sheets, mut layouts) = (Vec::new(), Vec::new());
-        for (name, file) in files {
+    /// The rows of the files of a split, which follow each other.
+    fn rows<'o>(
+        &self,
+        cx: &Cx<'_>,
+        own: &'o Own,
+        files: &Tables<'_>,
+        as_what: (Split, bool),
+        pace: &mut RowPace,
+    ) -> anyhow::Result<(Rows<'o>, Vec<LeftOut>)> {
+        let (wanted, dialect) = (own.wanted(as_what.0), self.dialect());
+        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        let mut writing = Writing::new(own, as_what, names, cx.scratch()?)?;
+        let mut first: Option<(Layout, &str)> = None;
+        for (at, (name, file)) in files.iter().enumerate() {
             let layout = Layout::of(name).with_context(|| format!("`{name}`: expected {}", Layout::ENDINGS))?;
-            layouts.push((layout, name));
+            let (known, other) = *first.get_or_insert((layout, name));
             ensure!(
-                layout == layouts[0].0,
-                "`{}` and `{name}` are laid out in two ways; say which is meant by a pattern with the ending",
-                layouts[0].1
+                layout == known,
+                "`{other}` and `{name}` are laid out in two ways; say which is meant by a pattern with the ending"
             );
-            let sheet = layout.read(name, &file.bytes()?, dialect, &wanted);
-            sheets.push(sheet.with_context(|| format!("`{name}`"))?);
+            let file = file.open()?;
+            let mut take = |sheet: Sheet| -> anyhow::Result<()> {
+                pace.rows += sheet.len();
+                writing.take(at, sheet)?;
+                if pace.is_due() {
+                    cx.progress().step(at as u64, files.len() as u64, &format!("reading {}", pace.text(None)));
+                    if cx.stopped() {
+                        return Err(Interrupted { step: 0 }.into());
+                    }
+                }
+                Ok(())
+            };
+            layout.each(name, &file, (dialect, &wanted), &mut take).with_context(|| format!("`{name}`"))?;
         }
-        let named = |error: SheetError| {
-            let name = files.get(error.place.file).map_or("", |(name, _)| name);
-            anyhow!(error).context(format!("`{name}`"))
-        };
-        own.examples(Sheet::of_files(sheets), split, prefix).map_err(named)
+        writing.finish()
     }
 
     fn answer(&self, labels: Option<&Labels>) -> Answer {

@@ -5,14 +5,15 @@ mod names;
 mod readme;
 mod wanted;
 
+use super::Left;
 use super::description::{Recipe, Tables, Texts, described};
-use super::{Left, Splits};
+use super::rows::Part;
 use crate::data::{Layout, class_names};
 use crate::engine::context::{Artifact, Cx, Progress};
 use crate::engine::remote::{Presence, Remote};
 use crate::engine::stage::{Input, Issue};
 use crate::hub::{Extent, Kind, Repo, check_id, check_revision};
-use crate::ml::tasks::{Labels, Own, Split, Task, shortened};
+use crate::ml::tasks::{Labels, Own, Split, shortened};
 use crate::stages::hub::Files;
 use anyhow::{Context, anyhow, ensure};
 use names::Held;
@@ -112,22 +113,37 @@ impl Hub {
         }
     }
 
-    /// The task and its examples.
+    /// How rows become examples, as far as the files say it too.
     ///
     /// # Errors
-    /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
-    pub(super) fn read(&self, cx: &Cx<'_>, prefix: bool, seed: u64) -> anyhow::Result<(Task, Splits, Left)> {
+    /// If a file is damaged, or its names of labels contradict what is written.
+    pub(super) fn own_of(&self, cx: &Cx<'_>) -> anyhow::Result<Own> {
         let shown = || format!("`{}`", self.dataset);
         let labels = self.labels(cx).with_context(shown)?;
         let in_field = |(field, message): (&str, String)| anyhow!("`{field}` {message}");
         let own = self.own(labels.as_ref()).map_err(in_field)?;
         own.check().map_err(in_field)?;
+        Ok(own)
+    }
+
+    /// The examples by split, of which none are in memory.
+    ///
+    /// # Errors
+    /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
+    pub(super) fn read<'o>(
+        &self,
+        cx: &Cx<'_>,
+        own: &'o Own,
+        way: (bool, u64),
+    ) -> anyhow::Result<(Vec<Part<'o>>, Left)> {
+        let shown = || format!("`{}`", self.dataset);
+        let in_field = |(field, message): (&str, String)| anyhow!("`{field}` {message}");
         let files = files(cx);
         let layouts: Vec<Layout> =
             files.iter().flat_map(|(_, files)| files).filter_map(|(name, _)| Layout::of(name)).collect();
         self.description.check_dialect(|some| layouts.iter().any(|layout| some.contains(layout))).map_err(in_field)?;
         let train = format!("the training rows of {}", shown());
-        self.description.read(&own, files, &train, (prefix, seed)).with_context(shown)
+        self.description.read(cx, own, files, &train, way).with_context(shown)
     }
 
     /// The words of the answers: as they are written, as the names of the column say, or none.
@@ -191,7 +207,7 @@ impl Hub {
         let mut found: Option<(Option<Vec<String>>, String)> = None;
         for (name, file) in files(cx).into_iter().flat_map(|(_, files)| files) {
             let layout = Layout::of(&name).with_context(|| format!("`{name}`: expected {}", Layout::ENDINGS))?;
-            let names = class_names(layout, &file.map()?, column).with_context(|| format!("`{name}`"))?;
+            let names = class_names(layout, &file.open()?, column).with_context(|| format!("`{name}`"))?;
             match &found {
                 Some((others, other)) => ensure!(
                     *others == names,

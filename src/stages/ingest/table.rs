@@ -1,13 +1,14 @@
 //! Tasks of a user's own, from tables that people have: `from: {table: …}`.
 
 use super::description::{Recipe, Tables, described};
-use super::{Left, Splits, stem};
+use super::rows::Part;
+use super::{Left, stem};
 use crate::data::Layout;
 use crate::engine::context::Cx;
 use crate::engine::files_input::FilesInput;
 use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
-use crate::ml::tasks::{Example, Mistake, Own, Split, Task};
+use crate::ml::tasks::{Example, Mistake, Own, Split};
 use anyhow::{Context, anyhow};
 use serde::{Serialize, Serializer};
 
@@ -93,19 +94,23 @@ impl Table {
         self.description.check_dialect(may_be)
     }
 
-    /// The task and its examples.
+    /// The examples by split, of which none are in memory.
     ///
     /// # Errors
     /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
-    pub(super) fn read(&self, cx: &Cx<'_>, prefix: bool, seed: u64) -> anyhow::Result<(Task, Splits, Left)> {
-        let own = self.own().map_err(|(field, message)| anyhow!("`{field}` {message}"))?;
+    pub(super) fn read<'o>(
+        &self,
+        cx: &Cx<'_>,
+        own: &'o Own,
+        way: (bool, u64),
+    ) -> anyhow::Result<(Vec<Part<'o>>, Left)> {
         let mut files: Vec<(Split, Tables<'_>)> = Vec::new();
         for (split, said) in self.files() {
             if let Some(said) = said {
                 files.push((split, said.files(cx, &role(split))?));
             }
         }
-        self.description.read(&own, files, &format!("`{}`", self.train), (prefix, seed))
+        self.description.read(cx, own, files, &format!("`{}`", self.train), way)
     }
 
     /// The training examples of a file, by its name and content.
@@ -132,7 +137,8 @@ impl Table {
         ]
     }
 
-    fn own(&self) -> Result<Own, Mistake> {
+    /// How rows become examples.
+    pub(super) fn own(&self) -> Result<Own, Mistake> {
         self.description.own(self.name(), self.description.written_labels())
     }
 

@@ -2,10 +2,11 @@
 
 use super::super::training::{PromptTraining, WhichCheckpoint};
 use super::super::tune::{Init, Tune};
-use crate::data::{Ranked, read_size};
+use crate::data::{DatasetFile, Ranked};
 use crate::engine::context::{Artifact, Cx, Expanded};
 use crate::engine::stage::{Issue, Made, Ref, Refs, Spec};
 use crate::ml::prompt::file::PromptFile;
+use crate::ml::tasks::Split;
 use crate::ml::train::mixture::Mixing;
 use anyhow::Context;
 use schemars::JsonSchema;
@@ -182,6 +183,6 @@ impl Tuned {
 /// # Errors
 /// If the data set is damaged.
 pub(super) fn size(data: &Artifact) -> anyhow::Result<(String, usize)> {
-    let (task, examples) = read_size(&data.bytes()?)?;
-    Ok((task.name, examples))
+    let file = DatasetFile::open(data.open()?)?;
+    Ok((file.task.name.clone(), file.count(Split::Train)))
 }
