@@ -83,7 +83,7 @@ def model(folder, vocabulary=32128, width=8):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({
         "model_type": "t5", "vocab_size": vocabulary, "d_model": width, "d_kv": 4, "d_ff": width, "num_layers": 1, "num_decoder_layers": 1,
-        "num_heads": 2, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6,
+        "num_heads": 2, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "dropout_rate": 0.1, "initializer_factor": 1.0, "is_encoder_decoder": True, "use_cache": True,
         "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}))
     shapes = {"shared.weight": (vocabulary, width), "lm_head.weight": (vocabulary, width)}
     for stack, attentions in (("encoder", ["SelfAttention"]), ("decoder", ["SelfAttention", "EncDecAttention"])):

@@ -155,12 +155,11 @@ fn shell() -> (Shell, Vec<String>) {
             "texts",
             &table(
                 "train: data/few.jsonl, test: data/other.jsonl, name: texts, id: id",
-                "author, answer: text, drop: 'author == null'",
+                "group, answer: text, drop: 'author == null'",
             ),
             "",
         ),
         stage("tabs", &table("train: data/few.tsv, quotes: fields", labels), ""),
-        stage("open_tabs", &table("train: data/few.tsv", labels), ""),
         stage("array", &table("train: data/array.json", labels), ""),
         stage("indented", &table("train: data/indented.json", labels), ""),
         stage("several", &table("train: [data/few.jsonl, data/other.jsonl], name: several", labels), ""),
