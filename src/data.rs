@@ -13,6 +13,7 @@ mod inputs;
 mod layout;
 mod packed;
 mod predictions;
+mod query;
 mod ranking;
 mod scores;
 mod sheet;
@@ -27,6 +28,7 @@ pub use inputs::Inputs;
 pub use layout::Layout;
 pub use packed::{is_packed, unpacked, without_packing};
 pub use predictions::Predictions;
+pub use query::{Answer, Framed, Query, ROWS, names_in};
 pub use ranking::{Ranked, Ranking};
 pub use scores::{ScoresFile, values};
 pub use table::{Column, Table};
@@ -91,6 +93,9 @@ pub enum DataError {
     /// A table that has no form in CSV.
     #[error("cannot be written as CSV: {0}")]
     Csv(String),
+    /// A query that tables have no answer to.
+    #[error("{0}")]
+    Query(String),
     /// A table that no task can be made of.
     #[error(transparent)]
     Sheet(#[from] SheetError),

@@ -2,7 +2,7 @@
 
 use super::DataError;
 use super::table::{Table, each_array, guarded_as};
-use crate::ml::tasks::{Cell, Place, Sheet, Wanted};
+use crate::ml::tasks::{Cell, Columns, Place, Sheet, Wanted, Whole};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
@@ -27,8 +27,6 @@ const PIECE: usize = 1 << 16;
 pub(super) fn read_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet, DataError> {
     Ok(Sheet::from_columns(&guarded_as(DataError::Arrow, || decode_arrow(bytes, wanted))?, wanted)?)
 }
-
-type Columns = Vec<(String, Vec<Cell>)>;
 
 fn decode_arrow(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Columns, DataError> {
     let mut rest = Buffer::from(stream_of(bytes)?);
@@ -114,6 +112,78 @@ pub(super) fn read_parquet(bytes: &[u8], wanted: &[Wanted<'_>]) -> Result<Sheet,
         cells(name, array, row).map(|cells| column.extend(cells))
     })?;
     Ok(Sheet::from_columns(&columns.into_iter().collect::<Vec<_>>(), wanted)?)
+}
+
+/// All columns of a Parquet file.
+///
+/// # Errors
+/// If it is not Parquet, or two columns have one name.
+pub(super) fn whole_parquet(bytes: &[u8]) -> Result<Whole, DataError> {
+    let mut table = all_of(Table::names_from_parquet(bytes)?)?;
+    each_array(bytes, |_| true, |name, array, row| add(&mut table, name, array, row))?;
+    Ok(table.filled())
+}
+
+/// All columns of an Arrow file.
+///
+/// # Errors
+/// If it is not Arrow or packed within, or two columns have one name.
+pub(super) fn whole_arrow(bytes: &[u8]) -> Result<Whole, DataError> {
+    let decode = || {
+        let mut rest = Buffer::from(stream_of(bytes)?);
+        let mut decoder = StreamDecoder::new();
+        let (mut table, mut row) = (None, 0);
+        while !rest.is_empty() {
+            let batch = decoder.decode(&mut rest).map_err(|error| arrow_failed(&error))?;
+            if let (None, Some(schema)) = (&table, decoder.schema()) {
+                table = Some(all_of(schema.fields().iter().map(|field| field.name().clone()).collect())?);
+            }
+            if let (Some(batch), Some(table)) = (batch, &mut table) {
+                for (at, field) in batch.schema().fields().iter().enumerate() {
+                    add(table, field.name(), batch.column(at), row)?;
+                }
+                row += batch.num_rows();
+            }
+        }
+        decoder.finish().map_err(|error| arrow_failed(&error))?;
+        table.ok_or_else(|| DataError::Arrow("it has no schema".to_owned()))
+    };
+    Ok(guarded_as(DataError::Arrow, decode)?.filled())
+}
+
+/// A table with columns of these names and nothing in them.
+fn all_of(names: Vec<String>) -> Result<All, DataError> {
+    let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+    Wanted::locate(&[], &texts, Place::row(0))?;
+    Ok(All(names.into_iter().map(|name| (name, Ok(Vec::new()))).collect()))
+}
+
+/// Columns as far as they are read, and what those are that no cells can hold.
+struct All(Vec<(String, Result<Vec<Cell>, String>)>);
+
+impl All {
+    fn filled(self) -> Whole {
+        let mut whole = Whole::default();
+        for (name, column) in self.0 {
+            match column {
+                Ok(cells) => whole.columns.push((name, cells)),
+                Err(what) => whole.odd.push((name, what)),
+            }
+        }
+        whole
+    }
+}
+
+/// Adds a piece of a column, the first of whose rows has the number `row`.
+fn add(table: &mut All, name: &str, array: &ArrayRef, row: usize) -> Result<(), DataError> {
+    let Some((_, column)) = table.0.iter_mut().find(|(known, _)| known == name) else { return Ok(()) };
+    let Ok(known) = column else { return Ok(()) };
+    match cells(name, array, row) {
+        Ok(cells) => known.extend(cells),
+        Err(DataError::Type { found, .. }) => *column = Err(format!("is {found}")),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// The rows of a piece of a column, the first of which has the number `first`. Floats have the shortest decimal of their width.
@@ -203,6 +273,7 @@ mod tests {
             metrics: vec![Metric::Accuracy],
             group: None,
             id: Some("title".to_owned()),
+            several: false,
             drop: Vec::new(),
             round: None,
             word: None,

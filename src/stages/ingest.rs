@@ -1,8 +1,10 @@
 //! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout, from a user's own
 //! tables or text, or from the generator of built-in tasks.
 
+mod asked;
 mod description;
 mod hub;
+mod laid;
 mod table;
 mod text;
 

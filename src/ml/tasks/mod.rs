@@ -22,6 +22,7 @@ mod published;
 mod record;
 mod rows;
 mod score;
+mod several;
 mod sheet;
 mod spacing;
 mod squad;
@@ -29,6 +30,7 @@ mod superglue;
 mod template;
 pub mod unlabelled;
 mod value;
+mod whole;
 mod wsc;
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ pub use score::Scores;
 pub use sheet::{At, Dialect, Place, Quotes, Sheet, SheetError, Source, Wanted};
 pub use template::Template;
 pub use value::{Decimal, Value};
+pub use whole::{Columns, Whole};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

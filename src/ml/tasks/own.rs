@@ -6,6 +6,7 @@ use super::condition::Condition;
 use super::error::{listed, shortened};
 use super::format::{HIDDEN, LeftOut, Read};
 use super::labels::Labels;
+use super::several;
 use super::sheet::{Place, Sheet, SheetError, Wanted};
 use super::spacing::{collapsed, padded};
 use super::template::Template;
@@ -30,6 +31,8 @@ pub struct Own {
     pub label: String,
     /// The words of the answers, if they are labels.
     pub labels: Option<Labels>,
+    /// Whether a row has a list of labels, whose words together are its answer.
+    pub several: bool,
     /// What answers are, if they are not labels: [`Answer::Text`], [`Answer::Number`] or [`Answer::Choice`].
     pub answer: Answer,
     /// Where rows have the choices among which an answer is.
@@ -86,6 +89,13 @@ impl Own {
         }
         if let Some(labels) = &self.labels {
             labels.check().map_err(|message| ("labels", message))?;
+        }
+        match &self.labels {
+            Some(labels) if self.several => several::check(labels).map_err(|message| ("labels", message))?,
+            None if self.several => {
+                return Err(("several", "is of labels, but there are no `labels`".to_owned()));
+            }
+            _ => {}
         }
         if let Some(choices) = &self.choices {
             choices.check(&self.label).map_err(|message| ("choices", message))?;
@@ -150,7 +160,9 @@ impl Own {
 
     /// The task as data sets describe it, whose inputs may have a word in front.
     pub fn task(&self, prefix: bool) -> Task {
-        let words = self.labels.as_ref().map_or_else(Vec::new, |labels| labels.words());
+        // Several labels together are a text.
+        let labels = self.labels.as_ref().filter(|_| !self.several);
+        let words = labels.map_or_else(Vec::new, |labels| labels.words());
         Task {
             name: self.name.clone(),
             format: None,
@@ -172,14 +184,15 @@ impl Own {
     /// The columns that are read, in the order in which [`examples`](Self::examples) expects them. Test splits may lack the
     /// answer.
     pub fn wanted(&self, split: Split) -> Vec<Wanted<'_>> {
-        let required = |name| Wanted { name, required: true };
-        let mut wanted = vec![Wanted { name: &self.label, required: split != Split::Test }];
+        let required = |name| Wanted::required(name);
+        let mut wanted = vec![Wanted { required: split != Split::Test, values: self.several, ..required(&self.label) }];
         wanted.extend(self.template.columns().into_iter().map(required));
         wanted.extend([&self.group, &self.id].into_iter().flatten().map(|name| required(name)));
         wanted.extend(self.choice_columns().iter().map(|name| required(name)));
         // An answer that a test split hides cannot be a reason to leave a row out.
         let is_hidden = |name: &str| name == self.label && split == Split::Test;
-        wanted.extend(self.drop.iter().map(|drop| Wanted { name: &drop.field, required: !is_hidden(&drop.field) }));
+        wanted
+            .extend(self.drop.iter().map(|drop| Wanted { required: !is_hidden(&drop.field), ..required(&drop.field) }));
         wanted
     }
 
@@ -309,6 +322,7 @@ impl Own {
                 let rows = column.iter().zip(choices).filter(|((_, cell), _)| !hides(cell));
                 rows.map(|((place, cell), choices)| self.choice(*place, cell, choices)).collect::<Result<_, _>>()?
             }
+            (Some(labels), _) if self.several => several::answers(labels, &self.label, &given)?,
             (Some(labels), _) => {
                 let (words, found) = (labels.words(), labels.of(&self.label, &given)?);
                 found.into_iter().map(|id| (words[id as usize].to_owned(), Some(id), Vec::new())).collect()
@@ -330,6 +344,7 @@ impl Own {
     /// that, and -1 may be a number or a text like any other.
     fn hides(&self, cell: &Cell) -> bool {
         match (&self.labels, self.answer) {
+            _ if self.several => several::hides(cell),
             (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
             (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
             (None, Answer::Choice) => {
@@ -342,6 +357,9 @@ impl Own {
     /// Whether a cell has no answer if none of its column has one. A test split that holds nothing but -1 is one of Hugging
     /// Face's, and hides its answers.
     fn may_hide(&self, cell: &Cell) -> bool {
+        if self.several {
+            return several::hides(cell);
+        }
         let is_label = || self.labels.as_ref().is_some_and(|labels| labels.has(cell));
         cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !is_label()
     }
@@ -425,7 +443,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// An answer as target, label and accepted answers.
-type Known = (String, Option<u32>, Vec<String>);
+pub(super) type Known = (String, Option<u32>, Vec<String>);
 
 /// A cell as a text; a missing one is empty.
 fn plain(name: &str, cell: Cell, place: Place) -> Result<String, SheetError> {
@@ -450,6 +468,7 @@ mod tests {
             template: Template::parse("title: {title} review: {text}").unwrap(),
             label: "label".to_owned(),
             labels: Some(Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
+            several: false,
             answer: Answer::Label,
             metrics: vec![Metric::Accuracy],
             group: None,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::iter::Peekable;
 
 /// Something in a table that a task cannot be made of. The caller adds the file's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +87,8 @@ pub struct Wanted<'n> {
     pub name: &'n str,
     /// Whether a table without it is an error.
     pub required: bool,
+    /// Whether a list may have numbers and truth values beside texts.
+    pub values: bool,
 }
 
 /// What a quote at the beginning of a field of a TSV file is.
@@ -105,7 +108,7 @@ pub struct Sheet {
 }
 
 /// A line from 1, and the fields of the row that begins on it.
-type Fields<'t> = (usize, Vec<Cow<'t, str>>);
+pub(super) type Fields<'t> = (usize, Vec<Cow<'t, str>>);
 
 impl Sheet {
     /// A table of CSV, its first line naming the columns. Fields may stand in quotes, and then hold commas, newlines and doubled
@@ -129,7 +132,7 @@ impl Sheet {
         let text = text(bytes)?;
         let plain = || sheet(lines(text), dialect, wanted);
         let quoted = || sheet(Records::new(text, '\t'), dialect, wanted);
-        let may_be_quoted = text.starts_with('"') || text.contains("\t\"") || text.contains("\n\"");
+        let may_be_quoted = may_be_quoted(text);
         match dialect.quotes {
             Some(Quotes::Text) => plain(),
             Some(Quotes::Fields) => quoted(),
@@ -212,8 +215,13 @@ impl Sheet {
     }
 }
 
+/// Whether a field of a text with tabs begins with a quote.
+pub(super) fn may_be_quoted(text: &str) -> bool {
+    text.starts_with('"') || text.contains("\t\"") || text.contains("\n\"")
+}
+
 /// A line is a row, a tab ends a field, and nothing else means anything.
-fn lines(text: &str) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
     let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
     let filled = lines.filter(|(_, line)| !line.is_empty());
     filled.map(|(number, line)| Ok((number + 1, line.split('\t').map(Cow::Borrowed).collect())))
@@ -226,15 +234,8 @@ fn sheet<'t>(
     wanted: &[Wanted<'_>],
 ) -> Result<Sheet, SheetError> {
     let mut rows = rows.peekable();
-    let header = match rows.peek() {
-        Some(Ok((line, _))) => Place::line(*line),
-        Some(Err(_)) | None => Place::line(1),
-    };
-    let names = match dialect.columns {
-        Some(columns) => without_header(columns, rows.peek(), header)?,
-        None => header_of(rows.next())?,
-    };
-    let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
+    let (header, names) = header(&mut rows, dialect)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let sources = Wanted::locate(wanted, &names, header).map_err(|error| {
         let is_there = |column: &Wanted<'_>| column.source(&names, header).is_ok_and(|source| source.is_some());
         // Where nothing is called as it should, the first line may be a row.
@@ -246,9 +247,7 @@ fn sheet<'t>(
     for row in rows {
         let (line, fields) = row?;
         let place = Place::line(line);
-        if fields.len() != names.len() {
-            return Err(place.wrong(other_count(fields.len(), &names)));
-        }
+        check_count(place, &fields, &names)?;
         let cells = sources.iter().zip(wanted).map(|(source, column)| {
             let cell = source.as_ref().map(|source| Cell::Text(fields[source.at].clone().into_owned()));
             take(source.as_ref(), cell, column, place)
@@ -256,6 +255,30 @@ fn sheet<'t>(
         kept.push((place, cells.collect::<Result<_, _>>()?));
     }
     Sheet { rows: kept }.not_empty(header)
+}
+
+/// The names of columns and where they are: in the first row, which is taken off, or in a dialect.
+pub(super) fn header<'t>(
+    rows: &mut Peekable<impl Iterator<Item = Result<Fields<'t>, SheetError>>>,
+    dialect: Dialect<'_>,
+) -> Result<(Place, Vec<String>), SheetError> {
+    let place = match rows.peek() {
+        Some(Ok((line, _))) => Place::line(*line),
+        Some(Err(_)) | None => Place::line(1),
+    };
+    let names = match dialect.columns {
+        Some(columns) => without_header(columns, rows.peek(), place)?,
+        None => header_of(rows.next())?,
+    };
+    Ok((place, names.iter().map(|name| name.trim().to_owned()).collect()))
+}
+
+/// Whether a row has a field for every column.
+///
+/// # Errors
+/// If it has not.
+pub(super) fn check_count(place: Place, fields: &[Cow<'_, str>], names: &[&str]) -> Result<(), SheetError> {
+    if fields.len() == names.len() { Ok(()) } else { Err(place.wrong(other_count(fields.len(), names))) }
 }
 
 /// The names of columns in the first row of a table.
@@ -291,12 +314,12 @@ fn other_count(found: usize, names: &[&str]) -> String {
     )
 }
 
-fn text(bytes: &[u8]) -> Result<&str, SheetError> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, SheetError> {
     utf8(bytes).map_err(|error| wrong(&error))
 }
 
 /// What is wrong with a file, at its place.
-fn wrong(error: &ReadError) -> SheetError {
+pub(super) fn wrong(error: &ReadError) -> SheetError {
     let (place, full) = (Place::line(error.line()), error.to_string());
     let message = full.strip_prefix(&place.to_string()).map_or(&*full, |rest| rest.trim_start_matches([':', ',', ' ']));
     place.wrong(message)
@@ -316,6 +339,16 @@ impl<'n> Source<'n> {
 }
 
 impl<'n> Wanted<'n> {
+    /// A column that has to be there.
+    pub const fn required(name: &'n str) -> Self {
+        Self { name, required: true, values: false }
+    }
+
+    /// A column that may be missing.
+    pub const fn optional(name: &'n str) -> Self {
+        Self { name, required: false, values: false }
+    }
+
     /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
     ///
     /// # Errors
@@ -379,6 +412,9 @@ fn take(
     }
     let is_odd = match &cell {
         Cell::Object(_) | Cell::Other(_) => true,
+        Cell::List(items) if column.values => {
+            items.iter().any(|item| !matches!(item, Cell::Text(_) | Cell::Bool(_) | Cell::Number(_)))
+        }
         Cell::List(_) => cell.texts().is_none(),
         Cell::Missing | Cell::Text(_) | Cell::Bool(_) | Cell::Number(_) => false,
     };
@@ -397,14 +433,14 @@ fn take(
 }
 
 /// Records of a delimited text, each with the line it begins on.
-struct Records<'t> {
+pub(super) struct Records<'t> {
     rest: &'t str,
     delimiter: char,
     line: usize,
 }
 
 impl<'t> Records<'t> {
-    fn new(text: &'t str, delimiter: char) -> Self {
+    pub(super) fn new(text: &'t str, delimiter: char) -> Self {
         Self { rest: text, delimiter, line: 1 }
     }
 
@@ -497,7 +533,7 @@ mod tests {
     use super::*;
     use crate::ml::tasks::value::Decimal;
 
-    const AB: &[Wanted<'_>] = &[Wanted { name: "a", required: true }, Wanted { name: "b", required: false }];
+    const AB: &[Wanted<'_>] = &[Wanted::required("a"), Wanted::optional("b")];
 
     fn cells(text: &str) -> Vec<[String; 2]> {
         let sheet = Sheet::from_csv(text.as_bytes(), Dialect::default(), AB).unwrap();
@@ -610,7 +646,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_a_column_and_a_part_of_one_is_refused() {
-        let wanted = [Wanted { name: "a[0]", required: true }];
+        let wanted = [Wanted::required("a[0]")];
         let read = |text: &str| Sheet::from_json(text.as_bytes(), &wanted);
         assert_eq!(read("{\"a\": [\"x\"]}").unwrap().rows[0].1, [Cell::Text("x".into())]);
         assert_eq!(read("{\"a[0]\": \"y\"}").unwrap().rows[0].1, [Cell::Text("y".into())]);

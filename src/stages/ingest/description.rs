@@ -1,8 +1,12 @@
 //! How the rows of a table become the examples of a task: what tables of one's own and data sets of a hub say alike.
 
+use super::asked::{Asked, whole};
+use super::laid::{Laid, check_files, is_table};
 use super::{Left, Splits};
-use crate::data::Layout;
-use crate::engine::context::Artifact;
+use crate::data::{Framed, Layout, Query, ROWS};
+use crate::engine::context::{Artifact, Cx};
+use crate::engine::files_input::FilesInput;
+use crate::engine::stage::{Input, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
     Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, Metric, Mistake, Named, Own, Quotes, Read, Sheet,
@@ -15,6 +19,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How the rows of a table become the examples of a task. Its fields are documented where they are written: by [`described`].
@@ -23,6 +28,7 @@ pub(crate) struct Description {
     pub(crate) template: String,
     pub(crate) label: String,
     pub(crate) labels: Option<LabelWords>,
+    pub(crate) several: bool,
     pub(crate) answer: Option<Kind>,
     pub(crate) choices: Option<Options>,
     pub(crate) metrics: Option<Vec<Metric>>,
@@ -32,6 +38,8 @@ pub(crate) struct Description {
     pub(crate) validation_share: Option<f64>,
     pub(crate) quotes: Option<Quotes>,
     pub(crate) columns: Option<Vec<String>>,
+    pub(crate) query: Option<String>,
+    pub(crate) tables: BTreeMap<String, FilesInput>,
     pub(crate) drop: Option<Texts>,
     pub(crate) round: Option<f64>,
     pub(crate) word: Option<String>,
@@ -51,6 +59,7 @@ macro_rules! described {
         }
 
         const _: () = {
+            use $crate::engine::files_input::FilesInput;
             use $crate::ml::tasks::{Metric, Quotes};
             use $crate::stages::ingest::description::{Description, Kind, LabelWords, Options, Texts};
 
@@ -70,6 +79,10 @@ macro_rules! described {
                 /// column (`ClassLabel`), the words are these names, and a mapping may have them as its keys.
                 #[serde(default)]
                 labels: Option<LabelWords>,
+                /// Whether a row has several labels, in a list, or none of them. The answer is their words in the order of `labels`, with
+                /// commas between them: `joy, fear`; without any, `none`.
+                #[serde(default)]
+                several: bool,
                 /// What answers are, if they are not labels: `text` (the default) or `number`. Free text may be a list of accepted
                 /// answers, of which the first is learned.
                 #[serde(default)]
@@ -78,8 +91,8 @@ macro_rules! described {
                 /// the text of the right one; `decoding: rank` of `evaluate` compares those of the row.
                 #[serde(default)]
                 choices: Option<Options>,
-                /// Metrics; their mean is the score by which checkpoints are chosen. By default `accuracy` of labels, `pearson` and
-                /// `spearman` of numbers, `exact_match` and `token_f1` of text.
+                /// Metrics; their mean is the score by which checkpoints are chosen. By default `accuracy` of labels, `set_f1` and
+                /// `set_micro_f1` of several, `pearson` and `spearman` of numbers, `exact_match` and `token_f1` of text.
                 #[serde(default)]
                 metrics: Option<Vec<Metric>>,
                 /// Name of the task; by default that of the training file, or that of a hub's config, or without one of its data set.
@@ -101,6 +114,15 @@ macro_rules! described {
                 /// The names of the columns, in their order, of `.csv` and `.tsv` files without a header.
                 #[serde(default)]
                 columns: Option<Vec<String>>,
+                /// SQL over the rows of each split, which are the table `rows`; all other fields are about its columns. It filters, joins,
+                /// renames and derives: `select lower(title) as title, label from rows where votes > 2`. Columns of CSV and TSV are texts:
+                /// `cast(votes as int)`. Joined and grouped rows come sorted by their content. A test split may lack columns of the
+                /// training rows; they are null.
+                #[serde(default)]
+                query: Option<String>,
+                /// Other tables that `query` may name: `{authors: data/authors.csv}`. Files as those of rows; they name their columns.
+                #[serde(default)]
+                tables: std::collections::BTreeMap<String, FilesInput>,
                 /// Rows that are left out, and counted: a condition, or a list of which one is enough. `gold_label == "-"`, `votes < 3`,
                 /// `text == null`; values are compared as those of `labels`, and null is any empty cell.
                 #[serde(default)]
@@ -125,6 +147,7 @@ macro_rules! described {
                         template: fields.template,
                         label: fields.label,
                         labels: fields.labels,
+                        several: fields.several,
                         answer: fields.answer,
                         choices: fields.choices,
                         metrics: fields.metrics,
@@ -134,6 +157,8 @@ macro_rules! described {
                         validation_share: fields.validation_share,
                         quotes: fields.quotes,
                         columns: fields.columns,
+                        query: fields.query,
+                        tables: fields.tables,
                         drop: fields.drop,
                         round: fields.round,
                         word: fields.word,
@@ -232,6 +257,8 @@ pub(super) struct Recipe<'t, L> {
     template: &'t str,
     label: &'t str,
     labels: Option<&'t LabelWords>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    several: Option<bool>,
     answer: Option<Answer>,
     metrics: Option<Vec<Metric>>,
     group: Option<&'t str>,
@@ -241,6 +268,10 @@ pub(super) struct Recipe<'t, L> {
     quotes: Option<Quotes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<&'t [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'t str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tables: BTreeMap<&'t str, Option<Laid>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     drop: &'t [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,6 +302,7 @@ impl Description {
             template: &self.template,
             label: &self.label,
             labels: self.labels.as_ref(),
+            several: self.several.then_some(true),
             answer: Some(self.answer(written)),
             metrics: Some(self.metrics(written)),
             group: self.group.as_deref(),
@@ -278,6 +310,8 @@ impl Description {
             validation_share: (!has_validation).then(|| self.share()),
             quotes: self.quotes,
             columns: self.columns.as_deref(),
+            query: self.query.as_deref(),
+            tables: self.tables.iter().map(|(name, files)| (name.as_str(), Laid::of(files))).collect(),
             drop: self.drop.as_ref().map_or(&[], Texts::all),
             round: self.round,
             spaced_punctuation: self.spaced_punctuation.then_some(true),
@@ -324,6 +358,7 @@ impl Description {
                 format!("is given beside `{other}`, but answers are one or the other; leave one out"),
             );
         }
+        self.check_query()?;
         match self.validation_share {
             Some(_) if has_validation => {
                 wrong("validation_share", "is given beside `validation`; leave one out".to_owned())
@@ -333,6 +368,56 @@ impl Description {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the query is one, and what it is over can be named.
+    fn check_query(&self) -> Result<(), Mistake> {
+        let Some(query) = &self.query else {
+            return match self.tables.is_empty() {
+                true => Ok(()),
+                false => Err(("tables", "is given without `query`, which would use them".to_owned())),
+            };
+        };
+        Query::parse(query).map_err(|message| ("query", message))?;
+        for (name, files) in &self.tables {
+            let is_plain = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !is_plain || name == ROWS {
+                let message = format!("has `{name}`, expected names of letters, digits and `_`, other than `{ROWS}`");
+                return Err(("tables", message));
+            }
+            check_files(files).map_err(|message| ("tables", format!("has `{name}`, which {message}")))?;
+        }
+        Ok(())
+    }
+
+    /// The tables that the query may name; `field` is where the manifest has the description.
+    pub(super) fn inputs(&self, field: &str) -> Vec<Input> {
+        let inputs = |(name, files): (&String, &FilesInput)| files.inputs(&role(field, name), Type::FILE, is_table);
+        self.tables.iter().flat_map(inputs).collect()
+    }
+
+    /// The content of these tables.
+    ///
+    /// # Errors
+    /// If a file is damaged.
+    pub(super) fn others(&self, cx: &Cx<'_>, field: &str) -> anyhow::Result<Vec<(String, Framed)>> {
+        let dialect = Dialect { quotes: self.quotes, columns: None };
+        let read = |(name, files): (&String, &FilesInput)| {
+            let files = files.files(cx, &role(field, name))?;
+            let table = whole(&files, dialect).with_context(|| format!("`tables`, `{name}`"))?;
+            Ok((name.clone(), Framed::of(table)?))
+        };
+        self.tables.iter().map(read).collect()
+    }
+
+    /// The query over other tables, if there is one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn asked(&self, others: Vec<(String, Framed)>) -> anyhow::Result<Option<Asked>> {
+        let query = self.query.as_ref().map(|query| Query::parse(query).map_err(|why| anyhow!("`query` {why}")));
+        Ok(query.transpose()?.map(|query| Asked::new(query, others)))
     }
 
     /// Whether what is said of delimited text fits the files; `may_be` tells whether one of them may be laid out in one of some ways.
@@ -367,6 +452,7 @@ impl Description {
             template: Template::parse(&self.template).map_err(|message| ("template", message))?,
             label: self.label.clone(),
             labels: labels.cloned(),
+            several: self.several,
             answer: self.answer(labels),
             choices: self
                 .choices
@@ -384,7 +470,8 @@ impl Description {
         })
     }
 
-    /// The task and its examples. `train` is what the training rows are called where a part of them is split off.
+    /// The task and its examples. `others` are the tables of the query beside the rows; `train` is what the training rows are called where
+    /// a part of them is split off.
     ///
     /// # Errors
     /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
@@ -392,12 +479,21 @@ impl Description {
         &self,
         own: &Own,
         files: Vec<(Split, Tables<'_>)>,
+        others: Vec<(String, Framed)>,
         train: &str,
         (prefix, seed): (bool, u64),
     ) -> anyhow::Result<(Task, Splits, Left)> {
         let (mut splits, mut left): (Splits, Left) = (Vec::new(), Vec::new());
+        let mut asked = self.asked(others)?;
         for (split, files) in files {
-            let Read { examples, left_out } = self.examples(own, &files, split, prefix)?;
+            let Read { examples, left_out } = match &mut asked {
+                Some(asked) => {
+                    let sheet = asked.sheet(whole(&files, self.dialect())?, split, &own.wanted(split))?;
+                    let told = || format!("what `query` gives of the {} split", split.name());
+                    own.examples(sheet, split, prefix).with_context(told)?
+                }
+                None => self.examples(own, &files, split, prefix)?,
+            };
             splits.push((split, examples));
             left.extend(left_out.into_iter().map(|left| (split, left)));
         }
@@ -435,6 +531,7 @@ impl Description {
 
     fn answer(&self, labels: Option<&Labels>) -> Answer {
         match (labels, self.answer) {
+            (Some(_), _) if self.several => Answer::Text,
             (Some(_), _) => Answer::Label,
             (None, _) if self.choices.is_some() => Answer::Choice,
             (None, Some(Kind::Number)) => Answer::Number,
@@ -443,12 +540,20 @@ impl Description {
     }
 
     fn metrics(&self, labels: Option<&Labels>) -> Vec<Metric> {
-        self.metrics.clone().unwrap_or_else(|| Own::usual_metrics(self.answer(labels)))
+        let usual = || {
+            if self.several { vec![Metric::SetF1, Metric::SetMicroF1] } else { Own::usual_metrics(self.answer(labels)) }
+        };
+        self.metrics.clone().unwrap_or_else(usual)
     }
 
     fn share(&self) -> f64 {
         self.validation_share.unwrap_or(VALIDATION_SHARE)
     }
+}
+
+/// The role of a table that the query may name.
+fn role(field: &str, name: &str) -> String {
+    format!("{field}.tables.{name}")
 }
 
 impl<L> Recipe<'_, L> {
