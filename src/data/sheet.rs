@@ -207,6 +207,7 @@ mod tests {
             round: None,
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             choices: None,
         }
     }

@@ -202,6 +202,22 @@ for task, spec in nli.DATASETS.items():
         train.append({"premise": "no agreement", "hypothesis": "among annotators", "label": -1})
     hub(task, name, spec["tfds_name"].split(":")[0], train, columns=context if task.startswith("anli") else lambda row: row)
 
+# The files of the authors of SNLI have these columns.
+labels = [*nli.DATASETS["snli"]["label_names"], "-"]
+original = [
+    {"sentence1": premise, "sentence2": hypothesis, "gold_label": labels[at % len(labels)]}
+    for at, (premise, hypothesis) in enumerate(pairs())
+]
+
+
+def decided(row):
+    """What TFDS makes of them."""
+    label = row["gold_label"]
+    return {"premise": row["sentence1"], "hypothesis": row["sentence2"], "label": -1 if label == "-" else label}
+
+
+hub("snli", "spot_snli_v110", "snli", original, variant="original", columns=decided)
+
 # Summaries and translations.
 filled = [text for text in TEXTS if text not in ["", "None"]]
 for task, spec in summarization.DATASETS.items():

@@ -35,6 +35,7 @@ mod run;
 mod shell;
 mod study;
 mod submission;
+mod t5_preprocess;
 mod tables;
 mod tasks;
 mod tidy;
