@@ -264,20 +264,23 @@ fn real_files_become_the_text_that_their_code_makes_of_them() {
     let folder = shared.join("data");
     let mut reading = Reading::new();
     let files = golden().files;
-    let (stage, of): (fn(usize) -> String, _) = (|at| format!("file_{at}"), |real: &Real| folder.join(&real.file));
     for (at, real) in files.iter().enumerate() {
-        let path = of(real);
+        let path = folder.join(&real.file);
         if !path.is_file() {
             println!("skipped: no {} (set SPOT_SHARED)", path.display());
             return;
         }
         let name = format!("data/{at}_{}", path.file_name().unwrap().to_str().unwrap());
         reading.shell.put(&name, std::fs::read(path).unwrap());
-        reading.add(&stage(at), (&real.task, real.variant.as_deref()), &BTreeMap::from([(real.split, name)]));
+        reading.add(
+            &format!("file_{at}"),
+            (&real.task, real.variant.as_deref()),
+            &BTreeMap::from([(real.split, name)]),
+        );
     }
     let shell = reading.run();
     for (at, real) in files.iter().enumerate() {
-        let found = examples(&shell, &stage(at), real.split);
+        let found = examples(&shell, &format!("file_{at}"), real.split);
         assert_eq!(found.len(), real.examples, "{}", real.file);
         let mut hasher = blake3::Hasher::new();
         for text in found.iter().flat_map(|example| texts(example, true)) {

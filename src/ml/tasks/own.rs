@@ -80,7 +80,10 @@ impl Own {
             return Err(("spaced_punctuation", "is for answers that are free text, and these are not".to_owned()));
         }
         if self.spaced_punctuation && self.single_spaces {
-            return Err(("single_spaces", "is given beside `spaced_punctuation`, which does that too; leave one out".to_owned()));
+            return Err((
+                "single_spaces",
+                "is given beside `spaced_punctuation`, which does that too; leave one out".to_owned(),
+            ));
         }
         if self.template.columns().contains(&self.label.as_str()) {
             let label = shortened(&self.label);
