@@ -449,14 +449,14 @@ written("squad", "squad_v010_allanswers", "squad/v1.1", "json", text)
 
 # Real files.
 for task, folder, files in [
-    ("cola", "CoLA", ["train.tsv", "dev.tsv"]),
+    ("cola", "CoLA", ["dev.tsv"]),
     ("sst2", "SST-2", ["dev.tsv"]),
-    ("mrpc", "MRPC", ["train.tsv", "dev.tsv", "test.tsv"]),
-    ("stsb", "STS-B", ["train.tsv", "dev.tsv"]),
-    ("qqp", "QQP", ["train_9k.tsv", "heldout_1k.tsv"]),
-    ("mnli", "MNLI", ["dev_matched_9815.jsonl", "heldout_1k.jsonl", "glue_layout_sample.tsv"]),
+    ("mrpc", "MRPC", ["dev.tsv", "test.tsv"]),
+    ("stsb", "STS-B", ["dev.tsv"]),
+    ("qqp", "QQP", ["heldout_1k.tsv"]),
+    ("mnli", "MNLI", ["heldout_1k.jsonl", "glue_layout_sample.tsv"]),
     ("qnli", "QNLI", ["heldout_1k.tsv", "dev.tsv"]),
-    ("glue_rte", "RTE", ["train.tsv", "dev.tsv"]),
+    ("glue_rte", "RTE", ["dev.tsv"]),
 ]:
     config = task.removeprefix("glue_")
     for file in files:
@@ -467,8 +467,8 @@ for task, folder, files in [
     ("copa", "COPA", ["train", "val"]),
     ("multirc", "MultiRC", ["train32", "val"]),
     ("record", "ReCoRD", ["train32"]),
-    ("rte", "RTE", ["train", "val"]),
-    ("wic", "WiC", ["train", "val"]),
+    ("rte", "RTE", ["val"]),
+    ("wic", "WiC", ["val"]),
 ]:
     for file in files:
         split = "train" if task == "record" else "validation"
