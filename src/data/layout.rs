@@ -119,6 +119,7 @@ mod tests {
             round: None,
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             choices: None,
             name: "mood".to_owned(),
             group: None,

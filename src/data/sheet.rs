@@ -278,6 +278,7 @@ mod tests {
             round: None,
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             choices: None,
         }
     }

@@ -37,6 +37,7 @@ mod run;
 mod shell;
 mod study;
 mod submission;
+mod t5_preprocess;
 mod tables;
 mod tasks;
 mod tidy;

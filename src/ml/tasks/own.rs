@@ -27,6 +27,8 @@ pub struct Own {
     pub template: Template,
     /// Whether punctuation in columns and answers gets spaces around it.
     pub spaced_punctuation: bool,
+    /// Whether any white space in an input is one space.
+    pub single_spaces: bool,
     /// The column with the answer.
     pub label: String,
     /// The words of the answers, if they are labels.
@@ -79,6 +81,12 @@ impl Own {
         }
         if self.spaced_punctuation && self.answer != Answer::Text {
             return Err(("spaced_punctuation", "is for answers that are free text, and these are not".to_owned()));
+        }
+        if self.spaced_punctuation && self.single_spaces {
+            return Err((
+                "single_spaces",
+                "is given beside `spaced_punctuation`, which does that too; leave one out".to_owned(),
+            ));
         }
         if self.template.columns().contains(&self.label.as_str()) {
             let label = shortened(&self.label);
@@ -219,7 +227,7 @@ impl Own {
                 .map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
             let values = values.collect::<Result<BTreeMap<&str, String>, _>>()?;
             let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
-            let input = if self.spaced_punctuation { collapsed(&input) } else { input };
+            let input = if self.spaced_punctuation || self.single_spaces { collapsed(&input) } else { input };
             let mut named = |name: &Option<String>| -> Result<Option<String>, SheetError> {
                 let Some(name) = name else { return Ok(None) };
                 let text = plain(name, cells.next().unwrap_or(Cell::Missing), place)?;
@@ -465,6 +473,7 @@ mod tests {
             name: "mood".to_owned(),
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             template: Template::parse("title: {title} review: {text}").unwrap(),
             label: "label".to_owned(),
             labels: Some(Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
@@ -672,6 +681,21 @@ mod tests {
         let all = Own { drop: vec![Condition::parse("text != \"q\"").unwrap()], ..own };
         let error = read(&all, Split::Train, "title,text,label\nA,x,bad\n").unwrap_err().to_string();
         assert_eq!(error, "line 2: no row is left; `drop` leaves all of them out");
+    }
+
+    #[test]
+    fn white_space_in_inputs_is_one_space_if_that_is_asked_for() {
+        let single = Own { single_spaces: true, ..own() };
+        single.check().unwrap();
+        let line = r#"{"title": " A  film,\u00a0old ", "text": "so\n\n\tso ", "label": "good"}"#;
+        let input = |own: &Own| {
+            let sheet = Sheet::from_json(line.as_bytes(), &own.wanted(Split::Train)).unwrap();
+            own.examples(sheet, Split::Train, true).unwrap().examples[0].input.clone()
+        };
+        assert_eq!(input(&single), "mood title: A film,\u{a0}old review: so so ");
+        assert_eq!(input(&own()), "mood title:  A  film,\u{a0}old  review: so\n\n\tso ");
+        let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..single };
+        assert_eq!(Own { spaced_punctuation: true, ..text }.check().unwrap_err().0, "single_spaces");
     }
 
     #[test]

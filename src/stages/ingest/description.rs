@@ -44,6 +44,7 @@ pub(crate) struct Description {
     pub(crate) round: Option<f64>,
     pub(crate) word: Option<String>,
     pub(crate) spaced_punctuation: bool,
+    pub(crate) single_spaces: bool,
 }
 
 /// A struct that is written as its own fields and, beside them, those of its [`Description`]. serde's `flatten` would do that too, and
@@ -138,6 +139,9 @@ macro_rules! described {
                 /// space of any white space, as T5 does with questions about texts. For answers that are free text.
                 #[serde(default)]
                 spaced_punctuation: bool,
+                /// Makes one space of any white space in inputs, as the paper's code does in natural language inference.
+                #[serde(default)]
+                single_spaces: bool,
             }
 
             impl<'de> serde::Deserialize<'de> for $name {
@@ -163,6 +167,7 @@ macro_rules! described {
                         round: fields.round,
                         word: fields.word,
                         spaced_punctuation: fields.spaced_punctuation,
+                        single_spaces: fields.single_spaces,
                     };
                     Ok(Self { $($field: fields.$field,)* description })
                 }
@@ -281,6 +286,8 @@ pub(super) struct Recipe<'t, L> {
     #[serde(skip_serializing_if = "Option::is_none")]
     spaced_punctuation: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    single_spaces: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     choices: Option<(&'t [String], Option<&'t Word>)>,
 }
 
@@ -315,6 +322,7 @@ impl Description {
             drop: self.drop.as_ref().map_or(&[], Texts::all),
             round: self.round,
             spaced_punctuation: self.spaced_punctuation.then_some(true),
+            single_spaces: self.single_spaces.then_some(true),
             choices: self.choices.as_ref().map(|choices| (choices.from.all(), choices.first.as_ref())),
         }
     }
@@ -467,6 +475,7 @@ impl Description {
             round: round.transpose().map_err(|message| ("round", message))?,
             word: self.word.clone(),
             spaced_punctuation: self.spaced_punctuation,
+            single_spaces: self.single_spaces,
         })
     }
 
