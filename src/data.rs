@@ -18,6 +18,7 @@ mod oracle;
 mod packed;
 mod pieces;
 mod predictions;
+mod query;
 mod ranking;
 mod scores;
 mod sheet;
@@ -36,6 +37,7 @@ pub use layout::Layout;
 pub use packed::{is_packed, unpacked, without_packing};
 pub use pieces::Lines;
 pub use predictions::Predictions;
+pub use query::{Answer, Framed, Query, ROWS, names_in};
 pub use ranking::{Ranked, Ranking};
 pub use scores::{ScoresFile, values};
 pub use spill::{Sorted, Sorter, Spill, nameless};
@@ -120,6 +122,9 @@ pub enum DataError {
     /// A table that has no form in CSV.
     #[error("cannot be written as CSV: {0}")]
     Csv(String),
+    /// A query that tables have no answer to.
+    #[error("{0}")]
+    Query(String),
     /// A table that no task can be made of.
     #[error(transparent)]
     Sheet(#[from] SheetError),

@@ -17,6 +17,7 @@ mod pipeline;
 mod predict;
 mod project;
 mod prompt;
+mod query;
 mod rank;
 mod report;
 mod run;
@@ -67,6 +68,10 @@ enum Command {
     Log(log::Log),
     /// Print the newest report of a pipeline
     Report(report::Report),
+    /// Ask the tables that a run made, such as `scores`, in SQL
+    ///
+    /// A table is all that jobs of the run have under one name, with the columns `job` and `stage` in front.
+    Query(query::Query),
     /// Rank the prompts of a folder by similarity
     Rank(rank::Rank),
     /// Answer new text with a tuned prompt: JSON lines out, in the order of what comes in
@@ -123,6 +128,7 @@ impl Command {
             Self::Report(report) => Some(report.pipeline.name()),
             Self::Audit(audit) => audit.pipe.as_deref(),
             Self::Log(log) => log.pipe.as_deref(),
+            Self::Query(query) => query.pipe.as_deref(),
             Self::Gc(gc) => gc.pipes.first().map(String::as_str),
             _ => None,
         }
@@ -197,6 +203,7 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Diff(diff) => diff.execute(),
         Command::Log(log) => log.execute(),
         Command::Report(report) => report.execute(kinds),
+        Command::Query(query) => query.execute(),
         Command::Rank(rank) => rank.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Prompt(prompt) => prompt.execute(),

@@ -39,6 +39,17 @@ impl Output {
         }
     }
 
+    /// Writes data in text, as it is.
+    ///
+    /// # Errors
+    /// If the file or standard output cannot be written.
+    pub(super) fn data(&self, data: &str) -> anyhow::Result<()> {
+        match &self.output {
+            Some(path) => Ok(write(path, data.as_bytes())?),
+            None => Ok(ui::print_data(data)?),
+        }
+    }
+
     /// Writes bytes that no terminal should get.
     ///
     /// # Errors

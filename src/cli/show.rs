@@ -260,7 +260,8 @@ fn cell(value: &str) -> String {
     line.chars().take(WIDEST - 1).chain(['…']).collect()
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+/// Rows with their cells below each other.
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();

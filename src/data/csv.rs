@@ -1,7 +1,8 @@
 //! Tables as CSV, for spreadsheets and people.
 
+use super::query::to_polars;
 use super::{Column, DataError, Table};
-use polars::prelude::{Column as PolarsColumn, DataFrame};
+use polars::prelude::DataFrame;
 use polars_io::SerWriter;
 use polars_io::csv::write::CsvWriter;
 
@@ -13,9 +14,9 @@ impl Table {
     pub fn to_csv(&self) -> Result<(Vec<u8>, Vec<String>), DataError> {
         let (mut columns, mut lists) = (Vec::new(), Vec::new());
         for (name, column) in &self.columns {
-            match to_polars(name, column) {
-                Some(column) => columns.push(column),
-                None => lists.push(name.clone()),
+            match column {
+                Column::Texts(_) | Column::Ids(_) | Column::Vector { .. } => lists.push(name.clone()),
+                flat => columns.push(to_polars(name, flat)),
             }
         }
         let failed = |error: polars::error::PolarsError| DataError::Csv(error.to_string());
@@ -24,22 +25,6 @@ impl Table {
         CsvWriter::new(&mut csv).finish(&mut frame).map_err(failed)?;
         Ok((csv, lists))
     }
-}
-
-fn to_polars(name: &str, column: &Column) -> Option<PolarsColumn> {
-    let name = name.into();
-    Some(match column {
-        Column::Text(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::OptText(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::Int(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::OptInt(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::Unsigned(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::OptUnsigned(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::Float(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::OptFloat(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::Bool(values) => PolarsColumn::new(name, values.as_slice()),
-        Column::Texts(_) | Column::Ids(_) | Column::Vector { .. } => return None,
-    })
 }
 
 #[cfg(test)]

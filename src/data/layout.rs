@@ -1,8 +1,8 @@
 //! Tables that people have, told apart by the endings of their names: the one place that reads them all.
 
-use super::sheet::{read_arrow, read_parquet};
+use super::sheet::{read_arrow, read_parquet, whole_arrow, whole_parquet};
 use super::{DataError, unpacked, without_packing};
-use crate::ml::tasks::{Dialect, Sheet, Wanted};
+use crate::ml::tasks::{Dialect, Sheet, Wanted, Whole};
 use serde::Serialize;
 
 /// How a table is laid out in its file.
@@ -58,6 +58,21 @@ impl Layout {
             Self::Arrow => read_arrow(&bytes, wanted)?,
         })
     }
+
+    /// All columns of a file with this name, which is unpacked.
+    ///
+    /// # Errors
+    /// If the file is damaged, or is no table.
+    pub fn read_whole(self, path: &str, bytes: &[u8], dialect: Dialect<'_>) -> Result<Whole, DataError> {
+        let bytes = unpacked(bytes, path)?;
+        Ok(match self {
+            Self::Csv => Whole::from_csv(&bytes, dialect)?,
+            Self::Tsv => Whole::from_tsv(&bytes, dialect)?,
+            Self::JsonLines => Whole::from_json(&bytes)?,
+            Self::Parquet => whole_parquet(&bytes)?,
+            Self::Arrow => whole_arrow(&bytes)?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -99,10 +114,12 @@ mod tests {
             answer: Answer::Text,
             metrics,
             id: None,
+            several: false,
             drop: Vec::new(),
             round: None,
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             choices: None,
             name: "mood".to_owned(),
             group: None,

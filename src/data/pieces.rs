@@ -209,7 +209,7 @@ mod tests {
     use std::path::Path;
 
     fn wanted<'n>(names: &[&'n str]) -> Vec<Wanted<'n>> {
-        names.iter().map(|name| Wanted { name, required: false }).collect()
+        names.iter().map(|name| Wanted::optional(name)).collect()
     }
 
     /// The rows of a file in pieces of `piece` bytes, and what is wrong with it.
@@ -302,7 +302,7 @@ mod tests {
             for name in ["x.csv", "x.tsv", "x.jsonl"] {
                 for dialect in dialects {
                     alike(name, text.as_bytes(), (dialect, &wanted(&["a", "b"])));
-                    let required = [Wanted { name: "a", required: true }];
+                    let required = [Wanted::required("a")];
                     alike(name, text.as_bytes(), (dialect, &required));
                 }
             }

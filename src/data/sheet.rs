@@ -1,8 +1,8 @@
 //! Parquet and Arrow files of other people, as the rows that tasks of their own are made of.
 
 use super::DataError;
-use super::table::{each_batch, guarded_as};
-use crate::ml::tasks::{Cell, Place, Sheet, Wanted, no_rows};
+use super::table::{Table, each_batch, guarded_as};
+use crate::ml::tasks::{Cell, Place, Sheet, Wanted, Whole, no_rows};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
@@ -218,6 +218,81 @@ pub(super) fn each_of_parquet<R: ChunkReader + 'static, E: From<DataError>>(
     if is_empty { Err(DataError::from(no_rows(Place::row(0))).into()) } else { Ok(()) }
 }
 
+/// All columns of a Parquet file.
+///
+/// # Errors
+/// If it is not Parquet, or two columns have one name.
+pub(super) fn whole_parquet(bytes: &[u8]) -> Result<Whole, DataError> {
+    let mut table = all_of(Table::names_from_parquet(bytes)?)?;
+    let all = |names: &[&str]| Ok::<_, DataError>(vec![true; names.len()]);
+    each_batch(Bytes::copy_from_slice(bytes), bytes.len(), all, |names, batch, row| {
+        names.iter().zip(batch.columns()).try_for_each(|(name, array)| add(&mut table, name, array, row))
+    })?;
+    Ok(table.filled())
+}
+
+/// All columns of an Arrow file.
+///
+/// # Errors
+/// If it is not Arrow or packed within, or two columns have one name.
+pub(super) fn whole_arrow(bytes: &[u8]) -> Result<Whole, DataError> {
+    let decode = || {
+        let mut rest = Buffer::from(stream_of(bytes)?);
+        let mut decoder = StreamDecoder::new();
+        let (mut table, mut row) = (None, 0);
+        while !rest.is_empty() {
+            let batch = decoder.decode(&mut rest).map_err(|error| arrow_failed(&error))?;
+            if let (None, Some(schema)) = (&table, decoder.schema()) {
+                table = Some(all_of(schema.fields().iter().map(|field| field.name().clone()).collect())?);
+            }
+            if let (Some(batch), Some(table)) = (batch, &mut table) {
+                for (at, field) in batch.schema().fields().iter().enumerate() {
+                    add(table, field.name(), batch.column(at), row)?;
+                }
+                row += batch.num_rows();
+            }
+        }
+        decoder.finish().map_err(|error| arrow_failed(&error))?;
+        table.ok_or_else(|| DataError::Arrow("it has no schema".to_owned()))
+    };
+    Ok(guarded_as(DataError::Arrow, decode)?.filled())
+}
+
+/// A table with columns of these names and nothing in them.
+fn all_of(names: Vec<String>) -> Result<All, DataError> {
+    let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+    Wanted::locate(&[], &texts, Place::row(0))?;
+    Ok(All(names.into_iter().map(|name| (name, Ok(Vec::new()))).collect()))
+}
+
+/// Columns as far as they are read, and what those are that no cells can hold.
+struct All(Vec<(String, Result<Vec<Cell>, String>)>);
+
+impl All {
+    fn filled(self) -> Whole {
+        let mut whole = Whole::default();
+        for (name, column) in self.0 {
+            match column {
+                Ok(cells) => whole.columns.push((name, cells)),
+                Err(what) => whole.odd.push((name, what)),
+            }
+        }
+        whole
+    }
+}
+
+/// Adds a piece of a column, the first of whose rows has the number `row`.
+fn add(table: &mut All, name: &str, array: &ArrayRef, row: usize) -> Result<(), DataError> {
+    let Some((_, column)) = table.0.iter_mut().find(|(known, _)| known == name) else { return Ok(()) };
+    let Ok(known) = column else { return Ok(()) };
+    match cells(name, array, row) {
+        Ok(cells) => known.extend(cells),
+        Err(DataError::Type { found, .. }) => *column = Err(format!("is {found}")),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// The rows of a piece of a column, the first of which has the number `first`. Floats have the shortest decimal of their width.
 fn cells(name: &str, array: &ArrayRef, first: usize) -> Result<Vec<Cell>, DataError> {
     let text = |text: Option<&str>| text.map_or(Cell::Missing, |text| Cell::Text(text.to_owned()));
@@ -305,10 +380,12 @@ mod tests {
             metrics: vec![Metric::Accuracy],
             group: None,
             id: Some("title".to_owned()),
+            several: false,
             drop: Vec::new(),
             round: None,
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             choices: None,
         }
     }

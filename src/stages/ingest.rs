@@ -1,8 +1,10 @@
 //! `ingest`: a task's examples as text-to-text pairs and token ids, from files in their original layout, from a user's own
 //! tables or text, or from the generator of built-in tasks.
 
+mod asked;
 mod description;
 mod hub;
+mod laid;
 mod rows;
 mod table;
 mod text;
@@ -374,7 +376,7 @@ impl Ingest {
         if let Some(amount) = self.hold_out {
             parts = self.held_out(cx, task, parts, amount)?;
         }
-        Ok(parts.into_iter().map(|part| self.sample(cx, part)).collect())
+        Ok(parts.into_iter().map(|part| self.sample(cx, part).decided()).collect())
     }
 
     /// The examples of sources that are small, in memory.

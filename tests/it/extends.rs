@@ -1,7 +1,9 @@
 //! Studies of one's own: a manifest that extends another, stages that are like others, and commands that are typed anywhere.
 
 use super::shell::{PROJECT, Shell, named, smoke};
+use super::tables::{gzip, snappy};
 use serde_json::Value;
+use serde_json::json;
 use std::path::Path;
 
 /// A newcomer's study: a task of ten lines, on all that the shipped study compares.
@@ -23,6 +25,56 @@ vars:
         labels: {1: bad, 2: bad, 4: good, 5: good}
   target_rows: {validation: null, test: null}
   design_decoding: {reviews: {rank: {}}}
+stages:
+  target_data: {hold_out: {share: 0.5}}
+"#;
+
+/// Five data sets in the forms in which hubs and people have them, each a task in at most ten lines.
+const FIVE: &str = r#"version: 1
+name: five
+extends: spot_glue.yaml
+vars:
+  sources: [w_senti, w_topic, w_nli, w_para]
+  targets: [options, nested, lines, mood, shards]
+  seeds: [0]
+  source_seeds: [0]
+  suites: []
+  data:
+    options:
+      table:
+        train: data/options.jsonl
+        template: 'question: {question} options: {options|join(", ")}'
+        label: gold
+        choices: {from: options, first: 0}
+    nested:
+      table:
+        train: data/nested.json.gz
+        template: "question: {question} context: {context}"
+        label: answers.text
+    lines:
+      table:
+        train: data/lines.jsonl.gz
+        template: "{text}"
+        label: stars
+        answer: number
+        round: 0.5
+    mood:
+      table:
+        train: data/mood.csv
+        columns: [text, mood]
+        template: "{text}"
+        label: mood
+        labels: [bad, good]
+    shards:
+      table:
+        name: shards
+        train: data/shards/train-*.parquet
+        query: select upper(text) as text, label from rows where label < 2
+        template: "{text}"
+        label: label
+        labels: [bad, good]
+  target_rows: {validation: null, test: null}
+  design_decoding: {options: {rank: {}}, nested: greedy, lines: greedy, mood: {rank: {}}, shards: {rank: {}}}
 stages:
   target_data: {hold_out: {share: 0.5}}
 "#;
@@ -75,6 +127,46 @@ fn a_study_of_one_s_own_takes_thirty_lines() {
     let report = shell.spot("report reviews").ok();
     report.prints("reviews").prints("best of top 1").prints("model tuning");
     shell.spot("audit reviews").ok();
+}
+
+/// The files of [`FIVE`].
+fn five() -> Shell {
+    const COLOURS: [&str; 4] = ["red", "blue", "green", "white"];
+    let lines = |row: fn(usize) -> Value| (0..40).map(|i| row(i).to_string() + "\n").collect::<String>();
+    let options = lines(|i| {
+        let options = &COLOURS[..2 + i % 3];
+        json!({"question": format!("which, number {i}"), "options": options, "gold": i % options.len()})
+    });
+    let nested = lines(|i| {
+        let answers = json!({"text": [COLOURS[i % 4], "a colour"], "answer_start": [i, 3]});
+        json!({"question": format!("what is {i}"), "context": "much", "answers": answers})
+    });
+    let numbers = lines(|i| json!({"text": format!("number {i}"), "stars": i as f64 / 8.0}));
+    let mood: String = (0..40).map(|i| format!("\"so, {i}\",{}\n", if i % 2 == 0 { "good" } else { "bad" })).collect();
+    let mut shell = Shell::new().write("pipelines/spot_glue.yaml", study()).write("pipelines/five.yaml", FIVE);
+    shell = shell.write("data/options.jsonl", options).write("data/nested.json.gz", gzip(&nested));
+    shell = shell.write("data/lines.jsonl.gz", gzip(&numbers)).write("data/mood.csv", mood);
+    for shard in 0..3 {
+        let texts: Vec<String> = (0..20).map(|i| format!("row {i} of {shard}")).collect();
+        let labels: Vec<i64> = (0..20).map(|i| i % 3).collect();
+        let name = format!("data/shards/train-{shard:05}-of-00003.parquet");
+        shell = shell.write(&name, snappy(&texts, &labels));
+    }
+    shell
+}
+
+#[test]
+fn a_newcomers_five_data_sets_go_through_the_whole_study() {
+    let shell = five();
+    shell.edit("pipelines/five.yaml", "  target_rows:", &format!("{TINY}  target_rows:"));
+    let done = shell.spot("run five --format json").ok();
+    assert_eq!(done.summary()["failed"], 0);
+    let report = shell.spot("report five").ok();
+    for task in ["options", "nested", "lines", "mood", "shards"] {
+        report.prints(task);
+    }
+    report.prints("best of top 1").prints("model tuning");
+    shell.spot("audit five").ok();
 }
 
 #[test]

@@ -196,6 +196,24 @@ impl Spot {
         self
     }
 
+    /// Lets it address no more memory than this.
+    pub(crate) fn within(self, mebibytes: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -v {} && exec \"$0\" \"$@\"", mebibytes << 10));
+        command.arg(self.command.get_program()).args(self.command.get_args()).current_dir(self.folder());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.command.get_current_dir().unwrap().to_owned()
+    }
+
     /// Starts it and does not wait.
     pub(crate) fn start(mut self) -> Child {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

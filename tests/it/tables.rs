@@ -55,13 +55,15 @@ fn examples(shell: &Shell) -> Vec<Example> {
     all
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+/// A text, packed.
+pub(crate) fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text.as_bytes()).unwrap();
     encoder.finish().unwrap()
 }
 
-fn snappy(texts: &[String], labels: &[i64]) -> Vec<u8> {
+/// Texts with their labels, as a hub serves them.
+pub(crate) fn snappy(texts: &[String], labels: &[i64]) -> Vec<u8> {
     let columns: [(&str, ArrayRef); 2] = [
         ("text", Arc::new(StringArray::from_iter_values(texts))),
         ("label", Arc::new(Int64Array::from(labels.to_vec()))),

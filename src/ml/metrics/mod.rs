@@ -9,9 +9,11 @@ mod classes;
 mod drop;
 mod rouge;
 mod sari;
+mod sets;
 mod table;
 
 pub use answers::{Texts, names_referent};
 pub use classes::{Classes, ILLEGAL, first_of_groups};
 pub(crate) use drop::BETWEEN;
+pub(crate) use sets::{BETWEEN_LABELS, NO_LABEL};
 pub use table::{Answers, Metric, Needs};

@@ -9,6 +9,7 @@ use super::classes::{Classes, accuracy, all_match, binary_f1, group_mean, macro_
 use super::drop;
 use super::rouge::{rouge_lsum, rouge1, rouge2};
 use super::sari::sari;
+use super::sets;
 use crate::ml::statistics::{mean, pearson, spearman};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,42 @@ metrics! {
         classes: Fit::Not,
         numbers: Fit::Not,
         texts: Fit::Asked(|of| of.best(drop::f1)),
+    }
+    /// Share of answers with several labels that have the same ones.
+    SetExactMatch {
+        name: "set_exact_match",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(|of| of.best(sets::same)),
+    }
+    /// Mean over answers with several labels of the F1 of their labels (`samples` of scikit-learn).
+    SetF1 {
+        name: "set_f1",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(|of| of.best(sets::f1)),
+    }
+    /// F1 of the labels of all answers together (`micro`).
+    SetMicroF1 {
+        name: "set_micro_f1",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(sets::micro_f1),
+    }
+    /// Unweighted mean of the F1 of every label that is asked for or said in answers with several (`macro`).
+    SetMacroF1 {
+        name: "set_macro_f1",
+        range: SHARE,
+        needs: Needs::Nothing,
+        classes: Fit::Not,
+        numbers: Fit::Not,
+        texts: Fit::Asked(sets::macro_f1),
     }
 }
 

@@ -6,6 +6,7 @@ use super::error::shortened;
 use super::format::{HIDDEN, LeftOut};
 use super::labels::{Lookup, is_whole};
 use super::own::{Own, behind, plain};
+use super::several;
 use super::sheet::{At, Place, Sheet, SheetError};
 use super::spacing::collapsed;
 use super::value::Decimal;
@@ -125,8 +126,9 @@ impl Seen {
         self.may_all_hide &= own.may_hide(cell);
         let hides = own.hides(cell);
         self.hidden += usize::from(hides);
-        if self.other.is_none() && !hides && own.labels.is_some() && !is_whole(cell) {
-            self.other = Some((place, cell.clone()));
+        if self.other.is_none() && !hides && own.labels.is_some() {
+            let items = if own.several { several::items(cell) } else { std::slice::from_ref(cell) };
+            self.other = items.iter().find(|item| !is_whole(item)).map(|item| (place, item.clone()));
         }
     }
 }
@@ -156,6 +158,7 @@ impl Answers<'_> {
     fn known(&self, place: Place, cell: &Cell, choices: &[String]) -> Result<Known, SheetError> {
         match (&self.lookup, self.own.answer) {
             (None, Answer::Choice) => self.own.choice(place, cell, choices),
+            (Some(lookup), _) if self.own.several => several::answer(lookup, &self.own.label, place, cell),
             (Some(lookup), _) => lookup.of(place, cell).map(|(word, label)| (word.to_owned(), Some(label), Vec::new())),
             (None, Answer::Number) => self.own.number(place, cell),
             (None, _) => self.own.text(place, cell),
@@ -187,7 +190,7 @@ impl Own {
             names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
         let values = values.collect::<Result<BTreeMap<&str, String>, SheetError>>()?;
         let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
-        let input = if self.spaced_punctuation { collapsed(&input) } else { input };
+        let input = if self.spaced_punctuation || self.single_spaces { collapsed(&input) } else { input };
         let mut named = |name: &Option<String>| -> Result<Option<String>, SheetError> {
             let Some(name) = name else { return Ok(None) };
             let text = plain(name, cells.next().unwrap_or(Cell::Missing), place)?;

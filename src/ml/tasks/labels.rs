@@ -153,6 +153,14 @@ impl<'a> Lookup<'a> {
         Ok((self.words[label], label as u32))
     }
 
+    /// The word of a label.
+    ///
+    /// # Panics
+    /// If there is no such label.
+    pub(super) fn word_of(&self, label: u32) -> &'a str {
+        self.words[label as usize]
+    }
+
     /// Whether the column holds places in a list of words: whole numbers alone, and no word is a number.
     fn has_places(&self) -> bool {
         matches!(self.labels, Labels::Words(_)) && self.is_whole() && !self.some_numbers

@@ -23,6 +23,7 @@ mod published;
 mod record;
 mod rows;
 mod score;
+mod several;
 mod sheet;
 mod spacing;
 mod squad;
@@ -30,6 +31,7 @@ mod superglue;
 mod template;
 pub mod unlabelled;
 mod value;
+mod whole;
 mod wsc;
 
 #[cfg(test)]
@@ -54,6 +56,7 @@ pub use score::Scores;
 pub use sheet::{At, Dialect, Pieces, Place, Quotes, Sheet, SheetError, Source, Wanted, may_be_quoted, no_rows};
 pub use template::Template;
 pub use value::{Decimal, Value};
+pub use whole::{Columns, Whole};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

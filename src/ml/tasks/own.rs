@@ -7,6 +7,7 @@ use super::draft::{Drafts, Known};
 use super::error::{listed, shortened};
 use super::format::Read;
 use super::labels::Labels;
+use super::several;
 use super::sheet::{Place, Sheet, SheetError, Wanted};
 use super::spacing::padded;
 use super::template::Template;
@@ -26,10 +27,14 @@ pub struct Own {
     pub template: Template,
     /// Whether punctuation in columns and answers gets spaces around it.
     pub spaced_punctuation: bool,
+    /// Whether any white space in an input is one space.
+    pub single_spaces: bool,
     /// The column with the answer.
     pub label: String,
     /// The words of the answers, if they are labels.
     pub labels: Option<Labels>,
+    /// Whether a row has a list of labels, whose words together are its answer.
+    pub several: bool,
     /// What answers are, if they are not labels: [`Answer::Text`], [`Answer::Number`] or [`Answer::Choice`].
     pub answer: Answer,
     /// Where rows have the choices among which an answer is.
@@ -77,6 +82,12 @@ impl Own {
         if self.spaced_punctuation && self.answer != Answer::Text {
             return Err(("spaced_punctuation", "is for answers that are free text, and these are not".to_owned()));
         }
+        if self.spaced_punctuation && self.single_spaces {
+            return Err((
+                "single_spaces",
+                "is given beside `spaced_punctuation`, which does that too; leave one out".to_owned(),
+            ));
+        }
         if self.template.columns().contains(&self.label.as_str()) {
             let label = shortened(&self.label);
             return Err((
@@ -86,6 +97,13 @@ impl Own {
         }
         if let Some(labels) = &self.labels {
             labels.check().map_err(|message| ("labels", message))?;
+        }
+        match &self.labels {
+            Some(labels) if self.several => several::check(labels).map_err(|message| ("labels", message))?,
+            None if self.several => {
+                return Err(("several", "is of labels, but there are no `labels`".to_owned()));
+            }
+            _ => {}
         }
         if let Some(choices) = &self.choices {
             choices.check(&self.label).map_err(|message| ("choices", message))?;
@@ -150,7 +168,9 @@ impl Own {
 
     /// The task as data sets describe it, whose inputs may have a word in front.
     pub fn task(&self, prefix: bool) -> Task {
-        let words = self.labels.as_ref().map_or_else(Vec::new, |labels| labels.words());
+        // Several labels together are a text.
+        let labels = self.labels.as_ref().filter(|_| !self.several);
+        let words = labels.map_or_else(Vec::new, |labels| labels.words());
         Task {
             name: self.name.clone(),
             format: None,
@@ -172,14 +192,15 @@ impl Own {
     /// The columns that are read, in the order in which [`examples`](Self::examples) expects them. Test splits may lack the
     /// answer.
     pub fn wanted(&self, split: Split) -> Vec<Wanted<'_>> {
-        let required = |name| Wanted { name, required: true };
-        let mut wanted = vec![Wanted { name: &self.label, required: split != Split::Test }];
+        let required = |name| Wanted::required(name);
+        let mut wanted = vec![Wanted { required: split != Split::Test, values: self.several, ..required(&self.label) }];
         wanted.extend(self.template.columns().into_iter().map(required));
         wanted.extend([&self.group, &self.id].into_iter().flatten().map(|name| required(name)));
         wanted.extend(self.choice_columns().iter().map(|name| required(name)));
         // An answer that a test split hides cannot be a reason to leave a row out.
         let is_hidden = |name: &str| name == self.label && split == Split::Test;
-        wanted.extend(self.drop.iter().map(|drop| Wanted { name: &drop.field, required: !is_hidden(&drop.field) }));
+        wanted
+            .extend(self.drop.iter().map(|drop| Wanted { required: !is_hidden(&drop.field), ..required(&drop.field) }));
         wanted
     }
 
@@ -227,6 +248,7 @@ impl Own {
     /// that, and -1 may be a number or a text like any other.
     pub(super) fn hides(&self, cell: &Cell) -> bool {
         match (&self.labels, self.answer) {
+            _ if self.several => several::hides(cell),
             (Some(labels), _) => cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !labels.has(cell),
             (None, Answer::Number) => cell.is_blank() || cell.says_nothing(),
             (None, Answer::Choice) => {
@@ -239,6 +261,9 @@ impl Own {
     /// Whether a cell has no answer if none of its column has one. A test split that holds nothing but -1 is one of Hugging
     /// Face's, and hides its answers.
     pub(super) fn may_hide(&self, cell: &Cell) -> bool {
+        if self.several {
+            return several::hides(cell);
+        }
         let is_label = || self.labels.as_ref().is_some_and(|labels| labels.has(cell));
         cell.is_blank() || (cell.says_nothing() || cell.is_minus_one()) && !is_label()
     }
@@ -341,9 +366,11 @@ mod tests {
             name: "mood".to_owned(),
             word: None,
             spaced_punctuation: false,
+            single_spaces: false,
             template: Template::parse("title: {title} review: {text}").unwrap(),
             label: "label".to_owned(),
             labels: Some(Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
+            several: false,
             answer: Answer::Label,
             metrics: vec![Metric::Accuracy],
             group: None,
@@ -547,6 +574,21 @@ mod tests {
         let all = Own { drop: vec![Condition::parse("text != \"q\"").unwrap()], ..own };
         let error = read(&all, Split::Train, "title,text,label\nA,x,bad\n").unwrap_err().to_string();
         assert_eq!(error, "line 2: no row is left; `drop` leaves all of them out");
+    }
+
+    #[test]
+    fn white_space_in_inputs_is_one_space_if_that_is_asked_for() {
+        let single = Own { single_spaces: true, ..own() };
+        single.check().unwrap();
+        let line = r#"{"title": " A  film,\u00a0old ", "text": "so\n\n\tso ", "label": "good"}"#;
+        let input = |own: &Own| {
+            let sheet = Sheet::from_json(line.as_bytes(), &own.wanted(Split::Train)).unwrap();
+            own.examples(sheet, Split::Train, true).unwrap().examples[0].input.clone()
+        };
+        assert_eq!(input(&single), "mood title: A film,\u{a0}old review: so so ");
+        assert_eq!(input(&own()), "mood title:  A  film,\u{a0}old  review: so\n\n\tso ");
+        let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..single };
+        assert_eq!(Own { spaced_punctuation: true, ..text }.check().unwrap_err().0, "single_spaces");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::cell::Cell;
 use super::error::{ReadError, closest, listed, shortened};
 use super::field::{FORMS, Field};
 use super::json::{self, Record, records_from};
-use super::rows::Decoding;
+use super::rows::{Decoding, utf8};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,8 @@ pub struct Wanted<'n> {
     pub name: &'n str,
     /// Whether a table without it is an error.
     pub required: bool,
+    /// Whether a list may have numbers and truth values beside texts.
+    pub values: bool,
 }
 
 /// What a quote at the beginning of a field of a TSV file is.
@@ -107,7 +109,7 @@ pub struct Sheet {
 }
 
 /// A line from 1, and the fields of the row that begins on it.
-type Fields<'t> = (usize, Vec<Cow<'t, str>>);
+pub(super) type Fields<'t> = (usize, Vec<Cow<'t, str>>);
 
 impl Sheet {
     /// A table of CSV, its first line naming the columns. Fields may stand in quotes, and then hold commas, newlines and doubled
@@ -417,7 +419,7 @@ fn object(record: &Record<'_>, wanted: &[Wanted<'_>]) -> Result<(Place, Vec<Cell
 }
 
 /// A line is a row, a tab ends a field, and nothing else means anything. The first has the number `first`.
-fn lines(text: &str, first: usize) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
+pub(super) fn lines(text: &str, first: usize) -> impl Iterator<Item = Result<Fields<'_>, SheetError>> {
     let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
     let filled = lines.filter(|(_, line)| !line.is_empty());
     filled.map(move |(number, line)| Ok((number + first, line.split('\t').map(Cow::Borrowed).collect())))
@@ -430,15 +432,7 @@ impl<'w> Header<'w> {
         dialect: Dialect<'w>,
         wanted: &[Wanted<'w>],
     ) -> Result<Self, SheetError> {
-        let place = match rows.peek() {
-            Some(Ok((line, _))) => Place::line(*line),
-            Some(Err(_)) | None => Place::line(1),
-        };
-        let names = match dialect.columns {
-            Some(columns) => without_header(columns, rows.peek(), place)?,
-            None => header_of(rows.next())?,
-        };
-        let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+        let (place, names) = header(rows, dialect)?;
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let sources = Wanted::locate(wanted, &known, place).map_err(|error| {
             let is_there = |column: &Wanted<'_>| column.source(&known, place).is_ok_and(|source| source.is_some());
@@ -456,14 +450,12 @@ impl<'w> Header<'w> {
         rows: impl Iterator<Item = Result<Fields<'t>, SheetError>>,
         wanted: &[Wanted<'_>],
     ) -> Result<Sheet, SheetError> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let mut kept = Vec::new();
         for row in rows {
             let (line, fields) = row?;
             let place = Place::line(line);
-            if fields.len() != self.names.len() {
-                let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-                return Err(place.wrong(other_count(fields.len(), &names)));
-            }
+            check_count(place, &fields, &names)?;
             let cells = self.sources.iter().zip(wanted).map(|(source, column)| {
                 let cell = source.as_ref().map(|source| Cell::Text(fields[source.at].clone().into_owned()));
                 take(source.as_ref(), cell, column, place)
@@ -472,6 +464,30 @@ impl<'w> Header<'w> {
         }
         Ok(Sheet { rows: kept })
     }
+}
+
+/// The names of columns and where they are: in the first row, which is taken off, or in a dialect.
+pub(super) fn header<'t>(
+    rows: &mut Peekable<impl Iterator<Item = Result<Fields<'t>, SheetError>>>,
+    dialect: Dialect<'_>,
+) -> Result<(Place, Vec<String>), SheetError> {
+    let place = match rows.peek() {
+        Some(Ok((line, _))) => Place::line(*line),
+        Some(Err(_)) | None => Place::line(1),
+    };
+    let names = match dialect.columns {
+        Some(columns) => without_header(columns, rows.peek(), place)?,
+        None => header_of(rows.next())?,
+    };
+    Ok((place, names.iter().map(|name| name.trim().to_owned()).collect()))
+}
+
+/// Whether a row has a field for every column.
+///
+/// # Errors
+/// If it has not.
+pub(super) fn check_count(place: Place, fields: &[Cow<'_, str>], names: &[&str]) -> Result<(), SheetError> {
+    if fields.len() == names.len() { Ok(()) } else { Err(place.wrong(other_count(fields.len(), names))) }
 }
 
 /// The names of columns in the first row of a table.
@@ -507,8 +523,16 @@ fn other_count(found: usize, names: &[&str]) -> String {
     )
 }
 
+/// The text of a whole file.
+///
+/// # Errors
+/// If it is not UTF-8, or its lines end in carriage returns alone.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, SheetError> {
+    utf8(bytes).map_err(|error| wrong(&error))
+}
+
 /// What is wrong with a file, at its place.
-fn wrong(error: &ReadError) -> SheetError {
+pub(super) fn wrong(error: &ReadError) -> SheetError {
     let (place, full) = (Place::line(error.line()), error.to_string());
     let message = full.strip_prefix(&place.to_string()).map_or(&*full, |rest| rest.trim_start_matches([':', ',', ' ']));
     place.wrong(message)
@@ -528,6 +552,16 @@ impl<'n> Source<'n> {
 }
 
 impl<'n> Wanted<'n> {
+    /// A column that has to be there.
+    pub const fn required(name: &'n str) -> Self {
+        Self { name, required: true, values: false }
+    }
+
+    /// A column that may be missing.
+    pub const fn optional(name: &'n str) -> Self {
+        Self { name, required: false, values: false }
+    }
+
     /// Where the wanted columns are in a header, whose names must differ. Those that need not be there may be `None`.
     ///
     /// # Errors
@@ -591,6 +625,9 @@ fn take(
     }
     let is_odd = match &cell {
         Cell::Object(_) | Cell::Other(_) => true,
+        Cell::List(items) if column.values => {
+            items.iter().any(|item| !matches!(item, Cell::Text(_) | Cell::Bool(_) | Cell::Number(_)))
+        }
         Cell::List(_) => cell.texts().is_none(),
         Cell::Missing | Cell::Text(_) | Cell::Bool(_) | Cell::Number(_) => false,
     };
@@ -609,7 +646,7 @@ fn take(
 }
 
 /// Records of a delimited text, each with the line it begins on.
-struct Records<'t> {
+pub(super) struct Records<'t> {
     rest: &'t str,
     delimiter: char,
     line: usize,
@@ -631,6 +668,11 @@ impl From<SheetError> for Odd {
 }
 
 impl<'t> Records<'t> {
+    /// Those of a whole text.
+    pub(super) fn new(text: &'t str, delimiter: char) -> Self {
+        Self { rest: text, delimiter, line: 1, is_last: true }
+    }
+
     /// The field at the front, and whether it is the last of its record.
     fn field(&mut self) -> Result<(Cow<'t, str>, bool), Odd> {
         if !self.rest.starts_with('"') {
@@ -728,7 +770,7 @@ mod tests {
     use super::*;
     use crate::ml::tasks::value::Decimal;
 
-    const AB: &[Wanted<'_>] = &[Wanted { name: "a", required: true }, Wanted { name: "b", required: false }];
+    const AB: &[Wanted<'_>] = &[Wanted::required("a"), Wanted::optional("b")];
 
     fn cells(text: &str) -> Vec<[String; 2]> {
         let sheet = Sheet::from_csv(text.as_bytes(), Dialect::default(), AB).unwrap();
@@ -841,7 +883,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_a_column_and_a_part_of_one_is_refused() {
-        let wanted = [Wanted { name: "a[0]", required: true }];
+        let wanted = [Wanted::required("a[0]")];
         let read = |text: &str| Sheet::from_json(text.as_bytes(), &wanted);
         assert_eq!(read("{\"a\": [\"x\"]}").unwrap().rows[0].1, [Cell::Text("x".into())]);
         assert_eq!(read("{\"a[0]\": \"y\"}").unwrap().rows[0].1, [Cell::Text("y".into())]);

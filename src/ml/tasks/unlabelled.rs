@@ -31,7 +31,7 @@ pub struct Heading {
 pub fn headings<E: From<SheetError>>(
     read: impl FnOnce(&[Wanted<'_>]) -> Result<Sheet, E>,
 ) -> Result<Vec<(Place, Heading)>, E> {
-    let optional = |name| Wanted { name, required: false };
+    let optional = |name| Wanted::optional(name);
     let sheet = read(&[optional(ID), optional(PROMPT), optional(INPUT)])?;
     let heading = |(place, cells): (Place, Vec<Cell>)| {
         let id = cells.first().cloned();
@@ -56,7 +56,7 @@ pub fn inputs<E: From<SheetError>>(
     read: impl FnOnce(&[Wanted<'_>]) -> Result<Sheet, E>,
 ) -> Result<Vec<String>, E> {
     let names = template.columns();
-    let wanted: Vec<Wanted<'_>> = names.iter().map(|name| Wanted { name, required: true }).collect();
+    let wanted: Vec<Wanted<'_>> = names.iter().map(|name| Wanted::required(name)).collect();
     let input = |(place, cells): (Place, Vec<Cell>)| {
         let mut values = BTreeMap::new();
         for (name, cell) in names.iter().zip(cells) {

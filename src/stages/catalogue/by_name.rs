@@ -5,7 +5,7 @@ use super::{Of, find};
 use crate::data::Layout;
 use crate::engine::files_input::FilesInput;
 use crate::engine::library::Library;
-use crate::engine::manifest::node::{Key, Node};
+use crate::engine::manifest::node::{Key, Node, Value};
 use crate::engine::manifest::read_value;
 use crate::engine::stage::Issue;
 use crate::ml::tasks::Split;
@@ -138,8 +138,12 @@ fn from_files(row: &Row, given: &[Given<'_>]) -> Result<Node, Refusal> {
     let entries =
         || given.iter().map(|given| (row.key(given.split.name()), given.node.clone())).collect::<Vec<(Key, Node)>>();
     if row.is_text() {
-        let nodes = given.iter().filter(|given| given.split == Split::Train).map(|given| given.node.clone()).collect();
-        return row.as_text(nodes).ok_or_else(|| ("", "is text".to_owned()));
+        let train = given.iter().filter(|given| given.split == Split::Train);
+        let nodes = train.flat_map(|given| match &given.node.value {
+            Value::List(files) => files.clone(),
+            _ => vec![given.node.clone()],
+        });
+        return row.as_text(nodes.collect()).ok_or_else(|| ("", "is text".to_owned()));
     }
     let Some(format) = &row.format else { return Ok(row.as_table(entries())) };
     let columnar = |given: &Given<'_>| given.files.names().any(is_columnar);

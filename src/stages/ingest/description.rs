@@ -1,9 +1,13 @@
 //! How the rows of a table become the examples of a task: what tables of one's own and data sets of a hub say alike.
 
 use super::Left;
+use super::asked::{Asked, whole};
+use super::laid::{Laid, check_files, is_table};
 use super::rows::{Part, Rows, Writing};
-use crate::data::Layout;
+use crate::data::{Framed, Layout, Query, ROWS};
 use crate::engine::context::{Artifact, Cx, Interrupted};
+use crate::engine::files_input::FilesInput;
+use crate::engine::stage::{Input, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
     Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, LeftOut, Metric, Mistake, Named, Own, Quotes, Sheet,
@@ -17,6 +21,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How the rows of a table become the examples of a task. Its fields are documented where they are written: by [`described`].
@@ -25,6 +30,7 @@ pub(crate) struct Description {
     pub(crate) template: String,
     pub(crate) label: String,
     pub(crate) labels: Option<LabelWords>,
+    pub(crate) several: bool,
     pub(crate) answer: Option<Kind>,
     pub(crate) choices: Option<Options>,
     pub(crate) metrics: Option<Vec<Metric>>,
@@ -34,10 +40,13 @@ pub(crate) struct Description {
     pub(crate) validation_share: Option<f64>,
     pub(crate) quotes: Option<Quotes>,
     pub(crate) columns: Option<Vec<String>>,
+    pub(crate) query: Option<String>,
+    pub(crate) tables: BTreeMap<String, FilesInput>,
     pub(crate) drop: Option<Texts>,
     pub(crate) round: Option<f64>,
     pub(crate) word: Option<String>,
     pub(crate) spaced_punctuation: bool,
+    pub(crate) single_spaces: bool,
 }
 
 /// A struct that is written as its own fields and, beside them, those of its [`Description`]. serde's `flatten` would do that too, and
@@ -53,6 +62,7 @@ macro_rules! described {
         }
 
         const _: () = {
+            use $crate::engine::files_input::FilesInput;
             use $crate::ml::tasks::{Metric, Quotes};
             use $crate::stages::ingest::description::{Description, Kind, LabelWords, Options, Texts};
 
@@ -72,6 +82,10 @@ macro_rules! described {
                 /// column (`ClassLabel`), the words are these names, and a mapping may have them as its keys.
                 #[serde(default)]
                 labels: Option<LabelWords>,
+                /// Whether a row has several labels, in a list, or none of them. The answer is their words in the order of `labels`, with
+                /// commas between them: `joy, fear`; without any, `none`.
+                #[serde(default)]
+                several: bool,
                 /// What answers are, if they are not labels: `text` (the default) or `number`. Free text may be a list of accepted
                 /// answers, of which the first is learned.
                 #[serde(default)]
@@ -80,8 +94,8 @@ macro_rules! described {
                 /// the text of the right one; `decoding: rank` of `evaluate` compares those of the row.
                 #[serde(default)]
                 choices: Option<Options>,
-                /// Metrics; their mean is the score by which checkpoints are chosen. By default `accuracy` of labels, `pearson` and
-                /// `spearman` of numbers, `exact_match` and `token_f1` of text.
+                /// Metrics; their mean is the score by which checkpoints are chosen. By default `accuracy` of labels, `set_f1` and
+                /// `set_micro_f1` of several, `pearson` and `spearman` of numbers, `exact_match` and `token_f1` of text.
                 #[serde(default)]
                 metrics: Option<Vec<Metric>>,
                 /// Name of the task; by default that of the training file, or that of a hub's config, or without one of its data set.
@@ -103,6 +117,15 @@ macro_rules! described {
                 /// The names of the columns, in their order, of `.csv` and `.tsv` files without a header.
                 #[serde(default)]
                 columns: Option<Vec<String>>,
+                /// SQL over the rows of each split, which are the table `rows`; all other fields are about its columns. It filters, joins,
+                /// renames and derives: `select lower(title) as title, label from rows where votes > 2`. Columns of CSV and TSV are texts:
+                /// `cast(votes as int)`. Joined and grouped rows come sorted by their content. A test split may lack columns of the
+                /// training rows; they are null.
+                #[serde(default)]
+                query: Option<String>,
+                /// Other tables that `query` may name: `{authors: data/authors.csv}`. Files as those of rows; they name their columns.
+                #[serde(default)]
+                tables: std::collections::BTreeMap<String, FilesInput>,
                 /// Rows that are left out, and counted: a condition, or a list of which one is enough. `gold_label == "-"`, `votes < 3`,
                 /// `text == null`; values are compared as those of `labels`, and null is any empty cell.
                 #[serde(default)]
@@ -118,6 +141,9 @@ macro_rules! described {
                 /// space of any white space, as T5 does with questions about texts. For answers that are free text.
                 #[serde(default)]
                 spaced_punctuation: bool,
+                /// Makes one space of any white space in inputs, as the paper's code does in natural language inference.
+                #[serde(default)]
+                single_spaces: bool,
             }
 
             impl<'de> serde::Deserialize<'de> for $name {
@@ -127,6 +153,7 @@ macro_rules! described {
                         template: fields.template,
                         label: fields.label,
                         labels: fields.labels,
+                        several: fields.several,
                         answer: fields.answer,
                         choices: fields.choices,
                         metrics: fields.metrics,
@@ -136,10 +163,13 @@ macro_rules! described {
                         validation_share: fields.validation_share,
                         quotes: fields.quotes,
                         columns: fields.columns,
+                        query: fields.query,
+                        tables: fields.tables,
                         drop: fields.drop,
                         round: fields.round,
                         word: fields.word,
                         spaced_punctuation: fields.spaced_punctuation,
+                        single_spaces: fields.single_spaces,
                     };
                     Ok(Self { $($field: fields.$field,)* description })
                 }
@@ -234,6 +264,8 @@ pub(super) struct Recipe<'t, L> {
     template: &'t str,
     label: &'t str,
     labels: Option<&'t LabelWords>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    several: Option<bool>,
     answer: Option<Answer>,
     metrics: Option<Vec<Metric>>,
     group: Option<&'t str>,
@@ -243,6 +275,10 @@ pub(super) struct Recipe<'t, L> {
     quotes: Option<Quotes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<&'t [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'t str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tables: BTreeMap<&'t str, Option<Laid>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     drop: &'t [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,6 +287,8 @@ pub(super) struct Recipe<'t, L> {
     word: Option<&'t str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spaced_punctuation: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    single_spaces: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     choices: Option<(&'t [String], Option<&'t Word>)>,
 }
@@ -273,6 +311,7 @@ impl Description {
             template: &self.template,
             label: &self.label,
             labels: self.labels.as_ref(),
+            several: self.several.then_some(true),
             answer: Some(self.answer(written)),
             metrics: Some(self.metrics(written)),
             group: self.group.as_deref(),
@@ -280,9 +319,12 @@ impl Description {
             validation_share: (!has_validation).then(|| self.share()),
             quotes: self.quotes,
             columns: self.columns.as_deref(),
+            query: self.query.as_deref(),
+            tables: self.tables.iter().map(|(name, files)| (name.as_str(), Laid::of(files))).collect(),
             drop: self.drop.as_ref().map_or(&[], Texts::all),
             round: self.round,
             spaced_punctuation: self.spaced_punctuation.then_some(true),
+            single_spaces: self.single_spaces.then_some(true),
             choices: self.choices.as_ref().map(|choices| (choices.from.all(), choices.first.as_ref())),
         }
     }
@@ -326,6 +368,7 @@ impl Description {
                 format!("is given beside `{other}`, but answers are one or the other; leave one out"),
             );
         }
+        self.check_query()?;
         match self.validation_share {
             Some(_) if has_validation => {
                 wrong("validation_share", "is given beside `validation`; leave one out".to_owned())
@@ -335,6 +378,56 @@ impl Description {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the query is one, and what it is over can be named.
+    fn check_query(&self) -> Result<(), Mistake> {
+        let Some(query) = &self.query else {
+            return match self.tables.is_empty() {
+                true => Ok(()),
+                false => Err(("tables", "is given without `query`, which would use them".to_owned())),
+            };
+        };
+        Query::parse(query).map_err(|message| ("query", message))?;
+        for (name, files) in &self.tables {
+            let is_plain = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !is_plain || name == ROWS {
+                let message = format!("has `{name}`, expected names of letters, digits and `_`, other than `{ROWS}`");
+                return Err(("tables", message));
+            }
+            check_files(files).map_err(|message| ("tables", format!("has `{name}`, which {message}")))?;
+        }
+        Ok(())
+    }
+
+    /// The tables that the query may name; `field` is where the manifest has the description.
+    pub(super) fn inputs(&self, field: &str) -> Vec<Input> {
+        let inputs = |(name, files): (&String, &FilesInput)| files.inputs(&role(field, name), Type::FILE, is_table);
+        self.tables.iter().flat_map(inputs).collect()
+    }
+
+    /// The content of these tables.
+    ///
+    /// # Errors
+    /// If a file is damaged.
+    pub(super) fn others(&self, cx: &Cx<'_>, field: &str) -> anyhow::Result<Vec<(String, Framed)>> {
+        let dialect = Dialect { quotes: self.quotes, columns: None };
+        let read = |(name, files): (&String, &FilesInput)| {
+            let files = files.files(cx, &role(field, name))?;
+            let table = whole(&files, dialect).with_context(|| format!("`tables`, `{name}`"))?;
+            Ok((name.clone(), Framed::of(table)?))
+        };
+        self.tables.iter().map(read).collect()
+    }
+
+    /// The query over other tables, if there is one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn asked(&self, others: Vec<(String, Framed)>) -> anyhow::Result<Option<Asked>> {
+        let query = self.query.as_ref().map(|query| Query::parse(query).map_err(|why| anyhow!("`query` {why}")));
+        Ok(query.transpose()?.map(|query| Asked::new(query, others)))
     }
 
     /// Whether what is said of delimited text fits the files; `may_be` tells whether one of them may be laid out in one of some ways.
@@ -369,6 +462,7 @@ impl Description {
             template: Template::parse(&self.template).map_err(|message| ("template", message))?,
             label: self.label.clone(),
             labels: labels.cloned(),
+            several: self.several,
             answer: self.answer(labels),
             choices: self
                 .choices
@@ -383,11 +477,12 @@ impl Description {
             round: round.transpose().map_err(|message| ("round", message))?,
             word: self.word.clone(),
             spaced_punctuation: self.spaced_punctuation,
+            single_spaces: self.single_spaces,
         })
     }
 
-    /// The examples by split, of which none are in memory. `train` is what the training rows are called where a part of them is split
-    /// off.
+    /// The examples by split, of which none are in memory. `others` are the tables of the query beside the rows; `train` is what the
+    /// training rows are called where a part of them is split off.
     ///
     /// # Errors
     /// If a file is damaged, a row is not one of the task, or too few rows are left to split off a validation set.
@@ -396,13 +491,23 @@ impl Description {
         cx: &Cx<'_>,
         own: &'o Own,
         files: Vec<(Split, Tables<'_>)>,
+        others: Vec<(String, Framed)>,
         train: &str,
         (prefix, seed): (bool, u64),
     ) -> anyhow::Result<(Vec<Part<'o>>, Left)> {
         let (mut parts, mut left): (Vec<Part<'o>>, Left) = (Vec::new(), Left::new());
-        let mut pace = RowPace::new();
+        let (mut pace, mut asked) = (RowPace::new(), self.asked(others)?);
         for (split, files) in files {
-            let (rows, left_out) = self.rows(cx, own, &files, (split, prefix), &mut pace)?;
+            let (rows, left_out) = match &mut asked {
+                Some(asked) => {
+                    let told = format!("what `query` gives of the {} split", split.name());
+                    let sheet = asked.sheet(whole(&files, self.dialect())?, split, &own.wanted(split))?;
+                    let mut writing = Writing::new(own, (split, prefix), vec![told.clone()], cx.scratch()?)?;
+                    writing.take(0, sheet).context(told)?;
+                    writing.finish()?
+                }
+                None => self.rows(cx, own, &files, (split, prefix), &mut pace)?,
+            };
             parts.push(Part::of(split, rows, cx.scratch()?, &|| cx.stopped())?);
             left.extend(left_out.into_iter().map(|left| (split, left)));
         }
@@ -427,7 +532,7 @@ impl Description {
         pace: &mut RowPace,
     ) -> anyhow::Result<(Rows<'o>, Vec<LeftOut>)> {
         let (wanted, dialect) = (own.wanted(as_what.0), self.dialect());
-        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        let names = files.iter().map(|(name, _)| format!("`{name}`")).collect();
         let mut writing = Writing::new(own, as_what, names, cx.scratch()?)?;
         let mut first: Option<(Layout, &str)> = None;
         for (at, (name, file)) in files.iter().enumerate() {
@@ -456,6 +561,7 @@ impl Description {
 
     fn answer(&self, labels: Option<&Labels>) -> Answer {
         match (labels, self.answer) {
+            (Some(_), _) if self.several => Answer::Text,
             (Some(_), _) => Answer::Label,
             (None, _) if self.choices.is_some() => Answer::Choice,
             (None, Some(Kind::Number)) => Answer::Number,
@@ -464,12 +570,20 @@ impl Description {
     }
 
     fn metrics(&self, labels: Option<&Labels>) -> Vec<Metric> {
-        self.metrics.clone().unwrap_or_else(|| Own::usual_metrics(self.answer(labels)))
+        let usual = || {
+            if self.several { vec![Metric::SetF1, Metric::SetMicroF1] } else { Own::usual_metrics(self.answer(labels)) }
+        };
+        self.metrics.clone().unwrap_or_else(usual)
     }
 
     fn share(&self) -> f64 {
         self.validation_share.unwrap_or(VALIDATION_SHARE)
     }
+}
+
+/// The role of a table that the query may name.
+fn role(field: &str, name: &str) -> String {
+    format!("{field}.tables.{name}")
 }
 
 impl<L> Recipe<'_, L> {

@@ -73,7 +73,11 @@ impl Hub {
         self.description.recipe(self.name(), None, self.names_validation()).open(&self.description)
     }
 
-    pub(super) fn inputs(&self) -> Option<Input> {
+    pub(super) fn inputs(&self) -> impl Iterator<Item = Input> {
+        self.files().into_iter().chain(self.description.inputs(ROLE))
+    }
+
+    fn files(&self) -> Option<Input> {
         // What is not a name was refused by `check`.
         let repo = self.repo().ok()?;
         let files = Files { repo, choose: Arc::new(self.wanted()) };
@@ -143,7 +147,8 @@ impl Hub {
             files.iter().flat_map(|(_, files)| files).filter_map(|(name, _)| Layout::of(name)).collect();
         self.description.check_dialect(|some| layouts.iter().any(|layout| some.contains(layout))).map_err(in_field)?;
         let train = format!("the training rows of {}", shown());
-        self.description.read(cx, own, files, &train, way).with_context(shown)
+        let others = self.description.others(cx, ROLE)?;
+        self.description.read(cx, own, files, others, &train, way).with_context(shown)
     }
 
     /// The words of the answers: as they are written, as the names of the column say, or none.
@@ -154,6 +159,15 @@ impl Hub {
         }
         let Some((names, held)) = self.class_names(cx)? else { return Ok(written.cloned()) };
         let shown = shortened(column);
+        if self.description.query.is_some() {
+            // What the query calls so may be something else.
+            ensure!(
+                !self.description.is_open(),
+                "the numbers of `{shown}` have names, but with `query` nobody knows whether its `{shown}` is that column; say by `labels` \
+                 what its values mean, or by `answer` that they are text or numbers"
+            );
+            return Ok(written.cloned());
+        }
         if held == Held::Numbers {
             self.check_drop(&names)?;
         }

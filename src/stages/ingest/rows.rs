@@ -25,7 +25,7 @@ pub(super) struct Waiting<'o> {
     spill: Spill,
     own: &'o Own,
     answers: Answers<'o>,
-    /// Names of the files that they are from.
+    /// Names of the files that they are from, as messages have them.
     names: Vec<String>,
 }
 
@@ -35,7 +35,8 @@ pub(super) struct Part<'o> {
     rows: Arc<Rows<'o>>,
     /// Which of them are of the split; all if there is no list.
     chosen: Option<Vec<bool>>,
-    /// Of the examples of the split.
+    count: usize,
+    /// Of the examples of the split; none once it is decided which are drawn.
     pub(super) keys: Keys,
 }
 
@@ -179,11 +180,16 @@ impl<'o> Part<'o> {
     /// If a row is no example of the task.
     pub(super) fn of(split: Split, rows: Rows<'o>, folder: &Path, stopped: &dyn Fn() -> bool) -> anyhow::Result<Self> {
         let keys = rows.keys(folder, stopped)?;
-        Ok(Self { split, rows: Arc::new(rows), chosen: None, keys })
+        Ok(Self { split, rows: Arc::new(rows), chosen: None, count: keys.len(), keys })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.count
+    }
+
+    /// The same, of which nothing will be drawn any more.
+    pub(super) fn decided(self) -> Self {
+        Self { keys: Keys::default(), ..self }
     }
 
     /// How many rows, all of which are of the part, have no answer.
@@ -198,6 +204,7 @@ impl<'o> Part<'o> {
     /// Those of the examples that `taken` has.
     pub(super) fn only(mut self, taken: &[bool]) -> Self {
         self.keys = self.keys.only(taken);
+        self.count = self.keys.len();
         self.chosen = Some(self.narrowed(taken));
         self
     }
@@ -206,7 +213,8 @@ impl<'o> Part<'o> {
     pub(super) fn divided(self, held: &[bool], (stay, out): (Split, Split)) -> (Self, Self) {
         let others: Vec<bool> = held.iter().map(|held| !held).collect();
         let rows = self.rows.clone();
-        let one = Self { split: out, rows, chosen: Some(self.narrowed(held)), keys: self.keys.only(held) };
+        let keys = self.keys.only(held);
+        let one = Self { split: out, rows, chosen: Some(self.narrowed(held)), count: keys.len(), keys };
         let other = Self { split: stay, ..self };
         (other.only(&others), one)
     }
@@ -280,7 +288,7 @@ pub(super) struct Writing<'o> {
 }
 
 impl<'o> Writing<'o> {
-    /// Of a split whose files have these names.
+    /// Of a split whose files have these names in messages.
     ///
     /// # Errors
     /// If no file can be made in the folder.
@@ -352,7 +360,7 @@ fn repeated(ids: &Sorter<3>) -> anyhow::Result<Option<(usize, usize)>> {
 /// An error behind the name of the file that it is of.
 fn named(names: &[String], error: SheetError) -> anyhow::Error {
     let name = names.get(error.place.file).map_or("", String::as_str);
-    anyhow!(error).context(format!("`{name}`"))
+    anyhow!(error).context(name.to_owned())
 }
 
 impl Waiting<'_> {
@@ -393,6 +401,8 @@ mod tests {
             spaced_punctuation: false,
             template: Template::parse("{text} by {author}").unwrap(),
             label: "label".to_owned(),
+            several: false,
+            single_spaces: false,
             labels: (answer == Answer::Label).then(|| Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
             answer,
             metrics: vec![Metric::Accuracy],

@@ -1,12 +1,12 @@
 //! Tasks of a user's own, from tables that people have: `from: {table: …}`.
 
 use super::description::{Recipe, Tables, described};
+use super::laid::{Laid, check_files, is_table};
 use super::rows::Part;
 use super::{Left, stem};
 use crate::data::Layout;
 use crate::engine::context::Cx;
 use crate::engine::files_input::FilesInput;
-use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::tasks::{Example, Mistake, Own, Split};
 use anyhow::{Context, anyhow};
@@ -33,15 +33,6 @@ described! {
     }
 }
 
-/// How the files of a split are laid out, as far as it is known without looking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum Laid {
-    As(Layout),
-    /// As the files of a folder are, whose names are in the recipe too.
-    ByName(&'static str),
-}
-
 impl Serialize for Table {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.recipe().serialize(serializer)
@@ -52,7 +43,7 @@ impl Table {
     pub(super) fn inputs(&self) -> impl Iterator<Item = Input> {
         let inputs =
             |(split, files): (Split, Option<&FilesInput>)| Some(files?.inputs(&role(split), Type::FILE, is_table));
-        self.files().into_iter().filter_map(inputs).flatten()
+        self.files().into_iter().filter_map(inputs).flatten().chain(self.description.inputs(FIELD))
     }
 
     /// Looks for contradictions; a field's path is from `from.table`.
@@ -60,7 +51,7 @@ impl Table {
     /// # Errors
     /// The first field that contradicts another or is out of its range.
     pub(super) fn check(&self) -> Result<(), Issue> {
-        let issue = |field: &str, message: String| Issue::new(format!("from.table.{field}"), message);
+        let issue = |field: &str, message: String| Issue::new(format!("{FIELD}.{field}"), message);
         let wrong = |field: &str, message: String| Err(issue(field, message));
         for (split, files) in self.files() {
             files.map_or(Ok(()), check_files).map_err(|message| issue(split.name(), message))?;
@@ -79,13 +70,13 @@ impl Table {
 
     /// All that decides the data set but the paths.
     fn recipe(&self) -> Recipe<'_, [Option<Laid>; 3]> {
-        let layouts = self.files().map(|(_, files)| laid(files?));
+        let layouts = self.files().map(|(_, files)| Laid::of(files?));
         self.description.recipe(self.name(), Some(layouts), self.validation.is_some())
     }
 
     /// Whether what is said of delimited text fits the files.
     fn check_dialect(&self) -> Result<(), Mistake> {
-        let files: Vec<Laid> = self.files().into_iter().filter_map(|(_, files)| laid(files?)).collect();
+        let files: Vec<Laid> = self.files().into_iter().filter_map(|(_, files)| Laid::of(files?)).collect();
         let may_be = |layouts: &[Layout]| {
             files
                 .iter()
@@ -110,7 +101,8 @@ impl Table {
                 files.push((split, said.files(cx, &role(split))?));
             }
         }
-        self.description.read(cx, own, files, &format!("`{}`", self.train), way)
+        let others = self.description.others(cx, FIELD)?;
+        self.description.read(cx, own, files, others, &format!("`{}`", self.train), way)
     }
 
     /// The training examples of a file, by its name and content.
@@ -120,7 +112,13 @@ impl Table {
     pub(super) fn examples_in(&self, name: &str, bytes: &[u8], prefix: bool) -> anyhow::Result<Vec<Example>> {
         let own = self.own().map_err(|(field, message)| anyhow!("`{field}` {message}"))?;
         let layout = Layout::of(name).with_context(|| format!("`{name}`: expected {}", Layout::ENDINGS))?;
-        let sheet = layout.read(name, bytes, self.description.dialect(), &own.wanted(Split::Train))?;
+        let wanted = own.wanted(Split::Train);
+        let sheet = match self.description.asked(Vec::new())? {
+            Some(mut asked) => {
+                asked.sheet(layout.read_whole(name, bytes, self.description.dialect())?, Split::Train, &wanted)?
+            }
+            None => layout.read(name, bytes, self.description.dialect(), &wanted)?,
+        };
         Ok(own.examples(sheet, Split::Train, prefix)?.examples)
     }
 
@@ -147,32 +145,9 @@ impl Table {
     }
 }
 
-/// How the files of a split are laid out.
-fn laid(files: &FilesInput) -> Option<Laid> {
-    let known: Option<Vec<Layout>> = files.names().map(Layout::of).collect();
-    match known {
-        Some(layouts) => layouts.first().map(|layout| Laid::As(*layout)),
-        None => Some(Laid::ByName("by_name")),
-    }
-}
-
-/// Whether files that are named, and not found in a folder, have names of tables.
-fn check_files(files: &FilesInput) -> Result<(), String> {
-    files.check()?;
-    let is_odd = |file: &&FileInput| !file.name().ends_with('/') && Layout::of(file.name()).is_none();
-    match files.said.iter().find(is_odd) {
-        Some(file) => Err(format!(
-            "is `{file}`, expected a file whose name ends in {}, or a folder, written with `/` at its end",
-            Layout::ENDINGS
-        )),
-        None => Ok(()),
-    }
-}
-
-fn is_table(name: &str) -> bool {
-    Layout::of(name).is_some()
-}
+/// Where the manifest has it, and so the beginning of its roles.
+const FIELD: &str = "from.table";
 
 fn role(split: Split) -> String {
-    format!("from.table.{}", split.name())
+    format!("{FIELD}.{}", split.name())
 }

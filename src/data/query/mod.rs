@@ -1,0 +1,285 @@
+//! SQL over tables, by polars.
+//!
+//! What a query gives is a data set, and equal content must be equal bytes on any machine and with any number of threads. So what would
+//! leave that to chance is refused (`order by` with `limit`, whose ties polars breaks as threads finish) or undone: the rows of joins,
+//! groups and unions come in no order of their own, and are sorted by their content.
+
+mod answer;
+mod frame;
+
+use super::DataError;
+use super::table::guarded_as;
+use crate::ml::tasks::Columns;
+pub use answer::{Answer, names_in};
+pub use frame::Framed;
+pub(super) use frame::to_polars;
+use polars::error::PolarsError;
+use polars::prelude::{DataFrame, IntoLazy, LazyFrame};
+use polars::sql::SQLContext;
+use sqlparser::ast::{
+    Distinct, GroupByExpr, ObjectName, Query as Parsed, Select, SetExpr, Statement, TableFactor, Visit, Visitor,
+};
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::{Parser, ParserOptions};
+use std::ops::ControlFlow;
+
+/// A query that gives the same rows wherever it runs.
+#[derive(Clone, Debug)]
+pub struct Query {
+    text: String,
+    /// Whether it only filters and derives, so that rows keep their order.
+    keeps_order: bool,
+}
+
+/// The table that a query is over.
+pub const ROWS: &str = "rows";
+
+impl Query {
+    /// Reads a query over tables with these names.
+    ///
+    /// # Errors
+    /// If it is no query, or one whose rows depend on more than the content of the tables. In words that follow the name of the field.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let query = parsed(text, &format!("select … from {ROWS}"))?;
+        let mut seen = Seen::default();
+        if let ControlFlow::Break(why) = query.visit(&mut seen) {
+            return Err(why);
+        }
+        Ok(Self { text: text.to_owned(), keeps_order: seen.queries == 1 && is_plain(&query) })
+    }
+
+    /// The columns that the query makes of tables, each by its name.
+    ///
+    /// # Errors
+    /// If it names a table or a column that is not there, asks of values what they are not, or gives what no cell can be.
+    pub fn run(&self, tables: Vec<(&str, Framed)>) -> Result<Columns, DataError> {
+        let frames = tables.iter().map(|(name, framed)| (*name, framed.frame.clone()));
+        let frame = ask(&self.text, frames).map_err(|error| {
+            let known: Vec<String> = tables.iter().map(|(name, framed)| framed.described(name)).collect();
+            DataError::Query(format!("{error}; {}", known.join("; ")))
+        })?;
+        let columns = frame::cells(&frame)?;
+        Ok(if self.keeps_order { columns } else { frame::sorted(columns) })
+    }
+}
+
+/// The answer to a query over frames, each by the name of its table.
+///
+/// # Errors
+/// What polars says of it, on one line.
+fn ask<'n>(text: &str, frames: impl Iterator<Item = (&'n str, DataFrame)>) -> Result<DataFrame, String> {
+    let mut context = SQLContext::new();
+    for (name, frame) in frames {
+        context.register(name, frame.lazy());
+    }
+    // Some expressions of polars panic where others give an error.
+    let answer = || context.execute(text).and_then(LazyFrame::collect).map_err(|error| DataError::Query(told(&error)));
+    guarded_as(DataError::Query, answer).map_err(|error| error.to_string())
+}
+
+/// An error of polars, without the plan that follows it.
+fn told(error: &PolarsError) -> String {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    first.strip_prefix("sql parser error: ").map_or(first.clone(), str::to_owned)
+}
+
+/// The one query that a text is.
+fn parsed(text: &str, expected: &str) -> Result<Box<Parsed>, String> {
+    let options = ParserOptions { trailing_commas: true, ..ParserOptions::default() };
+    let statements = Parser::new(&GenericDialect).with_options(options).try_with_sql(text);
+    let statements = statements.and_then(|mut parser| parser.parse_statements());
+    let mut statements = statements
+        .map_err(|error| format!("is no SQL: {}", error.to_string().trim_start_matches("sql parser error: ")))?;
+    match (statements.pop(), statements.len()) {
+        (Some(Statement::Query(query)), 0) => Ok(query),
+        (None, _) => Err(format!("is empty, expected `{expected}`")),
+        (Some(_), 0) => Err(format!("does something else than to ask, expected `{expected}`")),
+        (Some(_), more) => Err(format!("has {} statements, expected one", more + 1)),
+    }
+}
+
+/// The queries within a query, each of which must leave nothing to chance.
+#[derive(Default)]
+struct Seen {
+    queries: usize,
+}
+
+impl Visitor for Seen {
+    type Break = String;
+
+    fn pre_visit_query(&mut self, query: &Parsed) -> ControlFlow<String> {
+        self.queries += 1;
+        if query.limit_clause.is_some() || query.fetch.is_some() {
+            return ControlFlow::Break(
+                "has a limit, and which rows are within it may differ from run to run; choose them by `where`, or draw them by the stage's \
+                 `rows`"
+                    .to_owned(),
+            );
+        }
+        if query.order_by.is_some() {
+            return ControlFlow::Break(
+                "has `order by`, but a data set has no order: training shuffles it by its seed; leave it out"
+                    .to_owned(),
+            );
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<String> {
+        match table {
+            TableFactor::Table { args: Some(_), name, .. } | TableFactor::Function { name, .. } => {
+                ControlFlow::Break(format!(
+                    "has `{name}(…)` for a table, which may read anything; name the file under `tables`, so that it is an input of the stage"
+                ))
+            }
+            TableFactor::Table { sample: Some(_), .. } => {
+                ControlFlow::Break("draws a sample; the stage's `rows` does that, by its seed".to_owned())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether a query gives rows in the order of the table.
+fn is_plain(query: &Parsed) -> bool {
+    let SetExpr::Select(select) = &*query.body else { return false };
+    let Select { distinct, from, group_by, having, .. } = &**select;
+    let is_ungrouped = matches!(group_by, GroupByExpr::Expressions(by, _) if by.is_empty()) && having.is_none();
+    let is_alone = matches!(&from[..], [table] if table.joins.is_empty() && is_named(&table.relation));
+    query.with.is_none() && is_ungrouped && is_alone && matches!(distinct, None | Some(Distinct::All))
+}
+
+fn is_named(table: &TableFactor) -> bool {
+    let TableFactor::Table { name: ObjectName(parts), .. } = table else { return false };
+    parts.len() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::tasks::{Cell, Decimal, Whole};
+
+    fn text(text: &str) -> Cell {
+        Cell::Text(text.to_owned())
+    }
+
+    fn number(text: &str) -> Cell {
+        Cell::Number(Decimal::parse(text).unwrap())
+    }
+
+    fn framed(columns: Columns) -> Framed {
+        Framed::of(Whole { columns, odd: vec![("day".to_owned(), "is Date32".to_owned())] }).unwrap()
+    }
+
+    fn rows() -> Framed {
+        let texts = |texts: [&str; 4]| texts.map(text).to_vec();
+        let options = |options: &[&str]| Cell::List(options.iter().map(|option| text(option)).collect());
+        framed(vec![
+            ("author".to_owned(), texts(["b", "a", "c", "a"])),
+            ("text".to_owned(), vec![text("one"), text("two"), Cell::Missing, text("four")]),
+            ("votes".to_owned(), ["3", "-1", "9007199254740993", "0"].map(number).to_vec()),
+            ("share".to_owned(), vec![number("0.1"), number("2.50"), Cell::Missing, number("7")]),
+            ("ok".to_owned(), vec![Cell::Bool(true), Cell::Missing, Cell::Bool(false), Cell::Bool(true)]),
+            ("options".to_owned(), vec![options(&["x", "y"]), options(&[]), Cell::Missing, options(&["z"])]),
+            ("huge".to_owned(), ["1", "2", "3", "12345678901234567890"].map(number).to_vec()),
+            ("mixed".to_owned(), vec![text("x"), number("1"), Cell::Missing, Cell::Missing]),
+        ])
+    }
+
+    fn authors() -> Framed {
+        framed(vec![
+            ("author".to_owned(), ["a", "b"].map(text).to_vec()),
+            ("name".to_owned(), ["Ann", "Bob"].map(text).to_vec()),
+        ])
+    }
+
+    #[track_caller]
+    fn answer(query: &str) -> Columns {
+        Query::parse(query).unwrap().run(vec![(ROWS, rows()), ("authors", authors())]).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(query: &str, said: &str) {
+        let error = match Query::parse(query) {
+            Err(error) => error,
+            Ok(query) => query.run(vec![(ROWS, rows()), ("authors", authors())]).unwrap_err().to_string(),
+        };
+        assert!(error.contains(said), "{error}");
+    }
+
+    #[test]
+    fn cells_come_back_as_they_went_in() {
+        let columns = answer("select author, text, votes, share, ok, options from rows");
+        let texts = |texts: [&str; 4]| texts.map(text).to_vec();
+        assert_eq!(columns[0], ("author".to_owned(), texts(["b", "a", "c", "a"])));
+        assert_eq!(columns[1].1[2], Cell::Missing);
+        // Beyond what floats hold exactly.
+        assert_eq!(columns[2].1, ["3", "-1", "9007199254740993", "0"].map(number));
+        assert_eq!(columns[3].1, [number("0.1"), number("2.5"), Cell::Missing, number("7")]);
+        assert_eq!(columns[4].1, [Cell::Bool(true), Cell::Missing, Cell::Bool(false), Cell::Bool(true)]);
+        assert_eq!(columns[5].1[..2], [Cell::List(vec![text("x"), text("y")]), Cell::List(Vec::new())]);
+    }
+
+    #[test]
+    fn objects_are_asked_for_their_parts() {
+        let object = |at: &str, gap: Cell| Cell::Object(vec![("at".to_owned(), number(at)), ("of".to_owned(), gap)]);
+        let spans = || {
+            framed(vec![(
+                "span".to_owned(),
+                vec![object("1", Cell::List(vec![text("p")])), object("2", Cell::Missing)],
+            )])
+        };
+        let query = |text: &str| Query::parse(text).unwrap().run(vec![(ROWS, spans())]).unwrap();
+        assert_eq!(query("select span.at as at from rows")[0].1, ["1", "2"].map(number));
+        assert_eq!(
+            query("select span from rows")[0].1,
+            [object("1", Cell::List(vec![text("p")])), object("2", Cell::Missing)]
+        );
+    }
+
+    #[test]
+    fn filters_and_new_columns_keep_the_order() {
+        let columns = answer("select upper(author) as who, votes * 2 as double from rows where votes < 100");
+        assert_eq!(columns[0], ("who".to_owned(), ["B", "A", "A"].map(text).to_vec()));
+        assert_eq!(columns[1].1, ["6", "-2", "0"].map(number));
+    }
+
+    #[test]
+    fn joins_and_groups_come_sorted_by_content() {
+        let columns = answer("select name, text from rows join authors using (author)");
+        assert_eq!(columns[0].1, ["Ann", "Ann", "Bob"].map(text));
+        assert_eq!(columns[1].1, ["four", "two", "one"].map(text));
+        let columns = answer("select count(*) as n, author from rows group by author");
+        assert_eq!(columns[1].1, ["b", "c", "a"].map(text));
+        assert_eq!(columns[0].1, ["1", "1", "2"].map(number));
+    }
+
+    #[test]
+    fn what_would_be_chance_is_refused() {
+        refused("select * from rows limit 2", "has a limit");
+        refused("select * from (select * from rows fetch first 2 rows only) as r", "has a limit");
+        refused("select * from rows order by votes", "has `order by`");
+        refused("select * from rows where author in (select author from authors limit 1)", "has a limit");
+        refused("select * from read_csv('/etc/passwd')", "which may read anything");
+        refused("drop table rows", "does something else than to ask");
+        refused("select 1; select 2", "has 2 statements");
+        refused(" ", "is empty");
+        refused("selekt author from rows", "is no SQL: ");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_what_is() {
+        refused("select * from row", "`rows` has `author` (text), `text` (text), `votes` (whole numbers)");
+        refused("select autor from rows", "unable to find column \"autor\"");
+        refused("select huge from rows", "of `huge` no query can be made: it has 12345678901234567890");
+        refused("select mixed from rows", "of `mixed` no query can be made: it has text beside whole numbers");
+        refused("select author + 1 as x from rows", "author");
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error() {
+        let deep = format!("select {}1{} from rows", "(".repeat(5000), ")".repeat(5000));
+        refused(&deep, "is no SQL: recursion limit exceeded");
+    }
+}
