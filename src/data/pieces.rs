@@ -362,7 +362,7 @@ mod tests {
             read.unwrap_err().to_string()
         };
         let long = [b"x".repeat(1 << 18), b"\n".to_vec()].concat();
-        let lines = b"1,\"x\n".repeat(1 << 16);
+        let lines = [&b"1,\"x\n"[..], &b"3,4\n".repeat(1 << 16)].concat();
         let limit = "a row of more than 0 MiB, the most that a row may have; is there a quote or a newline missing?";
         assert_eq!(error("x.csv.gz", &[b"a,b\n1,2\n", &lines[..]].concat()), format!("line 3: {limit}"));
         assert_eq!(error("x.csv.gz", &[b"a,b\n1,2\n", &long[..]].concat()), format!("line 3: {limit}"));
