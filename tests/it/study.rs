@@ -246,5 +246,6 @@ fn the_papers_study_is_a_manifest_and_says_what_it_lacks() {
         .prints("not downloaded");
     // The other benchmarks' own files, and nothing that cannot be read.
     let said = shell.spot("status spot_paper --profile readable,files").ok();
-    said.prints("MNLI/train.tsv").prints("source_data: 15 blocked");
+    said.prints("MNLI/train.tsv").prints("source_data       15 blocked");
+    assert!(!said.out.contains("cxc"), "{}", said.out);
 }
