@@ -144,7 +144,7 @@ fn learner<'d>(
     case: &Case,
     seed: u64,
 ) -> Result<PromptLearner<'d>, Box<dyn Error>> {
-    let train = rows.iter().map(|row| (&row.input[..], &row.target[..])).collect();
+    let train: Vec<_> = rows.iter().map(|row| (&row.input[..], &row.target[..])).collect();
     let first = init::sampled_vocabulary(weights, case.prompt, 5000, &mut Stream::new(seed, "prompt"));
     let batching = Batching::of(Size::Examples(case.batch));
     let examples = Examples::new(vec![train], Mixing::default(), batching, seed)?;

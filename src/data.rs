@@ -37,7 +37,7 @@ pub use layout::Layout;
 pub use packed::{is_packed, unpacked, without_packing};
 pub use pieces::Lines;
 pub use predictions::Predictions;
-pub use query::{Answer, Framed, Query, ROWS, names_in};
+pub use query::{Answer, Framed, Query, ROWS, Tables, names_in};
 pub use ranking::{Ranked, Ranking};
 pub use scores::{ScoresFile, values};
 pub use spill::{Sorted, Sorter, Spill, nameless};

@@ -4,7 +4,7 @@ use super::output::Output;
 use super::runs::{self, Run};
 use super::show::aligned;
 use super::{Cache, JSON_VERSION, pipeline, project};
-use crate::data::{Answer, Table, names_in};
+use crate::data::{Answer, Table, Tables, names_in};
 use crate::engine::manifest::problem::listed;
 use crate::engine::store::{Found, Store};
 use crate::error::{Exit, Usage};
@@ -106,7 +106,7 @@ impl Query {
 }
 
 /// The tables of one name, each with the job that made it and its stage.
-fn parts(store: &Store, run: &Run, name: &str) -> anyhow::Result<Vec<([String; 2], Table)>> {
+fn parts(store: &Store, run: &Run, name: &str) -> anyhow::Result<Tables> {
     let mut parts = Vec::new();
     for (job, of) in &run.jobs {
         let Some(key) = of.key else { continue };

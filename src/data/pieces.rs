@@ -178,7 +178,7 @@ impl<'f> Lines<'f> {
     ///
     /// # Errors
     /// If the file cannot be read or unpacked, or a line has more than 32 MiB.
-    pub fn next(&mut self) -> Result<Option<(usize, Vec<u8>, bool)>, DataError> {
+    pub fn read(&mut self) -> Result<Option<(usize, Vec<u8>, bool)>, DataError> {
         while !self.is_last {
             let wanted = self.text.piece.max(self.bytes.len());
             self.is_last = self.text.unpacking.more(&mut self.bytes, wanted)?;
@@ -400,7 +400,7 @@ mod tests {
         fs_err::write(&path, &text).unwrap();
         let file = fs_err::File::open(&path).unwrap();
         let (mut lines, mut found, mut next) = (Lines::open("x.txt", &file).unwrap(), Vec::new(), 1);
-        while let Some((first, bytes, is_last)) = lines.next().unwrap() {
+        while let Some((first, bytes, is_last)) = lines.read().unwrap() {
             assert!(first == next && (is_last || bytes.ends_with(b"\n")));
             next += bytes.iter().filter(|byte| **byte == b'\n').count();
             found.extend(bytes);

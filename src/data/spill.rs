@@ -196,6 +196,9 @@ impl<const N: usize> Sorter<N> {
     }
 }
 
+/// The next record of a run, and which run that is.
+type Head<const N: usize> = std::cmp::Reverse<([u64; N], usize)>;
+
 /// Records in their order.
 pub enum Sorted<'s, const N: usize> {
     /// From memory.
@@ -207,7 +210,7 @@ pub enum Sorted<'s, const N: usize> {
         /// Its runs.
         runs: Vec<Run<N>>,
         /// The next record of every run, the least on top.
-        heads: Option<BinaryHeap<std::cmp::Reverse<([u64; N], usize)>>>,
+        heads: Option<BinaryHeap<Head<N>>>,
     },
 }
 

@@ -86,7 +86,7 @@ pub(super) fn each_passage(
     let file = artifact.open()?;
     let (mut lines, mut pieces) = (Lines::open(path, &file)?, documents::Pieces::default());
     let mut is_begun = false;
-    while let Some((_, bytes, is_last)) = lines.next()? {
+    while let Some((_, bytes, is_last)) = lines.read()? {
         let mut passages = Vec::new();
         if form == Form::JsonLines {
             let Some(documents) = pieces.documents(&bytes, is_last)? else {

@@ -18,6 +18,9 @@ use std::ops::ControlFlow;
 #[derive(Debug)]
 pub struct Answer(DataFrame);
 
+/// What several jobs have of one table, with the job and its stage.
+pub type Tables = Vec<([String; 2], Table)>;
+
 /// Columns in front of those of each table: which job has it, and of which stage.
 const OF: [&str; 2] = ["job", "stage"];
 
@@ -46,7 +49,7 @@ impl Answer {
     ///
     /// # Errors
     /// If parts of a table do not fit each other, or the query has no answer. In words.
-    pub fn of(text: &str, tables: Vec<(&str, Vec<([String; 2], Table)>)>) -> Result<Self, String> {
+    pub fn of(text: &str, tables: Vec<(&str, Tables)>) -> Result<Self, String> {
         let frames = tables.into_iter().map(|(name, parts)| Ok((name, stacked(parts)?)));
         let frames = frames.collect::<Result<Vec<_>, String>>()?;
         ask(text, frames.into_iter()).map(Self)
@@ -81,9 +84,10 @@ impl Answer {
         let is_list =
             |column: &&Column| matches!(column.dtype(), DataType::List(_) | DataType::Array(..) | DataType::Struct(_));
         let (lists, flat): (Vec<&Column>, Vec<&Column>) = self.0.columns().iter().partition(is_list);
-        let mut frame = DataFrame::new(self.0.height(), flat.into_iter().cloned().collect()).map_err(failed)?;
+        let mut frame =
+            DataFrame::new(self.0.height(), flat.into_iter().cloned().collect()).map_err(|error| failed(&error))?;
         let mut csv = Vec::new();
-        CsvWriter::new(&mut csv).finish(&mut frame).map_err(failed)?;
+        CsvWriter::new(&mut csv).finish(&mut frame).map_err(|error| failed(&error))?;
         let csv = String::from_utf8(csv).map_err(|error| DataError::Csv(error.to_string()))?;
         Ok((csv, lists.iter().map(|column| column.name().to_string()).collect()))
     }
@@ -94,12 +98,12 @@ impl Answer {
     /// If polars refuses.
     pub fn parquet(&self) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
-        ParquetWriter::new(&mut bytes).finish(&mut self.0.clone()).map_err(failed)?;
+        ParquetWriter::new(&mut bytes).finish(&mut self.0.clone()).map_err(|error| failed(&error))?;
         Ok(bytes)
     }
 }
 
-fn failed(error: PolarsError) -> DataError {
+fn failed(error: &PolarsError) -> DataError {
     DataError::Query(error.to_string())
 }
 
@@ -126,7 +130,7 @@ fn json(cell: &Cell) -> Value {
 }
 
 /// Tables below each other. A column that one of them lacks is null there.
-fn stacked(parts: Vec<([String; 2], Table)>) -> Result<DataFrame, String> {
+fn stacked(parts: Tables) -> Result<DataFrame, String> {
     let mut kinds: Vec<(String, DataType, String)> = Vec::new();
     let mut frames = Vec::new();
     for ([job, stage], table) in parts {
@@ -172,7 +176,7 @@ mod tests {
         [job.to_owned(), "scores".to_owned()]
     }
 
-    fn tables() -> Vec<(&'static str, Vec<([String; 2], Table)>)> {
+    fn tables() -> Vec<(&'static str, Tables)> {
         let one = Table::new([
             ("task", Own::Text(vec!["a".to_owned(), "b".to_owned()])),
             ("seed", Own::OptUnsigned(vec![Some(u64::MAX), None])),

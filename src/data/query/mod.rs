@@ -10,7 +10,7 @@ mod frame;
 use super::DataError;
 use super::table::guarded_as;
 use crate::ml::tasks::Columns;
-pub use answer::{Answer, names_in};
+pub use answer::{Answer, Tables, names_in};
 pub use frame::Framed;
 pub(super) use frame::to_polars;
 use polars::error::PolarsError;
@@ -52,7 +52,7 @@ impl Query {
     ///
     /// # Errors
     /// If it names a table or a column that is not there, asks of values what they are not, or gives what no cell can be.
-    pub fn run(&self, tables: Vec<(&str, Framed)>) -> Result<Columns, DataError> {
+    pub fn run(&self, tables: &[(&str, Framed)]) -> Result<Columns, DataError> {
         let frames = tables.iter().map(|(name, framed)| (*name, framed.frame.clone()));
         let frame = ask(&self.text, frames).map_err(|error| {
             let known: Vec<String> = tables.iter().map(|(name, framed)| framed.described(name)).collect();
@@ -196,14 +196,14 @@ mod tests {
 
     #[track_caller]
     fn answer(query: &str) -> Columns {
-        Query::parse(query).unwrap().run(vec![(ROWS, rows()), ("authors", authors())]).unwrap()
+        Query::parse(query).unwrap().run(&[(ROWS, rows()), ("authors", authors())]).unwrap()
     }
 
     #[track_caller]
     fn refused(query: &str, said: &str) {
         let error = match Query::parse(query) {
             Err(error) => error,
-            Ok(query) => query.run(vec![(ROWS, rows()), ("authors", authors())]).unwrap_err().to_string(),
+            Ok(query) => query.run(&[(ROWS, rows()), ("authors", authors())]).unwrap_err().to_string(),
         };
         assert!(error.contains(said), "{error}");
     }
@@ -230,7 +230,7 @@ mod tests {
                 vec![object("1", Cell::List(vec![text("p")])), object("2", Cell::Missing)],
             )])
         };
-        let query = |text: &str| Query::parse(text).unwrap().run(vec![(ROWS, spans())]).unwrap();
+        let query = |text: &str| Query::parse(text).unwrap().run(&[(ROWS, spans())]).unwrap();
         assert_eq!(query("select span.at as at from rows")[0].1, ["1", "2"].map(number));
         assert_eq!(
             query("select span from rows")[0].1,

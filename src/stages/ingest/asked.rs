@@ -33,9 +33,9 @@ impl Asked {
             self.columns = rows.columns.iter().map(|(name, _)| name.clone()).collect();
         }
         let others = self.others.iter().map(|(name, framed)| (name.as_str(), framed.clone()));
-        let tables = [(ROWS, Framed::of(rows)?)].into_iter().chain(others).collect();
+        let tables: Vec<(&str, Framed)> = [(ROWS, Framed::of(rows)?)].into_iter().chain(others).collect();
         let told = || format!("`query`, of the rows of the {} split", split.name());
-        let columns = self.query.run(tables).with_context(told)?;
+        let columns = self.query.run(&tables).with_context(told)?;
         Sheet::from_columns(&columns, wanted)
             .with_context(|| format!("what `query` gives of the {} split", split.name()))
     }
