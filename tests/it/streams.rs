@@ -36,7 +36,7 @@ fn rows(count: usize, seed: u64) -> Vec<Row> {
             id: format!("r{number}"),
             text: text.join(" ") + &rare,
             author: (*stream.choose(&["Ann", "Bo", ""])).to_owned(),
-            label: stream.choose(&["bad", "good", "so so"]),
+            label: ["bad", "good", "so so"][stream.below(3)],
             stars: stream.below(50) as f64 / 8.0,
             group: format!("g{}", stream.below(count / 3 + 1)),
             options: [format!("first {number}"), format!("second {}", number % 7)],
