@@ -27,6 +27,7 @@ use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
 use hub::Hub;
+use rayon::ThreadPoolBuilder;
 use rows::{Part, Rows};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -286,6 +287,17 @@ impl Stage for Ingest {
     }
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        // Of jobs that run side by side each has a part of the threads; what others leave idle, a large data set takes.
+        let pool = ThreadPoolBuilder::new().num_threads(cx.threads()).build().context("failed to start threads")?;
+        pool.install(|| self.make(cx))
+    }
+}
+
+/// The piece for what a tokenizer does not know.
+const UNKNOWN: &str = "<unk>";
+
+impl Ingest {
+    fn make(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let (tokens, digest) = backbone::tokenizer(cx.one("backbone")?)?;
         let own = self.own(cx)?;
         let (task, parts, left) = match &self.from {
@@ -318,12 +330,7 @@ impl Stage for Ingest {
         self.judge(cx, &written.card)?;
         written.keep(cx)
     }
-}
 
-/// The piece for what a tokenizer does not know.
-const UNKNOWN: &str = "<unk>";
-
-impl Ingest {
     /// Says what is wrong with a data set; an error if the stage is `strict`.
     fn judge(&self, cx: &Cx<'_>, card: &Card) -> anyhow::Result<()> {
         let most = (self.input_length, self.target_length);
