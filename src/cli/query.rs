@@ -54,6 +54,7 @@ impl Query {
         let name = self.pipe.as_deref().or(runs.last().map(|run| run.pipeline.as_str())).unwrap_or("any pipeline");
         let run = runs::find(&runs, name, &self.run)?;
         let named = names_in(&self.sql).map_err(|why| Usage(format!("the query {why}")))?;
+        tell_gone(&store, run)?;
         let mut tables = Vec::new();
         for name in &named {
             let parts = parts(&store, run, name)?;
@@ -103,6 +104,30 @@ impl Query {
             Form::Parquet => self.output.bytes(&answer.parquet()?, "Parquet"),
         }
     }
+}
+
+/// Warns of jobs of a run without a result, since an answer is then of the others alone.
+fn tell_gone(store: &Store, run: &Run) -> anyhow::Result<()> {
+    let mut gone = Vec::new();
+    for (job, of) in &run.jobs {
+        let is_there = of.key.map_or(Ok(false), |key| store.find(&key).map(|found| matches!(found, Found::Hit(_))))?;
+        if !is_there {
+            gone.push(job.as_str());
+        }
+    }
+    if !gone.is_empty() {
+        let message = format!(
+            "{} of {} jobs of the run have no result, or one that is no longer in the cache, and are not in the answer: {}",
+            gone.len(),
+            run.jobs.len(),
+            listed(gone.into_iter())
+        );
+        ui::tell("warning:", Colour::Yellow, &message);
+    }
+    if run.seconds.is_none() {
+        ui::tell("warning:", Colour::Yellow, "the run did not come to its end; the answer is of what it had done");
+    }
+    Ok(())
 }
 
 /// The tables of one name, each with the job that made it and its stage.

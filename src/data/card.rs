@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::data::oracle::Made;
     use crate::data::{Dataset, Part, Tokenized};
-    use crate::ml::tasks::{Answer, Example, Task};
+    use crate::ml::tasks::{Answer, Example, Spacing, Task};
 
     fn example(input: &str, target: &str) -> Example {
         let label = ["bad", "good"].iter().position(|label| *label == target).map(|label| label as u32);
@@ -225,6 +225,7 @@ mod tests {
             answer: Answer::Label,
             metrics: Vec::new(),
             around: None,
+            spacing: Spacing::default(),
         };
         let train =
             [("dull film", "bad"), ("dull film", "bad"), ("dull film", "good"), ("grey", "bad"), ("fine day", "good")];

@@ -390,7 +390,15 @@ mod tests {
     fn task(answer: Answer) -> Task {
         let labels = if answer == Answer::Label { vec!["so so", "bad", "good"] } else { Vec::new() };
         let labels = labels.into_iter().map(str::to_owned).collect();
-        Task { name: "mood".to_owned(), format: None, labels, answer, metrics: Vec::new(), around: None }
+        Task {
+            name: "mood".to_owned(),
+            format: None,
+            labels,
+            answer,
+            metrics: Vec::new(),
+            around: None,
+            spacing: crate::ml::tasks::Spacing::default(),
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Inputs {
 mod tests {
     use super::*;
     use crate::data::{Dataset, Part};
-    use crate::ml::tasks::{Answer, Content, Example, Task};
+    use crate::ml::tasks::{Answer, Content, Example, Spacing, Task};
 
     impl Inputs {
         /// Of a data set in memory: what [`write`](Self::write) must be.
@@ -130,6 +130,7 @@ mod tests {
             answer: Answer::Text,
             metrics: Vec::new(),
             around: None,
+            spacing: Spacing::default(),
         };
         let example = |input: &&str| Example {
             id: String::new(),

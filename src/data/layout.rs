@@ -118,8 +118,6 @@ mod tests {
             drop: Vec::new(),
             round: None,
             word: None,
-            spaced_punctuation: false,
-            single_spaces: false,
             choices: None,
             name: "mood".to_owned(),
             group: None,

@@ -384,8 +384,6 @@ mod tests {
             drop: Vec::new(),
             round: None,
             word: None,
-            spaced_punctuation: false,
-            single_spaces: false,
             choices: None,
         }
     }

@@ -202,7 +202,7 @@ impl MostRows {
 
 impl Stage for Ingest {
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const OUTPUTS: &'static [Output] = &[
         Output { name: "dataset", of: DATASET },
         Output { name: "card", of: CARD },

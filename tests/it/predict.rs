@@ -106,6 +106,33 @@ fn templates_make_inputs_of_columns() {
 }
 
 #[test]
+fn inputs_of_new_rows_are_spaced_as_those_that_were_learned() {
+    let manifest = "version: 1
+name: it
+stages:
+  backbone: {kind: backbone, from: {builtin: nano}}
+  data:
+    kind: ingest
+    backbone: backbone
+    from: {table: {train: data/mood.jsonl, template: '{text}', label: mood, spaced_punctuation: true}}
+  prompt:
+    {kind: tune, backbone: backbone, data: data, length: 4, training: {steps: 2, batch_size: 8, evaluate_every: 2}}
+";
+    let mood = |i: usize| ["good", "bad"][i % 2];
+    let row = |i: usize| json!({"text": format!("well,done {i}"), "mood": mood(i)});
+    let shell = Shell::new().write("pipelines/it.yaml", manifest).write("data/mood.jsonl", lines((0..30).map(row)));
+    shell.spot("run it").ok();
+    let likely = |row: Value| {
+        shell.put("new.jsonl", lines([row]));
+        let said = shell.spot("predict new.jsonl --prompt prompt --labels good,bad").ok().lines().remove(0);
+        said["log_likelihood"].clone()
+    };
+    let found = likely(json!({"text": "well,done"}));
+    assert_eq!(found, likely(json!({"input": "mood well , done"})));
+    assert_ne!(found, likely(json!({"input": "mood well,done"})), "they are other pieces");
+}
+
+#[test]
 fn what_cannot_be_answered_is_refused_with_its_line() {
     let shell = Shell::finished();
     let refused_by = |code: i32, content: &str, with: &str, message: &str| {

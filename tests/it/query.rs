@@ -106,7 +106,10 @@ labels: [bad, good]";
         .write("pipelines/it.yaml", manifest(table))
         .write("data/train.csv", format!("text,label\n{rows}"))
         .write("data/test.csv", "text\nhidden\ntext 3\n");
-    shell.spot("run it").ok();
+    shell
+        .spot("run it")
+        .ok()
+        .complains("the test rows have no `label`, which the training rows have; in `query` they are null there");
     let data = dataset(&shell);
     assert_eq!((data.examples(Split::Test).len(), data.has_answers(Split::Test)), (1, false));
     // Places are those of what the query gave.
@@ -201,5 +204,7 @@ fn tables_of_a_run_are_asked_in_sql() {
     query("select nothing from scores").exits_with(2).complains("nothing");
     query("drop table scores").exits_with(2).complains("the query does something else than to ask");
     query("select * from scores").arg("--run").arg("last~9").exits_with(2).complains("no run `last~9` of `smoke`");
+    std::fs::remove_dir_all(shell.path("cache/v1/entries")).unwrap();
+    query("select 1 as one").ok().complains("have no result, or one that is no longer in the cache");
     Shell::new().spot("query").arg("select 1").exits_with(2).complains("no run `last`");
 }

@@ -17,7 +17,8 @@ use polars::error::PolarsError;
 use polars::prelude::{DataFrame, IntoLazy, LazyFrame};
 use polars::sql::SQLContext;
 use sqlparser::ast::{
-    Distinct, GroupByExpr, ObjectName, Query as Parsed, Select, SetExpr, Statement, TableFactor, Visit, Visitor,
+    Distinct, Expr, GroupByExpr, ObjectName, Query as Parsed, Select, SetExpr, Statement, TableFactor, Visit, Visitor,
+    WindowType,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserOptions};
@@ -45,7 +46,14 @@ impl Query {
         if let ControlFlow::Break(why) = query.visit(&mut seen) {
             return Err(why);
         }
-        Ok(Self { text: text.to_owned(), keeps_order: seen.queries == 1 && is_plain(&query) })
+        let has_order = seen.queries == 1 && is_alone(&query);
+        if let (false, Some(what)) = (has_order, seen.by_order) {
+            return Err(format!(
+                "has {what}, which depends on the order of rows, and those of joins and queries within queries have none; choose by a value \
+                 (`min`, `max`), or prepare the table in a stage of its own"
+            ));
+        }
+        Ok(Self { text: text.to_owned(), keeps_order: has_order && is_plain(&query) })
     }
 
     /// The columns that the query makes of tables, each by its name.
@@ -103,13 +111,35 @@ fn parsed(text: &str, expected: &str) -> Result<Box<Parsed>, String> {
 #[derive(Default)]
 struct Seen {
     queries: usize,
+    /// Something that depends on the order of rows.
+    by_order: Option<String>,
 }
+
+/// Functions whose values depend on the order of rows.
+const BY_ORDER: [&str; 11] = [
+    "first",
+    "last",
+    "first_value",
+    "last_value",
+    "nth_value",
+    "lag",
+    "lead",
+    "row_number",
+    "array_agg",
+    "string_agg",
+    "listagg",
+];
 
 impl Visitor for Seen {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &Parsed) -> ControlFlow<String> {
         self.queries += 1;
+        if let SetExpr::Select(select) = &*query.body
+            && matches!(select.distinct, Some(Distinct::On(_)))
+        {
+            self.by_order = Some("`distinct on`".to_owned());
+        }
         if query.limit_clause.is_some() || query.fetch.is_some() {
             return ControlFlow::Break(
                 "has a limit, and which rows are within it may differ from run to run; choose them by `where`, or draw them by the stage's \
@@ -122,6 +152,23 @@ impl Visitor for Seen {
                 "has `order by`, but a data set has no order: training shuffles it by its seed; leave it out"
                     .to_owned(),
             );
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
+        if let Expr::Function(function) = expr {
+            let name = function.name.to_string().to_lowercase();
+            let orders = matches!(&function.over, Some(WindowType::WindowSpec(window)) if !window.order_by.is_empty());
+            if orders && BY_ORDER.contains(&name.as_str()) {
+                // Which of two equal rows comes first is left to threads.
+                return ControlFlow::Break(format!(
+                    "has `{name}` over an order, in which rows may be equal; choose by `rank`, or by `min` or `max` of a value"
+                ));
+            }
+            if orders || BY_ORDER.contains(&name.as_str()) {
+                self.by_order = Some(format!("`{name}`"));
+            }
         }
         ControlFlow::Continue(())
     }
@@ -141,13 +188,18 @@ impl Visitor for Seen {
     }
 }
 
-/// Whether a query gives rows in the order of the table.
+/// Whether a query is over the rows of one table, which have an order.
+fn is_alone(query: &Parsed) -> bool {
+    let SetExpr::Select(select) = &*query.body else { return false };
+    query.with.is_none() && matches!(&select.from[..], [table] if table.joins.is_empty() && is_named(&table.relation))
+}
+
+/// Whether a query over one table gives its rows in their order.
 fn is_plain(query: &Parsed) -> bool {
     let SetExpr::Select(select) = &*query.body else { return false };
-    let Select { distinct, from, group_by, having, .. } = &**select;
+    let Select { distinct, group_by, having, .. } = &**select;
     let is_ungrouped = matches!(group_by, GroupByExpr::Expressions(by, _) if by.is_empty()) && having.is_none();
-    let is_alone = matches!(&from[..], [table] if table.joins.is_empty() && is_named(&table.relation));
-    query.with.is_none() && is_ungrouped && is_alone && matches!(distinct, None | Some(Distinct::All))
+    is_ungrouped && matches!(distinct, None | Some(Distinct::All))
 }
 
 fn is_named(table: &TableFactor) -> bool {
@@ -262,6 +314,11 @@ mod tests {
         refused("select * from rows order by votes", "has `order by`");
         refused("select * from rows where author in (select author from authors limit 1)", "has a limit");
         refused("select * from read_csv('/etc/passwd')", "which may read anything");
+        refused("select first(text) as t, name from rows join authors using (author) group by name", "has `first`");
+        refused("select x.text from (select text, row_number() as n from rows) as x", "has `row_number`");
+        refused("select text, row_number() over (order by votes) as n from rows", "has `row_number` over an order");
+        refused("select distinct on (name) name, text from rows join authors using (author)", "has `distinct on`");
+        assert_eq!(answer("select first(text) as t, author from rows group by author")[1].1.len(), 3);
         refused("drop table rows", "does something else than to ask");
         refused("select 1; select 2", "has 2 statements");
         refused(" ", "is empty");

@@ -8,7 +8,6 @@ use super::labels::{Lookup, is_whole};
 use super::own::{Own, behind, plain};
 use super::several;
 use super::sheet::{At, Place, Sheet, SheetError};
-use super::spacing::collapsed;
 use super::value::Decimal;
 use super::{Answer, Example, Split};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -186,11 +185,9 @@ impl Own {
         let mut cells = cells.into_iter();
         let answer = cells.next().unwrap_or(Cell::Missing);
         let names = self.template.columns();
-        let values =
-            names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, self.spaced(plain(name, cell, place)?))));
+        let values = names.iter().zip(cells.by_ref()).map(|(name, cell)| Ok((*name, plain(name, cell, place)?)));
         let values = values.collect::<Result<BTreeMap<&str, String>, SheetError>>()?;
         let input = self.template.fill(|name| Cow::Borrowed(values.get(name).map_or("", String::as_str)));
-        let input = if self.spaced_punctuation || self.single_spaces { collapsed(&input) } else { input };
         let mut named = |name: &Option<String>| -> Result<Option<String>, SheetError> {
             let Some(name) = name else { return Ok(None) };
             let text = plain(name, cells.next().unwrap_or(Cell::Missing), place)?;

@@ -5,7 +5,7 @@
 
 use super::error::ReadError;
 use super::rows::{Header, Window};
-use super::{Answer, Example, Metric, Split, Task};
+use super::{Answer, Example, Metric, Spacing, Split, Task};
 use serde::{Deserialize, Serialize};
 
 /// How a file is read.
@@ -118,6 +118,7 @@ impl Format {
             answer: self.answer,
             metrics: self.metrics.to_vec(),
             around: None,
+            spacing: Spacing::default(),
         }
     }
 }

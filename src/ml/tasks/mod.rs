@@ -54,6 +54,7 @@ pub use own::{Mistake, Own, behind, check_name};
 pub use published::{fills, formats, read, read_file, task, template};
 pub use score::Scores;
 pub use sheet::{At, Dialect, Pieces, Place, Quotes, Sheet, SheetError, Source, Wanted, may_be_quoted, no_rows};
+pub use spacing::Spacing;
 pub use template::Template;
 pub use value::{Decimal, Value};
 pub use whole::{Columns, Whole};
@@ -80,6 +81,9 @@ pub struct Task {
     /// What stands before and after the text in every input, where a metric compares answers with that text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub around: Option<(String, String)>,
+    /// What becomes of white space in inputs, so that those of new rows are made alike.
+    #[serde(default, skip_serializing_if = "Spacing::is_kept")]
+    pub spacing: Spacing,
 }
 
 /// What an answer in text stands for, and so how predictions are compared with targets (`t5/data/postprocessors.py` of

@@ -9,7 +9,7 @@ use super::format::Read;
 use super::labels::Labels;
 use super::several;
 use super::sheet::{Place, Sheet, SheetError, Wanted};
-use super::spacing::padded;
+use super::spacing::Spacing;
 use super::template::Template;
 use super::value::{Decimal, Value};
 use super::{Answer, Metric, Split, Task};
@@ -25,10 +25,6 @@ pub struct Own {
     pub word: Option<String>,
     /// How an input is put together.
     pub template: Template,
-    /// Whether punctuation in columns and answers gets spaces around it.
-    pub spaced_punctuation: bool,
-    /// Whether any white space in an input is one space.
-    pub single_spaces: bool,
     /// The column with the answer.
     pub label: String,
     /// The words of the answers, if they are labels.
@@ -79,14 +75,8 @@ impl Own {
                 ),
             ));
         }
-        if self.spaced_punctuation && self.answer != Answer::Text {
+        if self.template.spacing() == Spacing::Punctuation && self.answer != Answer::Text {
             return Err(("spaced_punctuation", "is for answers that are free text, and these are not".to_owned()));
-        }
-        if self.spaced_punctuation && self.single_spaces {
-            return Err((
-                "single_spaces",
-                "is given beside `spaced_punctuation`, which does that too; leave one out".to_owned(),
-            ));
         }
         if self.template.columns().contains(&self.label.as_str()) {
             let label = shortened(&self.label);
@@ -178,6 +168,7 @@ impl Own {
             answer: self.answer,
             metrics: self.metrics.clone(),
             around: self.around(prefix),
+            spacing: self.template.spacing(),
         }
     }
 
@@ -232,11 +223,6 @@ impl Own {
     /// What stands in front of inputs that have a prefix.
     pub(super) fn word(&self) -> &str {
         self.word.as_deref().unwrap_or(&self.name)
-    }
-
-    /// A text of the input or of an answer as the task has it.
-    pub(super) fn spaced(&self, text: String) -> String {
-        if self.spaced_punctuation { padded(&text) } else { text }
     }
 
     /// The columns of choices.
@@ -325,7 +311,8 @@ impl Own {
         if answers.iter().any(|answer| answer.trim().is_empty()) {
             return Err(place.wrong(format!("`{name}` has an empty text among its answers; leave it out")));
         }
-        let answers: Vec<String> = answers.into_iter().map(|answer| self.spaced(answer)).collect();
+        let answers: Vec<String> =
+            answers.iter().map(|answer| self.template.spacing().of_column(answer).into_owned()).collect();
         Ok((answers[0].clone(), None, answers))
     }
 }
@@ -365,8 +352,6 @@ mod tests {
         Own {
             name: "mood".to_owned(),
             word: None,
-            spaced_punctuation: false,
-            single_spaces: false,
             template: Template::parse("title: {title} review: {text}").unwrap(),
             label: "label".to_owned(),
             labels: Some(Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
@@ -578,7 +563,7 @@ mod tests {
 
     #[test]
     fn white_space_in_inputs_is_one_space_if_that_is_asked_for() {
-        let single = Own { single_spaces: true, ..own() };
+        let single = Own { template: own().template.spaced(Spacing::Single), ..own() };
         single.check().unwrap();
         let line = r#"{"title": " A  film,\u00a0old ", "text": "so\n\n\tso ", "label": "good"}"#;
         let input = |own: &Own| {
@@ -587,8 +572,9 @@ mod tests {
         };
         assert_eq!(input(&single), "mood title: A film,\u{a0}old review: so so ");
         assert_eq!(input(&own()), "mood title:  A  film,\u{a0}old  review: so\n\n\tso ");
-        let text = Own { labels: None, answer: Answer::Text, metrics: vec![Metric::Rouge1], ..single };
-        assert_eq!(Own { spaced_punctuation: true, ..text }.check().unwrap_err().0, "single_spaces");
+        assert_eq!(single.task(true).spacing, Spacing::Single);
+        let padded = Own { template: own().template.spaced(Spacing::Punctuation), ..own() };
+        assert_eq!(padded.check().unwrap_err().0, "spaced_punctuation");
     }
 
     #[test]

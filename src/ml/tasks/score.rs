@@ -175,7 +175,7 @@ fn number(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::ml::statistics::tests::near;
-    use crate::ml::tasks::task;
+    use crate::ml::tasks::{Spacing, task};
 
     fn example(id: usize, target: &str, label: Option<u32>) -> Example {
         Example {
@@ -262,6 +262,7 @@ mod tests {
             answer: Answer::Text,
             metrics,
             around: None,
+            spacing: Spacing::default(),
         };
         let mut examples = vec![example(0, "a b c", None), example(1, "x . y z", None)];
         examples[0].answers = vec!["a b c".to_owned(), "d e".to_owned()];
@@ -278,6 +279,7 @@ mod tests {
             answer: Answer::Text,
             metrics: Vec::new(),
             around: None,
+            spacing: Spacing::default(),
         };
         let scores = text.score(&["b".to_owned()], &[example(0, "a", None)]);
         assert_eq!((scores.score, scores.scored, scores.metrics.len()), (None, 1, 0));

@@ -1,10 +1,14 @@
 //! Templates: a text with the names of columns in braces, `title: {title} review: {text}`.
 
+use super::spacing::Spacing;
 use crate::braces::{Braces, Piece};
 
-/// A text with holes.
+/// A text with holes, and the spacing that it has once they are filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Braces);
+pub struct Template {
+    braces: Braces,
+    spacing: Spacing,
+}
 
 impl Template {
     /// Reads a template; `{{` and `}}` stand for braces.
@@ -21,13 +25,24 @@ impl Template {
                 "has no placeholder, so all inputs would be the same; expected at least one: `{title}`".to_owned()
             );
         }
-        Ok(Self(braces))
+        Ok(Self { braces, spacing: Spacing::default() })
+    }
+
+    /// The same with a spacing.
+    #[must_use]
+    pub fn spaced(self, spacing: Spacing) -> Self {
+        Self { spacing, ..self }
+    }
+
+    /// The spacing of what it makes.
+    pub fn spacing(&self) -> Spacing {
+        self.spacing
     }
 
     /// The names of the holes, each once, in the order of their first appearance.
     pub fn columns(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for name in self.0.names().map(str::trim) {
+        for name in self.braces.names().map(str::trim) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -37,22 +52,22 @@ impl Template {
 
     /// What stands before and after the only hole; `None` if there are several.
     pub(super) fn around(&self) -> Option<(&str, &str)> {
-        match self.0.pieces().collect::<Vec<_>>()[..] {
+        match self.braces.pieces().collect::<Vec<_>>()[..] {
             [Piece::Text(before), Piece::Name(_), Piece::Text(after)] => Some((before, after)),
             _ => None,
         }
     }
 
-    /// The text with its holes filled.
+    /// The text with its holes filled, in its spacing.
     pub(super) fn fill<'v>(&self, value: impl Fn(&str) -> std::borrow::Cow<'v, str>) -> String {
         let mut text = String::new();
-        for piece in self.0.pieces() {
+        for piece in self.braces.pieces() {
             match piece {
                 Piece::Text(piece) => text.push_str(piece),
-                Piece::Name(name) => text.push_str(&value(name.trim())),
+                Piece::Name(name) => text.push_str(&self.spacing.of_column(&value(name.trim()))),
             }
         }
-        text
+        self.spacing.of_input(text)
     }
 }
 

@@ -8,7 +8,7 @@ use super::scene::{Count, Scene};
 use super::skill::{Parts, category_of, similarity_number};
 use super::{VERSION, cause, grammar, sense};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Answer, Example, Metric, Split, Task};
+use crate::ml::tasks::{Answer, Example, Metric, Spacing, Split, Task};
 use std::collections::HashSet;
 
 /// What a task is for.
@@ -353,6 +353,7 @@ impl Builtin {
             answer: self.answer,
             metrics: self.metrics.to_vec(),
             around: None,
+            spacing: Spacing::default(),
         }
     }
 

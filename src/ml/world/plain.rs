@@ -6,7 +6,7 @@ use super::opinion::{self, Matter};
 use super::scene::{Count, Scene};
 use super::{VERSION, cause, grammar, sense};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Answer, Example, Task};
+use crate::ml::tasks::{Answer, Example, Spacing, Task};
 use std::collections::HashSet;
 
 /// Paragraphs in a row that were seen before, after which there is taken to be no other.
@@ -30,6 +30,7 @@ impl Text {
             answer: Answer::Text,
             metrics: Vec::new(),
             around: None,
+            spacing: Spacing::default(),
         }
     }
 

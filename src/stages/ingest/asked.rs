@@ -2,6 +2,7 @@
 
 use super::description::Tables;
 use crate::data::{Framed, Layout, Query, ROWS};
+use crate::engine::manifest::problem::listed;
 use crate::ml::tasks::{Cell, Dialect, Sheet, Split, Wanted, Whole};
 use anyhow::{Context, anyhow, ensure};
 
@@ -22,11 +23,23 @@ impl Asked {
     ///
     /// # Errors
     /// If the query has no answer, or that lacks a wanted column.
-    pub(super) fn sheet(&mut self, mut rows: Whole, split: Split, wanted: &[Wanted<'_>]) -> anyhow::Result<Sheet> {
+    pub(super) fn sheet(
+        &mut self,
+        mut rows: Whole,
+        split: Split,
+        wanted: &[Wanted<'_>],
+        warn: &dyn Fn(&str),
+    ) -> anyhow::Result<Sheet> {
         if split == Split::Test {
             let names: Vec<&String> =
                 rows.columns.iter().map(|(name, _)| name).chain(rows.odd.iter().map(|(name, _)| name)).collect();
             let lacking: Vec<String> = self.columns.iter().filter(|name| !names.contains(name)).cloned().collect();
+            if !lacking.is_empty() {
+                let shown = listed(lacking.iter().map(String::as_str));
+                warn(&format!(
+                    "the test rows have no {shown}, which the training rows have; in `query` they are null there"
+                ));
+            }
             let count = rows.rows();
             rows.columns.extend(lacking.into_iter().map(|name| (name, vec![Cell::Missing; count])));
         } else if split == Split::Train {

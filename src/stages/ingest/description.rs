@@ -11,7 +11,7 @@ use crate::engine::stage::{Input, Type};
 use crate::ml::random::Stream;
 use crate::ml::tasks::{
     Amount, Answer, Choices, Condition, Decimal, Dialect, Labels, LeftOut, Metric, Mistake, Named, Own, Quotes, Sheet,
-    Split, Template, behind, hold_out,
+    Spacing, Split, Template, behind, hold_out,
 };
 use crate::stages::pace::RowPace;
 use crate::stages::word::Word;
@@ -334,6 +334,15 @@ impl Description {
         if prefix { behind(self.word.as_deref().unwrap_or(name), &self.template) } else { self.template.clone() }
     }
 
+    /// What becomes of white space in inputs.
+    fn spacing(&self) -> Spacing {
+        match (self.spaced_punctuation, self.single_spaces) {
+            (true, _) => Spacing::Punctuation,
+            (false, true) => Spacing::Single,
+            (false, false) => Spacing::Kept,
+        }
+    }
+
     /// How delimited text is read.
     pub(super) fn dialect(&self) -> Dialect<'_> {
         Dialect { quotes: self.quotes, columns: self.columns.as_deref() }
@@ -367,6 +376,10 @@ impl Description {
                 "choices",
                 format!("is given beside `{other}`, but answers are one or the other; leave one out"),
             );
+        }
+        if self.spaced_punctuation && self.single_spaces {
+            let message = "is given beside `spaced_punctuation`, which does that too; leave one out";
+            return wrong("single_spaces", message.to_owned());
         }
         self.check_query()?;
         match self.validation_share {
@@ -459,7 +472,7 @@ impl Description {
         let round = self.round.map(|step| Decimal::of(step).ok_or_else(|| format!("is {step}, expected a number")));
         Ok(Own {
             name,
-            template: Template::parse(&self.template).map_err(|message| ("template", message))?,
+            template: Template::parse(&self.template).map_err(|message| ("template", message))?.spaced(self.spacing()),
             label: self.label.clone(),
             labels: labels.cloned(),
             several: self.several,
@@ -476,8 +489,6 @@ impl Description {
             drop: drop.collect::<Result<_, _>>().map_err(|message| ("drop", message))?,
             round: round.transpose().map_err(|message| ("round", message))?,
             word: self.word.clone(),
-            spaced_punctuation: self.spaced_punctuation,
-            single_spaces: self.single_spaces,
         })
     }
 
@@ -501,7 +512,8 @@ impl Description {
             let (rows, left_out) = match &mut asked {
                 Some(asked) => {
                     let told = format!("what `query` gives of the {} split", split.name());
-                    let sheet = asked.sheet(whole(&files, self.dialect())?, split, &own.wanted(split))?;
+                    let warn = |text: &str| cx.progress().warn(text);
+                    let sheet = asked.sheet(whole(&files, self.dialect())?, split, &own.wanted(split), &warn)?;
                     let mut writing = Writing::new(own, (split, prefix), vec![told.clone()], cx.scratch()?)?;
                     writing.take(0, sheet).context(told)?;
                     writing.finish()?

@@ -398,11 +398,9 @@ mod tests {
         Own {
             name: "mood".to_owned(),
             word: None,
-            spaced_punctuation: false,
             template: Template::parse("{text} by {author}").unwrap(),
             label: "label".to_owned(),
             several: false,
-            single_spaces: false,
             labels: (answer == Answer::Label).then(|| Labels::Words(vec!["bad".to_owned(), "good".to_owned()])),
             answer,
             metrics: vec![Metric::Accuracy],

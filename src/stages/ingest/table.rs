@@ -114,9 +114,12 @@ impl Table {
         let layout = Layout::of(name).with_context(|| format!("`{name}`: expected {}", Layout::ENDINGS))?;
         let wanted = own.wanted(Split::Train);
         let sheet = match self.description.asked(Vec::new())? {
-            Some(mut asked) => {
-                asked.sheet(layout.read_whole(name, bytes, self.description.dialect())?, Split::Train, &wanted)?
-            }
+            Some(mut asked) => asked.sheet(
+                layout.read_whole(name, bytes, self.description.dialect())?,
+                Split::Train,
+                &wanted,
+                &|_| (),
+            )?,
             None => layout.read(name, bytes, self.description.dialect(), &wanted)?,
         };
         Ok(own.examples(sheet, Split::Train, prefix)?.examples)

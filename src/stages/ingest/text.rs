@@ -8,7 +8,7 @@ use crate::engine::context::{Cx, Interrupted};
 use crate::engine::input::FileInput;
 use crate::engine::stage::{Input, Issue, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{Answer, Example, Task, check_name};
+use crate::ml::tasks::{Answer, Example, Spacing, Task, check_name};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::train::pretrain::{SHORTEST, prefix_length};
 use crate::stages::corpus::{self, Form, Passage};
@@ -95,7 +95,15 @@ impl Text {
 
     pub(super) fn task(&self) -> Task {
         let (labels, metrics) = (Vec::new(), Vec::new());
-        Task { name: self.name(), format: None, labels, answer: Answer::Text, metrics, around: None }
+        Task {
+            name: self.name(),
+            format: None,
+            labels,
+            answer: Answer::Text,
+            metrics,
+            around: None,
+            spacing: Spacing::default(),
+        }
     }
 
     /// The windows of the training split: `rows` of them, or all.

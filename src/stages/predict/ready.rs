@@ -61,6 +61,7 @@ impl Asked {
         let (task, template) = read_task(dataset)?;
         let filled = !template.is_empty() && fills(&task);
         let template = Some(template).filter(|_| filled).and_then(|template| Template::parse(&template).ok());
+        let template = template.map(|template| template.spaced(task.spacing));
         Ok(Self { task: task.name, template, labels: task.labels })
     }
 }
