@@ -11,4 +11,5 @@ mod panic;
 mod replace;
 pub mod report;
 pub mod stages;
+pub mod trust;
 pub mod ui;

@@ -1,15 +1,19 @@
 //! `spot audit`: is everything in the store what it was when it was made?
 
+use super::keys::Sign;
 use super::pipeline::Settings;
-use super::project;
 use super::{Cache, Format, JSON_VERSION, run};
+use super::{project, trust};
 use crate::engine::check::audit::{self, Problem};
+use crate::engine::check::require::Trusted;
 use crate::engine::check::rerun::{Rerun, rerun};
 use crate::engine::plan::Plan;
 use crate::engine::run::Settings as How;
+use crate::engine::signing::{Signer, again};
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::Exit;
+use crate::error::Usage;
 use crate::ui::{self, Lines};
 use clap::Args;
 use serde_json::json;
@@ -33,6 +37,12 @@ pub(super) struct Audit {
     /// Execute N cached jobs of the manifest again, elsewhere, and compare what they make
     #[arg(long, value_name = "N", requires = "pipe", conflicts_with = "repair")]
     rerun: Option<NonZero<usize>>,
+    /// Every result must be made by this key, or one of several: a name of the project's ring `keys/`, or the path of a public key.
+    /// Without it the project's `trust.yaml` decides, if there is one
+    #[arg(long, value_name = "KEY", value_parser = project::name())]
+    require: Vec<String>,
+    #[command(flatten)]
+    sign: Sign,
     /// With `--rerun`: jobs of the kind `command` too, which start the programs that the manifest names
     #[arg(long, requires = "rerun")]
     commands: bool,
@@ -51,14 +61,25 @@ impl Audit {
         let store = self.cache.open();
         // What is found damaged must not be repaired by a run in the meantime.
         let _alone = if self.repair && store.root().is_dir() { Some(store.claim()?) } else { None };
-        let mut found = audit::audit(&store, plan.as_ref())?;
+        let signer = self.sign.signer()?;
+        if signer.is_some() && self.rerun.is_none() {
+            return Err(Usage(
+                "`--sign` signs what `--rerun N` finds; `spot run --sign` signs what it makes".to_owned(),
+            )
+            .into());
+        }
+        let required = trust::requirements(&self.require)?;
+        let mut found = audit::audit(&store, plan.as_ref(), required.as_ref())?;
         if self.repair {
             found.repair(&store)?;
         }
         let again = match (self.rerun, &plan) {
-            (Some(count), Some(plan)) => Some(again(plan, &store, count.get(), self.commands)?),
+            (Some(count), Some(plan)) => Some(self::again(plan, &store, count.get(), self.commands)?),
             _ => None,
         };
+        if let (Some(signer), Some(again)) = (&signer, &again) {
+            sign(&store, signer, again)?;
+        }
         match self.format {
             Format::Text => ui::print(&(text(&found) + &again.as_deref().map_or_else(String::new, reruns)))?,
             Format::Json => {
@@ -92,6 +113,14 @@ fn again(plan: &Plan, store: &Arc<Store>, count: usize, programs: bool) -> anyho
         ui::remark("hint: jobs that start programs of the manifest were left out; `--commands` includes them");
     }
     found
+}
+
+/// Signs what came out of jobs that were executed again.
+fn sign(store: &Store, signer: &Signer, jobs: &[Rerun]) -> anyhow::Result<()> {
+    for job in jobs.iter().filter(|job| job.error.is_none()) {
+        store.keep_signature(&again::signature(store, signer, (job.key, &job.job), &job.differs)?)?;
+    }
+    Ok(())
 }
 
 fn reruns(jobs: &[Rerun]) -> String {
@@ -136,11 +165,27 @@ fn text(audit: &audit::Audit) -> String {
             lineage.sources.len()
         );
     }
+    text += &audit.trusted.as_ref().map_or_else(String::new, trusted);
     text + &match (audit.problems.len(), audit.is_clean()) {
         (0, _) => "everything is as it was made\n".to_owned(),
         (n, true) => format!("damaged: {n}, set aside; `spot run` makes anew what is needed\n"),
+        (n, false) if audit.problems.iter().all(Problem::is_doubt) => {
+            format!(
+                "not as required: {n}\n\nhint: `spot run PIPE --sign KEY --force JOB` makes a result anew and signs it\n"
+            )
+        }
         (n, false) => format!("damaged: {n}\n\nhint: `spot audit --repair` sets aside what can be made anew\n"),
     }
+}
+
+fn trusted(trusted: &Trusted) -> String {
+    let by = |keys: &std::collections::BTreeMap<String, usize>| {
+        let keys: Vec<String> = keys.iter().map(|(name, results)| format!("{results} by `{name}`")).collect();
+        if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
+    };
+    let Trusted { results, made_by, rerun_by, runs } = trusted;
+    let again = if rerun_by.is_empty() { String::new() } else { format!("; executed again: {}", by(rerun_by)) };
+    format!("signed, of {results} results: {}{again}; signed runs: {runs}\n", by(made_by))
 }
 
 fn problem(problem: &Problem) -> String {

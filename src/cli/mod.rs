@@ -2,6 +2,7 @@
 //! engine and what comes back into text or JSON.
 
 mod analyse;
+mod attest;
 mod audit;
 mod backbone;
 mod completions;
@@ -10,6 +11,8 @@ mod doctor;
 mod explain;
 mod gc;
 mod graph;
+mod keygen;
+mod keys;
 mod log;
 mod output;
 mod page;
@@ -26,6 +29,7 @@ mod schema;
 mod show;
 mod status;
 mod tasks;
+mod trust;
 
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
@@ -62,6 +66,10 @@ enum Command {
     Audit(audit::Audit),
     /// Print who made something, from what, and what used it
     Show(show::Show),
+    /// Make a key to sign results with
+    Keygen(keygen::Keygen),
+    /// Sign what is known of results: in-toto statements with SLSA provenance, an envelope (DSSE) a line
+    Attest(attest::Attest),
     /// Print what differs between two runs: parameters, inputs, metrics
     Diff(diff::Diff),
     /// List the runs of a pipeline, or of all, the newest first
@@ -200,6 +208,8 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
         Command::Graph(graph) => graph.execute(kinds),
         Command::Audit(audit) => audit.execute(kinds),
         Command::Show(show) => show.execute(),
+        Command::Keygen(keygen) => keygen.execute(),
+        Command::Attest(attest) => attest.execute(),
         Command::Diff(diff) => diff.execute(),
         Command::Log(log) => log.execute(),
         Command::Report(report) => report.execute(kinds),

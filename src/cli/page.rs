@@ -233,6 +233,7 @@ mod tests {
             name: "prompt".to_owned(),
             r#type: "prompt".to_owned(),
             digest: made,
+            sha256: None,
             size: output.len() as u64,
             parts: Vec::new(),
         };
@@ -250,7 +251,8 @@ mod tests {
             seconds: 75.0,
             ..Provenance::default()
         };
-        store.save(&[&Entry { key: recipe.key(), recipe, artifacts: vec![artifact], provenance }]).unwrap();
+        let entry = Entry { key: recipe.key(), recipe, artifacts: vec![artifact], provenance };
+        store.save(&[&entry], Vec::new()).unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `spot run`: runs what is not cached.
 
+use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
 use super::{Cache, Format, project, status};
 use crate::engine::plan::Plan;
@@ -59,6 +60,8 @@ pub(super) struct Run {
     /// Write when jobs ran to a file that Perfetto and chrome://tracing open
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = project::path())]
     trace: Option<PathBuf>,
+    #[command(flatten)]
+    sign: Sign,
     /// Show cached jobs too
     #[arg(short, long)]
     verbose: bool,
@@ -145,8 +148,21 @@ pub(super) fn defaults() -> anyhow::Result<Settings> {
     let (jobs, together) = side_by_side(&device, threads);
     let (memory, command_line) = (free_memory() / 2, std::env::args().collect());
     let (only, forced) = (None, BTreeSet::new());
-    let (keep_going, programs, fetch) = (true, false, false);
-    Ok(Settings { jobs, together, threads, memory, device, keep_going, only, programs, fetch, forced, command_line })
+    let (keep_going, programs, fetch, signer) = (true, false, false, None);
+    Ok(Settings {
+        jobs,
+        together,
+        threads,
+        memory,
+        device,
+        keep_going,
+        only,
+        programs,
+        fetch,
+        forced,
+        signer,
+        command_line,
+    })
 }
 
 impl Run {
@@ -221,6 +237,7 @@ impl Run {
             programs: true,
             fetch: true,
             forced,
+            signer: self.sign.signer()?,
             command_line: std::env::args().collect(),
         })
     }

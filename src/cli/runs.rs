@@ -7,7 +7,7 @@ use crate::engine::store::provenance::Manifest;
 use crate::error::Usage;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +82,12 @@ impl Run {
     pub(super) fn words(&self) -> Vec<String> {
         let words = self.command_line.as_array().into_iter().flatten();
         words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    }
+
+    /// The results that it made or found.
+    pub(super) fn keys(&self) -> BTreeSet<Key> {
+        let has_result = |job: &&Job| job.state == "executed" || job.state == "cached";
+        self.jobs.values().filter(has_result).filter_map(|job| job.key).collect()
     }
 
     /// Whether it ran this manifest.

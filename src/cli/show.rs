@@ -210,8 +210,11 @@ fn makes(entry: &Entry, digest: &Digest) -> bool {
 }
 
 fn artifact_in_words(store: &Store, artifact: &Record) -> anyhow::Result<String> {
-    let Record { name, r#type, digest, size, parts } = artifact;
+    let Record { name, r#type, digest, sha256, size, parts } = artifact;
     let mut text = format!("\n{name}: {type}, {size} bytes, {digest}\n");
+    if let Some(sha256) = sha256 {
+        text += &format!("  sha256 {sha256}\n");
+    }
     for part in parts {
         let place = part.external.as_ref().map_or_else(String::new, |path| format!(", in {}", path.display()));
         text += &format!("  part {}: {} bytes, {}{place}\n", part.name, part.size, part.digest.short());

@@ -2,12 +2,14 @@
 //! environment or the network.
 
 use super::run::shared::{Hold, Shared};
+use super::signing::Signer;
 use super::stage::Promise;
 use super::store::content::Content;
 use super::store::digest::Digest;
 use super::store::entry::{Entry, Part, Record};
-use super::store::files::{again, hashed};
-use super::store::{Damage, Store, Wrong};
+use super::store::files::{self, again, hashed};
+use super::store::{Damage, Store, Wrong, partial};
+use crate::trust::Sha256;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -60,6 +62,8 @@ pub(super) struct Bench<'a> {
     pub(super) memory: usize,
     pub(super) stop: &'a AtomicBool,
     pub(super) shared: &'a Shared,
+    /// Who signs what is made.
+    pub(super) signer: Option<&'a Signer>,
 }
 
 /// The context of a running job.
@@ -89,8 +93,32 @@ pub(super) struct Readers {
 /// What a job has written of one output so far.
 struct Written {
     name: Arc<str>,
-    content: Option<(Digest, u64)>,
+    content: Option<Put>,
     parts: Vec<Part>,
+}
+
+/// Bytes that are in the store now.
+#[derive(Clone, Copy)]
+struct Put {
+    digest: Digest,
+    sha256: Sha256,
+    size: u64,
+}
+
+impl Put {
+    fn bytes(store: &Store, bytes: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self { digest: store.put(bytes)?, sha256: Sha256::of(bytes), size: bytes.len() as u64 })
+    }
+
+    fn file(store: &Store, file: &Path) -> anyhow::Result<Self> {
+        let (size, sha256) = (fs_err::metadata(file)?.len(), files::sha256(file)?);
+        Ok(Self { digest: store.adopt(file)?, sha256, size })
+    }
+
+    fn part(self, name: &str) -> Part {
+        let Self { digest, sha256, size } = self;
+        Part { name: name.to_owned(), digest, sha256: Some(sha256), size, external: None }
+    }
 }
 
 /// Where a job says how far it is.
@@ -256,13 +284,14 @@ impl<'a> Cx<'a> {
         for output in self.outputs {
             let written = self.written.iter().find(|written| written.name == output.name);
             let content = written.and_then(|written| Some((written.content?, written.parts.clone())));
-            let Some(((digest, size), parts)) = content else {
+            let Some((Put { digest, sha256, size }, parts)) = content else {
                 bail!("the job did not write its output `{}`", output.name);
             };
             records.push(Record {
                 name: output.name.to_string(),
                 r#type: output.of.name().to_owned(),
                 digest,
+                sha256: Some(sha256),
                 size,
                 parts,
             });
@@ -309,8 +338,8 @@ impl<'a> Cx<'a> {
         if self.written(output)?.content.is_some() {
             bail!("the output `{output}` is written a second time");
         }
-        let digest = self.bench.store.put(bytes)?;
-        self.written(output)?.content = Some((digest, bytes.len() as u64));
+        let put = Put::bytes(self.bench.store, bytes)?;
+        self.written(output)?.content = Some(put);
         Ok(())
     }
 
@@ -323,9 +352,8 @@ impl<'a> Cx<'a> {
         if self.written(output)?.content.is_some() {
             bail!("the output `{output}` is written a second time");
         }
-        let size = fs_err::metadata(file)?.len();
-        let digest = self.bench.store.adopt(file)?;
-        self.written(output)?.content = Some((digest, size));
+        let put = Put::file(self.bench.store, file)?;
+        self.written(output)?.content = Some(put);
         Ok(())
     }
 
@@ -334,8 +362,8 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// If the kind has no such output, or the store cannot be written.
     pub fn attach(&mut self, output: &str, part: &str, bytes: &[u8]) -> anyhow::Result<Digest> {
-        let digest = self.bench.store.put(bytes)?;
-        self.add(output, Part { name: part.to_owned(), digest, size: bytes.len() as u64, external: None })
+        let put = Put::bytes(self.bench.store, bytes)?;
+        self.add(output, put.part(part))
     }
 
     /// Adds a file that the job made in its [`scratch`](Self::scratch) folder as a part of an output, and takes it from there.
@@ -343,9 +371,8 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// As [`attach`](Self::attach), or if there is no such file.
     pub fn attach_file(&mut self, output: &str, part: &str, file: &Path) -> anyhow::Result<Digest> {
-        let size = fs_err::metadata(file)?.len();
-        let digest = self.bench.store.adopt(file)?;
-        self.add(output, Part { name: part.to_owned(), digest, size, external: None })
+        let put = Put::file(self.bench.store, file)?;
+        self.add(output, put.part(part))
     }
 
     /// Adds an input file as a part of an output, by reference: it stays where it is and is checked when read.
@@ -353,11 +380,18 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// If the kind has no such output.
     pub fn attach_input(&mut self, output: &str, part: &str, input: &Artifact) -> anyhow::Result<Digest> {
-        let (size, external) = match &input.home {
-            Home::Blob { size, .. } => (*size, None),
-            Home::File { path } => (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?)),
+        let (digest, name) = (input.digest, part.to_owned());
+        let part = match &input.home {
+            Home::Blob { store, size, .. } => {
+                let sha256 = Some(files::sha256(&store.blob_path(&digest))?);
+                Part { name, digest, sha256, size: *size, external: None }
+            }
+            Home::File { path } => {
+                let (size, external) = (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?));
+                Part { name, digest, sha256: None, size, external }
+            }
         };
-        self.add(output, Part { name: part.to_owned(), digest: input.digest, size, external })
+        self.add(output, part)
     }
 
     fn add(&mut self, output: &str, part: Part) -> anyhow::Result<Digest> {
@@ -405,6 +439,18 @@ impl<'a> Cx<'a> {
         let path = self.scratch.as_deref().context("there is no scratch folder while jobs are expanded")?;
         fs_err::create_dir_all(path)?;
         Ok(path)
+    }
+
+    /// The [`scratch`](Self::scratch) folder is such that the job can go on from it. In a signed run it is sealed, so that the next
+    /// one takes up nothing that somebody else put there.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn saved(&self) -> anyhow::Result<()> {
+        match self.bench.signer {
+            Some(signer) => Ok(partial::seal(self.scratch()?, &signer.scratch_secret())?),
+            None => Ok(()),
+        }
     }
 
     /// Where to say how far the job is.

@@ -646,7 +646,7 @@ fn the_cache_marks_itself() {
 
 #[track_caller]
 fn check_audit(yard: &Yard, plan: &Plan, expected: &[(&str, &[&str])]) {
-    let audit = audit(&yard.store, Some(plan)).unwrap();
+    let audit = audit(&yard.store, Some(plan), None).unwrap();
     let found: Vec<_> = audit.problems.iter().map(|problem| (problem.what.as_str(), &problem.jobs)).collect();
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for ((what, jobs), (part, users)) in found.into_iter().zip(expected) {
@@ -664,7 +664,7 @@ fn an_audit_of_a_sound_store_counts_and_follows_everything_to_its_sources() {
     sketch.job("below", concat("y"), vec![("parts", all(&[reader]))]);
     let plan = sketch.plan();
     yard.run(&plan);
-    let audit = audit(&yard.store, Some(&plan)).unwrap();
+    let audit = audit(&yard.store, Some(&plan), None).unwrap();
     assert!(audit.problems.is_empty(), "{:?}", audit.problems);
     assert_eq!((audit.entries, audit.blobs, audit.bytes, audit.runs, audit.unreferenced), (2, 2, 17, 1, 0));
     let lineage = audit.lineage.unwrap();
@@ -681,7 +681,7 @@ fn an_audit_names_what_is_damaged_and_who_used_it() {
     let entry = yard.store.entry_path(&yard.outcome("c").key.unwrap());
     let text = fs_err::read_to_string(&entry).unwrap();
     overwrite(&entry, text.replace("\"seed\":0", "\"seed\":1").as_bytes());
-    let mut problems: Vec<_> = audit(&yard.store, None).unwrap().problems;
+    let mut problems: Vec<_> = audit(&yard.store, None, None).unwrap().problems;
     problems.sort_by(|a, b| a.jobs.cmp(&b.jobs));
     let found: Vec<_> = problems.iter().map(|problem| (problem.what.clone(), problem.jobs.join(" "))).collect();
     assert!(found[0].0.contains("of `a.text` is corrupt") && found[0].1 == "toy: a", "{found:?}");
@@ -705,7 +705,7 @@ fn repair_sets_aside_and_the_next_run_makes_exactly_that_anew() {
     yard.run(&plan);
     let blob = yard.blob("a");
     overwrite(&blob, b"a1;");
-    let mut found = audit(&yard.store, None).unwrap();
+    let mut found = audit(&yard.store, None, None).unwrap();
     assert!(!found.is_clean());
     found.repair(&yard.store).unwrap();
     assert!(found.is_clean() && !blob.exists());
@@ -744,7 +744,7 @@ fn odd_things_in_the_store_are_named_and_made_anew() {
             put(&path);
         }
         let found: Vec<String> =
-            audit(&yard.store, None).unwrap().problems.into_iter().map(|problem| problem.what).collect();
+            audit(&yard.store, None, None).unwrap().problems.into_iter().map(|problem| problem.what).collect();
         assert!(found.iter().any(|what| what.contains("of `a.text` is no file")), "{found:?}");
         assert!(found.iter().any(|what| what.contains("is damaged: it is not a file")), "{found:?}");
         assert_eq!(found.len(), 2);
@@ -789,7 +789,7 @@ fn entries_of_a_newer_program_are_neither_damage_nor_replaced() {
         let text = fs_err::read_to_string(&path).unwrap();
         let newer = seal(&text[..text.find("\"seal\"").unwrap()].replacen(from, to, 1));
         overwrite(&path, newer.as_bytes());
-        let mut found = audit(&yard.store, Some(&plan)).unwrap();
+        let mut found = audit(&yard.store, Some(&plan), None).unwrap();
         assert_eq!((found.newer, found.problems.len()), (1, 0), "{:?}", found.problems);
         found.repair(&yard.store).unwrap();
         assert_eq!(state(&yard, &plan, "a").0, "blocked");
@@ -822,12 +822,12 @@ fn an_audit_hashes_sources_again_and_repair_forgets_what_was_remembered() {
     hasher.update(json.as_bytes());
     fs_err::write(&remembered, format!("spot files v1 {}\n{json}\n", hasher.finalize())).unwrap();
     let store = Store::new(&yard.path("cache"));
-    let mut found = audit(&store, Some(&plan)).unwrap();
+    let mut found = audit(&store, Some(&plan), None).unwrap();
     assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
     assert!(found.problems[0].what.contains("rows.tsv` changed, but not its size and times"));
     found.repair(&store).unwrap();
     let store = Store::new(&yard.path("cache"));
-    assert_eq!(audit(&store, Some(&plan)).unwrap().problems.len(), 0);
+    assert_eq!(audit(&store, Some(&plan), None).unwrap().problems.len(), 0);
     // One that was only flipped counts as none.
     let text = fs_err::read_to_string(&remembered).unwrap();
     fs_err::write(&remembered, text.replacen("rows.tsv", "rows.tsw", 1)).unwrap();
@@ -839,6 +839,6 @@ fn an_audit_hashes_sources_again_and_repair_forgets_what_was_remembered() {
 fn a_cache_that_is_no_folder_is_named() {
     let yard = Yard::new();
     fs_err::write(yard.path("cache"), "a file").unwrap();
-    assert!(audit(&yard.store, None).unwrap_err().to_string().contains("is not a folder"));
+    assert!(audit(&yard.store, None, None).unwrap_err().to_string().contains("is not a folder"));
     assert!(yard.store.prepare().unwrap_err().to_string().contains("is not a folder"));
 }

@@ -398,6 +398,7 @@ impl Yard {
             programs: true,
             fetch: true,
             forced: BTreeSet::new(),
+            signer: None,
             command_line: vec!["spot".to_owned()],
         };
         let store = Store::new(&folder.path().join("cache"));

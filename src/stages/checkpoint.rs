@@ -32,7 +32,8 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// If the scratch folder cannot be written to.
     pub(super) fn save(self, cx: &Cx<'_>) -> anyhow::Result<()> {
-        self.save_in(cx.scratch()?)
+        self.save_in(cx.scratch()?)?;
+        cx.saved()
     }
 
     fn save_in(mut self, scratch: &Path) -> anyhow::Result<()> {

@@ -279,6 +279,7 @@ stages:
                 fetch: false,
                 only: None,
                 forced: BTreeSet::new(),
+                signer: None,
                 command_line: vec!["spot".to_owned()],
             };
             run::run(&plan, &self.store, &settings, self, &self.stop).unwrap()

@@ -43,3 +43,4 @@ mod tables;
 mod tasks;
 mod tidy;
 mod torch_files;
+mod trust;

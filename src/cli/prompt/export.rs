@@ -4,11 +4,13 @@ use super::card::{self, card};
 use super::given::{Given, Which};
 use super::words;
 use crate::cli::backbone::Backbones;
+use crate::cli::keys::Sign;
 use crate::cli::{output, project};
 use crate::engine::store::catalog::Catalog;
-use crate::error::Exit;
+use crate::error::{Exit, Usage};
 use crate::ml::prompt::file::PromptFile;
 use crate::ml::prompt::{npy, peft};
+use crate::trust::{SecretKey, Sha256, model};
 use crate::ui;
 use clap::{Args, ValueEnum};
 use std::num::NonZero;
@@ -28,6 +30,8 @@ pub(in crate::cli) struct Export {
     /// Replace what is there
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    sign: Sign,
     /// The name or folder of the model, for PEFT to find it by itself [default: what the prompt says]
     #[arg(long, value_name = "MODEL")]
     base_model: Option<String>,
@@ -50,6 +54,9 @@ enum Form {
     Safetensors,
 }
 
+/// The file of a folder that has the digests of the others.
+const SUMS: &str = "SHA256SUMS";
+
 /// A file that is written.
 type Written = (PathBuf, Vec<u8>);
 
@@ -66,8 +73,22 @@ impl Export {
             // The settings of an adapter stay the last: a folder without them is no adapter.
             files.insert(files.len() - 1, self.words(&given, form == Form::Peft)?);
         }
-        if form == Form::Peft {
-            fs_err::create_dir_all(&self.to)?;
+        let key = self.sign.key()?;
+        match (form, key) {
+            (Form::Peft, key) => {
+                let sums = self.sums(&files);
+                files.insert(files.len() - 1, sums);
+                if let Some(key) = key {
+                    let signature = self.signature(&files, &key)?;
+                    files.insert(files.len() - 1, signature);
+                }
+                fs_err::create_dir_all(&self.to)?;
+            }
+            (_, Some(_)) => {
+                let message = "`--sign` signs a folder with all that is in it; give `--to FOLDER`".to_owned();
+                return Err(Usage(message).into());
+            }
+            (_, None) => {}
         }
         let borrowed: Vec<(&Path, &[u8])> = files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
         let written = output::write_new(&borrowed, self.overwrite)?;
@@ -106,6 +127,21 @@ impl Export {
         }
     }
 
+    /// What `sha256sum -c` checks.
+    fn sums(&self, files: &[Written]) -> Written {
+        let lines = files.iter().map(|(path, bytes)| format!("{}  {}\n", Sha256::of(bytes), name(path)));
+        (self.to.join(SUMS), lines.collect::<String>().into_bytes())
+    }
+
+    /// What `model_signing verify` checks.
+    fn signature(&self, files: &[Written], key: &SecretKey) -> anyhow::Result<Written> {
+        let named: Vec<(String, &[u8])> = files.iter().map(|(path, bytes)| (name(path), &**bytes)).collect();
+        let named: Vec<(&str, &[u8])> = named.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+        let folder = name(&std::path::absolute(&self.to)?);
+        let text = model::sign(&folder, &named, key).map_err(|error| Usage(format!("`--sign`: {error}")))?;
+        Ok((self.to.join(model::NAME), text.into_bytes()))
+    }
+
     /// The words that the rows are like.
     fn words(&self, given: &Given, is_folder: bool) -> anyhow::Result<Written> {
         let path = words::path(&self.to, is_folder);
@@ -115,4 +151,9 @@ impl Export {
         let backbone = backbones.of_prompt(given, self.backbone.as_deref())?;
         Ok((path, words::csv(given, &backbone, self.nearest.get())?))
     }
+}
+
+/// The last part of a path.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

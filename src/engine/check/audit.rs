@@ -1,6 +1,7 @@
 //! The audit of a store: every blob hashed again, every key derived again, every seal and journal checked, and the results
 //! of a pipeline followed back to the files that they were made from.
 
+use super::require::{self, Doubt, Requirements, Trusted};
 use crate::engine::plan::Plan;
 use crate::engine::run::Unavailable;
 use crate::engine::run::state::{Question, State, survey};
@@ -36,6 +37,8 @@ pub struct Audit {
     pub newer: usize,
     /// The results of a pipeline followed to their sources, if one was named.
     pub lineage: Option<Lineage>,
+    /// Whose signatures the results have, if some are required.
+    pub trusted: Option<Trusted>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -66,6 +69,9 @@ pub struct Problem {
     pub repaired: bool,
     #[serde(skip)]
     mend: Option<Mend>,
+    /// Nothing is damaged, but it is not such as is required.
+    #[serde(skip)]
+    is_doubt: bool,
 }
 
 /// What sets something aside that is wrong.
@@ -81,15 +87,21 @@ enum Mend {
 
 impl Problem {
     fn new(what: String, path: PathBuf, jobs: Vec<String>, mend: Option<Mend>) -> Self {
-        Self { what, path, jobs, repaired: false, mend }
+        Self { what, path, jobs, repaired: false, mend, is_doubt: false }
+    }
+
+    /// Whether it is whole, but not such as is required.
+    pub fn is_doubt(&self) -> bool {
+        self.is_doubt
     }
 }
 
-/// Audits a store, and the lineage of a plan's results.
+/// Audits a store, the lineage of a plan's results, and whether that lineage, or without a plan all that is there, is such as is
+/// required.
 ///
 /// # Errors
 /// If the store cannot be read. What is damaged is in the result.
-pub fn audit(store: &Arc<Store>, plan: Option<&Plan>) -> anyhow::Result<Audit> {
+pub fn audit(store: &Arc<Store>, plan: Option<&Plan>, required: Option<&Requirements>) -> anyhow::Result<Audit> {
     store.is_folder().map_err(|error| Unavailable(error.to_string()))?;
     let catalog = Catalog::read(store)?;
     let blobs = store.blobs()?;
@@ -105,8 +117,13 @@ pub fn audit(store: &Arc<Store>, plan: Option<&Plan>) -> anyhow::Result<Audit> {
     let hashed = audit.check_external(&catalog);
     audit.check_remembered(store, &hashed);
     audit.check_journals(store)?;
-    if let Some(plan) = plan {
-        audit.follow(store, plan, &catalog)?;
+    audit.check_recorded(store, &catalog);
+    let results = match plan {
+        Some(plan) => audit.follow(store, plan, &catalog)?,
+        None => catalog.entries().iter().map(|entry| entry.key).collect(),
+    };
+    if let Some(required) = required {
+        audit.check_required(store, &catalog, &results, required)?;
     }
     Ok(audit)
 }
@@ -199,8 +216,38 @@ impl Audit {
         Ok(())
     }
 
-    /// From every result of the plan to what it was made from, until only files are left.
-    fn follow(&mut self, store: &Arc<Store>, plan: &Plan, catalog: &Catalog) -> anyhow::Result<()> {
+    /// Compares what entries say that their jobs made with what the journals say.
+    fn check_recorded(&mut self, store: &Store, catalog: &Catalog) {
+        for entry in catalog.entries() {
+            let Some(output) = catalog.contradicted(entry) else { continue };
+            let job = &entry.provenance.job;
+            let what =
+                format!("entry `{}`: `{output}` of `{job}` is not what any run journaled that it made", entry.key);
+            let path = store.entry_path(&entry.key);
+            let damage = Damage::Entry { key: entry.key, why: "no run made it".to_owned() };
+            let mend = Some(Mend::Damage(damage, vec![entry.key]));
+            self.problems.push(Problem::new(what, path, catalog.jobs(&entry.key), mend));
+        }
+    }
+
+    fn check_required(
+        &mut self,
+        store: &Store,
+        catalog: &Catalog,
+        results: &BTreeSet<Key>,
+        required: &Requirements,
+    ) -> anyhow::Result<()> {
+        let (trusted, doubts) = require::check(store, catalog, results, required)?;
+        self.trusted = Some(trusted);
+        for Doubt { what, path, key } in doubts {
+            let jobs = key.map_or_else(Vec::new, |key| catalog.jobs(&key));
+            self.problems.push(Problem { is_doubt: true, ..Problem::new(what, path, jobs, None) });
+        }
+        Ok(())
+    }
+
+    /// From every result of the plan to what it was made from, until only files are left. Gives all that is on the way.
+    fn follow(&mut self, store: &Arc<Store>, plan: &Plan, catalog: &Catalog) -> anyhow::Result<BTreeSet<Key>> {
         let states = survey(plan, store, &Question::default())?;
         let cached: Vec<_> = states.iter().filter(|job| job.state == State::Cached).collect();
         let mut open: Vec<Key> = cached.iter().filter_map(|job| job.key).collect();
@@ -226,7 +273,7 @@ impl Audit {
         lineage.entries = seen.len();
         lineage.sources = sources.into_iter().collect();
         self.lineage = Some(lineage);
-        Ok(())
+        Ok(seen)
     }
 
     /// Sets aside what is damaged, with the entries that need it, so that the next run makes it anew. Files outside cannot be

@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod gc;
+pub mod require;
 pub mod rerun;

@@ -13,6 +13,7 @@ use crate::engine::remote::Presence;
 use crate::engine::stage::Spec;
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
+use crate::engine::store::partial;
 use crate::engine::store::provenance::{self, Manifest, Provenance};
 use crate::engine::store::recipe::Recipe;
 use crate::engine::store::{Found, Lock};
@@ -247,9 +248,10 @@ impl Crew<'_> {
             return Err(anyhow!("starts a program of the manifest, which was not asked for"));
         }
         let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
+        let progress = Reporter { job: &order.name, watch: self.watch };
+        self.check_scratch(&ticket.key, &progress)?;
         let resumed_at = store.interrupted_at(&ticket.key);
         let attempts = self.count_attempt(&ticket.key)?;
-        let progress = Reporter { job: &order.name, watch: self.watch };
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
@@ -285,6 +287,17 @@ impl Crew<'_> {
             notes,
         };
         Ok(Entry { key: ticket.key, recipe: ticket.recipe.clone(), artifacts, provenance })
+    }
+
+    /// A signed run goes on only from what its own key sealed.
+    fn check_scratch(&self, key: &Key, progress: &Reporter<'_>) -> anyhow::Result<()> {
+        let (store, Some(signer)) = (self.bench.store, self.bench.signer) else { return Ok(()) };
+        let folder = store.scratch_path(key);
+        if folder.exists() && !partial::is_sealed(&folder, &signer.scratch_secret())? {
+            progress.warn("the saved state of this job was not written by a run with this key, so it starts over");
+            store.drop_scratch(key)?;
+        }
+        Ok(())
     }
 
     /// How often the job was started, this time included. Only jobs that left a scratch folder are counted.

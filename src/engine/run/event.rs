@@ -4,9 +4,10 @@ use super::outcome::{Outcome, Summary};
 use super::reason::Reason;
 use super::settings::Settings;
 use crate::engine::plan::Plan;
-use crate::engine::store::digest::Key;
+use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::provenance::{self, Manifest};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A line of a journal, and of `run --format json`.
@@ -53,6 +54,9 @@ pub enum Event<'a> {
         /// What went wrong.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
+        /// If it ran, the digests of its outputs by name, which `audit` compares with the entry's.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<&'a str, Digest>,
     },
     /// The last line. Scripts rely on its fields.
     Summary {
@@ -106,6 +110,7 @@ impl Outcome {
             reasons: &self.reasons,
             seconds: self.seconds,
             error: self.error.as_deref(),
+            outputs: self.outputs.iter().map(|(name, digest)| (name.as_str(), *digest)).collect(),
         }
     }
 }

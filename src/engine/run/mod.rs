@@ -100,6 +100,7 @@ pub fn run(
             memory: settings.memory,
             stop,
             shared: &shared,
+            signer: settings.signer.as_deref(),
         },
         settings,
         memory: Parts::of(settings.memory, &jobs, &wanted, settings.jobs),
@@ -117,7 +118,7 @@ pub fn run(
             let (outbox, inbox, crew) = (outbox.clone(), &inbox, &crew);
             scope.spawn(move || crew.work(inbox, &outbox));
         }
-        scope.spawn(move || saver::save(store, &unsaved, &outbox, News::Saved));
+        scope.spawn(move || saver::save(store, settings.signer.as_deref(), &unsaved, &outbox, News::Saved));
         let scheduler = Scheduler::new(jobs, &wanted, &crew, journal, (orders, saver));
         scheduler.drive(&news)
     })
@@ -143,7 +144,8 @@ fn only_found(
     let mut summary = Summary { jobs: jobs.len(), cached: jobs.len(), ..Summary::default() };
     for JobState { job, stage, kind, key, reasons, .. } in jobs {
         summary.results.extend(key.map(|key| (job.clone(), kind, key)));
-        watch.ended(&Outcome { job, stage, kind, ending: Ending::Cached, key, reasons, seconds: 0.0, error: None });
+        let (ending, outputs) = (Ending::Cached, Vec::new());
+        watch.ended(&Outcome { job, stage, kind, ending, key, reasons, seconds: 0.0, error: None, outputs });
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)

@@ -1,7 +1,7 @@
 //! What becomes of jobs and of a run, and who is told.
 
 use super::reason::Reason;
-use crate::engine::store::digest::Key;
+use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::{Damage, Newer};
 
 /// How the run of a job ended.
@@ -50,6 +50,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// What went wrong.
     pub error: Option<String>,
+    /// If it ran, what it made: names and digests of its outputs.
+    pub outputs: Vec<(String, Digest)>,
 }
 
 /// Who watches a run.

@@ -2,7 +2,9 @@
 //! sync many.
 
 use super::jobs::Id;
+use crate::engine::signing::Signer;
 use crate::engine::store::entry::Entry;
+use crate::engine::store::signed::Signature;
 use crate::engine::store::{Lock, Store};
 use std::io;
 use std::sync::Arc;
@@ -21,13 +23,22 @@ pub(super) struct Saved {
     pub(super) result: Result<(), Arc<io::Error>>,
 }
 
-/// Writes what comes in until nothing more can; `report` makes of each end what the scheduler reads.
-pub(super) fn save<R>(store: &Store, inbox: &Receiver<Finished>, outbox: &Sender<R>, report: impl Fn(Saved) -> R) {
+/// Writes what comes in until nothing more can, signed by whoever signs; `report` makes of each end what the scheduler reads.
+pub(super) fn save<R>(
+    store: &Store,
+    signer: Option<&Signer>,
+    inbox: &Receiver<Finished>,
+    outbox: &Sender<R>,
+    report: impl Fn(Saved) -> R,
+) {
     while let Ok(first) = inbox.recv() {
         let batch: Vec<Finished> = std::iter::once(first).chain(inbox.try_iter()).collect();
         let entries: Vec<&Entry> = batch.iter().map(|finished| &*finished.entry).collect();
         let dropped = |()| entries.iter().try_for_each(|entry| store.drop_scratch(&entry.key));
-        let result = store.save(&entries).and_then(dropped).map_err(Arc::new);
+        let signed = |signer: &Signer| entries.iter().map(|entry| signer.made(store, entry)).collect();
+        let signatures: anyhow::Result<Vec<Signature>> = signer.map_or_else(|| Ok(Vec::new()), signed);
+        let saved = signatures.map_err(io::Error::other).and_then(|signatures| store.save(&entries, signatures));
+        let result = saved.and_then(dropped).map_err(Arc::new);
         for Finished { id, lock, .. } in batch {
             drop(lock);
             if outbox.send(report(Saved { id, result: result.clone() })).is_err() {

@@ -8,13 +8,14 @@ use super::saver::{Finished, Saved};
 use super::shared::KEPT;
 use crate::engine::context::outputs;
 use crate::engine::plan::Planned;
+use crate::engine::signing::runs::Made;
 use crate::engine::stage::Promise;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::{Entry, Record};
 use crate::engine::store::files::again;
 use crate::engine::store::journal::{Found, Journal};
 use crate::panic::lock;
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -52,6 +53,8 @@ pub(super) struct Scheduler<'a> {
     models: BTreeMap<Digest, usize>,
     /// What is known of jobs whose entries are being written.
     saving: BTreeMap<Id, Unsaved>,
+    /// What a signed run made.
+    made: Vec<Made>,
     /// Jobs whose key another job is executing.
     parked: BTreeMap<Key, Vec<Id>>,
     summary: Summary,
@@ -88,6 +91,7 @@ impl<'a> Scheduler<'a> {
             sharing: 0,
             models: BTreeMap::new(),
             saving: BTreeMap::new(),
+            made: Vec::new(),
             parked: BTreeMap::new(),
             summary: Summary::default(),
             halted: false,
@@ -139,11 +143,14 @@ impl<'a> Scheduler<'a> {
                 broken.get_or_insert(error);
             }
         }
-        let Self { journal, mut summary, started, crew, phases, .. } = self;
+        let Self { journal, mut summary, started, crew, phases, made, .. } = self;
         let unfinished = phases.iter().any(|phase| !matches!(phase, Phase::Ended | Phase::Unwanted));
         summary.interrupted |= unfinished && crew.bench.stop.load(Ordering::Relaxed);
         summary.seconds = started.elapsed().as_secs_f64();
-        journal.end(crew.bench.store, &summary.event())?;
+        let ended = journal.end(crew.bench.store, &summary.event())?;
+        if let Some(signer) = &crew.settings.signer {
+            signer.ran(crew.bench.store, crew.pipeline, &ended, made).context("the run could not be signed")?;
+        }
         crew.bench.store.files().save()?;
         broken.map_or(Ok(summary), Err)
     }
@@ -235,7 +242,12 @@ impl<'a> Scheduler<'a> {
             return self.fail(id, Some(entry.key), seconds, &again(&error).into());
         }
         self.show(id, &entry)?;
-        self.end(id, Ending::Executed, Some(entry.key), reasons, seconds, None)?;
+        if self.crew.settings.signer.is_some() {
+            let job = self.jobs.get(id).plan.name.clone();
+            self.made.push(Made { job, key: entry.key, entry: Digest::of(entry.to_text().as_bytes()) });
+        }
+        let outputs = entry.artifacts.iter().map(|record| (record.name.clone(), record.digest)).collect();
+        self.executed(id, entry.key, reasons, seconds, outputs)?;
         self.unpark(entry.key);
         Ok(())
     }
@@ -324,7 +336,20 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Counts, journals and shows what became of a job.
+    /// What became of a job that ran.
+    fn executed(
+        &mut self,
+        id: Id,
+        key: Key,
+        reasons: Vec<Reason>,
+        seconds: f64,
+        outputs: Vec<(String, Digest)>,
+    ) -> anyhow::Result<()> {
+        let outcome = Outcome { outputs, ..self.outcome(id, Ending::Executed, Some(key), reasons, seconds, None) };
+        self.tell(id, outcome)
+    }
+
+    /// What became of any other job.
     fn end(
         &mut self,
         id: Id,
@@ -334,6 +359,27 @@ impl<'a> Scheduler<'a> {
         seconds: f64,
         error: Option<String>,
     ) -> anyhow::Result<()> {
+        let outcome = self.outcome(id, ending, key, reasons, seconds, error);
+        self.tell(id, outcome)
+    }
+
+    fn outcome(
+        &self,
+        id: Id,
+        ending: Ending,
+        key: Option<Key>,
+        reasons: Vec<Reason>,
+        seconds: f64,
+        error: Option<String>,
+    ) -> Outcome {
+        let planned = &self.jobs.get(id).plan;
+        let (job, stage, kind) = (planned.name.clone(), planned.stage.clone(), planned.kind.name);
+        Outcome { job, stage, kind, ending, key, reasons, seconds, error, outputs: Vec::new() }
+    }
+
+    /// Counts, journals and shows what became of a job.
+    fn tell(&mut self, id: Id, outcome: Outcome) -> anyhow::Result<()> {
+        let (ending, kind, key) = (outcome.ending, outcome.kind, outcome.key);
         self.phases[id.index()] = Phase::Ended;
         match ending {
             Ending::Executed => self.summary.executed += 1,
@@ -342,9 +388,6 @@ impl<'a> Scheduler<'a> {
             Ending::Blocked => self.summary.blocked += 1,
             Ending::Interrupted(_) => {}
         }
-        let planned = &self.jobs.get(id).plan;
-        let (job, stage, kind) = (planned.name.clone(), planned.stage.clone(), planned.kind.name);
-        let outcome = Outcome { job, stage, kind, ending, key, reasons, seconds, error };
         if let (Ending::Executed | Ending::Cached, Some(key)) = (ending, key) {
             self.summary.results.push((outcome.job.clone(), kind, key));
         }

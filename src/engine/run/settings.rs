@@ -1,6 +1,8 @@
 //! How to run: what the command line decides.
 
+use crate::engine::signing::Signer;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub fetch: bool,
     /// Execute these jobs though they are cached.
     pub forced: BTreeSet<String>,
+    /// Who signs what is made, and the run.
+    pub signer: Option<Arc<Signer>>,
     /// For the journal and provenance.
     pub command_line: Vec<String>,
 }

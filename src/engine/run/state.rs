@@ -269,7 +269,15 @@ impl Survey<'_> {
     /// Asks a job for its jobs, finds their states, and then that of the job itself.
     fn expand(&mut self, id: Id, order: &Order, reads: &[crate::engine::context::Read]) -> anyhow::Result<JobState> {
         let (stop, shared) = (AtomicBool::new(false), Shared::default());
-        let bench = Bench { store: self.store, device: "cpu", threads: 1, memory: 0, stop: &stop, shared: &shared };
+        let bench = Bench {
+            store: self.store,
+            device: "cpu",
+            threads: 1,
+            memory: 0,
+            stop: &stop,
+            shared: &shared,
+            signer: None,
+        };
         let cx = Cx::new(&order.name, order.promises(), reads, &[], &bench, &Silent, None);
         let specs = order.expand(&cx).and_then(|specs| self.jobs.expand(id, specs));
         let children = match specs {

@@ -4,6 +4,7 @@ use super::digest::{Digest, Key};
 use super::entry::Entry;
 use super::journal;
 use super::{Damage, Newer, Store};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -17,6 +18,16 @@ pub struct Catalog {
     jobs: BTreeMap<Key, BTreeSet<(String, String)>>,
     makers: BTreeMap<Digest, Vec<(usize, String)>>,
     readers: BTreeMap<Digest, Vec<(usize, String)>>,
+    recorded: BTreeMap<Key, Vec<Recorded>>,
+    /// When the last run began that has no end, be it at work or killed.
+    unfinished: Option<String>,
+}
+
+/// What a run journaled that a job made.
+struct Recorded {
+    /// When the run began.
+    time: String,
+    outputs: BTreeMap<String, Digest>,
 }
 
 impl Catalog {
@@ -32,6 +43,8 @@ impl Catalog {
             jobs: BTreeMap::new(),
             makers: BTreeMap::new(),
             readers: BTreeMap::new(),
+            recorded: BTreeMap::new(),
+            unfinished: None,
         };
         for key in store.keys()? {
             match store.entry(&key) {
@@ -72,7 +85,12 @@ impl Catalog {
 
     fn read_journals(&mut self, store: &Store) -> io::Result<()> {
         for run in journal::runs(store)? {
+            let time = run.events.first().and_then(|start| start["time"].as_str()).unwrap_or_default().to_owned();
+            if run.events.last().is_none_or(|last| last["event"] != "summary") {
+                self.unfinished = self.unfinished.take().max(Some(time.clone()));
+            }
             for event in run.events {
+                self.record(&time, &event);
                 let key = event["key"].as_str().and_then(|key| key.parse().ok());
                 if let (Some(job), Some(key)) = (event["job"].as_str(), key) {
                     self.jobs.entry(key).or_default().insert((run.pipeline.clone(), job.to_owned()));
@@ -80,9 +98,37 @@ impl Catalog {
             }
         }
         for (pipeline, used) in journal::folded(store)? {
+            // What a run made of which only the uses are remembered is not known any more.
+            self.recorded.remove(&used.key);
             self.jobs.entry(used.key).or_default().insert((pipeline, used.job));
         }
         Ok(())
+    }
+
+    fn record(&mut self, time: &str, event: &Value) {
+        let Some(outputs) = event["outputs"].as_object() else { return };
+        let outputs: Option<BTreeMap<String, Digest>> =
+            outputs.iter().map(|(name, digest)| Some((name.clone(), digest.as_str()?.parse().ok()?))).collect();
+        let key = event["key"].as_str().and_then(|key| key.parse().ok());
+        if let (Some(key), Some(outputs)) = (key, outputs) {
+            self.recorded.entry(key).or_default().push(Recorded { time: time.to_owned(), outputs });
+        }
+    }
+
+    /// An output of an entry that no run journaled, though runs journaled its job. Runs that did not come to their end may have made
+    /// it without a word, and so may those of which only the uses are remembered.
+    pub fn contradicted<'e>(&self, entry: &'e Entry) -> Option<&'e str> {
+        let recorded = self.recorded.get(&entry.key)?;
+        let first = recorded.iter().map(|recorded| &recorded.time).min()?;
+        if self.unfinished.as_ref().is_some_and(|time| time >= first) {
+            return None;
+        }
+        let differs = |recorded: &Recorded| {
+            let other =
+                entry.artifacts.iter().find(|record| recorded.outputs.get(&record.name) != Some(&record.digest));
+            other.map(|record| record.name.as_str())
+        };
+        recorded.iter().map(differs).reduce(|one, other| one.and(other)).flatten()
     }
 
     /// The entries, by key.

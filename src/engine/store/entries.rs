@@ -4,6 +4,7 @@ use super::damage::{Damage, Newer, Wrong};
 use super::digest::{Digest, Key};
 use super::entry::{Entry, Unreadable};
 use super::names::{remove, remove_all, two_levels};
+use super::signed::Signature;
 use super::{Store, files, written};
 use crate::replace::{sync_file, sync_file_system, sync_folder};
 use std::collections::BTreeSet;
@@ -99,18 +100,19 @@ impl Store {
         if size <= SMALL { files::hash(path) } else { self.files.digest(path) }
     }
 
-    /// Writes entries; their blobs must be there. Whatever fails meanwhile or afterwards, be it the power, an entry is there only if
+    /// Writes entries, and before them what was signed of them; their blobs must be there. Whatever fails meanwhile or afterwards, be it the power, an entry is there only if
     /// its blobs are, and all are there once this returns.
     ///
     /// # Errors
     /// If something cannot be written or synced, as on a full disk.
-    pub fn save(&self, entries: &[&Entry]) -> io::Result<()> {
+    pub fn save(&self, entries: &[&Entry], signatures: Vec<Signature>) -> io::Result<()> {
         let mut unnamed = Vec::new();
-        for entry in entries {
-            let path = self.entry_path(&entry.key);
+        let signatures = signatures.into_iter().map(|signature| (signature.path, signature.text));
+        let entries_too = entries.iter().map(|entry| (self.entry_path(&entry.key), entry.to_text()));
+        for (path, text) in signatures.chain(entries_too) {
             let temp = self.ready(&path)?;
             let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&temp)?;
-            written(&mut file, entry.to_text().as_bytes(), 0o444)?;
+            written(&mut file, text.as_bytes(), 0o444)?;
             unnamed.push((temp, path));
         }
         let blobs = entries.iter().flat_map(|entry| entry.blobs()).map(|(_, digest, _)| self.blob_path(&digest));
@@ -180,8 +182,9 @@ impl Store {
     /// If one is there and cannot be removed, or its folder cannot be synced.
     pub fn drop_entries(&self, keys: &[Key]) -> io::Result<()> {
         let paths: Vec<PathBuf> = keys.iter().map(|key| self.entry_path(key)).collect();
-        for path in &paths {
+        for (key, path) in keys.iter().zip(&paths) {
             remove(fs_err::remove_file(path))?;
+            remove_all(&self.signed_folder(key))?;
         }
         let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
         for folder in folders.into_iter().filter(|folder| folder.is_dir()) {

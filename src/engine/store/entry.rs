@@ -4,6 +4,7 @@ use super::digest::{Digest, Key};
 use super::provenance::Provenance;
 use super::recipe::Recipe;
 use super::seal::seal;
+use crate::trust::Sha256;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ pub const VERSION: u32 = 1;
 /// "version": 1,
 /// "key": "91c0…",
 /// "recipe": {"inputs":[["data","3f2a…"]],"kind":"tune","params":{…},"schema":1,"version":3},
-/// "artifacts": [{"name":"prompt","type":"prompt","digest":"ab12…","size":25752,"parts":[]}],
+/// "artifacts": [{"name":"prompt","type":"prompt","digest":"ab12…","sha256":"0f3e…","size":25752,"parts":[]}],
 /// "provenance": {…},
 /// "seal": "77aa…"
 /// }
@@ -49,6 +50,9 @@ pub struct Record {
     pub r#type: String,
     /// Of its bytes.
     pub digest: Digest,
+    /// Of its bytes too, for tools of others; entries of earlier programs have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
     /// Number of its bytes.
     pub size: u64,
     /// Blobs and files of their own that its bytes name by digest.
@@ -64,6 +68,9 @@ pub struct Part {
     pub name: String,
     /// Of its bytes.
     pub digest: Digest,
+    /// As that of a [`Record`]; files outside have none, which may be larger than all that the store has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
     /// Number of its bytes.
     pub size: u64,
     /// Where it is, if it is not in the store.
@@ -201,11 +208,13 @@ mod tests {
 
     fn entry() -> Entry {
         let recipe = Recipe::new("tune", 1, json!({"rate": f64::from(0.1_f32), "text": "a\nb"}), vec![]);
-        let part = Part { name: "w".to_owned(), digest: Digest::of(b"w"), size: 1, external: Some("/x/y".into()) };
+        let external = Some("/x/y".into());
+        let part = Part { name: "w".to_owned(), digest: Digest::of(b"w"), sha256: None, size: 1, external };
         let artifacts = vec![Record {
             name: "prompt".to_owned(),
             r#type: "prompt".to_owned(),
             digest: Digest::of(b"bytes"),
+            sha256: Some(Sha256::of(b"bytes")),
             size: 5,
             parts: vec![part],
         }];
@@ -219,6 +228,15 @@ mod tests {
         assert_eq!(Entry::from_text(&text, entry.key).unwrap(), entry);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["artifacts"][0]["parts"][0]["external"], "/x/y");
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_program_has_no_sha_256() {
+        let mut entry = entry();
+        entry.artifacts[0].sha256 = None;
+        let text = entry.to_text();
+        assert!(!text.contains("sha256"));
+        assert_eq!(Entry::from_text(&text, entry.key).unwrap(), entry);
     }
 
     #[test]

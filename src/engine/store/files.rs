@@ -4,11 +4,12 @@ use super::digest::Digest;
 use super::seal::seal;
 use crate::panic::lock;
 use crate::replace::replace_unsynced;
+use crate::trust::statement::{Sha256, Sha256Hasher};
 use rayon::prelude::*;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -17,6 +18,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A file must have rested this long before it was hashed for its stat data to stand for its content. Some file systems
 /// count time in steps of two seconds: a write within the same step would not show (git calls such an entry racy).
 const REST_NS: i64 = 2_000_000_000;
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 20;
 
 /// Digests by path and stat data, kept in a file between runs.
 #[derive(Debug)]
@@ -182,6 +186,22 @@ pub(super) fn is_file(path: &Path) -> io::Result<()> {
 /// If there is no such file, or it cannot be read.
 pub fn hash(path: &Path) -> io::Result<Digest> {
     hashed(path).map(|(_, digest)| digest)
+}
+
+/// SHA-256 of a file's bytes as they are now.
+///
+/// # Errors
+/// If there is no such file, or it cannot be read.
+pub fn sha256(path: &Path) -> io::Result<Sha256> {
+    is_file(path)?;
+    let (mut file, mut hasher) = (fs_err::File::open(path)?, Sha256Hasher::default());
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
 }
 
 /// A file, at its beginning, and the digest of its content.

@@ -9,6 +9,7 @@
 //!   locks/<key>            advisory; freed by the kernel on death
 //!   locks/store            shared by runs; held alone by what removes things
 //!   views/<pipeline>/<job>/… links with human names to the newest artifacts; <artifact>.parts/ has their parts
+//!   signed/                what keys say of entries and runs (`signed.rs`)
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
 //! ```
@@ -25,10 +26,11 @@ pub mod files;
 pub mod journal;
 mod locks;
 pub(super) mod names;
-mod partial;
+pub(super) mod partial;
 pub mod provenance;
 pub mod recipe;
 mod seal;
+pub mod signed;
 mod views;
 
 use crate::replace::replace;

@@ -22,6 +22,7 @@ use super::names::file_name;
 pub(in crate::engine) use line::Found;
 use line::{Line, list_path, read_list, sealed};
 pub use line::{Run, Use, folded, runs};
+use line::{Stub, names_in, read, stub, whole_lines};
 use serde::Serialize;
 use serde_json::json;
 use std::io::{self, Write};
@@ -33,6 +34,44 @@ pub(in crate::engine) struct Journal {
     folder: PathBuf,
     last: Option<Digest>,
     found: Vec<Found>,
+}
+
+/// A journal that was written to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) struct Ended {
+    /// Its name.
+    pub(in crate::engine) run: String,
+    /// Its last line.
+    pub(in crate::engine) line: Digest,
+}
+
+/// How a journal ends.
+pub(in crate::engine) enum Last {
+    /// With this line.
+    Line(Digest),
+    /// In what it said in short, with others.
+    Folded,
+    /// It is not what it was, or was set aside.
+    Damaged,
+    /// There is none.
+    Missing,
+}
+
+/// How the journal of a run ends.
+pub(in crate::engine) fn last_line(store: &Store, pipeline: &str, run: &str) -> Last {
+    let folder = folder(store, pipeline);
+    let Ok(bytes) = read(&folder.join(run)) else {
+        // Those that are gone stand in the stub of the newest of them.
+        let later = names_in(&folder, pipeline).unwrap_or_default().into_iter().filter(|name| name.run.as_str() > run);
+        let is_folded =
+            later.filter_map(|name| stub(&read(&name.path).ok()?)).any(|stub| matches!(stub, Stub::Folded { .. }));
+        return if is_folded { Last::Folded } else { Last::Missing };
+    };
+    match stub(&bytes) {
+        Some(Stub::Folded { .. }) => Last::Folded,
+        Some(Stub::Aside { .. }) => Last::Damaged,
+        None => whole_lines(&bytes).last().map_or(Last::Damaged, |line| Last::Line(Digest::of(line))),
+    }
 }
 
 impl Journal {
@@ -82,15 +121,19 @@ impl Journal {
     ///
     /// # Errors
     /// If they cannot be written or synced.
-    pub(in crate::engine) fn end(mut self, store: &Store, event: &impl Serialize) -> io::Result<()> {
+    pub(in crate::engine) fn end(mut self, store: &Store, event: &impl Serialize) -> io::Result<Ended> {
         if !self.found.is_empty() {
             let list = self.list(store)?;
             let jobs = self.found.len();
             self.add(&json!({"event": "found", "jobs": jobs, "list": list}))?;
         }
         let line = Line { prev: self.last, after: None, event, seal: None };
-        self.text(sealed(&serde_json::to_string(&line)?))?;
-        self.file.sync_all()
+        let text = sealed(&serde_json::to_string(&line)?);
+        let line = Digest::of(text.as_bytes());
+        self.text(text)?;
+        self.file.sync_all()?;
+        let run = self.file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Ended { run, line })
     }
 
     /// Writes the list of jobs that were found done, if it is a new one.
