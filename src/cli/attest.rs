@@ -43,6 +43,9 @@ impl Attest {
         let signer = self.sign.signer()?.ok_or_else(unsigned)?;
         let store = self.cache.open();
         let catalog = Catalog::read(&store)?;
+        if self.keep {
+            signer.introduce(&store)?;
+        }
         let mut lines = String::new();
         for key in self.keys(&store, &catalog)? {
             // Nothing is signed that is not what it was when it was made.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// The folder of a project that has its public keys.
 const RING: &str = "keys";
-/// Where the project notes the last signed run of each pipeline.
-const HEADS: &str = "keys/runs.json";
+/// Where the project notes the last signed run of each pipeline, a file for each store.
+const ENDS: &str = "keys/runs";
 
 /// Who signs.
 #[derive(Args)]
@@ -38,13 +38,13 @@ impl Sign {
     /// # Errors
     /// As [`key`](Self::key).
     pub(super) fn signer(&self) -> anyhow::Result<Option<Arc<Signer>>> {
-        Ok(self.key()?.map(|key| Arc::new(Signer::new(key, heads()))))
+        Ok(self.key()?.map(|key| Arc::new(Signer::new(key, ends()))))
     }
 }
 
 /// Where the project notes the last signed run of each pipeline.
-pub(super) fn heads() -> PathBuf {
-    HEADS.into()
+pub(super) fn ends() -> PathBuf {
+    ENDS.into()
 }
 
 /// Where the public key of this name belongs.

@@ -58,7 +58,7 @@ pub(super) fn requirements(keys: &[String]) -> anyhow::Result<Option<Requirement
     if !keys.is_empty() {
         required.made_by = named(keys)?;
     }
-    required.heads = keys::heads();
+    required.ends = keys::ends();
     Ok(Some(required))
 }
 
@@ -96,6 +96,6 @@ fn of_policy(text: &str) -> anyhow::Result<Requirements> {
         program: program.map(version).transpose()?,
         artifacts: backbone.map(|digest| (BACKBONE.to_owned(), vec![digest])),
         rerun_by: named(&rerun_by)?,
-        heads: keys::heads(),
+        ends: keys::ends(),
     })
 }

@@ -229,6 +229,16 @@ impl fmt::Debug for SecretKey {
 #[error("the system has no randomness to make a key or a signature of")]
 pub struct NoRandomness;
 
+/// A name that nobody else has: 32 hexadecimal digits.
+///
+/// # Errors
+/// If the system has no randomness.
+pub fn random_name() -> Result<String, NoRandomness> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn to_pem(what: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let lines: Vec<&str> = (0..body.len()).step_by(64).map(|at| &body[at..body.len().min(at + 64)]).collect();

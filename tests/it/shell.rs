@@ -155,7 +155,12 @@ impl Shell {
 
     /// The file behind a job's view: the blob of an artifact, which is named with or without the ending of its file, or `entry.json`.
     pub(crate) fn behind(&self, pipeline: &str, job: &str, name: &str) -> PathBuf {
-        let folder = self.path(&format!("cache/v1/views/{pipeline}/{}", spelled(job)));
+        self.behind_in("cache", pipeline, job, name)
+    }
+
+    /// The same in another cache.
+    pub(crate) fn behind_in(&self, cache: &str, pipeline: &str, job: &str, name: &str) -> PathBuf {
+        let folder = self.path(&format!("{cache}/v1/views/{pipeline}/{}", spelled(job)));
         let endings = ["", ".parquet", ".safetensors", ".json", ".txt", ".md"];
         let found = endings.iter().find_map(|ending| folder.join(format!("{name}{ending}")).canonicalize().ok());
         found.unwrap_or_else(|| panic!("no `{name}` in {}", folder.display()))

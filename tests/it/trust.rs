@@ -205,7 +205,30 @@ fn removed_runs_are_missed_from_the_middle_and_from_the_end() {
     shell
         .spot("audit chain --require ana")
         .exits_with(3)
-        .prints("3 signed runs of `chain` by `ana` are noted in the project");
+        .prints("3 signed runs of `chain` by `ana`, which the project notes, were removed");
+    // Nor does another name help, or none.
+    let name = shell.path("cache/v1/signed/store");
+    let own = std::fs::read(&name).unwrap();
+    for other in [Some("0".repeat(32)), None] {
+        std::fs::remove_file(&name).unwrap();
+        if let Some(other) = &other {
+            std::fs::write(&name, other).unwrap();
+        }
+        shell.spot("audit chain --require ana").exits_with(3).prints("not as required: 1");
+        replace(&name, &own);
+    }
+}
+
+#[test]
+fn several_stores_work_for_one_project() {
+    let shell = signed();
+    for cache in ["cache", "other"] {
+        shell.spot(&format!("run chain --sign ana.pem --cache {cache}")).ok();
+        shell.spot(&format!("audit chain --require ana --cache {cache}")).ok();
+    }
+    assert_eq!(std::fs::read_dir(shell.path("keys/runs")).unwrap().count(), 2);
+    shell.spot("audit chain --require ana").ok().prints("signed runs: 2");
+    shell.spot("audit chain --require ana --cache other").ok().prints("signed runs: 1");
 }
 
 /// All entries of a store.
@@ -408,7 +431,7 @@ fn an_adversary_without_a_key_is_always_found() {
     std::fs::remove_file(signature).unwrap();
     let key = PublicKey::from_pem(&shell.read("keys/ci.pub")).unwrap();
     let ci = Named { name: "ci".to_owned(), key };
-    let required = Requirements { made_by: vec![ci], heads: shell.path("keys/runs.json"), ..Requirements::default() };
+    let required = Requirements { made_by: vec![ci], ends: shell.path("keys/runs"), ..Requirements::default() };
     let cache = shell.path("cache");
     let kept: BTreeMap<PathBuf, Vec<u8>> = files(&cache)
         .into_iter()
@@ -493,4 +516,66 @@ fn programs_of_others_verify_what_is_signed() {
         Some(77) => eprintln!("skipped: {out}"),
         code => assert_eq!(code, Some(0), "{out}\n{err}"),
     }
+}
+
+/// A tuning of a second or two, which saves its state every ten steps.
+const TUNING: &str = r#"
+version: 1
+name: tuning
+stages:
+  backbone: {kind: backbone, from: {builtin: nano}}
+  data: {kind: ingest, backbone: backbone, from: {builtin: w_mood}, rows: {train: 40, validation: 8}}
+  tuned:
+    kind: tune
+    backbone: backbone
+    data: data
+    length: 8
+    training: {steps: 200, batch_size: 6, evaluate_every: 10}
+"#;
+
+#[test]
+fn a_signed_run_goes_on_from_nothing_that_somebody_else_left() {
+    let shell = project().write("pipelines/tuning.yaml", TUNING);
+    shell.spot("run tuning --cache whole").ok();
+    let expected = std::fs::read(shell.behind_in("whole", "tuning", "tuned", "prompt")).unwrap();
+    let partial = shell.path("cache/v1/partial");
+    let state = |shell: &Shell| {
+        let folder = std::fs::read_dir(shell.path("cache/v1/partial")).ok()?.flatten().next()?.path();
+        folder.join("state").is_file().then(|| folder.join("state"))
+    };
+    let interrupted = |how: &str| {
+        let mut child = shell.spot(&format!("run tuning {how}")).start();
+        while state(&shell).is_none() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it saved a state");
+            std::thread::yield_now();
+        }
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    };
+    let goes_on = |how: &str| {
+        let done = shell.spot(&format!("run tuning {how}")).ok();
+        assert_eq!(std::fs::read(shell.behind("tuning", "tuned", "prompt")).unwrap(), expected);
+        let entry = std::fs::read_to_string(shell.behind("tuning", "tuned", "entry.json")).unwrap();
+        assert!(!partial.exists() || std::fs::read_dir(&partial).unwrap().count() == 0);
+        let _ = std::fs::remove_dir_all(shell.path("cache"));
+        (done.err.contains("was not written by a run with this key"), entry.contains("\"resumed_at\":null"))
+    };
+    // By the same key, by none, and by nobody's in a signed run.
+    interrupted("--sign ana.pem");
+    assert_eq!(goes_on("--sign ana.pem"), (false, false));
+    interrupted("--sign ana.pem");
+    assert_eq!(goes_on(""), (false, false));
+    interrupted("");
+    assert_eq!(goes_on("--sign ana.pem"), (true, true));
+    interrupted("--sign ana.pem");
+    assert_eq!(goes_on("--sign ci.pem"), (true, true));
+    // A state that was changed, with its own hash made anew.
+    interrupted("--sign ana.pem");
+    let path = state(&shell).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let hash = blake3::hash(&bytes[32..]);
+    bytes[..32].copy_from_slice(hash.as_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(goes_on("--sign ana.pem"), (true, true));
 }

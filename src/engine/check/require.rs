@@ -24,8 +24,8 @@ pub struct Requirements {
     pub artifacts: Option<(String, Vec<String>)>,
     /// One of these keys, and not the one that made it, executed a job of each kind again, and the same bytes came out.
     pub rerun_by: Vec<Named>,
-    /// Where the project notes the last signed run of each pipeline.
-    pub heads: PathBuf,
+    /// The folder where the project notes the last signed run of each pipeline, a file for each store.
+    pub ends: PathBuf,
 }
 
 /// A version: major, minor, patch.
@@ -79,7 +79,7 @@ pub(super) fn check(
     required: &Requirements,
 ) -> anyhow::Result<(Trusted, Vec<Doubt>)> {
     let needs_runs = !results.is_empty() && !required.made_by.is_empty();
-    let mut runs = if needs_runs { runs::check(store, &required.made_by, &required.heads)? } else { Runs::default() };
+    let mut runs = if needs_runs { runs::check(store, &required.made_by, &required.ends)? } else { Runs::default() };
     let wrong = std::mem::take(&mut runs.wrong).into_iter();
     let doubts = wrong.map(|wrong| Doubt { what: wrong.what, path: wrong.path, key: None }).collect();
     let trusted = Trusted { runs: runs.count, ..Trusted::default() };

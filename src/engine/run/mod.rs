@@ -80,6 +80,9 @@ pub fn run(
     })?;
     let Some(_hold) = hold else { return Ok(Summary { interrupted: true, ..Summary::default() }) };
     store.respell_views(&plan.name)?;
+    if let Some(signer) = &settings.signer {
+        signer.introduce(store)?;
+    }
     let (journal, broken) = Journal::start(store, &plan.name, &Event::start(plan, settings))?;
     if let Some(Broken { path, what }) = broken {
         let path = path.display();

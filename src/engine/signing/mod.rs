@@ -20,8 +20,8 @@ const SCRATCH: &str = "spot scratch seal v1";
 pub struct Signer {
     key: SecretKey,
     public: PublicKey,
-    /// Where the last signed run of each pipeline is noted, outside the store.
-    heads: PathBuf,
+    /// The folder outside the store where it is noted, a file for each store, which the last signed run of each pipeline is.
+    ends: PathBuf,
 }
 
 /// A public key and what people call it.
@@ -34,10 +34,10 @@ pub struct Named {
 }
 
 impl Signer {
-    /// A signer who notes the last signed run of each pipeline in the file `heads`.
-    pub fn new(key: SecretKey, heads: PathBuf) -> Self {
+    /// A signer who notes the last signed run of each pipeline in the folder `ends`.
+    pub fn new(key: SecretKey, ends: PathBuf) -> Self {
         let public = key.public();
-        Self { key, public, heads }
+        Self { key, public, ends }
     }
 
     /// The other half of the key.

@@ -1,5 +1,6 @@
 //! Signed runs, a chain for each key, pipeline and store. The end of every chain is noted in the project, where whoever can write the
-//! store cannot reach it, so that no run can be taken away: neither from the middle of a chain nor from its end.
+//! store cannot reach it, so that no run can be taken away: neither from the middle of a chain nor from its end. Every store has a name
+//! and a file there of its own, so that several machines can work for one project.
 
 use crate::engine::signing::{Named, Signer};
 use crate::engine::store::Store;
@@ -9,6 +10,7 @@ use crate::engine::store::names::file_name;
 use crate::engine::store::provenance;
 use crate::engine::store::signed::{Signature, Signed};
 use crate::replace::replace;
+use crate::trust::key::random_name;
 use crate::trust::statement::Subject;
 use crate::trust::{PublicKey, Statement};
 use anyhow::{Context as _, ensure};
@@ -74,12 +76,10 @@ struct Ends {
 }
 
 impl Ends {
-    /// The ends of chains that a project notes; none if it has no such file.
-    fn read(path: &Path) -> anyhow::Result<Self> {
+    /// The ends of chains that a project notes of a store; `None` if it knows of no such store.
+    fn read(path: &Path) -> anyhow::Result<Option<Self>> {
         let text = match fs_err::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { version: VERSION, chains: Vec::new() });
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,
         };
         let ends: Self = serde_json::from_str(&text).with_context(|| {
@@ -129,6 +129,26 @@ fn chains(signed: &[Signed], pipeline: &str, key: &PublicKey) -> Chains {
 }
 
 impl Signer {
+    /// Makes the store known to the project, before anything in it is signed.
+    ///
+    /// # Errors
+    /// If the store or the project cannot be written, or the system has no randomness.
+    pub fn introduce(&self, store: &Store) -> anyhow::Result<()> {
+        let name = match store.name()? {
+            Some(name) => name,
+            None => {
+                let name = random_name()?;
+                store.set_name(&name)?;
+                name
+            }
+        };
+        let path = of_store(&self.ends, &name);
+        if Ends::read(&path)?.is_none() {
+            Ends { version: VERSION, chains: Vec::new() }.write(&path)?;
+        }
+        Ok(())
+    }
+
     /// Signs a run that has ended, and notes in the project that it is the last one.
     ///
     /// # Errors
@@ -142,7 +162,9 @@ impl Signer {
     ) -> anyhow::Result<()> {
         let key = Key::of(format!("signed runs of {pipeline}").as_bytes());
         let _lock = store.lock(&key, || true)?;
-        let mut ends = Ends::read(&self.heads)?;
+        let name = store.name()?.context("the store has lost its name while it was at work")?;
+        let path = of_store(&self.ends, &name);
+        let mut ends = Ends::read(&path)?.with_context(|| format!("`{}` is gone", path.display()))?;
         let folder = file_name(pipeline);
         let signed = store.signed_runs()?.into_iter().find(|(name, _)| *name == folder);
         let chains = signed.map(|(name, signed)| chains(&signed, &name, &self.public)).unwrap_or_default();
@@ -162,13 +184,13 @@ impl Signer {
         let subject = Subject::new(format!("{pipeline}/{}", ended.run), [("blake3", ended.line.to_string())]);
         let statement = Statement::new(vec![subject], PREDICATE, serde_json::to_value(said)?);
         let last = Digest::of(statement.to_json().as_bytes());
-        let path = store.signed_run_path(pipeline, &ended.run, &self.public);
-        store.keep_signature(&Signature { path, text: self.sign(&statement)? })?;
+        let signed_path = store.signed_run_path(pipeline, &ended.run, &self.public);
+        store.keep_signature(&Signature { path: signed_path, text: self.sign(&statement)? })?;
         let end =
             End { key: self.public.id(), pipeline: pipeline.to_owned(), first: first.unwrap_or(last), number, last };
         ends.chains.retain(|chain| chain.first != end.first);
         ends.chains.push(end);
-        ends.write(&self.heads)
+        ends.write(&path)
     }
 
     /// The end of the newest chain of this store, if it is whole: the project knows of no run after it.
@@ -215,13 +237,27 @@ impl Runs {
     }
 }
 
+/// Where a project notes the ends of the chains of a store.
+fn of_store(ends: &Path, name: &str) -> PathBuf {
+    ends.join(format!("{name}.json"))
+}
+
 /// Checks the signed runs of these keys against each other, against their journals, and against what the project notes.
 ///
 /// # Errors
 /// If the store or the file of ends cannot be read.
-pub(in crate::engine) fn check(store: &Store, keys: &[Named], heads: &Path) -> anyhow::Result<Runs> {
-    let (ends, all) = (Ends::read(heads)?, store.signed_runs()?);
+pub(in crate::engine) fn check(store: &Store, keys: &[Named], ends: &Path) -> anyhow::Result<Runs> {
+    let (name, all) = (store.name()?, store.signed_runs()?);
     let mut runs = Runs::default();
+    let path = of_store(ends, name.as_deref().unwrap_or("none"));
+    let Some(ends) = name.as_ref().map_or(Ok(None), |_| Ends::read(&path))? else {
+        let what = match name {
+            Some(name) => format!("the project knows no store `{name}`: it has no `{}`", path.display()),
+            None => "nothing was ever signed in this store, or it has lost its name".to_owned(),
+        };
+        runs.wrong.push(Wrong { path: store.root().join("signed"), what });
+        return Ok(runs);
+    };
     for Named { name, key } in keys {
         let id = key.id();
         let mut known: Vec<&End> = ends.chains.iter().filter(|end| end.key == id).collect();
@@ -236,14 +272,12 @@ pub(in crate::engine) fn check(store: &Store, keys: &[Named], heads: &Path) -> a
             }
         }
         for end in known {
-            runs.wrong.push(Wrong {
-                path: heads.to_owned(),
-                what: format!(
-                    "{} signed runs of `{}` by `{name}` are noted in the project and not in this store: they were removed, or made \
-                     in another store; if you know why, take them out of the file",
-                    end.number, end.pipeline
-                ),
-            });
+            let (number, pipeline) = (end.number, &end.pipeline);
+            let what = format!(
+                "{number} signed runs of `{pipeline}` by `{name}`, which the project notes, were removed; if you know why, take \
+                 them out of the file"
+            );
+            runs.wrong.push(Wrong { path: path.clone(), what });
         }
     }
     Ok(runs)

@@ -4,6 +4,7 @@
 //! signed/entries/ab/<key>/<signer>-<entry>.json   whoever made an entry: its provenance, for tools of others too
 //! signed/entries/ab/<key>/again-<signer>.json     whoever executed it again: what came out
 //! signed/runs/<pipeline>/<run>-<signer>.json      a run: its journal, and the signed run before it
+//! signed/store                                    what the project calls this store: 32 hexadecimal digits
 //! ```
 
 use super::Store;
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 const LONGEST: u64 = 64 << 20;
 /// Digits of ids and digests in names of files.
 const DIGITS: usize = 16;
+/// The file with the name of the store.
+const NAME: &str = "signed/store";
 /// What begins the name of what was executed again.
 const AGAIN: &str = "again-";
 
@@ -108,6 +111,31 @@ impl Store {
             Ok((pipeline, signed))
         };
         list(&root)?.into_iter().map(of_pipeline).collect()
+    }
+
+    /// What the project calls this store, if anything here was ever signed.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn name(&self) -> io::Result<Option<String>> {
+        let path = self.root.join(NAME);
+        match is_file(&path).and_then(|()| fs_err::read_to_string(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => {
+                let text = text?.trim_end().to_owned();
+                let is_name =
+                    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                Ok(is_name.then_some(text))
+            }
+        }
+    }
+
+    /// Gives the store a name.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set_name(&self, name: &str) -> io::Result<()> {
+        self.write(&self.root.join(NAME), format!("{name}\n").as_bytes(), 0o444)
     }
 
     /// The bytes of an entry's file; `None` if there is none.
