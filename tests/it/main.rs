@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod analyse;
+mod attacks;
 mod bad_input;
 mod browser;
 mod cards;

@@ -86,8 +86,9 @@ impl Store {
         let cache = self.root.parent().unwrap_or(&self.root);
         for (folder, name, text) in [(cache, "CACHEDIR.TAG", tag), (cache, ".gitignore", "*\n")] {
             let path = folder.join(name);
-            if !path.exists() {
-                fs_err::write(path, text)?;
+            // An empty one is what a kill or a loss of power left of it.
+            if !path.metadata().is_ok_and(|meta| meta.len() > 0) {
+                replace(&path, &self.temp_path(), |file| file.write_all(text.as_bytes()))?;
             }
         }
         // Whatever there is may belong to somebody else, or to a system that is only read.
@@ -155,4 +156,21 @@ impl Store {
 fn written(file: &mut fs_err::File, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.set_permissions(PermissionsExt::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_marks_a_cache_is_whole_even_after_a_loss_of_power_and_left_alone_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let (tag, ignored) = (folder.path().join("CACHEDIR.TAG"), folder.path().join(".gitignore"));
+        fs_err::write(&tag, "").unwrap();
+        fs_err::write(&ignored, "*\n!README.md\n").unwrap();
+        store.prepare().unwrap();
+        assert!(fs_err::read_to_string(&tag).unwrap().starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"));
+        assert_eq!(fs_err::read_to_string(&ignored).unwrap(), "*\n!README.md\n");
+    }
 }

@@ -6,6 +6,7 @@ use super::line::{
 };
 use crate::engine::store::Store;
 use crate::engine::store::digest::Digest;
+use crate::replace::{sync_file, sync_folder};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +26,8 @@ pub(super) struct Whole {
     after: Option<After>,
     pub(super) lines: Vec<Digest>,
     pub(super) stub: Option<Stub>,
+    /// Whether its run came to its end, and so made sure that it is on disk.
+    is_ended: bool,
 }
 
 impl Whole {
@@ -35,7 +38,7 @@ impl Whole {
     /// seal, a lost list of jobs.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let bytes = read(path).map_err(|error| error.to_string())?;
-        let mut whole = Self { after: None, lines: Vec::new(), stub: stub(&bytes) };
+        let mut whole = Self { after: None, lines: Vec::new(), stub: stub(&bytes), is_ended: false };
         for (i, bytes) in whole_lines(&bytes).enumerate() {
             let number = i + 1;
             let text = std::str::from_utf8(bytes).map_err(|_| format!("line {number} is not text"))?;
@@ -52,6 +55,7 @@ impl Whole {
                     || format!("the list of jobs that line {number} names, `{}`, is missing or damaged", list.short());
                 read_list(&path, &list).ok_or_else(lost)?;
             }
+            whole.is_ended = line.seal.is_some();
             whole.after = whole.after.or(line.after);
             whole.lines.push(Digest::of(bytes));
         }
@@ -68,10 +72,11 @@ impl Whole {
     }
 }
 
-/// The end of the newest journal in a folder. A damaged one is set aside, and its stub is the end.
+/// The end of the newest journal in a folder. A damaged one is set aside, and its stub is the end. What a killed run left is brought to
+/// the disk, since the journal after it, which will be there, names its last line.
 ///
 /// # Errors
-/// If the folder cannot be read, or the damaged one cannot be set aside.
+/// If the folder cannot be read, the damaged one cannot be set aside, or the other one cannot be synced.
 pub(super) fn last_run(store: &Store, folder: &Path) -> io::Result<(Option<After>, Option<Broken>)> {
     let Some(Name { run, path, .. }) = names_in(folder, "")?.pop() else { return Ok((None, None)) };
     let (whole, broken) = match Whole::read(&path) {
@@ -82,7 +87,12 @@ pub(super) fn last_run(store: &Store, folder: &Path) -> io::Result<(Option<After
             (Whole::read(&path), Some(broken))
         }
     };
-    let last = whole.map_err(io::Error::other)?.lines.pop();
+    let mut whole = whole.map_err(io::Error::other)?;
+    if !whole.is_ended {
+        sync_file(&path)?;
+        sync_folder(folder)?;
+    }
+    let last = whole.lines.pop();
     Ok((last.map(|line| After { run, line }), broken))
 }
 
