@@ -91,7 +91,7 @@ impl Ends {
             path.display(),
             ends.version
         );
-        Ok(ends)
+        Ok(Some(ends))
     }
 
     fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -184,6 +184,8 @@ impl Signer {
         let subject = Subject::new(format!("{pipeline}/{}", ended.run), [("blake3", ended.line.to_string())]);
         let statement = Statement::new(vec![subject], PREDICATE, serde_json::to_value(said)?);
         let last = Digest::of(statement.to_json().as_bytes());
+        // What the project notes must be there.
+        store.sync_names(&store.root().join("runs").join(&folder).join(&ended.run))?;
         let signed_path = store.signed_run_path(pipeline, &ended.run, &self.public);
         store.keep_signature(&Signature { path: signed_path, text: self.sign(&statement)? })?;
         let end =

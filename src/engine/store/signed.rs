@@ -11,6 +11,7 @@ use super::Store;
 use super::digest::{Digest, Key};
 use super::files::is_file;
 use super::names::{file_name, list};
+use crate::replace::sync_folder;
 use crate::trust::{Envelope, PublicKey};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -150,11 +151,21 @@ impl Store {
         }
     }
 
-    /// Keeps what is signed.
+    /// Keeps what is signed. It is on disk then, whatever happens to the power.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written or synced.
     pub fn keep_signature(&self, signature: &Signature) -> io::Result<()> {
-        self.write(&signature.path, signature.text.as_bytes(), 0o444)
+        self.write(&signature.path, signature.text.as_bytes(), 0o444)?;
+        self.sync_names(&signature.path)
+    }
+
+    /// Makes sure that a file of the store, whose content is synced, keeps its name and those of its folders.
+    ///
+    /// # Errors
+    /// If a folder cannot be synced.
+    pub(in crate::engine) fn sync_names(&self, path: &Path) -> io::Result<()> {
+        let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+        folders.into_iter().try_for_each(sync_folder)
     }
 }
