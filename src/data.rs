@@ -67,6 +67,18 @@ pub enum DataError {
         /// Bytes that it may have.
         limit: usize,
     },
+    /// A split of which there is more than is held in memory.
+    #[error(
+        "the {split} split has {rows} examples, of which {limit} may be held in memory; draw fewer by `rows` of its `ingest`"
+    )]
+    Many {
+        /// The split.
+        split: &'static str,
+        /// Its examples.
+        rows: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// A row that is longer than any row is.
     #[error("line {line}: a row of more than {} MiB, the most that a row may have; is there a quote or a newline missing?", .limit >> 20)]
     Row {

@@ -12,6 +12,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Examples of a split that are held in memory: of about a kilobyte each.
+const HELD: usize = 1_000_000;
+
 /// A data set in its file.
 pub struct DatasetFile {
     table: TableFile,
@@ -66,9 +69,16 @@ impl DatasetFile {
     /// The data set with the examples of some splits; it does not name the others.
     ///
     /// # Errors
-    /// If the file is damaged, or a row is not one that the task can have.
+    /// If the file is damaged, a row is not one that the task can have, or a split has more than a million examples.
     pub fn read(&self, splits: &[Split]) -> Result<Dataset, DataError> {
+        self.read_at_most(splits, HELD)
+    }
+
+    fn read_at_most(&self, splits: &[Split], limit: usize) -> Result<Dataset, DataError> {
         let wanted: Vec<Split> = self.splits.iter().copied().filter(|split| splits.contains(split)).collect();
+        if let Some(split) = wanted.iter().find(|split| self.count(**split) > limit) {
+            return Err(DataError::Many { split: split.name(), rows: self.count(*split), limit });
+        }
         let part = |split: &Split| Part { split: *split, examples: Vec::new(), tokens: Vec::new() };
         let mut parts: Vec<Part> = wanted.iter().map(part).collect();
         let has_ids = self.tokenizer.is_some();
@@ -370,6 +380,18 @@ mod tests {
         let path = folder.join("dataset");
         fs_err::write(&path, bytes).unwrap();
         DatasetFile::open(fs_err::File::open(path).unwrap())
+    }
+
+    #[test]
+    fn a_split_that_memory_does_not_hold_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = write_dataset(&dataset(&[(Split::Train, 9), (Split::Test, 4)])).unwrap();
+        let file = open(&bytes, folder.path()).unwrap();
+        assert_eq!(file.read_at_most(&[Split::Test], 4).unwrap().examples(Split::Test).len(), 4);
+        assert_eq!(
+            file.read_at_most(&[Split::Test], 3).unwrap_err().to_string(),
+            "the test split has 4 examples, of which 3 may be held in memory; draw fewer by `rows` of its `ingest`"
+        );
     }
 
     #[test]

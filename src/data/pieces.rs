@@ -3,7 +3,7 @@
 use super::packed::{LONGEST, Unpacking, is_packed, unpacked};
 use super::sheet::{each_of_arrow_file, each_of_parquet, read_arrow, read_parquet};
 use super::{DataError, Layout};
-use crate::ml::tasks::{Dialect, Pieces, Quotes, Sheet, Wanted, may_be_quoted};
+use crate::ml::tasks::{Dialect, Pieces, Quotes, Sheet, Wanted, is_array, may_be_quoted};
 use std::io::{BufReader, Read, Seek};
 
 /// Bytes of text that are read at a time.
@@ -103,10 +103,16 @@ impl<'f> Text<'f> {
         take: &mut dyn FnMut(Sheet) -> Result<(), E>,
     ) -> Result<(), E> {
         let (mut bytes, mut is_last) = (Vec::new(), false);
+        let whole = LONGEST as usize;
         while !is_last {
             // What did not make a row is read again together with as much, so that long rows cost no more than twice their bytes.
             let wanted = self.piece.max(bytes.len());
-            is_last = self.unpacking.more(&mut bytes, wanted)?;
+            // Of what has to be there as a whole, a byte too many is enough.
+            let most = if pieces.needs_all() { (whole + 1).saturating_sub(bytes.len()) } else { usize::MAX };
+            is_last = self.unpacking.more(&mut bytes, wanted.min(most))?;
+            if pieces.needs_all() && bytes.len() > whole {
+                return Err(DataError::Whole { limit: whole }.into());
+            }
             let (sheet, taken) = pieces.take(&bytes, is_last).map_err(DataError::from)?;
             if !sheet.is_empty() {
                 take(sheet)?;
@@ -120,14 +126,10 @@ impl<'f> Text<'f> {
 
     /// Whether what did not make a row may still become one.
     fn check(&self, rest: &[u8], pieces: &Pieces<'_>) -> Result<(), DataError> {
-        let whole = LONGEST as usize;
-        match rest.len() {
-            long if pieces.needs_all() && long > whole => Err(DataError::Whole { limit: whole }),
-            long if !pieces.needs_all() && long > self.row => {
-                Err(DataError::Row { line: pieces.line(), limit: self.row })
-            }
-            _ => Ok(()),
+        if !pieces.needs_all() && rest.len() > self.row {
+            return Err(DataError::Row { line: pieces.line(), limit: self.row });
         }
+        Ok(())
     }
 
     /// Whether quotes might stand around fields of a text with tabs.
@@ -172,6 +174,16 @@ impl<'f> Lines<'f> {
     /// If it cannot be read or unpacked.
     pub fn open(path: &str, file: &'f fs_err::File) -> Result<Self, DataError> {
         Ok(Self { text: Text::open(path, file, (PIECE, ROW))?, bytes: Vec::new(), is_last: false, line: 1 })
+    }
+
+    /// Whether a file called `path` is an array of JSON, whose values are not told apart by lines.
+    ///
+    /// # Errors
+    /// If it cannot be read or unpacked.
+    pub fn are_an_array(path: &str, file: &fs_err::File) -> Result<bool, DataError> {
+        let mut bytes = Vec::new();
+        Text::open(path, file, (AHEAD, ROW))?.unpacking.more(&mut bytes, AHEAD)?;
+        Ok(is_array(&bytes))
     }
 
     /// The number of the first of some lines, from 1, their bytes, and whether nothing follows; `None` behind the last ones.

@@ -93,11 +93,13 @@ impl Evidence {
         warnings.extend(leaks::warnings(leaks.as_deref().unwrap_or_default()));
         warnings.extend(self.data.iter().flat_map(|data| data.missing(self.everything())));
         warnings.extend(beaten_by_majority(&targets));
+        let (controls, left_out) = comparisons(&columns, transfers.as_ref())?;
+        warnings.extend(left_out);
         Ok(Results {
             version: VERSION,
             seeds: basis.count(),
             methods: methods(&columns, transfers.as_ref()),
-            controls: comparisons(&columns)?,
+            controls,
             suites: self.suites(&columns)?,
             matrix: transfers.as_ref().map(|all| matrix(all, baseline)),
             similarity: self.embeddings.as_ref().map(Embeddings::by_task),
@@ -380,6 +382,19 @@ mod tests {
         unknown.strategies[0].controls = vec!["luck".to_owned()];
         let error = unknown.results().unwrap_err().to_string();
         assert!(error.contains("names the control `luck`, which is no row; rows are `prompt tuning`"), "{error}");
+    }
+
+    #[test]
+    fn a_control_that_would_try_all_sources_is_left_out_and_said() {
+        let mut evidence = evidence();
+        evidence.strategies[0].controls.push("best of 2 random sources, expected".to_owned());
+        let results = evidence.results().unwrap();
+        assert_eq!(results.controls.len(), 1);
+        let said = "`best of top 1` is not compared with `best of 2 random sources, expected`: a target has 2 source prompts to choose \
+                    from, so that whoever tries 2 tries all.";
+        assert!(results.warnings.iter().any(|warning| warning == said), "{:?}", results.warnings);
+        evidence.strategies[0].controls.push("best of 1 random sources, expected".to_owned());
+        assert!(evidence.results().is_err(), "there is another name for that");
     }
 
     #[test]

@@ -66,6 +66,14 @@ fn random(k: usize) -> String {
     if k == 1 { "random source, expected".to_owned() } else { format!("best of {k} random sources, expected") }
 }
 
+/// Why there is no row with this name, if it is that of as many random sources as there are or more: nobody chooses among all.
+pub(super) fn without_choice(name: &str, transfers: &Transfers<'_>) -> Option<String> {
+    let k: usize = name.strip_prefix("best of ")?.strip_suffix(" random sources, expected")?.parse().ok()?;
+    let prompts = transfers.candidates();
+    (k >= prompts)
+        .then(|| format!("a target has {prompts} source prompts to choose from, so that whoever tries {k} tries all"))
+}
+
 /// The expected score of the best by validation of k random sources; by the reported score where no validation is known.
 fn best_of_random(k: usize, run: &Run<'_>) -> Option<Score> {
     if k > run.len() {

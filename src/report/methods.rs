@@ -1,6 +1,7 @@
 //! What every method gained, how sure that is, and what it cost: the rows of the paper's Table 3.
 
 use super::columns::{BySeed, Column, Role, common_seeds, gains, over_targets, values};
+use super::derived::without_choice;
 use super::results::{Comparison, Method};
 use super::spread::Spread;
 use super::transfers::Transfers;
@@ -105,14 +106,22 @@ fn method(column: &Column, baseline: &Column, ceilings: [Option<f64>; 2], transf
     row
 }
 
-/// Every method beside the rows of the same budget that it names.
+/// Every method beside the rows of the same budget that it names, and what is to be known of those that are left out.
 ///
 /// # Errors
-/// If a method names a control that is not among the rows.
-pub(super) fn comparisons(columns: &[Column]) -> anyhow::Result<Vec<Comparison>> {
-    let mut found = Vec::new();
+/// If a method names a control that is not among the rows, and could be none.
+pub(super) fn comparisons(
+    columns: &[Column],
+    transfers: Option<&Transfers<'_>>,
+) -> anyhow::Result<(Vec<Comparison>, Vec<String>)> {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for column in columns {
         for name in &column.controls {
+            let is_row = columns.iter().any(|other| other.name == *name);
+            if !is_row && let Some(why) = transfers.and_then(|all| without_choice(name, all)) {
+                left_out.push(format!("`{}` is not compared with `{name}`: {why}.", column.name));
+                continue;
+            }
             let control = columns.iter().find(|other| other.name == *name);
             let control = control.with_context(|| {
                 let names: Vec<String> = columns.iter().map(|column| format!("`{}`", column.name)).collect();
@@ -133,5 +142,5 @@ pub(super) fn comparisons(columns: &[Column]) -> anyhow::Result<Vec<Comparison>>
     for (comparison, p) in found.iter_mut().filter(|comparison| comparison.p.is_some()).zip(holm(&p)) {
         comparison.p_holm = Some(p);
     }
-    Ok(found)
+    Ok((found, left_out))
 }

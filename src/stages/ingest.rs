@@ -3,6 +3,7 @@
 
 mod asked;
 mod description;
+mod files;
 mod hub;
 mod laid;
 mod rows;
@@ -13,19 +14,19 @@ mod writing;
 use super::backbone;
 use super::catalogue::{ByName, Row};
 use super::{CARD, DATASET, INPUTS};
-use crate::data::{Card, unpacked, without_packing};
+use crate::data::{Card, without_packing};
 use crate::engine::context::Cx;
-use crate::engine::input::FileInput;
 use crate::engine::library::Library;
 use crate::engine::manifest::node::{Node, Value};
 use crate::engine::manifest::problem::suggestion;
 use crate::engine::manifest::{read_value, typed};
 use crate::engine::stage::{Input, Issue, Known, Output, Ref, Stage, Subject, Type};
 use crate::ml::random::Stream;
-use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Own, Read, Reading, Split, Task, sample};
+use crate::ml::tasks::{self, Amount, Answer, Example, LeftOut, Own, Reading, Split, Task, sample};
 use crate::ml::text::tokens::Tokens;
 use crate::ml::world;
 use anyhow::{Context, anyhow, bail, ensure};
+use files::Files;
 use hub::Hub;
 use rayon::ThreadPoolBuilder;
 use rows::{Part, Rows};
@@ -146,27 +147,6 @@ enum HoldOut {
     Share(f64),
     /// So many examples.
     Rows(usize),
-}
-
-/// Files of a published data set.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Files {
-    /// Task and layout: `glue/mnli`, `superglue/cb`, `squad`. Files may be packed with gzip or zstd.
-    format: String,
-    /// Name of the task in mixtures, rankings and reports; by default that of the format. Inputs, labels and metrics stay those of
-    /// the format, the word in front of the inputs too. Two data sets of one study need two names: RTE is in GLUE and in SuperGLUE.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// Training examples.
-    #[serde(skip_serializing)]
-    train: FileInput,
-    /// Examples on which checkpoints are chosen.
-    #[serde(default, skip_serializing)]
-    validation: Option<FileInput>,
-    /// Held-out examples; they may hide their answers.
-    #[serde(default, skip_serializing)]
-    test: Option<FileInput>,
 }
 
 /// Why nothing of a text can be held out.
@@ -362,9 +342,13 @@ impl Ingest {
                 let (parts, left) = told(cx, hub.read(cx, own, way)?);
                 Ok((own.task(self.prefix), parts, left))
             }
+            (From::Files(files), _) => {
+                let (parts, left) = files.parts(cx, &self.reading())?;
+                Ok((files.known()?, parts, left))
+            }
             _ => {
-                let (task, splits, left) = self.held(cx)?;
-                Ok((task, splits.into_iter().map(held).collect::<anyhow::Result<_>>()?, left))
+                let (task, splits) = self.held()?;
+                Ok((task, splits.into_iter().map(held).collect::<anyhow::Result<_>>()?, Left::new()))
             }
         }
     }
@@ -386,12 +370,12 @@ impl Ingest {
         Ok(parts.into_iter().map(|part| self.sample(cx, part).decided()).collect())
     }
 
-    /// The examples of sources that are small, in memory.
-    fn held(&self, cx: &Cx<'_>) -> anyhow::Result<(Task, Splits, Left)> {
+    /// The examples of the built-in tasks, in memory.
+    fn held(&self) -> anyhow::Result<(Task, Splits)> {
         match &self.from {
             From::Builtin(name) if name == world::Text::NAME => {
                 let count = self.rows.train.unwrap_or(world::Text::ROWS);
-                Ok((world::Text::task(), vec![(Split::Train, world::Text::examples(count, self.seed))], Left::new()))
+                Ok((world::Text::task(), vec![(Split::Train, world::Text::examples(count, self.seed))]))
             }
             From::Builtin(name) => {
                 let builtin = world::find(name).with_context(|| format!("no built-in task `{name}`"))?;
@@ -403,27 +387,9 @@ impl Ingest {
                     }
                     (split, examples)
                 });
-                Ok((builtin.task(), splits.collect(), Left::new()))
+                Ok((builtin.task(), splits.collect()))
             }
-            From::Files(files) => {
-                let task = files.task().with_context(|| format!("no format `{}`", files.format))?;
-                let paths = [Some(&files.train), files.validation.as_ref(), files.test.as_ref()];
-                let (mut splits, mut left) = (Vec::new(), Left::new());
-                for (split, path) in Split::ALL.into_iter().zip(paths) {
-                    let Some(path) = path else { continue };
-                    let bytes = cx.one(&format!("from.files.{}", split.name()))?.bytes()?;
-                    let read = files.read(&bytes, path.name(), split, &self.reading());
-                    let Read { examples, left_out } = read.with_context(|| format!("`{path}`"))?;
-                    for LeftOut { rows, why } in &left_out {
-                        let all = examples.len() + rows;
-                        cx.progress().warn(&format!("`{path}`: {rows} of {all} rows are left out; {why}"));
-                    }
-                    splits.push((split, examples));
-                    left.extend(left_out.into_iter().map(|left| (split, left)));
-                }
-                Ok((task, splits, left))
-            }
-            From::Table(_) | From::Hub(_) | From::Text(_) | From::Later(_) | From::Task(_) => {
+            From::Files(_) | From::Table(_) | From::Hub(_) | From::Text(_) | From::Later(_) | From::Task(_) => {
                 bail!("{}", self.from.unread().unwrap_or_default())
             }
         }
@@ -554,28 +520,6 @@ fn part<'o>(cx: &Cx<'_>, split: Split, rows: Rows<'o>) -> anyhow::Result<Part<'o
     Part::of(split, rows, cx.scratch()?, &|| cx.stopped())
 }
 
-impl Files {
-    /// The task of the format, by the name that it has here.
-    fn task(&self) -> Option<Task> {
-        let task = tasks::task(&self.format)?;
-        Some(match &self.name {
-            Some(name) if *name != task.name => Task { name: name.clone(), format: Some(task.name.clone()), ..task },
-            _ => task,
-        })
-    }
-
-    /// The examples of a split, and what was left out.
-    fn read(&self, bytes: &[u8], name: &str, split: Split, reading: &Reading) -> anyhow::Result<Read> {
-        let bytes = unpacked(bytes, name)?;
-        ensure!(
-            !bytes.starts_with(PARQUET),
-            "a Parquet file; `{}` is read from its original files, or as JSON lines. `from: {{table: …}}` reads Parquet",
-            self.format
-        );
-        Ok(tasks::read_file(&self.format, &bytes, split, reading)?)
-    }
-}
-
 /// What was read, once it is said how many rows were left out.
 fn told<P>(cx: &Cx<'_>, read: (P, Left)) -> (P, Left) {
     for (split, LeftOut { rows, why }) in &read.1 {
@@ -637,9 +581,6 @@ fn spelled(mut from: Node) -> Node {
     from.spell_words();
     from
 }
-
-/// The first bytes of a Parquet file.
-const PARQUET: &[u8] = b"PAR1";
 
 /// The name of a file or an output without its folder, its last ending and that of its packing.
 fn stem(path: &str) -> &str {

@@ -23,7 +23,7 @@ use crate::ml::train::optim::{self, AdamWSettings, Shape};
 use crate::ml::train::pretrain::{Corpus, Objective, Pretrainer};
 use crate::ml::train::settings::Settings;
 use crate::ml::world;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
@@ -274,8 +274,13 @@ impl Stage for Pretrain {
 
 impl Pretrain {
     fn texts(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<String>> {
+        let mut size = 0;
         let read = |(i, file): (usize, &FileInput)| -> anyhow::Result<String> {
-            let (text, form) = (corpus::text(cx.one(&format!("corpus[{i}]"))?, file.name())?, Form::of(file.name()));
+            let artifact = cx.one(&format!("corpus[{i}]"))?;
+            fits(size + artifact.open()?.metadata()?.len()).with_context(|| format!("`{file}`"))?;
+            let (text, form) = (corpus::text(artifact, file.name())?, Form::of(file.name()));
+            size += text.len() as u64;
+            fits(size).with_context(|| format!("`{file}`"))?;
             let documents = form.documents(&text).with_context(|| format!("`{file}`"))?;
             if form == Form::Plain {
                 drop(documents);
@@ -306,6 +311,18 @@ impl Pretrain {
         keep(&kept, &json)?;
         Ok(json)
     }
+}
+
+/// Bytes of the corpus, all of which is in memory.
+const LONGEST: u64 = 1 << 30;
+
+/// Whether so many bytes of the corpus may be held.
+fn fits(size: u64) -> anyhow::Result<()> {
+    ensure!(
+        size <= LONGEST,
+        "with it the corpus has {size} bytes, of which {LONGEST} may be held in memory; give less text"
+    );
+    Ok(())
 }
 
 /// A line for every hundred steps, whole.

@@ -35,6 +35,7 @@ mod prompts;
 mod query;
 mod reading;
 mod run;
+mod shared_data;
 mod shell;
 mod streams;
 mod study;

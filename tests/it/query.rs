@@ -2,6 +2,7 @@
 
 use super::shell::Shell;
 use spot::data::{Dataset, read_dataset};
+use spot::ml::random::Stream;
 use spot::ml::tasks::{Example, Split};
 
 fn manifest(table: &str) -> String {
@@ -75,6 +76,41 @@ fn rows_are_filtered_joined_renamed_and_derived() {
     assert_eq!(shell.executed_by("run it"), ["data"]);
     assert_eq!(all(&shell).len(), 48);
     shell.spot("audit it").ok();
+}
+
+/// Sums of floats depend on the order of their terms, and polars adds those of a group in the order of the rows.
+#[test]
+fn sums_of_floats_are_the_same_for_any_number_of_threads() {
+    let mut stream = Stream::new(5, "sums of floats");
+    let mut rows = String::new();
+    for row in 0..20_000 {
+        // Of very different sizes, so that another order would be another sum.
+        let value = (stream.below(1 << 20) as f64 + 0.1) * 10f64.powi(stream.below(24) as i32 - 12);
+        rows += &format!("{{\"key\": \"k{}\", \"other\": {}, \"x\": {value:e}}}\n", stream.below(60), row % 7);
+    }
+    let names: String = (0..60).map(|key| format!("k{key},n{}\n", key % 20)).collect();
+    let table = "train: data/x.jsonl
+tables: {names: data/names.csv}
+query: |
+  select rows.key as key, count(*) as n, sum(x) as total, avg(x) as mean, stddev(x) as spread, sum(x * other) as product
+  from rows group by key
+  union all
+  select name as key, count(*) as n, sum(x) as total, avg(x) as mean, variance(x) as spread, sum(x) as product
+  from rows join names using (key) group by name
+template: '{key} {n} {mean} {spread} {product}'
+label: total
+answer: number";
+    let bytes = |threads: &str| {
+        let shell = Shell::new()
+            .write("pipelines/it.yaml", manifest(table))
+            .write("data/x.jsonl", &rows)
+            .write("data/names.csv", format!("key,name\n{names}"));
+        shell.spot("run it").env("POLARS_MAX_THREADS", threads).env("RAYON_NUM_THREADS", threads).ok();
+        assert_eq!(all(&shell).len(), 80);
+        std::fs::read(shell.behind("it", "data", "dataset")).unwrap()
+    };
+    let one = bytes("1");
+    assert!(["2", "3", "8"].iter().all(|threads| bytes(threads) == one));
 }
 
 #[test]

@@ -244,6 +244,15 @@ impl Crew<'_> {
     }
 
     fn execute(&self, ticket: &Ticket<'_>, pool: &OnceCell<ThreadPool>) -> anyhow::Result<Entry> {
+        let entry = self.made(ticket, pool);
+        if entry.is_err() {
+            // Where nothing was left to go on with, the folder is empty and can go; one with files in it cannot be removed so.
+            let _ = fs_err::remove_dir(self.bench.store.scratch_path(&ticket.key));
+        }
+        entry
+    }
+
+    fn made(&self, ticket: &Ticket<'_>, pool: &OnceCell<ThreadPool>) -> anyhow::Result<Entry> {
         if ticket.order.job.needs().program && !self.settings.programs {
             return Err(anyhow!("starts a program of the manifest, which was not asked for"));
         }

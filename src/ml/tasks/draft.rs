@@ -257,6 +257,36 @@ impl Draft {
     }
 }
 
+impl Example {
+    /// Appends the example to a file of them.
+    ///
+    /// # Panics
+    /// If a text has 4 GiB or more.
+    pub fn write(&self, to: &mut Vec<u8>) {
+        let Self { id, input, target, label, group, answers, choices } = self;
+        [id, input, target].into_iter().for_each(|text| put_text(to, text));
+        put(to, label.map_or(0, |label| label as usize + 1));
+        put_texts(to, group.as_slice());
+        put_texts(to, answers);
+        put_texts(to, choices);
+    }
+
+    /// The example at the front of what was written, which it takes off; `None` if there is none.
+    pub fn read(from: &mut &[u8]) -> Option<Self> {
+        let (id, input, target) = (take_text(from)?, take_text(from)?, take_text(from)?);
+        let label = take(from)?.checked_sub(1).map(|label| label as u32);
+        Some(Self {
+            id,
+            input,
+            target,
+            label,
+            group: take_texts(from)?.pop(),
+            answers: take_texts(from)?,
+            choices: take_texts(from)?,
+        })
+    }
+}
+
 fn put(to: &mut Vec<u8>, number: usize) {
     to.extend((number as u64).to_le_bytes());
 }
@@ -332,6 +362,25 @@ fn take_cell(from: &mut &[u8]) -> Option<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_come_back_as_they_were_written() {
+        let example = |number: usize| Example {
+            id: number.to_string(),
+            input: "ö\n".repeat(number),
+            target: "é".repeat(number % 2),
+            label: [None, Some(0), Some(u32::MAX)][number % 3],
+            group: (number % 2 == 0).then(String::new),
+            answers: vec!["a".to_owned(), String::new()][..number % 3].to_vec(),
+            choices: vec!["x".to_owned(); number % 4],
+        };
+        let examples: Vec<Example> = (0..12).map(example).collect();
+        let mut bytes = Vec::new();
+        examples.iter().for_each(|example| example.write(&mut bytes));
+        let mut rest = &bytes[..];
+        let found: Vec<Example> = std::iter::from_fn(|| Example::read(&mut rest)).collect();
+        assert_eq!((found, rest), (examples, &[][..]));
+    }
 
     #[test]
     fn drafts_come_back_as_they_were_written() {

@@ -2,8 +2,7 @@
 
 use super::error::ReadError;
 use super::format::{Format, HIDDEN, LeftOut, Read, Reading, Source, join};
-use super::json::records;
-use super::rows::utf8;
+use super::piece::Piece;
 use super::{Answer, Example, Metric, Split};
 use crate::ml::metrics::BETWEEN;
 use serde::de::{MapAccess, Visitor};
@@ -20,7 +19,7 @@ pub(super) static FORMATS: &[Format] = &[Format {
     labels: &[],
     answer: Answer::Text,
     metrics: &[Metric::DropExactMatch, Metric::DropF1],
-    source: Source::Whole { template: TEMPLATE, read },
+    source: Source::Other { template: TEMPLATE, by_value: false, read },
 }];
 
 /// Passages in their order.
@@ -71,10 +70,10 @@ struct Date {
 /// One example for each question. The answer of the one who wrote it is learned, and those of others are accepted too.
 ///
 /// # Errors
-/// If the file is not UTF-8 or not JSON of this form.
-fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Read, ReadError> {
+/// If it is not JSON of this form.
+fn read(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Read, ReadError> {
     let (mut examples, mut unanswered) = (Vec::new(), 0);
-    for record in records(utf8(bytes)?)? {
+    for record in piece.records()? {
         let File(passages) = record.read()?;
         for Passage { passage, qa_pairs } in reading.window().of(passages.into_iter()) {
             for question in qa_pairs {
@@ -156,6 +155,10 @@ impl<'de> Deserialize<'de> for File {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Read, ReadError> {
+        super::read(&Piece::whole(bytes)?, split, reading)
+    }
 
     const FILE: &str = r#"{"p2": {"passage": "A 3, B 7.", "qa_pairs": [
         {"query_id": "a", "question": "How many?", "answer": {"number": "4", "date": {}, "spans": ["x"]},

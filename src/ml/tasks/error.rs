@@ -61,6 +61,16 @@ pub enum ReadError {
         /// Names of the columns.
         columns: String,
     },
+    /// A line that is not a word with a text behind it.
+    #[error("line {line}: {found}, expected {expected}")]
+    Line {
+        /// Line, from 1.
+        line: usize,
+        /// What is there, cut if long.
+        found: String,
+        /// What a line is.
+        expected: String,
+    },
     /// A line or file that is not the JSON it should be.
     #[error("line {line}, column {column}: {message}")]
     Json {
@@ -128,6 +138,7 @@ impl ReadError {
             Self::Encoding { line, .. }
             | Self::Column { line, .. }
             | Self::Fields { line, .. }
+            | Self::Line { line, .. }
             | Self::Json { line, .. }
             | Self::Document { line, .. }
             | Self::Value { line, .. }

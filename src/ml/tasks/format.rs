@@ -4,8 +4,9 @@
 //! `mnli hypothesis: … premise: …`. The others bring a reader of their own. `published.rs` gathers the tables.
 
 use super::error::ReadError;
-use super::rows::{Header, Window};
-use super::{Answer, Example, Metric, Spacing, Split, Task};
+use super::piece::Piece;
+use super::rows::{Encoding, Header, Window};
+use super::{Answer, Example, Metric, Spacing, Split, Task, layout};
 use serde::{Deserialize, Serialize};
 
 /// How a file is read.
@@ -52,10 +53,15 @@ pub(super) enum Source {
     /// Rows with named columns, in a table or as JSON lines.
     Rows(Layout),
     /// Whatever this function reads.
-    Whole { template: &'static str, read: Reader },
+    Other {
+        template: &'static str,
+        /// Whether every value of a file of JSON makes examples by itself, so that those on a line each need not all be there.
+        by_value: bool,
+        read: Reader,
+    },
 }
 
-type Reader = fn(&[u8], Split, &Reading) -> Result<Read, ReadError>;
+type Reader = fn(&Piece<'_>, Split, &Reading) -> Result<Read, ReadError>;
 
 /// What was read of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,6 +97,7 @@ impl LeftOut {
 
 /// Columns of a row.
 pub(super) struct Layout {
+    pub(super) encoding: Encoding,
     pub(super) header: Header,
     /// Fields of the input, in their order.
     pub(super) fields: &'static [Field],
@@ -100,7 +107,7 @@ pub(super) struct Layout {
     pub(super) undecided: Option<&'static str>,
 }
 
-/// A field of an input, and the columns in which files keep it.
+/// A field of an input, and the columns in which files keep it; the first is that of the hub.
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) columns: &'static [&'static str],
@@ -110,6 +117,35 @@ pub(super) struct Field {
 pub const HIDDEN: &str = "<unk>";
 
 impl Format {
+    /// The examples of a file or a piece of it. Ids that repeat are left as they are.
+    pub(super) fn read(&'static self, piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Read, ReadError> {
+        match &self.source {
+            Source::Rows(layout) => layout::read(self, layout, piece, split, reading),
+            Source::Other { read, .. } => read(piece, split, reading),
+        }
+    }
+
+    /// How the bytes of its files are text.
+    pub(super) fn encoding(&self) -> Encoding {
+        match &self.source {
+            Source::Rows(layout) => layout.encoding,
+            Source::Other { .. } => Encoding::Utf8,
+        }
+    }
+
+    /// Whether rows may have ids that are not theirs alone: of files that are joined from several. They are numbered then.
+    pub(super) fn may_repeat_ids(&self) -> bool {
+        matches!(self.source, Source::Rows(_))
+    }
+
+    /// Whether its files can be read piece by piece. What a byte outside of ASCII is, only a whole file says where there are two ways.
+    pub(super) fn streams(&self) -> bool {
+        match &self.source {
+            Source::Rows(layout) => layout.encoding == Encoding::Utf8,
+            Source::Other { by_value, .. } => *by_value,
+        }
+    }
+
     pub(super) fn task(&self) -> Task {
         Task {
             name: self.task.to_owned(),

@@ -1,7 +1,7 @@
 //! The GLUE benchmark (Wang et al. 2019), with T5's templates and label words.
 
 use super::format::{Field, Format, Layout, Source};
-use super::rows::Header;
+use super::rows::{Encoding, Header};
 use super::{Answer, Metric};
 
 const SENTENCE: Field = Field { name: "sentence", columns: &["sentence"] };
@@ -22,13 +22,16 @@ const fn row(
     fields: &'static [Field],
     answer: &'static [&'static str],
 ) -> Format {
-    let source = Source::Rows(Layout { header: Header::First, fields, answer, undecided: None });
+    let layout = Layout { encoding: Encoding::Utf8, header: Header::First, fields, answer, undecided: None };
+    let source = Source::Rows(layout);
     Format { name, task: word, word, labels, answer: Answer::Label, metrics, source }
 }
 
 /// A file with MNLI's columns, labels and marks.
 const fn mnli(name: &'static str, task: &'static str, metrics: &'static [Metric]) -> Format {
-    let layout = Layout { header: Header::First, fields: &[HYPOTHESIS, PREMISE], answer: LABEL, undecided: Some("-") };
+    let fields = &[HYPOTHESIS, PREMISE];
+    let layout =
+        Layout { encoding: Encoding::Utf8, header: Header::First, fields, answer: LABEL, undecided: Some("-") };
     let source = Source::Rows(layout);
     Format { name, task, word: "mnli", labels: NLI, answer: Answer::Label, metrics, source }
 }
@@ -37,6 +40,7 @@ const fn mnli(name: &'static str, task: &'static str, metrics: &'static [Metric]
 pub(super) static FORMATS: &[Format] = &[
     Format {
         source: Source::Rows(Layout {
+            encoding: Encoding::Utf8,
             // Source, label, the author's mark, sentence; only the test file of GLUE has a header.
             header: Header::Absent { columns: &["source", "label", "mark", "sentence"], unless: "sentence" },
             fields: &[SENTENCE],

@@ -53,8 +53,8 @@ pub(super) fn records_from(text: &str, first: usize) -> Result<Vec<Record<'_>>, 
     }
 }
 
-/// Whether a text begins with an array.
-pub(super) fn is_array(bytes: &[u8]) -> bool {
+/// Whether a text begins with an array of JSON.
+pub fn is_array(bytes: &[u8]) -> bool {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     bytes.trim_ascii_start().starts_with(b"[")
 }

@@ -197,8 +197,9 @@ impl<'a> Lookup<'a> {
             (Some(label), _) => Ok(label),
             (None, Some(word)) if !self.some_numbers => {
                 let (line, other) = self.other.as_ref().map_or((place, cell), |(place, cell)| (*place, cell));
+                let file = if line.file == place.file { String::new() } else { format!(" of file {}", line.file + 1) };
                 Err(place.wrong(format!(
-                    "`{}` is {cell}, which as a place would be `{}`, but in {line} it is {other}; a column has words of \
+                    "`{}` is {cell}, which as a place would be `{}`, but in {line}{file} it is {other}; a column has words of \
                      `labels`, or whole numbers that are their places, not both",
                     shortened(self.column),
                     shortened(word)

@@ -3,6 +3,7 @@
 use super::cell::Cell;
 use super::error::{ReadError, closest};
 use super::format::{Format, HIDDEN, Layout, LeftOut, Read, Reading, join};
+use super::piece::Piece;
 use super::rows::{Row, Rows};
 use super::value::Value;
 use super::{Answer, Example, Split};
@@ -11,18 +12,18 @@ use std::collections::BTreeSet;
 /// Columns that hold a row's identifier.
 const IDS: &[&str] = &["idx", "index", "id"];
 
-/// The examples of a file. Rows whose annotators could not decide are left out.
+/// The examples of a file or a piece of it. Rows whose annotators could not decide are left out.
 ///
 /// # Errors
 /// If the file cannot be read as rows, or a row lacks a text or has an answer that the format does not know.
 pub(super) fn read(
     format: &Format,
     layout: &Layout,
-    bytes: &[u8],
+    piece: &Piece<'_>,
     split: Split,
     reading: &Reading,
 ) -> Result<Read, ReadError> {
-    let rows = Rows::read(bytes, layout.header, reading.window(), reading.skip_malformed_rows)?;
+    let rows = Rows::read(piece, layout.header, reading.window(), reading.skip_malformed_rows)?;
     let (mut examples, mut undecided) = (Vec::new(), 0);
     for (at, row) in rows.iter().enumerate() {
         let answer = row.cell(layout.answer);
@@ -45,7 +46,7 @@ pub(super) fn read(
         };
         let id = row.cell(IDS).and_then(|(_, cell)| cell.plain()).filter(|id| !id.is_empty());
         examples.push(Example {
-            id: id.unwrap_or_else(|| (reading.skip + at).to_string()),
+            id: id.unwrap_or_else(|| (reading.skip + piece.rows + at).to_string()),
             input: join(format.word, reading.prefix, &values),
             target,
             label,
@@ -54,13 +55,12 @@ pub(super) fn read(
             choices: Vec::new(),
         });
     }
-    number_if_repeated(&mut examples, reading.skip);
     let why = "their gold label is `-`, since their annotators did not agree";
     Ok(Read { examples, left_out: LeftOut::of(undecided, why) })
 }
 
 /// Files joined from several others repeat identifiers; their rows are numbered instead.
-fn number_if_repeated(examples: &mut [Example], first: usize) {
+pub(super) fn number_if_repeated(examples: &mut [Example], first: usize) {
     let different: BTreeSet<&str> = examples.iter().map(|example| example.id.as_str()).collect();
     if different.len() < examples.len() {
         for (at, example) in examples.iter_mut().enumerate() {

@@ -2,8 +2,7 @@
 
 use super::error::ReadError;
 use super::format::{HIDDEN, Reading, join};
-use super::json::records;
-use super::rows::utf8;
+use super::piece::Piece;
 use super::{Example, Split};
 use serde::Deserialize;
 
@@ -38,10 +37,10 @@ struct Candidate {
 /// One example for each answer, in groups by question.
 ///
 /// # Errors
-/// If the file is not UTF-8 or not JSON, or an answer outside the test split has no label.
-pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+/// If it is not JSON, or an answer outside the test split has no label.
+pub(super) fn read(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
-    for record in reading.window().of(records(utf8(bytes)?)?.into_iter()) {
+    for record in reading.window().of(piece.records()?.into_iter()) {
         let line: Line = record.read()?;
         for question in &line.passage.questions {
             for answer in &question.answers {
@@ -84,6 +83,10 @@ fn without_markup(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+        super::read(&Piece::whole(bytes)?, split, reading)
+    }
 
     const LINE: &str = r#"{"idx": 4, "version": 1.1, "passage": {"text": "<b>Sent 1: </b>A.<br><b>Sent 2: </b>B.",
         "questions": [{"question": "Q?", "idx": 7, "answers": [

@@ -2,8 +2,7 @@
 
 use super::error::ReadError;
 use super::format::{HIDDEN, Reading, join};
-use super::json::records;
-use super::rows::utf8;
+use super::piece::Piece;
 use super::{Example, Split};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -47,10 +46,10 @@ struct Mention {
 /// entities are those that differ, sorted, as in TFDS.
 ///
 /// # Errors
-/// If the file is not UTF-8 or not JSON, an entity lies outside its passage, or a query outside the test split has no answer.
-pub(super) fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+/// If it is not JSON, an entity lies outside its passage, or a query outside the test split has no answer.
+pub(super) fn read(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
-    for record in reading.window().of(records(utf8(bytes)?)?.into_iter()) {
+    for record in reading.window().of(piece.records()?.into_iter()) {
         let (number, line): (usize, Line) = (record.line, record.read()?);
         let entities = entities(&line.passage, number)?.join(", ");
         let passage = without_highlights(&line.passage.text);
@@ -123,6 +122,10 @@ fn without_highlights(passage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+        super::read(&Piece::whole(bytes)?, split, reading)
+    }
 
     const LINE: &str = r#"{"source": "x", "idx": 2, "passage": {"text": "Éve met Bob.\n@highlight\nBob left\n@highlight\nEnd",
         "entities": [{"start": 8, "end": 10}, {"start": 0, "end": 2}, {"start": 24, "end": 26}]},

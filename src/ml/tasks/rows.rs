@@ -5,8 +5,9 @@
 //! cells in tables of one column.
 
 use super::cell::Cell;
-use super::error::{ReadError, closest, listed};
-use super::json::{Object, records};
+use super::error::{ReadError, closest, listed, shortened};
+use super::json::Object;
+use super::piece::Piece;
 use std::borrow::Cow;
 
 /// Which rows of a file are read.
@@ -51,26 +52,96 @@ pub(super) enum Header {
     First,
     /// There is no header (CoLA): these are the columns, unless the first line holds `unless`, which is a header then.
     Absent { columns: &'static [&'static str], unless: &'static str },
+    /// There is none: a line is a word and, behind a blank, a text (CR, MR); these are the columns.
+    Leading { columns: [&'static str; 2] },
+}
+
+impl Header {
+    /// The cells of a line.
+    fn cells(self, line: &str) -> Vec<&str> {
+        match self {
+            Self::First | Self::Absent { .. } => line.split('\t').collect(),
+            Self::Leading { .. } => line.splitn(2, ' ').collect(),
+        }
+    }
+
+    /// The error of a line with too few or too many cells.
+    fn wrong(self, line: usize, text: &str, names: &[&str]) -> ReadError {
+        match self {
+            Self::First | Self::Absent { .. } => ReadError::Fields {
+                line,
+                found: text.split('\t').count(),
+                expected: names.len(),
+                columns: listed(names.iter().copied()),
+            },
+            Self::Leading { columns: [word, rest] } => ReadError::Line {
+                line,
+                found: format!("`{}`", shortened(text)),
+                expected: format!("`{word}`, a blank and `{rest}`"),
+            },
+        }
+    }
+}
+
+/// How the bytes of a file are text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// As UTF-8.
+    Utf8,
+    /// As UTF-8 or, where they are not that, as Windows-1252. What calls itself ISO-8859-1 is read so too, as on the web (the WHATWG's
+    /// Encoding Standard): the two differ in control characters, which no text has.
+    Windows1252,
+}
+
+/// The characters of Windows-1252 for the bytes from 80 to 9F; where there is none, that byte as a control character.
+const FROM_0X80: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
+    '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+impl Encoding {
+    /// The bytes as UTF-8, unless UTF-8 is expected and they are not.
+    ///
+    /// # Errors
+    /// If a byte is no character.
+    pub(super) fn decoded(self, bytes: &[u8]) -> Result<Cow<'_, [u8]>, ReadError> {
+        if self == Self::Utf8 || std::str::from_utf8(bytes).is_ok() {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut text = String::with_capacity(bytes.len() + bytes.len() / 8);
+        for (at, byte) in bytes.iter().enumerate() {
+            let character = match byte {
+                0x80..=0x9f => FROM_0X80[usize::from(byte - 0x80)],
+                _ => char::from(*byte),
+            };
+            if matches!(character, '\u{80}'..='\u{9f}') {
+                let (line, found) = (1 + newlines(&bytes[..at]), format!("the byte {byte:02X}"));
+                let expected = "UTF-8 or Windows-1252, which has no such character".to_owned();
+                return Err(ReadError::Line { line, found, expected });
+            }
+            text.push(character);
+        }
+        Ok(Cow::Owned(text.into_bytes()))
+    }
 }
 
 impl<'t> Rows<'t> {
     /// Reads JSON if the first character is a brace or a bracket, and a table otherwise.
     ///
     /// # Errors
-    /// If the file is not UTF-8, or has a row that is not a JSON object or does not fit the table.
+    /// If there is a row that is not a JSON object or does not fit the table.
     pub(super) fn read(
-        bytes: &'t [u8],
+        piece: &Piece<'t>,
         header: Header,
         window: Window,
         skip_malformed: bool,
     ) -> Result<Self, ReadError> {
-        let text = utf8(bytes)?;
-        if text.trim_start().starts_with(['{', '[']) {
-            let rows = records(text)?;
+        if piece.is_json() {
+            let rows = piece.records()?;
             let objects = window.of(rows.iter()).map(|row| Ok((row.line, row.object()?)));
             Ok(Self::Objects(objects.collect::<Result<_, _>>()?))
         } else {
-            Table::read(text, header, window, skip_malformed).map(Self::Table)
+            Table::read(piece, header, window, skip_malformed).map(Self::Table)
         }
     }
 
@@ -144,29 +215,33 @@ fn newlines(bytes: &[u8]) -> usize {
 }
 
 impl<'t> Table<'t> {
-    fn read(text: &'t str, header: Header, window: Window, skip_malformed: bool) -> Result<Self, ReadError> {
+    fn read(piece: &Piece<'t>, header: Header, window: Window, skip_malformed: bool) -> Result<Self, ReadError> {
         // A newline ends the last row; what follows it is not a row.
-        let mut lines = text
+        let mut lines = piece
+            .text
             .split_terminator('\n')
             .enumerate()
-            .map(|(i, line)| (i + 1, line.strip_suffix('\r').unwrap_or(line)))
+            .map(|(i, line)| (i + piece.line, line.strip_suffix('\r').unwrap_or(line)))
             .peekable();
-        let Some((_, first)) = lines.peek().filter(|(_, first)| !first.is_empty()) else {
+        let first = piece.first.map(|first| first.strip_suffix('\r').unwrap_or(first));
+        let is_begun = first.is_some();
+        let Some(first) = first.or_else(|| Some(lines.peek()?.1)).filter(|first| !first.is_empty()) else {
             return Err(ReadError::Empty { expected: "a table with tab-separated columns, or JSON".to_owned() });
         };
-        let mut names: Vec<&str> = first.split('\t').collect();
+        let mut names: Vec<&str> = header.cells(first);
         match header {
             Header::Absent { columns, unless } if !names.contains(&unless) => names = columns.to_vec(),
-            _ => drop(lines.next()),
+            Header::Leading { columns } => names = columns.to_vec(),
+            Header::First | Header::Absent { .. } if is_begun => {}
+            Header::First | Header::Absent { .. } => drop(lines.next()),
         }
         let mut rows = Vec::new();
         for (line, row) in window.of(lines) {
-            let cells: Vec<&str> = row.split('\t').collect();
+            let cells = header.cells(row);
             if cells.len() == names.len() {
                 rows.push((line, cells));
             } else if !skip_malformed {
-                let (found, expected) = (cells.len(), names.len());
-                return Err(ReadError::Fields { line, found, expected, columns: listed(names) });
+                return Err(header.wrong(line, row, &names));
             }
         }
         Ok(Self { names, rows })
@@ -235,8 +310,12 @@ impl<'r> Row<'r> {
 mod tests {
     use super::*;
 
+    fn read(text: &str, window: Window, skip_malformed: bool) -> Result<Rows<'_>, ReadError> {
+        Rows::read(&Piece::whole(text.as_bytes())?, Header::First, window, skip_malformed)
+    }
+
     fn cells(text: &str) -> Result<Vec<Vec<String>>, ReadError> {
-        let rows = Rows::read(text.as_bytes(), Header::First, Window::default(), false)?;
+        let rows = read(text, Window::default(), false)?;
         let Rows::Table(table) = &rows else { panic!("not a table") };
         Ok(table.rows.iter().map(|(_, cells)| cells.iter().map(|cell| (*cell).to_owned()).collect()).collect())
     }
@@ -275,7 +354,7 @@ mod tests {
 
     #[test]
     fn malformed_rows_are_left_out_on_request() {
-        let rows = Rows::read(b"a\tb\n1\t2\n3\n4\t5\n", Header::First, Window::default(), true).unwrap();
+        let rows = read("a\tb\n1\t2\n3\n4\t5\n", Window::default(), true).unwrap();
         assert_eq!(rows.iter().map(Row::line).collect::<Vec<_>>(), [2, 4]);
     }
 
@@ -283,7 +362,7 @@ mod tests {
     fn a_window_is_counted_in_rows() {
         let window = Window { skip: 1, rows: Some(2) };
         let lines = |text: &str| {
-            let rows = Rows::read(text.as_bytes(), Header::First, window, false).unwrap();
+            let rows = read(text, window, false).unwrap();
             rows.iter().map(Row::line).collect::<Vec<_>>()
         };
         assert_eq!(lines("a\n1\n2\n3\n4\n"), [3, 4]);
@@ -305,8 +384,7 @@ mod tests {
 
     #[test]
     fn objects_may_stand_in_an_array() {
-        let rows =
-            Rows::read(b"[{\"a\": \"x\"},\n {\"a\": \"y\", \"b\": null}]", Header::First, Window::default(), false);
+        let rows = read("[{\"a\": \"x\"},\n {\"a\": \"y\", \"b\": null}]", Window::default(), false);
         let rows = rows.unwrap();
         let rows: Vec<Row<'_>> = rows.iter().collect();
         assert_eq!(

@@ -3,8 +3,8 @@
 
 use super::error::ReadError;
 use super::format::{Format, HIDDEN, Reading, Source};
-use super::json::{Record, records};
-use super::rows::utf8;
+use super::json::Record;
+use super::piece::Piece;
 use super::spacing::{collapsed, padded};
 use super::{Answer, Example, Metric, Split};
 use serde::Deserialize;
@@ -16,9 +16,10 @@ pub(super) static FORMATS: &[Format] = &[Format {
     labels: &[],
     answer: Answer::Text,
     metrics: &[Metric::ExactMatch, Metric::TokenF1],
-    source: Source::Whole {
+    source: Source::Other {
         template: "question: {question} context: {context}",
-        read: |bytes, split, reading| read(bytes, split, reading).map(Into::into),
+        by_value: false,
+        read: |piece, split, reading| read(piece, split, reading).map(Into::into),
     },
 }];
 
@@ -66,8 +67,8 @@ struct Texts {
     text: Vec<String>,
 }
 
-fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
-    let rows = rows(utf8(bytes)?)?;
+fn read(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+    let rows = rows(piece)?;
     let examples = reading.window().of(rows.into_iter()).map(|(line, row)| {
         let answers: Vec<String> = row.answers.text.iter().map(|answer| padded(answer)).collect();
         if answers.is_empty() && split != Split::Test {
@@ -88,8 +89,8 @@ fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, R
 }
 
 /// All questions, each with the line that it is read from.
-fn rows(text: &str) -> Result<Vec<(usize, Row)>, ReadError> {
-    let records = records(text)?;
+fn rows(piece: &Piece<'_>) -> Result<Vec<(usize, Row)>, ReadError> {
+    let records = piece.records()?;
     let is_nested = |record: &Record<'_>| Ok(record.object()?.names().any(|name| name == "data"));
     match &records[..] {
         [file] if is_nested(file)? => Ok(file.read::<File>()?.rows().map(|row| (file.line, row)).collect()),
@@ -112,6 +113,10 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+        super::read(&Piece::whole(bytes)?, split, reading)
+    }
 
     const FILE: &str = r#"{"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": "It's  $12.\nYes",
         "qas": [{"id": "a", "question": "How much?", "answers": [{"answer_start": 6, "text": "$12"}, {"answer_start": 7, "text": "12"}]},

@@ -2,7 +2,7 @@
 
 use super::format::{Field, Format, Layout, Source};
 use super::glue::{ENTAILMENT, HYPOTHESIS, PREMISE};
-use super::rows::Header;
+use super::rows::{Encoding, Header};
 use super::{Answer, Metric, multirc, record, wsc};
 
 const BOOLEAN: &[&str] = &["False", "True"];
@@ -14,7 +14,8 @@ const fn row(
     metrics: &'static [Metric],
     fields: &'static [Field],
 ) -> Format {
-    let source = Source::Rows(Layout { header: Header::First, fields, answer: &["label"], undecided: None });
+    let (encoding, header, answer) = (Encoding::Utf8, Header::First, &["label"]);
+    let source = Source::Rows(Layout { encoding, header, fields, answer, undecided: None });
     Format { name, task: word, word, labels, answer: Answer::Label, metrics, source }
 }
 
@@ -53,9 +54,10 @@ pub(super) static FORMATS: &[Format] = &[
         labels: BOOLEAN,
         answer: Answer::Label,
         metrics: &[Metric::F1, Metric::GroupExactMatch],
-        source: Source::Whole {
+        source: Source::Other {
             template: multirc::TEMPLATE,
-            read: |bytes, split, reading| multirc::read(bytes, split, reading).map(Into::into),
+            by_value: true,
+            read: |piece, split, reading| multirc::read(piece, split, reading).map(Into::into),
         },
     },
     Format {
@@ -65,9 +67,10 @@ pub(super) static FORMATS: &[Format] = &[
         labels: &[],
         answer: Answer::Text,
         metrics: &[Metric::ExactMatch, Metric::TokenF1],
-        source: Source::Whole {
+        source: Source::Other {
             template: record::TEMPLATE,
-            read: |bytes, split, reading| record::read(bytes, split, reading).map(Into::into),
+            by_value: true,
+            read: |piece, split, reading| record::read(piece, split, reading).map(Into::into),
         },
     },
     row("superglue/rte", "rte", ENTAILMENT, &[Metric::Accuracy], &[HYPOTHESIS, PREMISE]),
@@ -89,7 +92,7 @@ pub(super) static FORMATS: &[Format] = &[
         labels: &[],
         answer: Answer::Referent,
         metrics: &[Metric::Accuracy],
-        source: Source::Whole { template: wsc::GENERATE, read: wsc::read_generative },
+        source: Source::Other { template: wsc::GENERATE, by_value: true, read: wsc::read_generative },
     },
     Format {
         name: "superglue/wsc_classify",
@@ -98,9 +101,10 @@ pub(super) static FORMATS: &[Format] = &[
         labels: BOOLEAN,
         answer: Answer::Label,
         metrics: &[Metric::Accuracy],
-        source: Source::Whole {
+        source: Source::Other {
             template: wsc::CLASSIFY,
-            read: |bytes, split, reading| wsc::read_classifying(bytes, split, reading).map(Into::into),
+            by_value: true,
+            read: |piece, split, reading| wsc::read_classifying(piece, split, reading).map(Into::into),
         },
     },
     // The diagnostic sets are read by the prompts of RTE.

@@ -3,8 +3,8 @@
 
 use super::error::ReadError;
 use super::format::{HIDDEN, LeftOut, Read, Reading};
-use super::json::{Record, records};
-use super::rows::utf8;
+use super::json::Record;
+use super::piece::Piece;
 use super::{Example, Split};
 use serde::Deserialize;
 
@@ -31,10 +31,10 @@ struct Target {
 /// says whether the noun is the right one.
 ///
 /// # Errors
-/// If the file is not UTF-8 or not JSON, a label is missing outside the test split, or the pronoun is not where it should be.
-pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> Result<Read, ReadError> {
+/// If it is not JSON, a label is missing outside the test split, or the pronoun is not where it should be.
+pub(super) fn read_generative(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Read, ReadError> {
     let (mut examples, mut wrong) = (Vec::new(), 0);
-    for (number, line) in lines(bytes, split, reading)? {
+    for (number, line) in lines(piece, split, reading)? {
         if split == Split::Train && line.label != Some(true) {
             wrong += 1;
             continue;
@@ -57,10 +57,10 @@ pub(super) fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> 
 /// Marks noun and pronoun; the target says whether they are the same.
 ///
 /// # Errors
-/// If the file is not UTF-8 or not JSON, or a label is missing outside the test split.
-pub(super) fn read_classifying(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+/// If it is not JSON, or a label is missing outside the test split.
+pub(super) fn read_classifying(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
     let mut examples = Vec::new();
-    for (_, line) in lines(bytes, split, reading)? {
+    for (_, line) in lines(piece, split, reading)? {
         let input = both_marked(&line);
         let label = line.label.map(u32::from);
         examples.push(Example {
@@ -76,7 +76,7 @@ pub(super) fn read_classifying(bytes: &[u8], split: Split, reading: &Reading) ->
     Ok(examples)
 }
 
-fn lines(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<(usize, Line)>, ReadError> {
+fn lines(piece: &Piece<'_>, split: Split, reading: &Reading) -> Result<Vec<(usize, Line)>, ReadError> {
     let read = |record: Record<'_>| {
         let (number, mut line): (usize, Line) = (record.line, record.read()?);
         if line.label.is_none() && split != Split::Test {
@@ -90,7 +90,7 @@ fn lines(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<(usize, Li
         settle(&mut line, number)?;
         Ok((number, line))
     };
-    reading.window().of(records(utf8(bytes)?)?.into_iter()).map(read).collect()
+    reading.window().of(piece.records()?.into_iter()).map(read).collect()
 }
 
 /// Makes spans parts of the text, where they differ from it in the case of their first letter, a closing full stop or a
@@ -194,6 +194,14 @@ fn span_marked(text: &str, span: &str, words: usize, mark: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_generative(bytes: &[u8], split: Split, reading: &Reading) -> Result<Read, ReadError> {
+        super::read_generative(&Piece::whole(bytes)?, split, reading)
+    }
+
+    fn read_classifying(bytes: &[u8], split: Split, reading: &Reading) -> Result<Vec<Example>, ReadError> {
+        super::read_classifying(&Piece::whole(bytes)?, split, reading)
+    }
 
     fn line(text: &str, span1: (&str, usize), span2: (&str, usize), label: &str) -> String {
         let target = serde_json::json!({

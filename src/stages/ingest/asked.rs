@@ -54,11 +54,23 @@ impl Asked {
     }
 }
 
+/// Bytes of the files that a query is over: those of a split, or of another table.
+const LONGEST: u64 = 1 << 30;
+
 /// All columns of files whose rows follow each other.
 ///
 /// # Errors
-/// If a file is damaged, or has other columns than those before it; objects of JSON may.
+/// If the files are too long for memory, one is damaged, or has other columns than those before it; objects of JSON may.
 pub(super) fn whole(files: &Tables<'_>, dialect: Dialect<'_>) -> anyhow::Result<Whole> {
+    let mut size = 0;
+    for (name, file) in files {
+        size += file.open()?.metadata()?.len();
+        ensure!(
+            size <= LONGEST,
+            "`{name}`: with it the rows of `query` have {size} bytes, of which {LONGEST} may be held in memory; leave out `query`, or make \
+             smaller tables in a `command`"
+        );
+    }
     let mut all: Option<(Layout, Whole)> = None;
     for (name, file) in files {
         let layout = Layout::of(name).with_context(|| format!("`{name}`: expected {}", Layout::ENDINGS))?;

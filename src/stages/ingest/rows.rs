@@ -16,6 +16,8 @@ pub(super) enum Rows<'o> {
     Held(Vec<Example>),
     /// Rows of a table in a file.
     Drafts(Waiting<'o>),
+    /// Examples of a published file, in a file.
+    Written(Examples),
     /// Windows of text, with their ids, in a file.
     Windows(super::text::Windows<'o>),
 }
@@ -27,6 +29,15 @@ pub(super) struct Waiting<'o> {
     answers: Answers<'o>,
     /// Names of the files that they are from, as messages have them.
     names: Vec<String>,
+}
+
+/// Examples in a file.
+pub(super) struct Examples {
+    spill: Spill,
+    /// Examples without an answer.
+    hidden: usize,
+    /// Whether two have one id, so that all are called by their numbers.
+    are_numbered: bool,
 }
 
 /// Examples of one split, some or all of those that are there.
@@ -51,6 +62,7 @@ impl<'o> Rows<'o> {
         match self {
             Self::Held(examples) => examples.len(),
             Self::Drafts(waiting) => waiting.spill.rows(),
+            Self::Written(examples) => examples.spill.rows(),
             Self::Windows(windows) => windows.len(),
         }
     }
@@ -59,6 +71,7 @@ impl<'o> Rows<'o> {
         match self {
             Self::Held(examples) => examples.len().div_ceil(HELD),
             Self::Drafts(waiting) => waiting.spill.blocks(),
+            Self::Written(examples) => examples.spill.blocks(),
             Self::Windows(windows) => windows.blocks(),
         }
     }
@@ -68,6 +81,7 @@ impl<'o> Rows<'o> {
         match self {
             Self::Held(examples) => block * HELD..examples.len().min((block + 1) * HELD),
             Self::Drafts(waiting) => waiting.spill.range(block),
+            Self::Written(examples) => examples.spill.range(block),
             Self::Windows(windows) => windows.range(block),
         }
     }
@@ -76,6 +90,7 @@ impl<'o> Rows<'o> {
         match self {
             Self::Held(examples) => Ok(examples[self.range(block)].iter().map(|e| (e.clone(), None)).collect()),
             Self::Drafts(waiting) => waiting.block(block),
+            Self::Written(examples) => examples.block(block),
             Self::Windows(windows) => windows.block(block),
         }
     }
@@ -111,7 +126,7 @@ fn at_a_time() -> usize {
 
 /// # Errors
 /// If somebody asked to stop.
-fn still_wanted(stopped: &dyn Fn() -> bool) -> anyhow::Result<()> {
+pub(super) fn still_wanted(stopped: &dyn Fn() -> bool) -> anyhow::Result<()> {
     if stopped() { Err(Interrupted { step: 0 }.into()) } else { Ok(()) }
 }
 
@@ -197,6 +212,7 @@ impl<'o> Part<'o> {
         match &*self.rows {
             Rows::Held(examples) => examples.iter().filter(|example| !knows(example)).count(),
             Rows::Drafts(waiting) => waiting.answers.hidden(),
+            Rows::Written(examples) => examples.hidden,
             Rows::Windows(_) => 0,
         }
     }
@@ -237,7 +253,8 @@ impl<'o> Part<'o> {
                 examples.iter().enumerate().any(|(at, example)| !example.choices.is_empty() && is_chosen(at))
             }
             Rows::Drafts(waiting) => waiting.own.choices.is_some() && self.len() > 0,
-            Rows::Windows(_) => false,
+            // No published format brings choices.
+            Rows::Written(_) | Rows::Windows(_) => false,
         }
     }
 
@@ -335,6 +352,71 @@ impl<'o> Writing<'o> {
             return Err(named(&waiting.names, error));
         }
         Ok((Rows::Drafts(waiting), left_out))
+    }
+}
+
+/// Examples of a published file on their way to the file in which they wait.
+pub(super) struct Keeping {
+    spill: Spill,
+    /// Digests of ids, with the numbers of their examples, where they may repeat.
+    ids: Option<Sorter<3>>,
+    kept: u64,
+    hidden: usize,
+}
+
+impl Keeping {
+    /// Of a file in whose format ids may repeat, or may not.
+    ///
+    /// # Errors
+    /// If no file can be made in the folder.
+    pub(super) fn new(may_repeat_ids: bool, folder: &Path) -> anyhow::Result<Self> {
+        let ids = may_repeat_ids.then(|| Sorter::new(folder));
+        Ok(Self { spill: Spill::new(folder)?, ids, kept: 0, hidden: 0 })
+    }
+
+    /// Takes some examples; `knows` says of which the answer is there.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn take(&mut self, examples: &[Example], knows: impl Fn(&Example) -> bool) -> anyhow::Result<()> {
+        for example in examples {
+            if let Some(ids) = &mut self.ids {
+                let [first, second] = digest(&example.id);
+                ids.push([first, second, self.kept])?;
+            }
+            self.kept += 1;
+            self.hidden += usize::from(!knows(example));
+            self.spill.push(|to| example.write(to))?;
+        }
+        Ok(())
+    }
+
+    /// All examples.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn finish<'o>(mut self) -> anyhow::Result<Rows<'o>> {
+        self.spill.close()?;
+        let mut are_numbered = false;
+        if let Some(ids) = &mut self.ids {
+            ids.close()?;
+            are_numbered = repeated(ids)?.is_some();
+        }
+        Ok(Rows::Written(Examples { spill: self.spill, hidden: self.hidden, are_numbered }))
+    }
+}
+
+impl Examples {
+    fn block(&self, block: usize) -> anyhow::Result<Vec<Row>> {
+        let (bytes, range) = (self.spill.read(block)?, self.spill.range(block));
+        let mut rest = &bytes[..];
+        let mut examples: Vec<Row> =
+            std::iter::from_fn(|| Example::read(&mut rest)).map(|example| (example, None)).collect();
+        ensure!(examples.len() == range.len(), "the file of rows that wait was changed by somebody");
+        if self.are_numbered {
+            examples.iter_mut().zip(range).for_each(|((example, _), number)| example.id = number.to_string());
+        }
+        Ok(examples)
     }
 }
 
