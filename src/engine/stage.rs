@@ -102,6 +102,13 @@ pub struct Ref(pub String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refs(pub Vec<Ref>);
 
+impl Refs {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Serialize for Ref {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()

@@ -38,6 +38,7 @@ mod shell;
 mod streams;
 mod study;
 mod submission;
+mod sweeps;
 mod t5_preprocess;
 mod tables;
 mod tasks;

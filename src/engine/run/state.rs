@@ -73,7 +73,7 @@ pub struct JobState {
     pub compared: Option<Key>,
     /// Where every input comes from, if all of them are known.
     pub origins: Vec<Origin>,
-    /// At most how many jobs it will ask for; `None` if that is known already.
+    /// At most how many jobs it will ask for; `None` if that is known already, or none.
     pub expands_to_at_most: Option<usize>,
 }
 
@@ -157,7 +157,8 @@ impl Survey<'_> {
             compared: None,
             origins: Vec::new(),
             expands_to_at_most: (known.plan.kind.expands && known.children.is_none())
-                .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role))),
+                .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role)))
+                .filter(|most| *most > 0),
         }
     }
 
