@@ -1,9 +1,10 @@
 //! `spot status`: what is cached, what would run, and why.
 
 use super::pipeline::Pipeline;
+use super::run::{cores, device_class};
 use super::{Cache, Format, JSON_VERSION};
 use crate::engine::plan::Plan;
-use crate::engine::run::forecast::{Basis, Expected, Experience, Forecast};
+use crate::engine::run::forecast::{Basis, DeviceClass, Expected, Experience, Forecast};
 use crate::engine::run::reason::Reason;
 use crate::engine::run::state::{JobState, Question, State, survey};
 use crate::engine::stage::Kind;
@@ -47,7 +48,9 @@ impl Status {
         let store = self.cache.open();
         let jobs = survey(&plan, &store, &Question::default())?;
         store.files().save()?;
-        let cost = Cost::of(&plan, &store, &jobs)?;
+        // As a run would have it that is told nothing else.
+        let device = device_class("auto", cores(), None);
+        let cost = Cost::of(&plan, &store, &jobs, device)?;
         match self.format {
             Format::Text => ui::print(&text(&plan, &jobs, &cost, self.verbose))?,
             Format::Json => ui::print_json(&json(&plan, &jobs, &cost))?,
@@ -64,26 +67,26 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// By earlier jobs in the store; these are looked at only if there is work to do.
+    /// On a device, by earlier jobs in the store; these are looked at only if there is work to do.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub(super) fn of(plan: &Plan, store: &Store, jobs: &[JobState]) -> io::Result<Self> {
+    pub(super) fn of(plan: &Plan, store: &Store, jobs: &[JobState], device: DeviceClass) -> io::Result<Self> {
         let is_work = jobs.iter().any(|job| !matches!(job.state, State::Cached | State::Blocked));
-        let experience = if is_work { Experience::read(store, &plan.name)? } else { Experience::default() };
+        let experience = if is_work { Experience::read(store, &plan.name, device)? } else { Experience::default() };
         Ok(Self { forecast: experience.forecast(jobs), experience })
     }
 
     /// What one job will take.
     fn expected(&self, job: &JobState) -> Option<Expected> {
         let is_work = !matches!(job.state, State::Cached | State::Blocked);
-        if is_work { self.experience.of(&job.job, job.kind) } else { None }
+        if is_work { self.experience.of(&job.job, job.kind, job.operations) } else { None }
     }
 
     /// In a line; nothing if nothing is to be done or known.
     fn in_words(&self) -> String {
-        let Forecast { job_seconds, seconds, bytes, by: [same, stage, kind], unknown } = self.forecast;
-        if same + stage + kind == 0 {
+        let Forecast { job_seconds, seconds, bytes, by, unknown } = self.forecast;
+        if by.iter().sum::<usize>() == 0 {
             return String::new();
         }
         let time = match seconds {
@@ -96,9 +99,14 @@ impl Cost {
             }
             None => format!("{} of jobs one after the other", ui::seconds(job_seconds)),
         };
-        let bases =
-            [(same, "by their own last time"), (stage, "by others of their stage"), (kind, "by others of their kind")];
-        let bases: Vec<String> = bases.iter().filter(|(n, _)| *n > 0).map(|(n, by)| format!("{n} {by}")).collect();
+        let bases = [
+            "by their own last time",
+            "by others of their stage",
+            "by others of their kind",
+            "by their size and the speed of others, least sure",
+        ];
+        let bases = by.iter().zip(bases).filter(|(n, _)| **n > 0).map(|(n, by)| format!("{n} {by}"));
+        let bases: Vec<String> = bases.collect();
         let more = if unknown > 0 { format!("; {unknown} more of which nothing is known") } else { String::new() };
         format!("work: {time}, {} on disk ({}){more}\n", ui::bytes(bytes), bases.join(", "))
     }

@@ -114,6 +114,11 @@ impl<L: Learner> Loop<L> {
         }
     }
 
+    /// How much was done of the steps that were asked for, 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        self.step as f64 / self.learner.settings().steps.max(1) as f64
+    }
+
     /// The checkpoint that was asked for, once the run is done.
     pub(super) fn chosen(&mut self, which: WhichCheckpoint) -> Kept {
         match which {

@@ -31,6 +31,7 @@ pub mod transfer;
 pub mod tune;
 pub mod tune_model;
 mod word;
+mod work;
 
 use crate::engine::stage::{Kind, Type};
 

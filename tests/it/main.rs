@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod edits;
 mod extends;
+mod forecast;
 mod formats;
 mod forms;
 mod gc;

@@ -8,7 +8,7 @@ use super::outcome::Watch;
 use super::reason::Reason;
 use super::saver::Saved;
 use super::settings::Settings;
-use crate::engine::context::{Bench, Cx, Interrupted, Progress, Read, outputs};
+use crate::engine::context::{Bench, Cx, Finished, Interrupted, Progress, Read, outputs};
 use crate::engine::remote::Presence;
 use crate::engine::stage::Spec;
 use crate::engine::store::digest::Key;
@@ -263,7 +263,7 @@ impl Crew<'_> {
             pool.current_num_threads()
         };
         unchanged(store, ticket.reads)?;
-        let (artifacts, mut notes) = cx.finish()?;
+        let Finished { artifacts, mut notes, share } = cx.finish()?;
         notes.extend(ticket.versions.clone());
         let provenance = Provenance {
             pipeline: self.pipeline.to_owned(),
@@ -281,6 +281,7 @@ impl Crew<'_> {
             peak_memory: provenance::peak_memory(),
             attempts,
             resumed_at,
+            operations: order.operations().map(|operations| operations * share),
             command_line: self.settings.command_line.clone(),
             notes,
         };

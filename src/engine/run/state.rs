@@ -73,6 +73,8 @@ pub struct JobState {
     pub compared: Option<Key>,
     /// Where every input comes from, if all of them are known.
     pub origins: Vec<Origin>,
+    /// Floating-point operations that it takes, if that is known and it is to run.
+    pub operations: Option<f64>,
     /// At most how many jobs it will ask for; `None` if that is known already, or none.
     pub expands_to_at_most: Option<usize>,
 }
@@ -156,6 +158,7 @@ impl Survey<'_> {
             entry: None,
             compared: None,
             origins: Vec::new(),
+            operations: if state == State::Cached { None } else { self.jobs.operations(id) },
             expands_to_at_most: (known.plan.kind.expands && known.children.is_none())
                 .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role)))
                 .filter(|most| *most > 0),
