@@ -32,7 +32,7 @@ pub use card::{Card, Lengths, SplitCard};
 pub use counting::{CardWriter, Counter, Fact, Judge};
 pub use dataset::{Dataset, DatasetWriter, Head, Part, Tokenized, read_dataset, read_task, write_dataset};
 pub use dataset_file::{DatasetFile, IdFile};
-pub use events::{Series, events};
+pub use events::{Series, events, more_events};
 pub use features::{MOST_NAMES, class_names};
 pub use inputs::Inputs;
 pub use layout::Layout;

@@ -238,9 +238,10 @@ impl Run {
         let threads = self.threads.map_or_else(cores, NonZero::get);
         let device = device_class(&self.device, threads, self.jobs.map(NonZero::get));
         let cost = status::Cost::of(plan, store, &jobs, device)?;
+        let running = status::running(plan, store, &jobs);
         match self.format {
-            Format::Text => ui::print(&status::text(plan, &jobs, &cost, self.verbose))?,
-            Format::Json => ui::print_json(&status::json(plan, &jobs, &cost))?,
+            Format::Text => ui::print(&status::text(plan, &jobs, &running, &cost, self.verbose))?,
+            Format::Json => ui::print_json(&status::json(plan, &jobs, &running, &cost))?,
         }
         Ok(Exit::Ok)
     }

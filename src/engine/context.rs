@@ -109,6 +109,10 @@ struct Written {
 pub trait Progress: Send + Sync {
     /// `done` of `total` steps; `note` is a short text such as `loss 0.312 · accuracy 81.2`.
     fn step(&self, done: u64, total: u64, note: &str);
+    /// Numbers that were measured after a step, by their names: `loss`, `score`, `best`. Other processes see the last of each.
+    fn measured(&self, step: u64, values: &[(&str, f64)]);
+    /// Adds to the log of the job, which other programs read while it grows; the first call begins it anew.
+    fn log(&self, bytes: &[u8]);
     /// A message worth a line of its own.
     fn say(&self, message: &str);
     /// The same of something that is not as it should be.

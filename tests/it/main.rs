@@ -23,6 +23,7 @@ mod hub_data;
 mod integrity;
 mod kinds;
 mod leaks;
+mod live;
 mod log;
 mod mixtures;
 mod mock_hub;

@@ -3,6 +3,7 @@
 use super::history::History;
 use super::inputs::unchanged;
 use super::jobs::{Id, Order};
+use super::live::Showing;
 use super::memory::Parts;
 use super::outcome::Watch;
 use super::reason::Reason;
@@ -90,11 +91,28 @@ struct Ticket<'a> {
 struct Reporter<'a> {
     job: &'a str,
     watch: &'a dyn Watch,
+    /// Where others see it; none of what is not the job itself.
+    showing: Option<Showing<'a>>,
 }
 
 impl Progress for Reporter<'_> {
     fn step(&self, done: u64, total: u64, note: &str) {
         self.watch.step(self.job, done, total, note);
+        if let Some(showing) = &self.showing {
+            showing.step(done, total);
+        }
+    }
+
+    fn measured(&self, step: u64, values: &[(&str, f64)]) {
+        if let Some(showing) = &self.showing {
+            showing.measured(step, values);
+        }
+    }
+
+    fn log(&self, bytes: &[u8]) {
+        if let Some(showing) = &self.showing {
+            showing.log(bytes);
+        }
     }
 
     fn say(&self, message: &str) {
@@ -172,7 +190,7 @@ impl Crew<'_> {
 
     /// Brings what the job reads and is kept elsewhere, and says by role which versions these are; `None` if this run is to stop.
     fn fetch(&self, order: &Order) -> anyhow::Result<Option<BTreeMap<String, String>>> {
-        let progress = Reporter { job: &order.name, watch: self.watch };
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: None };
         let stopped = || self.bench.stop.load(Ordering::Relaxed);
         let mut versions = BTreeMap::new();
         for (role, remote) in order.remotes() {
@@ -194,7 +212,7 @@ impl Crew<'_> {
     }
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
-        let progress = Reporter { job: &order.name, watch: self.watch };
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: None };
         let cx = Cx::new(&order.name, order.promises(), reads, &[], &self.bench, &progress, None);
         catch(|| order.expand(&cx)).map(Verdict::Expanded)
     }
@@ -249,7 +267,8 @@ impl Crew<'_> {
         let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
         let resumed_at = store.interrupted_at(&ticket.key);
         let attempts = self.count_attempt(&ticket.key)?;
-        let progress = Reporter { job: &order.name, watch: self.watch };
+        let showing = Showing::new(store, self.pipeline, &order.name, &ticket.key, self.watch);
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: Some(showing) };
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };

@@ -27,6 +27,7 @@ pub mod forecast;
 mod history;
 mod inputs;
 mod jobs;
+mod live;
 mod memory;
 mod outcome;
 pub mod reason;
@@ -80,6 +81,7 @@ pub fn run(
     })?;
     let Some(_hold) = hold else { return Ok(Summary { interrupted: true, ..Summary::default() }) };
     store.respell_views(&plan.name)?;
+    store.drop_dead(&plan.name)?;
     let (journal, broken) = Journal::start(store, &plan.name, &Event::start(plan, settings))?;
     if let Some(Broken { path, what }) = broken {
         let path = path.display();

@@ -130,6 +130,8 @@ pub(super) struct Silent;
 
 impl Progress for Silent {
     fn step(&self, _: u64, _: u64, _: &str) {}
+    fn measured(&self, _: u64, _: &[(&str, f64)]) {}
+    fn log(&self, _: &[u8]) {}
     fn say(&self, _: &str) {}
     fn warn(&self, _: &str) {}
 }

@@ -9,6 +9,7 @@
 //!   locks/<key>            advisory; freed by the kernel on death
 //!   locks/store            shared by runs; held alone by what removes things
 //!   views/<pipeline>/<job>/… links with human names to the newest artifacts; <artifact>.parts/ has their parts
+//!   curves/<pipeline>/<job>/… what running jobs show of themselves
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
 //! ```
@@ -23,6 +24,7 @@ mod entries;
 pub mod entry;
 pub mod files;
 pub mod journal;
+pub mod live;
 mod locks;
 pub(super) mod names;
 mod partial;
