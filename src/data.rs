@@ -4,6 +4,7 @@
 //! Files are written byte-deterministically: a fixed writer name, one order of columns and metadata, no times. Equal content
 //! is equal bytes, which is what lets a rerun job leave everything after it fresh.
 
+mod candidates;
 mod card;
 mod counting;
 mod csv;
@@ -26,11 +27,12 @@ mod spill;
 mod table;
 mod trials;
 
+pub use candidates::{Candidate, Candidates};
 pub use card::{Card, Lengths, SplitCard};
 pub use counting::{CardWriter, Counter, Fact, Judge};
 pub use dataset::{Dataset, DatasetWriter, Head, Part, Tokenized, read_dataset, read_task, write_dataset};
 pub use dataset_file::{DatasetFile, IdFile};
-pub use events::{Series, events};
+pub use events::{Series, events, more_events};
 pub use features::{MOST_NAMES, class_names};
 pub use inputs::Inputs;
 pub use layout::Layout;

@@ -5,6 +5,7 @@ use super::{Cache, Format, JSON_VERSION};
 use crate::engine::run::reason::Reason;
 use crate::engine::run::state::{JobState, Question, survey};
 use crate::engine::stage::Kind;
+use crate::engine::store::entry::Record;
 use crate::engine::store::provenance::Origin;
 use crate::engine::store::recipe::Difference;
 use crate::error::{Exit, Usage};
@@ -89,15 +90,18 @@ fn text(job: &JobState) -> String {
     for reason in job.reasons.iter().filter(|reason| !matches!(reason, Reason::Changed(_))) {
         text += &format!("  {reason}\n");
     }
+    let made = job.entry.as_ref().map_or_else(Vec::new, |entry| entry.artifacts.clone());
     for origin in &job.origins {
-        text += &format!("  reads {}\n", origin_in_words(origin));
+        text += &format!("  reads {}\n", origin_in_words(origin, &made));
     }
     text
 }
 
-/// An input, where it comes from and what it is.
-pub(super) fn origin_in_words(origin: &Origin) -> String {
+/// An input, where it comes from and what it is; and, if it is among what the job made, that it was chosen to be handed on.
+pub(super) fn origin_in_words(origin: &Origin, made: &[Record]) -> String {
     let file = origin.file.as_ref().map(|path| path.display().to_string());
     let from = origin.artifact.clone().or(file).unwrap_or_default();
-    format!("{} from {from} ({})", origin.role, origin.digest.short())
+    let handed_on = made.iter().find(|artifact| artifact.digest == origin.digest);
+    let handed_on = handed_on.map_or_else(String::new, |artifact| format!(", handed on as `{}`", artifact.name));
+    format!("{} from {from} ({}){handed_on}", origin.role, origin.digest.short())
 }

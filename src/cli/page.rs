@@ -6,7 +6,7 @@ use crate::engine::run::state::{JobState, State};
 use crate::engine::stage::{self, Kind};
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
-use crate::engine::store::digest::Digest;
+use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::{Entry, Record as Artifact};
 use crate::ml::prompt::clustering::Linkage;
 use crate::ml::prompt::file::PromptFile;
@@ -56,7 +56,8 @@ pub(super) fn digests(results: &Results) -> BTreeSet<String> {
     let of_spreads = spreads.chain(cells).chain(suites).chain(matrix).flat_map(|spread| &spread.from);
     let similar = results.similarity.iter().flat_map(|similarity| similarity.from.iter().flatten());
     let points = results.points.iter().flat_map(|point| &point.from);
-    of_spreads.chain(similar).chain(points).cloned().collect()
+    let chosen = results.choices.iter().flat_map(|choice| &choice.chosen);
+    of_spreads.chain(similar).chain(points).chain(chosen).cloned().collect()
 }
 
 /// The records of these digests and of all that they were made from, as far as the store knows.
@@ -65,7 +66,10 @@ pub(super) fn records(catalog: &Catalog, digests: &BTreeSet<String>) -> Vec<Reco
     let mut seen: BTreeSet<Digest> = open.iter().copied().collect();
     let mut records = Vec::new();
     while let Some(digest) = open.pop_front() {
-        let Some((entry, output)) = catalog.makers(&digest).next() else { continue };
+        // Who chose it only hands it on.
+        let origins: BTreeSet<Key> = catalog.origins(&digest).into_iter().map(|entry| entry.key).collect();
+        let maker = catalog.makers(&digest).find(|(entry, _)| origins.contains(&entry.key));
+        let Some((entry, output)) = maker else { continue };
         records.push(record(catalog, entry, output, &digest));
         open.extend(entry.recipe.inputs.iter().map(|(_, input)| *input).filter(|input| seen.insert(*input)));
     }

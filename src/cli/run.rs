@@ -4,6 +4,7 @@ use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
 use super::{Cache, Format, project, status};
 use crate::engine::plan::Plan;
+use crate::engine::run::forecast::DeviceClass;
 use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
 use crate::engine::stage::Kind;
@@ -139,6 +140,12 @@ fn side_by_side(device: &str, threads: usize) -> (usize, usize) {
     if device == "cpu" { (threads, 4 * threads) } else { (1, 32 * device.split(',').count()) }
 }
 
+/// What a run would compute on that is told this device, whether or not it is there, and perhaps how many jobs run side by side.
+pub(super) fn device_class(asked: &str, threads: usize, jobs: Option<usize>) -> DeviceClass {
+    let device = chosen_device(asked).unwrap_or_else(|_| asked.to_owned());
+    DeviceClass::of(&device, threads, jobs.unwrap_or(side_by_side(&device, threads).0))
+}
+
 /// How jobs run where nobody says more.
 ///
 /// # Errors
@@ -245,10 +252,13 @@ impl Run {
     fn dry_run(&self, plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Exit> {
         let jobs = survey(plan, store, question)?;
         store.files().save()?;
-        let cost = status::Cost::of(plan, store, &jobs)?;
+        let threads = self.threads.map_or_else(cores, NonZero::get);
+        let device = device_class(&self.device, threads, self.jobs.map(NonZero::get));
+        let cost = status::Cost::of(plan, store, &jobs, device)?;
+        let running = status::running(plan, store, &jobs);
         match self.format {
-            Format::Text => ui::print(&status::text(plan, &jobs, &cost, self.verbose))?,
-            Format::Json => ui::print_json(&status::json(plan, &jobs, &cost))?,
+            Format::Text => ui::print(&status::text(plan, &jobs, &running, &cost, self.verbose))?,
+            Format::Json => ui::print_json(&status::json(plan, &jobs, &running, &cost))?,
         }
         Ok(Exit::Ok)
     }

@@ -177,7 +177,7 @@ fn text(store: &Store, catalog: &Catalog, entry: &Entry, only: Option<&Digest>) 
         text += &format!("  said by {}, {}\n", manifest.file.display(), manifest.digest.short());
     }
     for origin in &provenance.inputs {
-        text += &format!("  reads   {}\n", origin_in_words(origin));
+        text += &format!("  reads   {}\n", origin_in_words(origin, &entry.artifacts));
     }
     let users = used_by(catalog, entry);
     for user in users.iter().take(MOST_USERS) {

@@ -7,6 +7,13 @@ pub type Series<'a> = (&'a str, Vec<(u64, f64)>);
 pub fn events(series: &[Series<'_>]) -> Vec<u8> {
     let mut file = Vec::new();
     record(&mut file, &field(3, b"brain.Event:2"));
+    file.extend(more_events(series));
+    file
+}
+
+/// The bytes that are added to an event file which has some already.
+pub fn more_events(series: &[Series<'_>]) -> Vec<u8> {
+    let mut file = Vec::new();
     for (tag, points) in series {
         for (step, value) in points {
             let mut scalar = field(1, tag.as_bytes());

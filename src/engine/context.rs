@@ -3,7 +3,7 @@
 
 use super::run::shared::{Hold, Shared};
 use super::signing::Signer;
-use super::stage::Promise;
+use super::stage::{Notes, Promise};
 use super::store::content::Content;
 use super::store::digest::Digest;
 use super::store::entry::{Entry, Part, Record};
@@ -28,8 +28,8 @@ pub struct Artifact {
 /// Where the content of an artifact is.
 #[derive(Clone, Debug)]
 enum Home {
-    /// In the store. `name` is for messages: `source[mnli,0].prompt`.
-    Blob { store: Arc<Store>, name: Arc<str>, size: u64, parts: Arc<[Part]> },
+    /// In the store. `name` is for messages: `source[mnli,0].prompt`; the notes are those of the job.
+    Blob { store: Arc<Store>, name: Arc<str>, size: u64, parts: Arc<[Part]>, notes: Notes },
     /// Outside.
     File { path: Arc<Path> },
 }
@@ -79,6 +79,18 @@ pub struct Cx<'a> {
     readers: &'a Readers,
     written: Vec<Written>,
     notes: BTreeMap<String, String>,
+    /// Of the work that was expected.
+    share: f64,
+}
+
+/// What a job has made.
+pub(super) struct Finished {
+    /// Its outputs.
+    pub(super) artifacts: Vec<Record>,
+    /// What it noted down.
+    pub(super) notes: BTreeMap<String, String>,
+    /// How much it did of the work that was expected of it, 0 to 1.
+    pub(super) share: f64,
 }
 
 /// The outputs of a job that other jobs of the plan read.
@@ -125,6 +137,10 @@ impl Put {
 pub trait Progress: Send + Sync {
     /// `done` of `total` steps; `note` is a short text such as `loss 0.312 · accuracy 81.2`.
     fn step(&self, done: u64, total: u64, note: &str);
+    /// Numbers that were measured after a step, by their names: `loss`, `score`, `best`. Other processes see the last of each.
+    fn measured(&self, step: u64, values: &[(&str, f64)]);
+    /// Adds to the log of the job, which other programs read while it grows; the first call begins it anew.
+    fn log(&self, bytes: &[u8]);
     /// A message worth a line of its own.
     fn say(&self, message: &str);
     /// The same of something that is not as it should be.
@@ -156,11 +172,19 @@ impl Artifact {
         Ok(Self::file(path, super::store::files::hash(path)?))
     }
 
-    /// An artifact of the job called `job`.
-    pub(super) fn recorded(store: &Arc<Store>, job: &str, record: &Record) -> Self {
-        let name = format!("{job}.{}", record.name).into();
-        let home = Home::Blob { store: store.clone(), name, size: record.size, parts: record.parts.clone().into() };
+    /// An artifact of the job called `job`, which noted something down.
+    pub(super) fn recorded(store: &Arc<Store>, job: &str, record: &Record, notes: &Notes) -> Self {
+        let (name, parts) = (format!("{job}.{}", record.name).into(), record.parts.clone().into());
+        let home = Home::Blob { store: store.clone(), name, size: record.size, parts, notes: notes.clone() };
         Self { digest: record.digest, home }
+    }
+
+    /// What the job that made it noted down; nothing of a file.
+    pub(super) fn notes(&self) -> Notes {
+        match &self.home {
+            Home::Blob { notes, .. } => notes.clone(),
+            Home::File { .. } => Notes::default(),
+        }
     }
 
     /// Where it comes from, for people: `source[mnli,0].prompt`, or a path.
@@ -272,14 +296,14 @@ impl<'a> Cx<'a> {
     ) -> Self {
         let hold = bench.shared.hold();
         let (written, notes) = (Vec::new(), BTreeMap::new());
-        Self { job, inputs, expanded, bench, hold, progress, scratch, outputs, readers, written, notes }
+        Self { job, inputs, expanded, bench, hold, progress, scratch, outputs, readers, written, notes, share: 1.0 }
     }
 
     /// What was written and noted, once the job is done.
     ///
     /// # Errors
     /// If an output was not written.
-    pub(super) fn finish(self) -> anyhow::Result<(Vec<Record>, BTreeMap<String, String>)> {
+    pub(super) fn finish(self) -> anyhow::Result<Finished> {
         let mut records = Vec::new();
         for output in self.outputs {
             let written = self.written.iter().find(|written| written.name == output.name);
@@ -296,7 +320,7 @@ impl<'a> Cx<'a> {
                 parts,
             });
         }
-        Ok((records, self.notes))
+        Ok(Finished { artifacts: records, notes: self.notes, share: self.share })
     }
 
     /// The one input with this role: an artifact or a file.
@@ -430,6 +454,11 @@ impl<'a> Cx<'a> {
         self.notes.insert(name.to_owned(), value.to_string());
     }
 
+    /// Says that the job ended after this share of the work that [`Stage::operations`](super::stage::Stage::operations) tells.
+    pub fn ended_after(&mut self, share: f64) {
+        self.share = share.clamp(0.0, 1.0);
+    }
+
     /// A folder that survives interruption and belongs to this key alone; gone once the job is done. A file `step` in it
     /// (a decimal number) says how far the job was.
     ///
@@ -505,9 +534,10 @@ pub(super) fn outputs(
     promised: &[Promise],
     entry: &Entry,
 ) -> Option<Vec<(Arc<str>, Artifact)>> {
+    let notes = Notes::new(entry.provenance.notes.clone());
     let output = |output: &Promise| {
         let record = entry.artifact(&output.name)?;
-        Some((output.name.clone(), Artifact::recorded(store, job, record)))
+        Some((output.name.clone(), Artifact::recorded(store, job, record, &notes)))
     };
     promised.iter().map(output).collect()
 }

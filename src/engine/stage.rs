@@ -11,6 +11,7 @@ use super::remote::Remote;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +102,13 @@ pub struct Ref(pub String);
 /// What they refer to is a set: it is handed over and hashed in the order of the digests. Serialises as nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refs(pub Vec<Ref>);
+
+impl Refs {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Serialize for Ref {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -361,6 +369,9 @@ pub struct Known {
     pub subject: Subject,
 }
 
+/// What a job noted down of how it ran and what it made ([`Cx::note`]).
+pub type Notes = Arc<BTreeMap<String, String>>;
+
 /// What a job needs of the machine; never part of a recipe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -457,6 +468,12 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Needs::default()
     }
 
+    /// Floating-point operations that the job takes, as far as the notes of the jobs that made its inputs tell; `inputs` gives those of a role.
+    /// By it the time is foretold of a job that is larger or smaller than those that were measured.
+    fn operations(&self, _inputs: &dyn Fn(&str) -> Vec<Notes>) -> Option<f64> {
+        None
+    }
+
     /// Jobs known only once the inputs are; they run before [`run`](Self::run), which finds them in
     /// [`Cx::expanded`].
     ///
@@ -510,6 +527,8 @@ pub trait Job: Send + Sync {
     fn blocked(&self) -> Option<String>;
     /// See [`Stage::needs`].
     fn needs(&self) -> Needs;
+    /// See [`Stage::operations`].
+    fn operations(&self, inputs: &dyn Fn(&str) -> Vec<Notes>) -> Option<f64>;
     /// See [`Stage::expand`].
     ///
     /// # Errors
@@ -563,6 +582,10 @@ impl<S: Stage> Job for S {
 
     fn needs(&self) -> Needs {
         Stage::needs(self)
+    }
+
+    fn operations(&self, inputs: &dyn Fn(&str) -> Vec<Notes>) -> Option<f64> {
+        Stage::operations(self, inputs)
     }
 
     fn expand(&self, cx: &Cx<'_>) -> anyhow::Result<Vec<Spec>> {

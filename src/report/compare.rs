@@ -2,6 +2,7 @@
 //! sources and targets, and how well similarity foretold it.
 
 use super::basis::Basis;
+use super::choices;
 use super::columns::{BySeed, Column, Role, Score, over_targets, spread, values};
 use super::derived;
 use super::embeddings::Embeddings;
@@ -9,9 +10,10 @@ use super::evaluation::{Cost, Evaluation};
 use super::leaks::{self, Data};
 use super::methods::{comparisons, hardly_an_error, methods, too_few_targets};
 use super::prediction::{Likeness, Prediction, Reliability};
-use super::results::{Cell, Matrix, Point, Results, Suite, Target, VERSION};
+use super::results::{Cell, Choice, Matrix, Point, Results, Suite, Target, VERSION};
 use super::transfer::{Findings, Scores};
 use super::transfers::Transfers;
+use crate::data::Candidates;
 use crate::ml::statistics::{mean, relative_error_reduction};
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +29,8 @@ pub struct Strategy {
     pub cost: Option<Cost>,
     /// Names of the rows of the same budget that it has to beat.
     pub controls: Vec<String>,
+    /// The prompts among which it chose, choice by choice.
+    pub choices: Vec<Candidates>,
 }
 
 /// All that a study measured.
@@ -100,6 +104,7 @@ impl Evidence {
             seeds: basis.count(),
             methods: methods(&columns, transfers.as_ref()),
             controls,
+            choices: self.choices(&columns)?,
             suites: self.suites(&columns)?,
             matrix: transfers.as_ref().map(|all| matrix(all, baseline)),
             similarity: self.embeddings.as_ref().map(Embeddings::by_task),
@@ -168,6 +173,13 @@ impl Evidence {
             bail!("`pairs` lacks `{target}`, seed {seed}, from `{source},{source_seed}`");
         }
         Ok(Some(transfers))
+    }
+
+    /// What the strategies chose; their columns stand behind that of the baseline.
+    fn choices(&self, columns: &[Column]) -> anyhow::Result<Vec<Choice>> {
+        let chosen = self.strategies.iter().zip(&columns[1..]);
+        let rows = chosen.map(|(strategy, column)| choices::rows(column, &strategy.choices));
+        Ok(rows.collect::<anyhow::Result<Vec<_>>>()?.concat())
     }
 
     fn suites(&self, columns: &[Column]) -> anyhow::Result<Vec<Suite>> {
@@ -313,6 +325,7 @@ mod tests {
                     library_steps: Some(400.0),
                 }),
                 controls: vec!["random source, expected".to_owned()],
+                choices: Vec::new(),
             }],
             pairs: [row("x", [60.0, 64.0, 80.0, 84.0]), row("y", [70.0, 50.0, 70.0, 74.0])].concat(),
             suites: vec![("only b".to_owned(), vec!["b".to_owned()])],

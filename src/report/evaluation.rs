@@ -96,7 +96,7 @@ impl Cost {
     }
 
     /// Of evaluations of which nothing else is known: one tuning each, if all of them say how long it took.
-    pub(super) fn of(evaluations: &[Evaluation]) -> Option<Self> {
+    pub fn of(evaluations: &[Evaluation]) -> Option<Self> {
         let steps: Vec<u64> = evaluations.iter().map(|e| e.steps).collect::<Option<_>>()?;
         let mut sources: BTreeMap<&Prompt, Option<u64>> = BTreeMap::new();
         for e in evaluations.iter().filter(|e| !e.source.0.is_empty()) {

@@ -2,6 +2,7 @@
 
 pub mod analysis;
 mod basis;
+mod choices;
 pub mod columns;
 pub mod compare;
 mod derived;

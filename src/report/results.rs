@@ -27,6 +27,9 @@ pub struct Results {
     pub methods: Vec<Method>,
     /// Methods beside rows of the same budget.
     pub controls: Vec<Comparison>,
+    /// What methods chose by validation scores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// A row for each target.
     pub targets: Vec<Target>,
     /// Means over groups of targets.
@@ -98,6 +101,28 @@ pub struct Comparison {
     pub p: Option<f64>,
     /// The same, corrected for the number of comparisons (Holm 1979).
     pub p_holm: Option<f64>,
+}
+
+/// What a method chose for a target among several prompts, by their validation scores. Scores are means over its choices, of which there
+/// is one for each seed or one for all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The method.
+    pub method: String,
+    /// The target.
+    pub target: String,
+    /// Prompts among which it chose, each time.
+    pub candidates: usize,
+    /// By what: a metric, or `score`, the mean of the task's metrics.
+    pub metric: String,
+    /// What the chosen ones scored on the validation split; the best of several is optimistic.
+    pub validation: f64,
+    /// What all candidates scored there.
+    pub mean_of_all: f64,
+    /// The score of the chosen ones on the split of the report.
+    pub score: f64,
+    /// Digests of the chosen prompts.
+    pub chosen: Vec<String>,
 }
 
 /// Scores of a target.

@@ -1,5 +1,6 @@
 //! The page of a whole study, from its results, the records behind them and the state of its pipeline.
 
+use super::choices;
 use super::columns::Role;
 use super::embeddings::{Separation, TaskSimilarity};
 use super::figures;
@@ -103,6 +104,9 @@ impl Study {
         if !self.results.controls.is_empty() {
             let table = tables::controls(&self.results.controls);
             blocks.push(Block::Table(table.to_table("Methods beside rows of the same budget")));
+        }
+        if !self.results.choices.is_empty() {
+            blocks.push(Block::Table(choices::table(&self.results.choices, &self.results.split)));
         }
         Section {
             id: "methods",

@@ -1,5 +1,6 @@
 //! Results as tables: for terminals, as Markdown, and for Parquet.
 
+use super::choices;
 use super::embeddings::Separation;
 use super::grid::{Grid, NOTHING};
 use super::results::{Comparison, Method, Results};
@@ -31,6 +32,11 @@ impl Results {
         if !self.controls.is_empty() {
             table("Beside rows of the same budget", &controls(&self.controls));
         }
+        if !self.choices.is_empty() {
+            table(choices::TITLE, &choices::grid(&self.choices, &self.split));
+            out += &format!("\n{}\n", choices::in_words(&self.split));
+        }
+        let mut table = |title: &str, grid: &Grid| out += &format!("\n{heading}{title}\n\n{}", draw(grid));
         if let Some(matrix) = &self.matrix {
             let grid = matrix.findings.reductions(&matrix.scores);
             table("Which sources helped: relative error reduction in %, source by target", &grid);

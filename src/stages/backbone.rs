@@ -2,6 +2,7 @@
 
 use super::checkpoint_files::{CONFIG, SPIECE, TOKENIZER, choose, pick};
 use super::checkpoint_weights::{Form, SAFETENSORS};
+use super::work::note_model;
 use super::{BACKBONE, hub};
 use crate::data::Dataset;
 use crate::engine::context::{Artifact, Cx, Interrupted};
@@ -205,12 +206,15 @@ impl Stage for Backbone {
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let parts = match &self.from {
-            From::Builtin(Builtin::Nano) => Parts {
-                config: cx.attach("backbone", CONFIG, Nano::CONFIG)?,
-                tokenizer: cx.attach("backbone", TOKENIZER, Nano::TOKENIZER)?,
-                weights: vec![cx.attach("backbone", SAFETENSORS.single, Nano::WEIGHTS)?],
-                precision: self.precision,
-            },
+            From::Builtin(Builtin::Nano) => {
+                note_model(cx, &Dims::from_json(Nano::CONFIG)?);
+                Parts {
+                    config: cx.attach("backbone", CONFIG, Nano::CONFIG)?,
+                    tokenizer: cx.attach("backbone", TOKENIZER, Nano::TOKENIZER)?,
+                    weights: vec![cx.attach("backbone", SAFETENSORS.single, Nano::WEIGHTS)?],
+                    precision: self.precision,
+                }
+            }
             From::Path(path) => from_folder(cx, FOLDER, path, self.precision)?,
             From::Hub(hub) => from_folder(cx, HUB, &hub.name, self.precision)?,
         };
@@ -239,6 +243,7 @@ fn from_folder(cx: &mut Cx<'_>, role: &str, path: &str, precision: Precision) ->
             cx.attach_file("backbone", PACKED, &file)?;
         }
     }
+    note_model(cx, &Dims::from_json(&source.config).with_context(|| format!("`{CONFIG}`")).with_context(shown)?);
     let config = cx.attach("backbone", CONFIG, &source.config)?;
     let tokenizer = cx.attach("backbone", TOKENIZER, &source.tokenizer)?;
     let mut weights = Vec::new();

@@ -81,8 +81,17 @@ pub struct Rank {
 }
 
 impl Decoding {
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Looks for contradictions; `field` is where it stands.
+    ///
+    /// # Errors
+    /// The first number outside its range.
+    pub(super) fn check(self, field: &str) -> Result<(), Issue> {
+        let checked = self.generation().map_or(Ok(()), |generation| generation.check());
+        checked.map_err(|error| Issue::new(field, error.to_string()))
     }
 
     /// How texts are generated, if they are.
@@ -119,8 +128,7 @@ impl Stage for Evaluate {
         if self.design.is_some() && !self.prompt.0.is_empty() {
             return Err(Issue::new("design", "stands beside `prompt`; a soft prompt or words, not both"));
         }
-        let checked = self.decoding.generation().map_or(Ok(()), |generation| generation.check());
-        checked.map_err(|error| Issue::new("decoding", error.to_string()))
+        self.decoding.check("decoding")
     }
 
     fn subject(&self, inputs: &dyn Fn(&str) -> Vec<Known>) -> Option<Subject> {
@@ -212,6 +220,19 @@ impl Stage for Evaluate {
 }
 
 impl Evaluate {
+    /// The evaluation of one prompt on the validation split; whoever asks for it says what it reads.
+    pub(super) fn on_validation(decoding: Decoding) -> Self {
+        Self {
+            backbone: Ref::default(),
+            prompt: Refs(vec![Ref::default()]),
+            data: Ref::default(),
+            split: Split::Validation,
+            decoding,
+            design: None,
+            seed: None,
+        }
+    }
+
     /// Nothing can be scored where answers are hidden, and what was predicted must be for somebody.
     fn check_hidden(&self, cx: &Cx<'_>, dataset: &Dataset) -> anyhow::Result<()> {
         let (split, task) = (self.split.name(), &dataset.task.name);

@@ -85,10 +85,13 @@ impl<L: Learner> Loop<L> {
             Some(saved) => self.restore(saved)?,
             None => self.best = self.state(None),
         }
+        self.show_beginning(cx, course, &settings);
         loop {
             let (step, left) = (self.step, settings.steps.saturating_sub(self.step));
             if self.look(course, &settings)? {
                 pace.note = self.curve.note(course.losses);
+                cx.progress().measured(step, &self.curve.last_values(course.losses));
+                cx.progress().log(&self.curve.last_events(course.losses, &settings));
                 cx.progress().step(step, settings.steps, &pace.text(left));
                 if self.is_stale(course, &settings) {
                     return Ok(());
@@ -109,9 +112,25 @@ impl<L: Learner> Loop<L> {
             self.step += 1;
             self.losses.add(&learned);
             if pace.count(learned.tokens) {
+                let losses: Vec<(&str, f64)> = course.losses.iter().copied().zip(self.losses.means()).collect();
+                cx.progress().measured(self.step, &losses);
                 cx.progress().step(self.step, settings.steps, &pace.text(left - 1));
             }
         }
+    }
+
+    /// What others see before the first step: nothing, or what was done before an interruption.
+    fn show_beginning(&self, cx: &Cx<'_>, course: &Course<'_, L>, settings: &Settings) {
+        cx.progress().step(self.step, settings.steps, "");
+        cx.progress().log(&self.curve.live_events(course.losses, settings));
+        if let Some(step) = self.curve.steps.last() {
+            cx.progress().measured(*step, &self.curve.last_values(course.losses));
+        }
+    }
+
+    /// How much was done of the steps that were asked for, 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        self.step as f64 / self.learner.settings().steps.max(1) as f64
     }
 
     /// The checkpoint that was asked for, once the run is done.

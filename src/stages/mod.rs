@@ -1,6 +1,7 @@
 //! The table of kinds, and nothing else.
 
 pub mod backbone;
+pub mod best;
 pub mod catalogue;
 mod checkpoint;
 mod checkpoint_files;
@@ -30,6 +31,7 @@ pub mod transfer;
 pub mod tune;
 pub mod tune_model;
 mod word;
+mod work;
 
 use crate::engine::stage::{Kind, Type};
 
@@ -67,6 +69,8 @@ pub const CURVE: Type = Type::new("curve", "parquet");
 pub const EVENTS: Type = Type::new("events", "tfevents");
 /// What became of each source that a transfer tried.
 pub const TRIALS: Type = Type::new("trials", "parquet");
+/// The prompts among which one was chosen.
+pub const CANDIDATES: Type = Type::new("candidates", "parquet");
 /// The files of a leaderboard.
 pub const SUBMISSION: Type = Type::new("submission", "json");
 /// The results of a study, for terminals.
@@ -97,6 +101,7 @@ pub static ALL: &[Kind] = &[
     Kind::of::<tune_model::TuneModel>(),
     Kind::of::<prompt::Given>(),
     Kind::of::<combine::Combine>(),
+    Kind::of::<best::Best>(),
     Kind::of::<embed::Embed>(),
     Kind::of::<rank::Rank>(),
     Kind::of::<transfer::Transfer>(),

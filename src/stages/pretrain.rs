@@ -7,6 +7,7 @@ use super::curve::Curve;
 use super::learning::{Course, Loop};
 use super::mixture::Scores;
 use super::tune_model::with;
+use super::work::note_model;
 use super::{BACKBONE, CURVE, SKILLS};
 use crate::data::{Column, Table};
 use crate::engine::context::Cx;
@@ -260,6 +261,7 @@ impl Stage for Pretrain {
         run.go(cx, &course)?;
         let bytes = run.learner.weights().to_safetensors(true)?;
         let rounded = Weights::from_safetensors(dims, &[&bytes], Precision::F32)?;
+        note_model(cx, &rounded.dims);
         let parts = Parts {
             config: cx.attach("backbone", "config.json", rounded.dims.to_json().as_bytes())?,
             tokenizer: cx.attach("backbone", "tokenizer.json", &tokenizer)?,

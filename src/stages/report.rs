@@ -4,10 +4,10 @@ use super::embed::Embedding;
 use super::names::check_apart;
 use super::reading::{read, read_all};
 use super::{
-    EMBEDDING, INPUTS, REPORT_JSON, REPORT_MARKDOWN, REPORT_METHODS, REPORT_SCORES, REPORT_TEXT, REPORT_TRANSFERS,
-    SCORES, TRIALS,
+    CANDIDATES, EMBEDDING, INPUTS, REPORT_JSON, REPORT_MARKDOWN, REPORT_METHODS, REPORT_SCORES, REPORT_TEXT,
+    REPORT_TRANSFERS, SCORES, TRIALS,
 };
-use crate::data::{Inputs, ScoresFile, Trials};
+use crate::data::{Candidates, Inputs, ScoresFile, Trials};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::stage::{Input, Issue, Known, Output, Refs, Stage};
 use crate::ml::prompt::similarity::Similarity;
@@ -57,6 +57,10 @@ struct Strategy {
     /// The transfers, which say what choosing cost.
     #[serde(default)]
     trials: Refs,
+    /// The candidates of the `best` stages that chose its prompts by their validation scores, which are shown beside the scores
+    /// here: the best of several is optimistic.
+    #[serde(default, skip_serializing_if = "Refs::is_empty")]
+    candidates: Refs,
     /// Names of the rows of the same budget that it has to beat; rows that a report adds by itself may be named too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     controls: Vec<String>,
@@ -114,6 +118,9 @@ impl Stage for Report {
             if !strategy.trials.0.is_empty() {
                 inputs.push(Input::many(format!("strategies[{i}].trials"), &strategy.trials, TRIALS));
             }
+            if !strategy.candidates.0.is_empty() {
+                inputs.push(Input::many(format!("strategies[{i}].candidates"), &strategy.candidates, CANDIDATES));
+            }
         }
         if !self.pairs.0.is_empty() {
             inputs.push(Input::many("pairs", &self.pairs, SCORES));
@@ -136,6 +143,12 @@ impl Stage for Report {
         };
         if let Some(i) = twice(self.strategies.iter().map(|strategy| &strategy.name).collect()) {
             return Err(Issue::new(format!("strategies[{i}].name"), "appears here a second time"));
+        }
+        let chose_twice = |strategy: &Strategy| !strategy.trials.0.is_empty() && !strategy.candidates.0.is_empty();
+        if let Some(i) = self.strategies.iter().position(chose_twice) {
+            let message = "stands beside `trials`: prompts were chosen by a `transfer` or by a `best`, and what either cost is told by \
+                           its own output";
+            return Err(Issue::new(format!("strategies[{i}].candidates"), message));
         }
         match twice(self.suites.iter().map(|suite| &suite.name).collect()) {
             Some(i) => Err(Issue::new(format!("suites[{i}].name"), "appears here a second time")),
@@ -169,12 +182,16 @@ impl Stage for Report {
 impl Report {
     fn evidence(&self, cx: &Cx<'_>) -> anyhow::Result<Evidence> {
         let strategy = |(i, strategy): (usize, &Strategy)| {
-            Ok(compare::Strategy {
-                name: strategy.name.clone(),
-                evaluations: evaluations(cx, &format!("strategies[{i}].scores"))?,
-                cost: cost(cx, &format!("strategies[{i}].trials"))?,
-                controls: strategy.controls.clone(),
-            })
+            let evaluations = evaluations(cx, &format!("strategies[{i}].scores"))?;
+            let role = format!("strategies[{i}].candidates");
+            let choices = read_all(cx, &role, Candidates::from_parquet)?;
+            let of_choice = |choice| Cost::of_candidates(choice, Cost::of(&evaluations));
+            let cost = match choices.is_empty() {
+                true => cost(cx, &format!("strategies[{i}].trials"))?,
+                false => Some(common(&role, &choices.iter().map(of_choice).collect::<Vec<_>>())?),
+            };
+            let (name, controls) = (strategy.name.clone(), strategy.controls.clone());
+            Ok(compare::Strategy { name, evaluations, cost, controls, choices })
         };
         let embeddings = self.embeddings.as_ref().map(|embeddings| compared(cx, embeddings.metric)).transpose()?;
         Ok(Evidence {
@@ -209,18 +226,23 @@ fn data(cx: &Cx<'_>) -> anyhow::Result<leaks::Data> {
 /// What the transfers of a strategy spent, the steps as means over them.
 fn cost(cx: &Cx<'_>, role: &str) -> anyhow::Result<Option<Cost>> {
     let costs: Vec<Cost> = read_all(cx, role, Trials::from_parquet)?.iter().map(Cost::of_trials).collect();
-    let Some(first) = costs.first() else { return Ok(None) };
+    if costs.is_empty() { Ok(None) } else { common(role, &costs).map(Some) }
+}
+
+/// The steps of all as means.
+fn common(role: &str, costs: &[Cost]) -> anyhow::Result<Cost> {
+    let first = costs.first().with_context(|| format!("`{role}` names nothing"))?;
     let alike = costs.iter().all(|cost| (cost.tunings, cost.candidates) == (first.tunings, first.candidates));
-    ensure!(alike, "`{role}` has transfers of different strategies");
+    ensure!(alike, "`{role}` is of different strategies: their numbers of tunings or of candidates differ");
     let average =
         |of: fn(&Cost) -> Option<f64>| costs.iter().map(of).collect::<Option<Vec<f64>>>().map(|all| mean(&all));
-    Ok(Some(Cost {
+    Ok(Cost {
         target_steps: average(|cost| cost.target_steps),
         tuning_steps: average(|cost| cost.tuning_steps),
         source_steps: average(|cost| cost.source_steps),
         library_steps: average(|cost| cost.library_steps),
         ..*first
-    }))
+    })
 }
 
 /// The embeddings of sources and targets, each compared with every other.

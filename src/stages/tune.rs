@@ -7,10 +7,12 @@ use super::learning::{Course, Kept, Loop};
 use super::mixture::{Tasks, check_mixing};
 use super::names::{check_apart, check_mixture, learned};
 use super::training::{PromptTraining, WhichCheckpoint};
+use super::work::Tuning;
 use super::{CHECKPOINTS, CURVE, DATASET, EVENTS, PROMPT};
 use crate::engine::context::Cx;
-use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Output, Ref, Refs, Stage, Subject};
+use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Notes, Output, Ref, Refs, Stage, Subject};
 use crate::engine::store::digest::Digest;
+use crate::ml::model::arithmetic::Pass;
 use crate::ml::prompt::about::About;
 use crate::ml::prompt::combination::combination;
 use crate::ml::prompt::file::{self, ORIGIN, PromptFile};
@@ -220,6 +222,11 @@ impl Stage for Tune {
         Needs { shared_model: Some("backbone"), ..Needs::default() }
     }
 
+    fn operations(&self, inputs: &dyn Fn(&str) -> Vec<Notes>) -> Option<f64> {
+        let (settings, batch) = (&self.training.settings(), self.training.batching().size);
+        Tuning { settings, pass: Pass::Prompt, prompt: self.length, batch }.operations(inputs)
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
@@ -252,6 +259,7 @@ impl Stage for Tune {
         }
         let Kept { parameters, step, score, .. } = run.chosen(self.checkpoint);
         let steps = run.step;
+        cx.ended_after(run.share());
         let described = |step, score| About {
             backbone: Some(backbone.digest.to_string()),
             steps: Some(steps),

@@ -6,12 +6,14 @@ use super::learning::{Course, Kept, Loop};
 use super::mixture::{Tasks, check_mixing};
 use super::names::check_mixture;
 use super::training::{ModelTraining, WhichCheckpoint};
+use super::work::{Tuning, note_model};
 use super::{BACKBONE, CURVE, DATASET, EVENTS, OPTIMIZER};
 use crate::engine::context::{Artifact, Cx};
 use crate::engine::run::Unavailable;
-use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Output, Ref, Refs, Stage};
+use crate::engine::stage::{Curves, Input, Issue, Known, Needs, Notes, Output, Ref, Refs, Stage};
 use crate::engine::store::digest::Digest;
 use crate::ml::batcher::{self, Batcher};
+use crate::ml::model::arithmetic::Pass;
 use crate::ml::model::{Dims, Precision, Slot, Weights, devices, open};
 use crate::ml::prompt::Prompt;
 use crate::ml::prompt::about::About;
@@ -90,6 +92,11 @@ impl Stage for TuneModel {
         Needs { own_model: true, ..Needs::default() }
     }
 
+    fn operations(&self, inputs: &dyn Fn(&str) -> Vec<Notes>) -> Option<f64> {
+        let (settings, batch) = (&self.training.settings(), self.training.batching().size);
+        Tuning { settings, pass: Pass::Weights, prompt: 0, batch }.operations(inputs)
+    }
+
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         let backbone = cx.one("backbone")?.clone();
         let model = Model::load(cx, &backbone)?;
@@ -124,6 +131,7 @@ impl Stage for TuneModel {
         let weights = with(dims, &parameters)?;
         drop(parameters);
         let parts = write_backbone(cx, &backbone, &weights)?;
+        note_model(cx, dims);
         let about = About {
             task: Some(tasks.name()),
             seed: Some(self.seed),
@@ -142,6 +150,7 @@ impl Stage for TuneModel {
             cx.note("validation score", score);
         }
         let settings = run.learner.settings();
+        cx.ended_after(run.share());
         cx.write("curve", &run.curve.table(settings).to_parquet()?)?;
         cx.write("events.tfevents", &run.curve.events(settings))
     }

@@ -1,7 +1,7 @@
 //! How far a run is: what is done, what runs, and how long the rest will take.
 
 use crate::engine::plan::Plan;
-use crate::engine::run::forecast::Experience;
+use crate::engine::run::forecast::{DeviceClass, Experience};
 use crate::engine::run::{Ending, Outcome};
 use crate::engine::store::Store;
 use crate::panic::lock;
@@ -147,7 +147,7 @@ impl Progress {
         let (mut work, mut unknown) = (0.0, 0);
         for (job, kind) in &self.left {
             let running = self.running.get(job);
-            let expected = self.experience.of(job, kind).map(|expected| expected.seconds);
+            let expected = self.experience.of(job, kind, None).map(|expected| expected.seconds);
             let spent = running.map_or(0.0, |running| now.saturating_duration_since(running.since).as_secs_f64());
             match running.and_then(|running| running.left(now)).or(expected.map(|whole| (whole - spent).max(0.0))) {
                 Some(seconds) => work += seconds,
@@ -221,7 +221,7 @@ impl Ticker {
                 if !has_read {
                     has_read = true;
                     // Without it there is what this run saw itself.
-                    let known = Experience::read(&store, &pipeline).unwrap_or_default();
+                    let known = Experience::read(&store, &pipeline, DeviceClass::default()).unwrap_or_default();
                     lock(&progress).learn(known);
                 }
                 tick(&lock(&progress));

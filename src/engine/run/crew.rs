@@ -3,12 +3,13 @@
 use super::history::History;
 use super::inputs::unchanged;
 use super::jobs::{Id, Order};
+use super::live::Showing;
 use super::memory::Parts;
 use super::outcome::Watch;
 use super::reason::Reason;
 use super::saver::Saved;
 use super::settings::Settings;
-use crate::engine::context::{Bench, Cx, Interrupted, Progress, Read, outputs};
+use crate::engine::context::{Bench, Cx, Finished, Interrupted, Progress, Read, outputs};
 use crate::engine::remote::Presence;
 use crate::engine::stage::Spec;
 use crate::engine::store::digest::Key;
@@ -91,11 +92,28 @@ struct Ticket<'a> {
 struct Reporter<'a> {
     job: &'a str,
     watch: &'a dyn Watch,
+    /// Where others see it; none of what is not the job itself.
+    showing: Option<Showing<'a>>,
 }
 
 impl Progress for Reporter<'_> {
     fn step(&self, done: u64, total: u64, note: &str) {
         self.watch.step(self.job, done, total, note);
+        if let Some(showing) = &self.showing {
+            showing.step(done, total);
+        }
+    }
+
+    fn measured(&self, step: u64, values: &[(&str, f64)]) {
+        if let Some(showing) = &self.showing {
+            showing.measured(step, values);
+        }
+    }
+
+    fn log(&self, bytes: &[u8]) {
+        if let Some(showing) = &self.showing {
+            showing.log(bytes);
+        }
     }
 
     fn say(&self, message: &str) {
@@ -173,7 +191,7 @@ impl Crew<'_> {
 
     /// Brings what the job reads and is kept elsewhere, and says by role which versions these are; `None` if this run is to stop.
     fn fetch(&self, order: &Order) -> anyhow::Result<Option<BTreeMap<String, String>>> {
-        let progress = Reporter { job: &order.name, watch: self.watch };
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: None };
         let stopped = || self.bench.stop.load(Ordering::Relaxed);
         let mut versions = BTreeMap::new();
         for (role, remote) in order.remotes() {
@@ -195,7 +213,7 @@ impl Crew<'_> {
     }
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
-        let progress = Reporter { job: &order.name, watch: self.watch };
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: None };
         let cx = Cx::new(&order.name, order.promises(), reads, &[], &self.bench, &progress, None);
         catch(|| order.expand(&cx)).map(Verdict::Expanded)
     }
@@ -257,10 +275,11 @@ impl Crew<'_> {
             return Err(anyhow!("starts a program of the manifest, which was not asked for"));
         }
         let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
-        let progress = Reporter { job: &order.name, watch: self.watch };
-        self.check_scratch(&ticket.key, &progress)?;
+        self.check_scratch(&ticket.key, &order.name)?;
         let resumed_at = store.interrupted_at(&ticket.key);
         let attempts = self.count_attempt(&ticket.key)?;
+        let showing = Showing::new(store, self.pipeline, &order.name, &ticket.key, self.watch);
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: Some(showing) };
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
@@ -274,7 +293,7 @@ impl Crew<'_> {
             pool.current_num_threads()
         };
         unchanged(store, ticket.reads)?;
-        let (artifacts, mut notes) = cx.finish()?;
+        let Finished { artifacts, mut notes, share } = cx.finish()?;
         notes.extend(ticket.versions.clone());
         let provenance = Provenance {
             pipeline: self.pipeline.to_owned(),
@@ -292,6 +311,7 @@ impl Crew<'_> {
             peak_memory: provenance::peak_memory(),
             attempts,
             resumed_at,
+            operations: order.operations().map(|operations| operations * share),
             command_line: self.settings.command_line.clone(),
             notes,
         };
@@ -299,11 +319,12 @@ impl Crew<'_> {
     }
 
     /// A signed run goes on only from what its own key sealed.
-    fn check_scratch(&self, key: &Key, progress: &Reporter<'_>) -> anyhow::Result<()> {
+    fn check_scratch(&self, key: &Key, job: &str) -> anyhow::Result<()> {
         let (store, Some(signer)) = (self.bench.store, self.bench.signer) else { return Ok(()) };
         let folder = store.scratch_path(key);
         if folder.exists() && !partial::is_sealed(&folder, &signer.scratch_secret())? {
-            progress.warn("the saved state of this job was not written by a run with this key, so it starts over");
+            self.watch
+                .warn(job, "the saved state of this job was not written by a run with this key, so it starts over");
             store.drop_scratch(key)?;
         }
         Ok(())

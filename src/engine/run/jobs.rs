@@ -200,6 +200,17 @@ impl Jobs {
         reads.map(|read| (read.role, read.artifact.digest)).collect()
     }
 
+    /// Floating-point operations that a job takes, if its kind and what made its inputs tell, as far as these are known.
+    pub(super) fn operations(&self, id: Id) -> Option<f64> {
+        let known = &self.get(id).plan;
+        let notes = |role: &str| {
+            let of_role = known.inputs.iter().filter(|input| input.role == role).filter_map(Input::made);
+            let found: Option<Vec<Artifact>> = of_role.flatten().map(|made| self.artifact(made)).collect();
+            found.into_iter().flatten().map(|artifact| artifact.notes()).collect()
+        };
+        known.job.operations(&notes)
+    }
+
     /// Files that a job needs and that are not there, whatever its upstream will be.
     pub(super) fn missing(&self, id: Id) -> Option<UnreadableInput> {
         inputs::missing(&self.get(id).plan.inputs)
@@ -251,6 +262,15 @@ impl Order {
         let expanded = self.expanded.iter().flatten().flat_map(|job| &job.outputs);
         let expanded = expanded.map(|(_, artifact)| ("expanded".to_owned(), artifact.digest));
         Recipe::new(self.kind.name, self.kind.version, self.job.params(), inputs.chain(expanded).collect())
+    }
+
+    /// Floating-point operations that the job takes, if its kind and what made its inputs tell.
+    pub(super) fn operations(&self) -> Option<f64> {
+        let notes = |role: &str| {
+            let of_role = self.inputs.iter().filter(|input| input.role == role).filter_map(Input::made);
+            of_role.flatten().map(Artifact::notes).collect()
+        };
+        self.job.operations(&notes)
     }
 
     /// Where everything that is read came from, in the order of the recipe.

@@ -27,6 +27,7 @@ pub mod forecast;
 mod history;
 mod inputs;
 mod jobs;
+mod live;
 mod memory;
 mod outcome;
 pub mod reason;
@@ -83,6 +84,7 @@ pub fn run(
     if let Some(signer) = &settings.signer {
         signer.introduce(store)?;
     }
+    store.drop_dead(&plan.name)?;
     let (journal, broken) = Journal::start(store, &plan.name, &Event::start(plan, settings))?;
     if let Some(Broken { path, what }) = broken {
         let path = path.display();

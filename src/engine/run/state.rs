@@ -73,7 +73,9 @@ pub struct JobState {
     pub compared: Option<Key>,
     /// Where every input comes from, if all of them are known.
     pub origins: Vec<Origin>,
-    /// At most how many jobs it will ask for; `None` if that is known already.
+    /// Floating-point operations that it takes, if that is known and it is to run.
+    pub operations: Option<f64>,
+    /// At most how many jobs it will ask for; `None` if that is known already, or none.
     pub expands_to_at_most: Option<usize>,
 }
 
@@ -128,6 +130,8 @@ pub(super) struct Silent;
 
 impl Progress for Silent {
     fn step(&self, _: u64, _: u64, _: &str) {}
+    fn measured(&self, _: u64, _: &[(&str, f64)]) {}
+    fn log(&self, _: &[u8]) {}
     fn say(&self, _: &str) {}
     fn warn(&self, _: &str) {}
 }
@@ -156,8 +160,10 @@ impl Survey<'_> {
             entry: None,
             compared: None,
             origins: Vec::new(),
+            operations: if state == State::Cached { None } else { self.jobs.operations(id) },
             expands_to_at_most: (known.plan.kind.expands && known.children.is_none())
-                .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role))),
+                .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role)))
+                .filter(|most| *most > 0),
         }
     }
 

@@ -10,6 +10,7 @@
 //!   locks/store            shared by runs; held alone by what removes things
 //!   views/<pipeline>/<job>/… links with human names to the newest artifacts; <artifact>.parts/ has their parts
 //!   signed/                what keys say of entries and runs (`signed.rs`)
+//!   curves/<pipeline>/<job>/… what running jobs show of themselves
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
 //! ```
@@ -24,6 +25,7 @@ mod entries;
 pub mod entry;
 pub mod files;
 pub mod journal;
+pub mod live;
 mod locks;
 pub(super) mod names;
 pub(super) mod partial;

@@ -41,6 +41,9 @@ pub struct Provenance {
     pub attempts: u32,
     /// The step from which the last attempt went on.
     pub resumed_at: Option<u64>,
+    /// Floating-point operations that it took, estimated from the sizes of what it read, if its kind can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<f64>,
     /// The command line.
     pub command_line: Vec<String>,
     /// What the job itself had to say: driver, precision, jobs it was trained together with.

@@ -3,6 +3,7 @@
 //! Shapes use one alphabet: B batch, T text length, P prompt length, E embedding width, V vocabulary, R runs;
 //! and inside the model H heads, D width of a head, I = H·D, F feed-forward width.
 
+pub mod arithmetic;
 pub mod batch;
 mod config;
 pub mod cpu;

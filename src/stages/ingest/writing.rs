@@ -7,6 +7,7 @@ use crate::engine::context::Cx;
 use crate::ml::tasks::{Answer, Content, Example, LeftOut, Split, Task, Words};
 use crate::ml::text::tokens::Tokens;
 use crate::stages::pace::RowPace;
+use crate::stages::work::Counted;
 use anyhow::Context;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub(super) struct Written {
     dataset: Output,
     inputs: Output,
     pub(super) card: crate::data::Card,
+    counted: Counted,
 }
 
 impl Written {
@@ -59,6 +61,7 @@ impl Written {
     /// # Errors
     /// If the store cannot be written.
     pub(super) fn keep(self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+        self.counted.note(cx);
         cx.write("card", &self.card.to_bytes())?;
         cx.write_file("inputs", &self.inputs.path)?;
         cx.write_file("dataset", &self.dataset.path)
@@ -95,7 +98,7 @@ pub(super) fn write(cx: &Cx<'_>, about: &About<'_>, parts: &[Part<'_>], left: &L
     let (dataset, file) = Output::new(folder, "dataset")?;
     let mut writer = DatasetWriter::new(file, &head)?;
     let content = Content::of(about.template);
-    let (mut digests, mut pace) = (Vec::new(), RowPace::new());
+    let (mut digests, mut pace, mut counted) = (Vec::new(), RowPace::new(), Counted::default());
     let all = parts.iter().map(Part::len).sum();
     for part in parts {
         let mut of_split = Sorter::<1>::new(folder);
@@ -124,6 +127,7 @@ pub(super) fn write(cx: &Cx<'_>, about: &About<'_>, parts: &[Part<'_>], left: &L
             for Made { example, ids, fact, digest, is_lost } in some {
                 lost += usize::from(is_lost);
                 counter.count(&fact, &example.target)?;
+                counted.add(part.split, &ids);
                 of_split.push([digest])?;
                 writer.push(part.split, example, ids)?;
             }
@@ -140,7 +144,7 @@ pub(super) fn write(cx: &Cx<'_>, about: &About<'_>, parts: &[Part<'_>], left: &L
     let card = card.finish()?;
     let (inputs, file) = Output::new(folder, "inputs")?;
     Inputs::write(&about.task.name, &digests, file)?.into_inner().context("digests of inputs")?;
-    Ok(Written { dataset, inputs, card })
+    Ok(Written { dataset, inputs, card, counted })
 }
 
 /// Tells the card which words it will be asked about.
