@@ -128,7 +128,7 @@ impl Catalog {
                 entry.artifacts.iter().find(|record| recorded.outputs.get(&record.name) != Some(&record.digest));
             other.map(|record| record.name.as_str())
         };
-        recorded.iter().map(differs).reduce(|one, other| one.and(other)).flatten()
+        recorded.iter().map(differs).reduce(Option::and).flatten()
     }
 
     /// The entries, by key.

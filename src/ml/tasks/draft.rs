@@ -370,7 +370,7 @@ mod tests {
             input: "ö\n".repeat(number),
             target: "é".repeat(number % 2),
             label: [None, Some(0), Some(u32::MAX)][number % 3],
-            group: (number % 2 == 0).then(String::new),
+            group: number.is_multiple_of(2).then(String::new),
             answers: vec!["a".to_owned(), String::new()][..number % 3].to_vec(),
             choices: vec!["x".to_owned(); number % 4],
         };
