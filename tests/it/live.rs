@@ -85,7 +85,9 @@ fn a_running_tuning_shows_its_course_until_it_is_killed() {
     shell.spot("run slow --only data").ok();
     assert_eq!(running(&shell), None);
     let mut child = Started(shell.spot("run slow").start());
-    let first = soon(|| running(&shell).filter(|running| running["values"]["best"].is_object()));
+    // Before the first steps there is a score and no loss.
+    let has_all = |running: &Value| ["loss", "best"].iter().all(|name| running["values"][name].is_object());
+    let first = soon(|| running(&shell).filter(has_all));
     assert_eq!(first["steps"], 1_000_000);
     assert_eq!(first["process"]["pid"], child.0.id());
     for name in ["loss", "score", "best"] {
@@ -148,4 +150,8 @@ fn a_job_that_is_done_or_was_stopped_shows_nothing_any_more() {
     assert_ne!(job(&shell)["key"], key);
     shell.spot("run slow").ok();
     assert!(file(&shell, "tfevents").is_none() && file(&shell, "json").is_none());
+    // Of a pipeline that never runs again.
+    shell.put("cache/v1/curves/gone/tuning/ab.tfevents", "left by a kill");
+    shell.spot("gc --apply").ok();
+    assert!(!shell.path("cache/v1/curves/gone").exists());
 }

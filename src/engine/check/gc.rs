@@ -455,6 +455,8 @@ impl Sweep {
         self.extras.iter().try_for_each(|extra| remove_all(&extra.path))?;
         let stays: BTreeSet<Key> = self.stays.iter().map(|item| item.key).collect();
         self.fold.apply(store, &|key| stays.contains(key))?;
+        // While the store is held alone no job runs; what they show of themselves was left by those that were killed.
+        remove_all(&store.curves())?;
         for key in store.lock_keys()? {
             // Left behind by a kill; to give a lock back is to remove it.
             drop(store.lock(&key, || false)?);

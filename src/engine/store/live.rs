@@ -164,9 +164,14 @@ impl Store {
         LiveFiles { folder, state, log }
     }
 
+    /// The folder with what running jobs show.
+    pub fn curves(&self) -> PathBuf {
+        self.root.join("curves")
+    }
+
     /// The folder of a pipeline's running jobs.
     fn live_folder(&self, pipeline: &str) -> PathBuf {
-        self.root.join("curves").join(file_name(pipeline))
+        self.curves().join(file_name(pipeline))
     }
 
     /// How far a job is that some process runs right now; `None` if none does, or does not say.
