@@ -131,7 +131,7 @@ fn shards_that_do_not_fit_are_refused() {
         said.iter().for_each(|said| is_refused(&shell, "data/train-00001-of-00003.jsonl", said));
     };
     refused("", &[]);
-    refused("{\"txt\": \"a\", \"label\": \"good\"}", &["no column `text`; found `txt`, `label`"]);
+    refused("{\"txt\": \"a\", \"label\": \"good\"}", &["no column `text` (did you mean `txt`?); found `txt`, `label`"]);
     refused(
         "{\"text\": \"a\", \"label\": 1}",
         &["`label` is 1, which as a place would be `good`, but in line 1 of file 1 it is `good`"],

@@ -881,6 +881,13 @@ struct Corpus {
     tokens: f64,
 }
 
+impl Corpus {
+    /// Whether a program that was built without optimisation reads it in seconds.
+    fn is_small(&self) -> bool {
+        self.tokens < 1e6
+    }
+}
+
 fn corpora(data: &Path) -> Vec<Corpus> {
     let text = std::fs::read_to_string(data.join("corpus/README.md")).unwrap();
     let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains(".txt.zst |"));
@@ -893,7 +900,8 @@ fn corpora(data: &Path) -> Vec<Corpus> {
     .collect()
 }
 
-/// Text goes through the row of C4 with T5's tokenizer: all of it comes out, in as many ids as README.md estimates within 2 %.
+/// Small files go through the row of C4 with T5's tokenizer: all of it comes out, in as many ids as README.md estimates. Of all
+/// files documents and paragraphs are counted.
 #[test]
 fn files_of_the_corpus_are_those_of_their_readme() {
     const WINDOW: usize = 512;
@@ -910,7 +918,7 @@ fn files_of_the_corpus_are_those_of_their_readme() {
     shell.put("models/t5/tokenizer.json", std::fs::read(data.join("t5-tokenizer/tokenizer.json")).unwrap());
     let mut pipeline =
         "version: 1\nname: it\nstages:\n  backbone: {kind: backbone, from: {path: models/t5}}\n".to_owned();
-    for (at, corpus) in corpora.iter().enumerate() {
+    for (at, corpus) in corpora.iter().enumerate().filter(|(_, corpus)| corpus.is_small()) {
         let file = format!("data/{}", corpus.file);
         let from = format!("{{task: {{name: c4, train: {file}}}}}");
         writeln!(pipeline, "  d{at}: {{kind: ingest, backbone: backbone, from: {from}, target_length: {WINDOW}}}")
@@ -919,17 +927,24 @@ fn files_of_the_corpus_are_those_of_their_readme() {
     }
     shell.put("pipelines/it.yaml", pipeline);
     shell.spot("run it").ok();
-    for (at, Corpus { file, documents, paragraphs, tokens }) in corpora.into_iter().enumerate() {
-        let raw = std::fs::read(shell.path(&format!("data/{file}"))).unwrap();
+    for (at, corpus) in corpora.into_iter().enumerate() {
+        let is_small = corpus.is_small();
+        let Corpus { file, documents, paragraphs, tokens } = corpus;
+        let raw = std::fs::read(data.join("corpus").join(&file)).unwrap();
         let raw = String::from_utf8(zstd::decode_all(&raw[..]).unwrap()).unwrap();
         let found: Vec<&str> = raw.split("\n\n").filter(|document| !document.trim().is_empty()).collect();
         assert_eq!(found.len(), documents, "{file}");
         assert_eq!(raw.lines().filter(|line| !line.is_empty()).count(), paragraphs, "{file}");
+        if !is_small {
+            continue;
+        }
         let dataset = read_dataset(&std::fs::read(shell.behind("it", &format!("d{at}"), "dataset")).unwrap()).unwrap();
         let part = dataset.part(Train).unwrap();
         let lengths = part.tokens.iter().map(|ids| ids.input.len() + ids.target.len() - 2);
         let (ids, rows) = (lengths.sum::<usize>(), part.examples.len());
-        assert!((ids as f64 / tokens - 1.0).abs() < 0.02, "{file}: {ids} ids, README.md says {tokens}");
+        // Estimates of a sample, rounded to ten thousand.
+        let bound = 5e3 + 0.01 * tokens;
+        assert!((ids as f64 - tokens).abs() <= bound, "{file}: {ids} ids, README.md says {tokens}");
         let windows = ids.div_ceil(WINDOW);
         assert!((windows..=windows + documents).contains(&rows), "{file}: {rows} windows of {ids} ids");
         let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
