@@ -131,12 +131,14 @@ fn entry() -> Entry {
     let inputs = vec![("data".to_owned(), Digest::of(b"data")), ("backbone".to_owned(), Digest::of(b"backbone"))];
     let recipe = Recipe { schema: SCHEMA, kind: "tune".to_owned(), version: 3, params, inputs };
     let part = |name: &str, external: Option<&str>| entry::Part {
+        sha256: None,
         name: name.to_owned(),
         digest: Digest::of(name.as_bytes()),
         size: 7,
         external: external.map(PathBuf::from),
     };
     let record = |name: &str, parts| Record {
+        sha256: None,
         name: name.to_owned(),
         r#type: "prompt".to_owned(),
         digest: Digest::of(b"x"),
