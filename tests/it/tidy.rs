@@ -39,7 +39,7 @@ fn layers_import_only_what_is_below_them() {
             "braces" | "panic" | "replace" => &[],
             "engine" => &["engine", "panic", "replace"],
             "ml" => &["ml", "braces", "panic"],
-            "data" => &["data", "ml"],
+            "data" => &["data", "ml", "panic"],
             "hub" => &["hub", "replace"],
             "report" => &["report", "data", "ml"],
             "stages" => &["stages", "engine", "ml", "data", "hub", "report", "braces", "panic", "replace"],
