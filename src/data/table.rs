@@ -1,6 +1,7 @@
 //! Tables with typed columns and text metadata, to Parquet and back.
 
 use super::DataError;
+use crate::panic::caught;
 use arrow_array::builder::{
     BooleanBuilder, FixedSizeListBuilder, ListBuilder, PrimitiveBuilder, StringBuilder, UInt32Builder,
 };
@@ -19,7 +20,6 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Rows of a row group, and of what is turned into arrow's arrays at a time.
@@ -515,8 +515,7 @@ pub(super) fn guarded_as<T>(
     failed: fn(String) -> DataError,
     decode: impl FnOnce() -> Result<T, DataError>,
 ) -> Result<T, DataError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(failed("the decoder failed on its content".to_owned())))
+    caught(decode).unwrap_or_else(|_| Err(failed("the decoder failed on its content".to_owned())))
 }
 
 fn failed(error: &dyn std::fmt::Display) -> DataError {
@@ -574,18 +573,21 @@ fn unpack<R: ChunkReader + 'static, E: From<DataError>>(
     let all = reader.schema().fields();
     let kept: Vec<usize> = (0..all.len()).filter(|at| wanted(all[*at].name())).collect();
     let limit = size.saturating_mul(EXPANSION).saturating_add(ALLOWANCE);
-    let rows = |groups: &[RowGroupMetaData]| groups.iter().map(RowGroupMetaData::num_rows).sum::<i64>();
     let groups = reader.metadata().row_groups();
+    let all_rows = reader.metadata().file_metadata().num_rows();
+    if rows_of(groups).and_then(|rows| i64::try_from(rows).ok()) != Some(all_rows) {
+        let message = format!("the footer says {all_rows} rows, but its row groups have others");
+        return Err(DataError::Parquet(message).into());
+    }
     let (first, expected) = match group {
-        Some(at) => (rows(&groups[..at]), groups[at].num_rows()),
-        None => (0, reader.metadata().file_metadata().num_rows()),
+        Some(at) => (rows_of(&groups[..at]).unwrap_or_default(), groups[at].num_rows()),
+        None => (0, all_rows),
     };
     let bomb = || DataError::Bomb { limit, size };
     let values = |group: &RowGroupMetaData| group.columns().iter().map(ColumnChunkMetaData::num_values).max();
-    if reader.metadata().row_groups().iter().filter_map(values).chain([expected]).any(|n| n as u64 > limit as u64) {
+    if reader.metadata().row_groups().iter().filter_map(values).chain([all_rows]).any(|n| n as u64 > limit as u64) {
         return Err(bomb().into());
     }
-    let first = usize::try_from(first).map_err(|error| failed(&error))?;
     let (mut row, mut unpacked) = (0, 0_usize);
     let mask = ProjectionMask::roots(reader.parquet_schema(), kept);
     if let Some(group) = group {
@@ -605,6 +607,12 @@ fn unpack<R: ChunkReader + 'static, E: From<DataError>>(
         return Err(DataError::Parquet(format!("the footer says {expected} rows, but {row} are there")).into());
     }
     Ok(())
+}
+
+/// The rows of row groups; `None` if they say what no file has.
+fn rows_of(groups: &[RowGroupMetaData]) -> Option<usize> {
+    let rows = |group: &RowGroupMetaData| usize::try_from(group.num_rows()).ok();
+    groups.iter().try_fold(0_usize, |sum, group| sum.checked_add(rows(group)?))
 }
 
 /// A table of which row groups are read one by one.
@@ -948,6 +956,16 @@ mod tests {
             refused += usize::from(Table::from_parquet(&damaged).is_err());
         }
         assert!(refused > bytes.len() / 4, "{refused} of {} refused", bytes.len());
+    }
+
+    #[test]
+    fn rows_that_only_the_footer_has_are_refused_whatever_is_read() {
+        // Found by `tests/fuzz`: without a column to read, rows were counted up to what a row group said.
+        let bytes = include_bytes!("../../tests/fuzz/corpus/parquet/rows-without-end.parquet");
+        for wanted in [|_: &str| false, |_: &str| true] {
+            let error = Table::columns_from_parquet(bytes, wanted).unwrap_err().to_string();
+            assert!(error.contains("but its row groups have others"), "{error}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod worker;
 use faulty::FAULTY;
 use scratch::Current;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Output};
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     match &words[..] {
         ["--worker", name, rest @ ..] => exit(worker::work(named(name), &order(rest))),
         ["--replay", name, file] => exit(worker::replay(named(name), &std::fs::read(file).unwrap())),
-        ["--long", name, rest @ ..] => long(named(name), order(rest)),
+        ["--long", name, rest @ ..] => long(named(name), &order(rest)),
         ["--write-corpus"] => {
             corpus::write();
             ExitCode::SUCCESS
@@ -193,7 +194,7 @@ fn bounded(target: &Target) -> Option<String> {
 }
 
 /// A long run, which goes on behind what goes wrong.
-fn long(target: &'static Target, order: Work) -> ExitCode {
+fn long(target: &'static Target, order: &Work) -> ExitCode {
     let (began, folder) = (Instant::now(), tempfile::tempdir().unwrap());
     let mut work = Work { current: folder.path().join("current"), ..order.clone() };
     order.kept.iter().for_each(|kept| std::fs::create_dir_all(kept).unwrap());
@@ -211,9 +212,9 @@ fn long(target: &'static Target, order: Work) -> ExitCode {
         let finding = Finding::of(target, &work, &output);
         work.from = finding.number + 1;
         let what = kind(&finding.what);
-        if !found.contains_key(&what) {
+        if let Entry::Vacant(new) = found.entry(what) {
             println!("{}", finding.tell(target, work.seed));
-            found.insert(what, finding);
+            new.insert(finding);
         }
     }
     println!(

@@ -54,7 +54,7 @@ pub(crate) fn files(bytes: &mut Vec<u8>) {
 }
 
 /// Says how long the header of safetensors is: up to the brace that closes it.
-pub(crate) fn safetensors(bytes: &mut Vec<u8>) {
+pub(crate) fn safetensors(bytes: &mut [u8]) {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     let Some(header) = bytes.get(8..) else { return };
     let end = header.iter().position(|byte| {

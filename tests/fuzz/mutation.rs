@@ -59,7 +59,7 @@ impl Mutation<'_> {
             2 => *place(input, stream) = stream.bits() as u8,
             3 => {
                 *place(input, stream) =
-                    *stream.choose(&[0, 1, 0x7f, 0x80, 0xff, b'\n', b'"', b',', b'\t', b' ', b'\r', 0xe2])
+                    *stream.choose(&[0, 1, 0x7f, 0x80, 0xff, b'\n', b'"', b',', b'\t', b' ', b'\r', 0xe2]);
             }
             4 | 5 => number(input, stream),
             6 => digits(input, stream),

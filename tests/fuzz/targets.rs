@@ -210,7 +210,7 @@ pub(crate) const ALL: &[Target] = &[
             "[0,0]",
             "  ",
         ],
-        mend: mending::safetensors,
+        mend: |bytes| mending::safetensors(bytes),
         read: safetensors,
     },
     Target {
@@ -641,7 +641,7 @@ fn published(_: &Scratch, bytes: &[u8]) {
 
 fn packed(scratch: &Scratch, bytes: &[u8]) {
     /// Bytes beyond which nothing new comes of a file of at most 64 KiB.
-    const ENOUGH: usize = 32 << 20;
+    const ENOUGH: usize = 4 << 20;
     let file = scratch.file(bytes);
     for name in ["x.txt", "x.txt.gz", "x.txt.zst", "x.txt.bz2", "x.txt.xz"] {
         let Some(mut lines) = said(Lines::open(name, &file)) else { continue };

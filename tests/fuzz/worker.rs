@@ -6,8 +6,9 @@ use super::scratch::{Current, Scratch};
 use super::targets::Target;
 use super::{corpus, limits};
 use spot::ml::random::Stream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The status that a worker ends with when a reader panicked.
@@ -18,6 +19,9 @@ const BESIDE: usize = 768;
 
 /// How long reading an input may take, on a busy machine and not optimised. Readers take microseconds to milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes of the longest input that others are made of: long ones are slow to read.
+const LONGEST_KEPT: usize = 1 << 13;
 
 /// What a worker does.
 #[derive(Clone, Debug)]
@@ -55,8 +59,7 @@ pub(crate) fn input(target: &Target, mutation: &Mutation<'_>, seed: u64, number:
 
 /// What becomes of a single input, in a thread with the stack that jobs have.
 pub(crate) fn replay(target: &'static Target, bytes: &[u8]) -> i32 {
-    let read = |scratch: &Scratch| (target.read)(scratch, bytes);
-    in_job(target, PATIENCE, |scratch| i32::from(caught(|| read(scratch)).is_err()) * PANICKED)
+    in_job(target, PATIENCE, |scratch| if is_read(target, scratch, bytes) { 0 } else { PANICKED })
 }
 
 /// Reads inputs until all are read or one of them was too much.
@@ -66,6 +69,10 @@ pub(crate) fn work(target: &'static Target, work: &Work) -> i32 {
 
 fn in_job(target: &'static Target, patience: Duration, job: impl FnOnce(&Scratch) -> i32 + Send) -> i32 {
     let (scratch, memory) = (Scratch::new(), target.memory << 20);
+    set_hook(Box::new(|panic| {
+        TOLD.store(true, Ordering::Relaxed);
+        eprintln!("{panic}");
+    }));
     prepare(&scratch);
     limits::watch(patience);
     limits::address_at_most((memory + (BESIDE << 20)) as u64);
@@ -123,18 +130,16 @@ impl<'w> Worker<'w> {
         if is_right { 0 } else { PANICKED }
     }
 
-    /// Whether a reader came back.
+    /// Whether a reader came back from the input with this number.
     fn read(&self, number: u64, bytes: &[u8]) -> bool {
         self.current.set(number, bytes);
-        limits::allow(self.target.memory << 20);
-        limits::begin();
-        let read = caught(|| (self.target.read)(self.scratch, bytes));
-        limits::end();
-        limits::allow_all();
-        read.is_ok()
+        is_read(self.target, self.scratch, bytes)
     }
 
     fn keep(&mut self, bytes: Vec<u8>) {
+        if bytes.len() > LONGEST_KEPT {
+            return;
+        }
         if let Some(folder) = &self.work.kept {
             let name = blake3::hash(&bytes).to_hex()[..20].to_owned();
             std::fs::write(folder.join(name), &bytes).expect("the folder of kept inputs can be written");
@@ -143,8 +148,17 @@ impl<'w> Worker<'w> {
     }
 }
 
-fn caught(read: impl FnOnce()) -> Result<(), ()> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(drop)
+/// Whether a panic was told: those that a reader makes errors of are not.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Whether a reader came back from an input, and without a word on standard error.
+fn is_read(target: &Target, scratch: &Scratch, bytes: &[u8]) -> bool {
+    limits::allow(target.memory << 20);
+    limits::begin();
+    let read = catch_unwind(AssertUnwindSafe(|| (target.read)(scratch, bytes)));
+    limits::end();
+    limits::allow_all();
+    read.is_ok() && !TOLD.load(Ordering::Relaxed)
 }
 
 /// The folder in which inputs are kept that went wrong.

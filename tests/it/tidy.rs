@@ -40,7 +40,7 @@ fn layers_import_only_what_is_below_them() {
             "trust" => &["trust"],
             "engine" => &["engine", "panic", "replace", "trust"],
             "ml" => &["ml", "braces", "panic"],
-            "data" => &["data", "ml"],
+            "data" => &["data", "ml", "panic"],
             "hub" => &["hub", "replace"],
             "report" => &["report", "data", "ml"],
             "stages" => &["stages", "engine", "ml", "data", "hub", "report", "braces", "panic", "replace"],
