@@ -270,6 +270,12 @@ fn a_result_that_its_recipe_does_not_give_is_found_by_executing_it_again() {
     forged.artifacts = animal.artifacts;
     let path = shell.behind("smoke", "target_scores[w_mood,0]", "entry.json");
     overwrite(&path, |bytes| *bytes = forged.to_text().into_bytes());
+    shell
+        .spot("audit smoke")
+        .exits_with(3)
+        .prints("`scores` of `target_scores[w_mood,0]` is not what any run journaled");
+    // Where the journals are gone too, only the recipe tells.
+    std::fs::remove_dir_all(shell.path("cache/v1/runs")).unwrap();
     shell.spot("audit smoke").ok();
     let jobs = shell.states("smoke").len();
     let done = shell.spot(&format!("audit smoke --rerun {jobs}")).exits_with(3);
