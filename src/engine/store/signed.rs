@@ -120,10 +120,10 @@ impl Store {
     /// If it cannot be read.
     pub fn name(&self) -> io::Result<Option<String>> {
         let path = self.root.join(NAME);
-        match is_file(&path).and_then(|()| fs_err::read_to_string(path)) {
+        match is_file(&path).and_then(|()| fs_err::read(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             text => {
-                let text = text?.trim_end().to_owned();
+                let text = String::from_utf8_lossy(&text?).trim_end().to_owned();
                 let is_name =
                     text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
                 Ok(is_name.then_some(text))
