@@ -79,7 +79,10 @@ pub(super) fn name(name: &str) -> Result<String, String> {
 }
 
 fn secret(which: &str) -> anyhow::Result<SecretKey> {
-    let path = if Path::new(which).is_file() { PathBuf::from(which) } else { by_name(which)? };
+    let path = match by_name(which)? {
+        None => PathBuf::from(which),
+        Some(path) => path,
+    };
     let key = SecretKey::from_pem(&text(&path)?).map_err(|error| Usage(format!("`{}` {error}", path.display())))?;
     let mode = fs_err::metadata(&path)?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -93,13 +96,27 @@ fn secret(which: &str) -> anyhow::Result<SecretKey> {
     Ok(key)
 }
 
-fn by_name(which: &str) -> anyhow::Result<PathBuf> {
-    let path = name(which).ok().map(|name| secret_path(&name)).transpose()?.filter(|path| path.is_file());
-    let missing = || {
-        let there = secret_path("NAME").map_or_else(|_| String::new(), |path| format!(" and no `{}`", path.display()));
-        Usage(format!("there is no file `{which}`{}; `spot keygen {which}` makes a key", there.replace("NAME", which)))
-    };
-    Ok(path.ok_or_else(missing)?)
+/// The secret key of this name; `None` if it is that of a file.
+fn by_name(which: &str) -> anyhow::Result<Option<PathBuf>> {
+    let path = name(which).ok().map(|name| secret_path(&name)).transpose();
+    match (Path::new(which).is_file(), path) {
+        (true, Ok(Some(path))) if path.is_file() => Err(two_keys(which, &path).into()),
+        (true, _) => Ok(None),
+        (false, path) => {
+            let path = path?;
+            let there = path.as_ref().map_or_else(String::new, |path| format!(" and no `{}`", path.display()));
+            let missing = || Usage(format!("there is no file `{which}`{there}; `spot keygen {which}` makes a key"));
+            Ok(Some(path.filter(|path| path.is_file()).ok_or_else(missing)?))
+        }
+    }
+}
+
+/// A name that is that of a file too.
+fn two_keys(which: &str, by_name: &Path) -> Usage {
+    let by_name = by_name.display();
+    Usage(format!(
+        "`{which}` may be the file `./{which}` or the key `{by_name}`; write the path of the one that is meant"
+    ))
 }
 
 /// The public key that is meant: the path of a PEM file, or a name of the project's ring.
@@ -107,8 +124,11 @@ fn by_name(which: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// If there is none, or it is something else.
 pub(super) fn public(which: &str) -> anyhow::Result<Named> {
-    let in_ring = public_path(which);
-    let path = if Path::new(which).is_file() { PathBuf::from(which) } else { in_ring };
+    let (file, in_ring) = (PathBuf::from(which), public_path(which));
+    if file.is_file() && in_ring.is_file() {
+        return Err(two_keys(which, &in_ring).into());
+    }
+    let path = if file.is_file() { file } else { in_ring };
     if !path.is_file() {
         let ring = ring();
         let known = if ring.is_empty() { "it is empty".to_owned() } else { format!("it has `{}`", ring.join("`, `")) };

@@ -108,7 +108,10 @@ impl Cost {
                     ui::seconds(job_seconds)
                 )
             }
-            None => format!("{} of jobs one after the other", ui::seconds(job_seconds)),
+            None => format!(
+                "{} of jobs, each as long as it took beside others, and a run does several at once",
+                ui::seconds(job_seconds)
+            ),
         };
         let bases = [
             "by their own last time",

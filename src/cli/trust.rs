@@ -74,6 +74,21 @@ fn of_policy(text: &str) -> anyhow::Result<Requirements> {
     let node = node::parse(text).map_err(|problems| told(&problems[0]))?;
     let Policy { version, made_by, program, backbone, rerun_by } =
         read_value(&node).map_err(|problem| told(&problem))?;
+    let is_empty = |field: &str| match field {
+        "made_by" => made_by.is_empty(),
+        "rerun_by" => rerun_by.is_empty(),
+        "program" => program.is_none(),
+        "backbone" => backbone.is_none(),
+        _ => false,
+    };
+    // Nobody, or anybody?
+    if let Some((key, _)) = node.entries().iter().find(|(key, _)| is_empty(&key.text)) {
+        let message = format!(
+            "`{}` is empty, which may mean nobody or anybody; say what is required, or take the line out",
+            key.text
+        );
+        return Err(told(&Problem::new(key.place, message)).into());
+    }
     if version != VERSION {
         return Err(wrong(format!("has `version: {version}`, and this program reads {VERSION}")).into());
     }

@@ -123,8 +123,9 @@ impl Put {
     }
 
     fn file(store: &Store, file: &Path) -> anyhow::Result<Self> {
-        let (size, sha256) = (fs_err::metadata(file)?.len(), files::sha256(file)?);
-        Ok(Self { digest: store.adopt(file)?, sha256, size })
+        let size = fs_err::metadata(file)?.len();
+        let (digest, sha256) = store.adopt(file)?;
+        Ok(Self { digest, sha256, size })
     }
 
     fn part(self, name: &str) -> Part {
@@ -407,8 +408,11 @@ impl<'a> Cx<'a> {
         let (digest, name) = (input.digest, part.to_owned());
         let part = match &input.home {
             Home::Blob { store, size, .. } => {
-                let sha256 = Some(files::sha256(&store.blob_path(&digest))?);
-                Part { name, digest, sha256, size: *size, external: None }
+                let (found, sha256) = files::digests(&store.blob_path(&digest))?;
+                if let Some(wrong) = Wrong::of(Ok(found), &digest)? {
+                    return Err(Damage::Blob { digest, artifact: input.origin(), wrong }.into());
+                }
+                Part { name, digest, sha256: Some(sha256), size: *size, external: None }
             }
             Home::File { path } => {
                 let (size, external) = (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?));

@@ -146,6 +146,7 @@ impl Stage for Best {
             .map(|prompt| read("prompts", prompt, PromptFile::about_in))
             .collect::<anyhow::Result<Vec<About>>>()?;
         let Compared { task, scores } = self.compared(cx, &prompts, &abouts)?;
+        check_scores(prompts.iter().map(|prompt| prompt.origin()).zip(&scores))?;
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         // Candidates are in the order of their digests, which a stable sort leaves to equal ones.
         let cost = |at: usize| (abouts[at].steps_in_all().unwrap_or(u64::MAX), abouts[at].seed);
@@ -241,6 +242,14 @@ fn own_score(prompt: &Artifact, about: &About) -> anyhow::Result<f64> {
     })
 }
 
+/// Whether every score is one by which prompts can be compared: a file says what it likes.
+fn check_scores<'a>(mut scores: impl Iterator<Item = (String, &'a f64)>) -> anyhow::Result<()> {
+    match scores.find(|(_, score)| !score.is_finite()) {
+        Some((origin, score)) => bail!("`prompts`: `{origin}` says that it scored {score}, expected a number"),
+        None => Ok(()),
+    }
+}
+
 /// The task that all candidates are of; they must be of one model, too.
 fn common_task<'a>(prompts: &[&Artifact], abouts: &'a [About]) -> anyhow::Result<&'a str> {
     let origins: Vec<String> = prompts.iter().map(|prompt| maker(prompt)).collect();
@@ -298,6 +307,17 @@ mod tests {
 
     fn best(fields: &Value) -> Best {
         serde_json::from_value(fields.clone()).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_score_is_not_the_best_one() {
+        let check =
+            |score: f64| check_scores([("a.prompt".to_owned(), &1.0), ("b.prompt".to_owned(), &score)].into_iter());
+        assert!(check(-1.0).is_ok());
+        for score in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = check(score).unwrap_err().to_string();
+            assert!(error.starts_with("`prompts`: `b.prompt` says that it scored "), "{error}");
+        }
     }
 
     #[test]

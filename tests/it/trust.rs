@@ -66,6 +66,14 @@ fn keys_are_made_once_and_read_by_nobody_else() {
     wrong.complains(
         "`keys/ana.pub` has a `PUBLIC KEY`; expected a `PRIVATE KEY`; whoever signs needs the other half of it",
     );
+    // A file that is called as a key.
+    for name in ["eve", "ana"] {
+        shell.put(name, shell.read("ana.pem"));
+    }
+    let two = shell.spot("run chain --sign eve").env("XDG_CONFIG_HOME", &settings).exits_with(2);
+    two.complains("`eve` may be the file `./eve` or the key `").complains("write the path of the one that is meant");
+    shell.spot("run chain --sign ./eve").env("XDG_CONFIG_HOME", &settings).ok();
+    shell.spot("audit chain --require ana").exits_with(2).complains("or the key `keys/ana.pub`");
     std::fs::set_permissions(shell.path("ana.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
     shell.spot("run chain --sign ana.pem").ok().complains("can be read by others of this machine (mode 644)");
 }
@@ -152,6 +160,16 @@ fn a_policy_of_five_lines_decides_without_being_asked() {
         ("version: 2\nmade_by: [ana]\n", "`trust.yaml`: has `version: 2`, and this program reads 1"),
         ("version: 1\nmadeby: [ana]\n", "trust.yaml:2:1: "),
         ("version: 1\nmade_by: ana\n", "trust.yaml:2:10: "),
+        (
+            "version: 1\nmade_by: []\nprogram: 0.1.0\n",
+            "trust.yaml:2:1: `made_by` is empty, which may mean nobody or anybody",
+        ),
+        ("version: 1\nmade_by: [ana]\nrerun_by: []\n", "trust.yaml:3:1: `rerun_by` is empty"),
+        ("version: 1\nmade_by: [ana]\nprogram:\n", "trust.yaml:3:1: `program` is empty"),
+        ("version: 1\nmade_by: [ana]\nbackbone: null\n", "trust.yaml:3:1: `backbone` is empty"),
+        ("version: 1\nmade_by: null\nprogram: 0.1.0\n", "trust.yaml:2:10: "),
+        ("version: 1\nmade_by: [ana]\nmade_by: [ci]\n", "trust.yaml:3:1: "),
+        ("version: 1\nmade_by: [true]\n", "trust.yaml:2:11: "),
         ("version: 1\nmade_by: [bob]\n", "there is no key `bob` in the project's ring"),
         ("version: 1\nprogram: newest\n", "`program: newest` is not a version, such as `0.1.0`"),
         ("version: 1\nprogram: 0.1\n", "trust.yaml:2:10: "),

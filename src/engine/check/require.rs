@@ -186,12 +186,11 @@ impl Checking<'_> {
     /// Whether somebody else executed it again, to the same bytes.
     fn again(&mut self, entry: &Entry, text: &[u8], made: &[Signed], again: &[Signed]) -> bool {
         let mut was_rerun = false;
-        for Named { name, key } in &self.required.rerun_by {
+        for named in &self.required.rerun_by {
+            let Named { name, key } = named;
             let payload = again.iter().find_map(|signed| signed.statement_by(key));
             let Some(said) = payload.and_then(|payload| Again::read(&payload).ok()) else { continue };
-            let is_own =
-                !makers(std::slice::from_ref(&Named { name: name.clone(), key: key.clone() }), entry, text, made)
-                    .is_empty();
+            let is_own = !makers(std::slice::from_ref(named), entry, text, made).is_empty();
             if said.key != entry.key || said.entry != Digest::of(text) || is_own {
                 continue;
             }

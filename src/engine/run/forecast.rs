@@ -172,7 +172,7 @@ pub struct Expected {
 /// What the jobs that are not cached will take.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Forecast {
-    /// Seconds of all jobs one after the other.
+    /// Seconds of all jobs added up, each as long as it took beside others.
     pub job_seconds: f64,
     /// Seconds of a run, at the pace of earlier runs; `None` without one.
     pub seconds: Option<f64>,

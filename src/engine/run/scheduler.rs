@@ -212,13 +212,15 @@ impl<'a> Scheduler<'a> {
             Verdict::Failed(error) => return self.fail(id, report.key, report.seconds, &error),
             Verdict::Interrupted(step) => {
                 self.summary.interrupted = true;
-                self.end(id, Ending::Interrupted(step), report.key, report.reasons, report.seconds, None)?;
+                let outcome = self.outcome(id, Ending::Interrupted(step), report.key);
+                self.end(id, Outcome { reasons: report.reasons, seconds: report.seconds, ..outcome })?;
             }
             Verdict::Found(entry) => {
                 self.know(id, &entry);
                 self.show(id, &entry)?;
                 self.summary.saved += entry.provenance.seconds;
-                self.end(id, Ending::Cached, report.key, report.reasons, report.seconds, None)?;
+                let outcome = self.outcome(id, Ending::Cached, report.key);
+                self.end(id, Outcome { reasons: report.reasons, seconds: report.seconds, ..outcome })?;
             }
             Verdict::Made(entry, lock) => {
                 self.know(id, &entry);
@@ -247,7 +249,8 @@ impl<'a> Scheduler<'a> {
             self.made.push(Made { job, key: entry.key, entry: Digest::of(entry.to_text().as_bytes()) });
         }
         let outputs = entry.artifacts.iter().map(|record| (record.name.clone(), record.digest)).collect();
-        self.executed(id, entry.key, reasons, seconds, outputs)?;
+        let outcome = self.outcome(id, Ending::Executed, Some(entry.key));
+        self.end(id, Outcome { reasons, seconds, outputs, ..outcome })?;
         self.unpark(entry.key);
         Ok(())
     }
@@ -310,7 +313,8 @@ impl<'a> Scheduler<'a> {
     fn fail(&mut self, id: Id, key: Option<Key>, seconds: f64, error: &anyhow::Error) -> anyhow::Result<()> {
         self.summary.fault = self.summary.fault.max(Some(Fault::of(error)));
         self.halted |= !self.crew.settings.keep_going || Fault::of(error) == Fault::Environment;
-        self.end(id, Ending::Failed, key, Vec::new(), seconds, Some(format!("{error:#}")))?;
+        let outcome = self.outcome(id, Ending::Failed, key);
+        self.end(id, Outcome { seconds, error: Some(format!("{error:#}")), ..outcome })?;
         self.block_dependants(id)?;
         let Some(key) = key else { return Ok(()) };
         lock(&self.crew.claimed).remove(&key);
@@ -328,7 +332,8 @@ impl<'a> Scheduler<'a> {
             for id in self.jobs.downstream(upstream) {
                 if matches!(self.phases[id.index()], Phase::Waiting(_)) {
                     let reason = Reason::Cannot(format!("depends on `{name}`, which did not succeed"));
-                    self.end(id, Ending::Blocked, None, vec![reason], 0.0, None)?;
+                    let outcome = self.outcome(id, Ending::Blocked, None);
+                    self.end(id, Outcome { reasons: vec![reason], ..outcome })?;
                     open.push(id);
                 }
             }
@@ -336,49 +341,16 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// What became of a job that ran.
-    fn executed(
-        &mut self,
-        id: Id,
-        key: Key,
-        reasons: Vec<Reason>,
-        seconds: f64,
-        outputs: Vec<(String, Digest)>,
-    ) -> anyhow::Result<()> {
-        let outcome = Outcome { outputs, ..self.outcome(id, Ending::Executed, Some(key), reasons, seconds, None) };
-        self.tell(id, outcome)
-    }
-
-    /// What became of any other job.
-    fn end(
-        &mut self,
-        id: Id,
-        ending: Ending,
-        key: Option<Key>,
-        reasons: Vec<Reason>,
-        seconds: f64,
-        error: Option<String>,
-    ) -> anyhow::Result<()> {
-        let outcome = self.outcome(id, ending, key, reasons, seconds, error);
-        self.tell(id, outcome)
-    }
-
-    fn outcome(
-        &self,
-        id: Id,
-        ending: Ending,
-        key: Option<Key>,
-        reasons: Vec<Reason>,
-        seconds: f64,
-        error: Option<String>,
-    ) -> Outcome {
+    /// What became of a job, but for what only the caller knows.
+    fn outcome(&self, id: Id, ending: Ending, key: Option<Key>) -> Outcome {
         let planned = &self.jobs.get(id).plan;
         let (job, stage, kind) = (planned.name.clone(), planned.stage.clone(), planned.kind.name);
-        Outcome { job, stage, kind, ending, key, reasons, seconds, error, outputs: Vec::new() }
+        let (reasons, outputs) = (Vec::new(), Vec::new());
+        Outcome { job, stage, kind, ending, key, reasons, seconds: 0.0, error: None, outputs }
     }
 
     /// Counts, journals and shows what became of a job.
-    fn tell(&mut self, id: Id, outcome: Outcome) -> anyhow::Result<()> {
+    fn end(&mut self, id: Id, outcome: Outcome) -> anyhow::Result<()> {
         let (ending, kind, key) = (outcome.ending, outcome.kind, outcome.key);
         self.phases[id.index()] = Phase::Ended;
         match ending {

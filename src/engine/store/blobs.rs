@@ -6,6 +6,7 @@ use super::digest::Digest;
 use super::names::{remove, two_levels};
 use super::{Store, files, written};
 use crate::replace::replace_unsynced;
+use crate::trust::Sha256;
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -33,21 +34,22 @@ impl Store {
         Ok(digest)
     }
 
-    /// Takes over a file of this store's disk as a blob, as [`put`](Self::put) does with bytes; the file is gone afterwards.
+    /// Takes over a file of this store's disk as a blob, as [`put`](Self::put) does with bytes; the file is gone afterwards. Gives both
+    /// digests of the bytes that were read.
     ///
     /// # Errors
     /// If it cannot be read or moved.
-    pub fn adopt(&self, file: &Path) -> io::Result<Digest> {
-        let digest = files::hash(file)?;
+    pub fn adopt(&self, file: &Path) -> io::Result<(Digest, Sha256)> {
+        let (digest, sha256) = files::digests(file)?;
         let path = self.blob_path(&digest);
         if Wrong::of(files::hash(&path), &digest)?.is_none() {
             fs_err::remove_file(file)?;
-            return Ok(digest);
+            return Ok((digest, sha256));
         }
         self.ready(&path)?;
         fs_err::set_permissions(file, PermissionsExt::from_mode(0o444))?;
         fs_err::rename(file, &path)?;
-        Ok(digest)
+        Ok((digest, sha256))
     }
 
     /// The bytes of a blob, checked. `artifact` is what needs it.

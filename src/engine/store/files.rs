@@ -188,18 +188,22 @@ pub fn hash(path: &Path) -> io::Result<Digest> {
     hashed(path).map(|(_, digest)| digest)
 }
 
-/// SHA-256 of a file's bytes as they are now.
+/// Both digests of the same bytes: those that a file has while it is read, once.
 ///
 /// # Errors
 /// If there is no such file, or it cannot be read.
-pub fn sha256(path: &Path) -> io::Result<Sha256> {
+pub(in crate::engine) fn digests(path: &Path) -> io::Result<(Digest, Sha256)> {
     is_file(path)?;
-    let (mut file, mut hasher) = (fs_err::File::open(path)?, Sha256Hasher::default());
+    let mut file = fs_err::File::open(path)?;
+    let (mut blake3, mut sha256) = (blake3::Hasher::new(), Sha256Hasher::default());
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&piece[..read]),
+            0 => return Ok((Digest::from_hasher(&blake3), sha256.finish())),
+            read => {
+                blake3.update(&piece[..read]);
+                sha256.update(&piece[..read]);
+            }
         }
     }
 }
