@@ -167,7 +167,7 @@ fn a_policy_of_five_lines_decides_without_being_asked() {
         ("version: 1\nmade_by: [ana]\nrerun_by: []\n", "trust.yaml:3:1: `rerun_by` is empty"),
         ("version: 1\nmade_by: [ana]\nprogram:\n", "trust.yaml:3:1: `program` is empty"),
         ("version: 1\nmade_by: [ana]\nbackbone: null\n", "trust.yaml:3:1: `backbone` is empty"),
-        ("version: 1\nmade_by: null\nprogram: 0.1.0\n", "trust.yaml:2:10: "),
+        ("version: 1\nmade_by: null\nprogram: 0.1.0\n", "trust.yaml:2:1: `made_by` is empty"),
         ("version: 1\nmade_by: [ana]\nmade_by: [ci]\n", "trust.yaml:3:1: "),
         ("version: 1\nmade_by: [true]\n", "trust.yaml:2:11: "),
         ("version: 1\nmade_by: [bob]\n", "there is no key `bob` in the project's ring"),
