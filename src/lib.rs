@@ -8,6 +8,7 @@ pub mod error;
 pub mod hub;
 pub mod ml;
 mod panic;
+pub mod remote;
 mod replace;
 pub mod report;
 pub mod stages;

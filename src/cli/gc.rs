@@ -2,10 +2,12 @@
 
 use super::pipeline;
 use super::project;
+use super::sharing::SharedStore;
 use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::check::gc::{Item, Policy, Root, Sweep, sweep};
 use crate::engine::manifest::{self, LoadError, Outline};
 use crate::engine::plan::Plan;
+use crate::engine::sharing::Unneeded;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
@@ -41,6 +43,12 @@ pub(super) struct Gc {
     /// Remove the saved work of all interrupted jobs
     #[arg(long)]
     partial: bool,
+    /// Look at the store that machines share, and not at the one of this machine: what no pipeline used last goes, if it is older than a
+    /// week or `--older-than`
+    #[arg(long, conflicts_with_all = ["keep_runs", "max_size", "partial", "pipes", "verbose"])]
+    shared: bool,
+    #[command(flatten)]
+    store: SharedStore,
     #[command(flatten)]
     cache: Cache,
     /// Name every result that stays or goes
@@ -73,6 +81,9 @@ impl Gc {
     /// # Errors
     /// If a manifest is wrong, the store cannot be read or changed, or with `--apply` another process uses it.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
+        if self.shared {
+            return self.execute_shared();
+        }
         let store = self.cache.open();
         let alone = if self.apply && store.root().is_dir() { Some(store.claim()?) } else { None };
         let policy = Policy {
@@ -88,6 +99,32 @@ impl Gc {
         match self.format {
             Format::Text => ui::print(&self.text(&found))?,
             Format::Json => ui::print_json(&self.json(&found)?)?,
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Looks at the shared store, and removes what can go.
+    fn execute_shared(&self) -> anyhow::Result<Exit> {
+        const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+        let sharing = self.store.required("`spot gc --shared`")?;
+        if self.apply && !sharing.writes() {
+            return Err(Usage(format!("`{}` is only read", sharing.address())).into());
+        }
+        let found = sharing.sweep(self.older_than.unwrap_or(WEEK))?;
+        if self.apply {
+            sharing.remove(&found)?;
+        }
+        match self.format {
+            Format::Json => ui::print_json(&json!({"version": JSON_VERSION, "applied": self.apply, "found": found}))?,
+            Format::Text => {
+                let Unneeded { roots, kept, kept_bytes, entries, blobs, others, bytes, .. } = &found;
+                let (kept_bytes, bytes) = (ui::bytes(*kept_bytes), ui::bytes(*bytes));
+                let goes = if self.apply { "removed" } else { "to go" };
+                let how = if self.apply { "" } else { "; nothing is removed without `--apply`" };
+                ui::print(&format!(
+                    "{kept} results stay for {roots} pipelines, {kept_bytes}\n{goes}: {entries} results, {blobs} blobs, {others} others, {bytes}{how}"
+                ))?;
+            }
         }
         Ok(Exit::Ok)
     }

@@ -33,6 +33,11 @@ impl Sign {
         self.sign.as_deref().map(secret).transpose()
     }
 
+    /// The key as it was named.
+    pub(super) fn named(&self) -> Option<&str> {
+        self.sign.as_deref()
+    }
+
     /// Who signs, if a key is named.
     ///
     /// # Errors

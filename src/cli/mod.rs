@@ -5,7 +5,9 @@ mod analyse;
 mod attest;
 mod audit;
 mod backbone;
+mod cancel;
 mod completions;
+mod crowd;
 mod diff;
 mod doctor;
 mod explain;
@@ -20,13 +22,17 @@ mod pipeline;
 mod predict;
 mod project;
 mod prompt;
+mod pull;
+mod push;
 mod query;
 mod rank;
 mod report;
 mod run;
 mod runs;
 mod schema;
+mod sharing;
 mod show;
+mod slurm;
 mod status;
 mod tasks;
 mod trust;
@@ -58,6 +64,15 @@ enum Command {
     Run(run::Run),
     /// Say what is cached, what would run, and why
     Status(status::Status),
+    /// Bring results of this machine to the store that machines share
+    Push(push::Push),
+    /// Bring results here from the store that machines share
+    Pull(pull::Pull),
+    /// Ask all workers of a pipeline to save their steps and leave, wherever they are
+    Cancel(cancel::Cancel),
+    /// What `run --executor slurm` hands to Slurm
+    #[command(subcommand)]
+    Slurm(slurm::Command),
     /// Say field by field why a job would run
     Explain(explain::Explain),
     /// Print the jobs and what they read from each other
@@ -131,6 +146,10 @@ impl Command {
         match self {
             Self::Run(run) => Some(run.pipeline.name()),
             Self::Status(status) => Some(status.pipeline.name()),
+            Self::Push(push) => Some(push.pipeline.name()),
+            Self::Pull(pull) => Some(pull.pipeline.name()),
+            Self::Cancel(cancel) => Some(cancel.pipeline.name()),
+            Self::Slurm(slurm) => Some(slurm.pipeline().name()),
             Self::Explain(explain) => Some(explain.pipeline.name()),
             Self::Graph(graph) => Some(graph.pipeline.name()),
             Self::Report(report) => Some(report.pipeline.name()),
@@ -204,6 +223,10 @@ fn dispatch(command: &Command, kinds: &[Kind]) -> anyhow::Result<Exit> {
     match command {
         Command::Run(run) => run.execute(kinds),
         Command::Status(status) => status.execute(kinds),
+        Command::Push(push) => push.execute(kinds),
+        Command::Pull(pull) => pull.execute(kinds),
+        Command::Cancel(cancel) => cancel.execute(kinds),
+        Command::Slurm(slurm) => slurm.execute(kinds),
         Command::Explain(explain) => explain.execute(kinds),
         Command::Graph(graph) => graph.execute(kinds),
         Command::Audit(audit) => audit.execute(kinds),

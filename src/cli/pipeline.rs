@@ -62,6 +62,14 @@ impl Pipeline {
         settings.load(&self.pipe, kinds)
     }
 
+    /// The words of a command line that read a manifest in the same way.
+    pub(super) fn words(&self) -> Vec<String> {
+        let Settings { profile, set } = &self.settings;
+        let profile = profile.iter().flat_map(|profile| ["--profile".to_owned(), profile.clone()]);
+        let set = set.iter().flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]);
+        profile.chain(set).collect()
+    }
+
     /// Whether anything says how the manifest is to be read.
     pub(super) fn is_set(&self) -> bool {
         self.settings.profile.is_some() || !self.settings.set.is_empty()

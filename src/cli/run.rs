@@ -2,23 +2,28 @@
 
 use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
+use super::sharing::{self, SharedStore, run_name};
+use super::slurm::{Array, Executor, Monitor, Queue, Script, Slurm, requeue_self};
 use super::{Cache, Format, project, status};
 use crate::engine::plan::Plan;
 use crate::engine::run::forecast::DeviceClass;
 use crate::engine::run::state::{Question, survey};
-use crate::engine::run::{Settings, Summary, Unavailable, Watch, run};
+use crate::engine::run::{Role, Settings, Summary, Unavailable, Watch, run};
+use crate::engine::sharing::{Failures, Tally};
 use crate::engine::stage::Kind;
 use crate::engine::store::{Found, Store};
-use crate::error::Exit;
+use crate::error::{Exit, Usage};
+use crate::remote::Objects;
+use crate::remote::lease::nonce;
 use crate::ui::{self, Colour, Events, Lines, Trace};
 use clap::{Args, ValueHint};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// Arguments of `spot run`.
@@ -28,6 +33,16 @@ pub(super) struct Run {
     pub(super) pipeline: Pipeline,
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    shared: SharedStore,
+    /// Work the plan off together with others: take jobs that nobody else does, and leave when none is left
+    #[arg(long, conflicts_with_all = ["force", "dry_run"])]
+    worker: bool,
+    /// What workers of one run call it: a job that failed at one of them fails for all
+    #[arg(long, value_name = "NAME", value_parser = run_name)]
+    run: Option<String>,
+    #[command(flatten)]
+    slurm: Slurm,
     /// Run only these jobs or stages and what they need; `*` stands for any text
     #[arg(long, value_name = "JOB")]
     only: Vec<String>,
@@ -154,22 +169,7 @@ pub(super) fn defaults() -> anyhow::Result<Settings> {
     let (device, threads) = (chosen_device("auto")?, cores());
     let (jobs, together) = side_by_side(&device, threads);
     let (memory, command_line) = (free_memory() / 2, std::env::args().collect());
-    let (only, forced) = (None, BTreeSet::new());
-    let (keep_going, programs, fetch, signer) = (true, false, false, None);
-    Ok(Settings {
-        jobs,
-        together,
-        threads,
-        memory,
-        device,
-        keep_going,
-        only,
-        programs,
-        fetch,
-        forced,
-        signer,
-        command_line,
-    })
+    Ok(Settings { jobs, together, threads, memory, device, keep_going: true, command_line, ..Settings::default() })
 }
 
 impl Run {
@@ -179,6 +179,7 @@ impl Run {
     /// If the manifest or an option is wrong, the device is not there, or the store cannot be used; a job that fails is an exit
     /// code.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
+        self.slurm.check()?;
         let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();
         let only = if self.only.is_empty() { None } else { Some(select(&plan, &self.only)?) };
@@ -186,13 +187,45 @@ impl Run {
         if self.dry_run {
             return self.dry_run(&plan, &store, &Question { only, forced });
         }
-        let settings = self.settings(only, forced)?;
         let stop = stop_on_signals()?;
+        let leaving = self.leaves_on_notice(&stop)?;
+        let mut settings = self.settings(only, forced)?;
+        let home = sharing::home(settings.sharing.as_ref(), &store)?;
+        if let Some(run) = &self.run {
+            settings.failures = Some(Arc::new(Failures::new(home.clone(), run)));
+        }
+        settings.leases = match settings.role {
+            Role::Run | Role::Worker => sharing::leases(&settings, &store, &plan, self.run.as_deref(), &stop)?,
+            Role::Watch | Role::Pull => None,
+        };
+        let array = match self.slurm.executor {
+            Executor::Local => None,
+            Executor::Slurm => {
+                let script = self.script(&plan, &store)?;
+                let array = self.submitted(&script, &home, &plan)?;
+                if self.slurm.detach {
+                    return Ok(Exit::Ok);
+                }
+                settings.failures = Some(Arc::new(Failures::new(home.clone(), &array.run)));
+                Some(Hands { script: Script { run: array.run.clone(), ..script }, array, home })
+            }
+        };
+        let work = Work { plan: &plan, store: &store, settings: &settings, stop: &stop, hands: array.as_ref() };
+        let exit = self.done(&work)?;
+        if leaving.load(Ordering::Relaxed) && exit == Exit::Interrupted && requeue_self()? {
+            ui::remark("the time of this worker is up; Slurm has it back in its queue");
+        }
+        Ok(exit)
+    }
+
+    /// Does the work, and shows it as was asked for.
+    fn done(&self, work: &Work<'_>) -> anyhow::Result<Exit> {
+        let Work { plan, store, settings, .. } = work;
         match self.format {
-            Format::Text => self.run_for_people(&plan, &store, &settings, &stop),
+            Format::Text => self.run_for_people(work),
             Format::Json => {
-                let events = Events::new(&plan, settings.only.is_none(), &store, self.every());
-                let summary = self.traced(&plan, &store, &settings, &events, &stop);
+                let events = Events::new(plan, settings.only.is_none(), store, self.every());
+                let summary = self.traced(work, &events);
                 drop(events);
                 let summary = summary?;
                 ui::print_json(&summary.event())?;
@@ -206,17 +239,10 @@ impl Run {
     }
 
     /// Runs the plan, and writes the trace if one is asked for, of a run that fails too.
-    fn traced(
-        &self,
-        plan: &Plan,
-        store: &Arc<Store>,
-        settings: &Settings,
-        watch: &dyn Watch,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Summary> {
-        let Some(path) = &self.trace else { return run(plan, store, settings, watch, stop) };
+    fn traced(&self, work: &Work<'_>, watch: &dyn Watch) -> anyhow::Result<Summary> {
+        let Some(path) = &self.trace else { return work.run(watch) };
         let trace = Trace::new(watch);
-        let summary = run(plan, store, settings, &trace, stop);
+        let summary = work.run(&trace);
         // What was run counts, whatever becomes of the trace.
         if let Err(error) = trace.write(path) {
             ui::tell("warning:", Colour::Yellow, &format!("the trace could not be written: {error}"));
@@ -234,6 +260,14 @@ impl Run {
         let threads = self.threads.map_or_else(cores, NonZero::get);
         let (jobs, together) = side_by_side(&device, threads);
         Ok(Settings {
+            role: match self.slurm.executor {
+                Executor::Slurm => Role::Watch,
+                Executor::Local if self.worker => Role::Worker,
+                Executor::Local => Role::Run,
+            },
+            failures: None,
+            sharing: self.shared.open()?,
+            leases: None,
             jobs: self.jobs.map_or(jobs, NonZero::get),
             together: self.together.map_or(together, NonZero::get),
             threads,
@@ -247,6 +281,96 @@ impl Run {
             signer: self.sign.signer()?,
             command_line: std::env::args().collect(),
         })
+    }
+
+    /// A flag that says that a worker was told to leave since its time is up: `SIGUSR1`, as `sbatch --signal` sends it.
+    fn leaves_on_notice(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<Arc<AtomicBool>> {
+        let leaving = Arc::new(AtomicBool::new(false));
+        if self.worker {
+            flag::register(SIGUSR1, leaving.clone())?;
+            flag::register(SIGUSR1, stop.clone())?;
+        }
+        Ok(leaving)
+    }
+
+    /// The array job that does this run.
+    ///
+    /// # Errors
+    /// If the manifest or an option is wrong.
+    pub(super) fn slurm_script(&self, kinds: &[Kind]) -> anyhow::Result<Script> {
+        let plan = self.pipeline.load(kinds)?;
+        self.script(&plan, &self.cache.open())
+    }
+
+    fn script(&self, plan: &Plan, store: &Store) -> anyhow::Result<Script> {
+        if self.worker || !self.force.is_empty() {
+            let why = "each worker of the array would do it; `--worker` and `--force` are for runs of this machine";
+            return Err(Usage(format!("`--executor slurm`: {why}")).into());
+        }
+        let mut arguments =
+            vec!["run".to_owned(), self.pipeline.manifest()?.display().to_string(), "--worker".to_owned()];
+        arguments.extend(self.pipeline.words());
+        arguments.extend(["--cache".to_owned(), store.root().parent().unwrap_or(store.root()).display().to_string()]);
+        arguments.extend(self.shared.words()?);
+        arguments.extend(self.only.iter().flat_map(|job| ["--only".to_owned(), job.clone()]));
+        let numbers = [("--jobs", self.jobs), ("--together", self.together), ("--threads", self.threads)];
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        let memory = self.memory.map(|bytes| ("--memory", format!("{}KiB", bytes >> 10)));
+        let device = ("--device", self.device.clone());
+        let sign = self.sign.named().map(|key| ("--sign", key.to_owned()));
+        for (name, value) in numbers.chain(memory).chain([device]).chain(sign) {
+            arguments.extend([name.to_owned(), value]);
+        }
+        arguments.extend(self.keep_going.then(|| "--keep-going".to_owned()));
+        // Where the nodes are too: they go to the project. A cache elsewhere may be of this machine alone.
+        let project = std::env::current_dir()?;
+        let is_inside = store.root().starts_with(&project);
+        let logs = if is_inside { store.root().join("slurm") } else { project.join("slurm") };
+        Ok(Script {
+            pipeline: plan.name.clone(),
+            run: self.run.clone().unwrap_or_else(|| format!("slurm-{:.12}", nonce())),
+            workers: self.slurm.workers(),
+            mark: format!("spot-{:.12}", nonce()),
+            more: self.slurm.slurm.clone(),
+            project,
+            logs,
+            program: std::env::current_exe()?,
+            arguments,
+        })
+    }
+
+    /// The array that does this run: the one that is at work, or a new one.
+    fn submitted(&self, script: &Script, home: &Arc<dyn Objects>, plan: &Plan) -> anyhow::Result<Array> {
+        if let Some(array) = Array::last(&**home, &plan.name)? {
+            let queue = Queue::of(array.id)?;
+            let as_his = Script { run: array.run.clone(), ..script.clone() };
+            let failures = Failures::new(home.clone(), &array.run);
+            failures.look()?;
+            if !queue.is_empty() && failures.any() && !self.keep_going {
+                // Its workers leave; whoever asks again may have mended the cause.
+                Queue::cancel(array.id)?;
+                let (id, workers) = (array.id, queue.in_words());
+                ui::remark(&format!("a job failed in the Slurm array {id}, which is ended ({workers}) and begun anew"));
+            } else if !queue.is_empty() && array.command == as_his.command() {
+                let (id, host, time) = (array.id, &array.host, &array.time);
+                ui::remark(&format!(
+                    "attached to the Slurm array {id} of {time}, submitted on `{host}`: {}",
+                    queue.in_words()
+                ));
+                return Ok(array);
+            } else if !queue.is_empty() {
+                let pipe = self.pipeline.name();
+                return Err(Usage(format!(
+                    "the Slurm array {} works at this pipeline already, told otherwise: `{}`; type the same options to attach to it, or end it with `spot cancel {pipe}`",
+                    array.id, array.command
+                ))
+                .into());
+            }
+        }
+        let array = Array::submit(script, &**home, &plan.name)?;
+        let (id, workers, logs) = (array.id, array.workers, script.logs.display());
+        ui::remark(&format!("submitted the Slurm array {id}: {workers} workers; what they print is in `{logs}`"));
+        Ok(array)
     }
 
     fn dry_run(&self, plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Exit> {
@@ -263,27 +387,64 @@ impl Run {
         Ok(Exit::Ok)
     }
 
-    fn run_for_people(
-        &self,
-        plan: &Plan,
-        store: &Arc<Store>,
-        settings: &Settings,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Exit> {
+    fn run_for_people(&self, work: &Work<'_>) -> anyhow::Result<Exit> {
+        let Work { plan, store, settings, .. } = work;
         let lines = Lines::of_plan(self.verbose, plan, settings.only.is_none(), store, self.every());
-        let summary = self.traced(plan, store, settings, &lines, stop);
+        let summary = self.traced(work, &lines);
         lines.finish();
         let summary = summary?;
-        let reports = reports(store, &summary)?;
+        let reports = if self.worker { Vec::new() } else { reports(store, &summary)? };
         for text in &reports {
             ui::print(text)?;
         }
         ui::remark(&in_words(&summary));
+        if let Some(Hands { array, .. }) = work.hands.filter(|_| summary.interrupted) {
+            let pipe = self.pipeline.name();
+            ui::remark(&format!(
+                "the workers of the Slurm array {} go on; the same command attaches again, `spot cancel {pipe}` ends them",
+                array.id
+            ));
+        }
         if !reports.is_empty() {
             let pipe = self.pipeline.name();
             ui::remark(&format!("as a page: `spot report {pipe} --format html --output report.html`, for any browser"));
         }
         Ok(exit(&summary))
+    }
+}
+
+/// A run that is to be done.
+struct Work<'a> {
+    plan: &'a Plan,
+    store: &'a Arc<Store>,
+    settings: &'a Settings,
+    stop: &'a AtomicBool,
+    hands: Option<&'a Hands>,
+}
+
+/// Who does a run that is only watched.
+struct Hands {
+    script: Script,
+    array: Array,
+    home: Arc<dyn Objects>,
+}
+
+impl Work<'_> {
+    /// Runs the plan, and looks after those who do it meanwhile.
+    fn run(&self, watch: &dyn Watch) -> anyhow::Result<Summary> {
+        let Self { plan, store, settings, stop, .. } = self;
+        let Some(Hands { script, array, home }) = self.hands else { return run(plan, store, settings, watch, stop) };
+        let (over, ended) = mpsc::channel();
+        let monitor = Monitor { script, objects: &**home, pipeline: &plan.name, watch, stop };
+        std::thread::scope(|scope| {
+            let monitor = scope.spawn(move || monitor.look_after(array.clone(), &ended));
+            let summary = run(plan, store, settings, watch, stop);
+            drop(over);
+            match monitor.join().unwrap_or_default() {
+                Some(why) => Err(Unavailable(why).into()),
+                None => summary,
+            }
+        })
     }
 }
 
@@ -330,7 +491,7 @@ fn exit(summary: &Summary) -> Exit {
 }
 
 fn in_words(summary: &Summary) -> String {
-    let Summary { jobs, executed, cached, failed, blocked, .. } = summary;
+    let Summary { jobs, executed, cached, failed, blocked, elsewhere, .. } = summary;
     let mut text = format!("{jobs} jobs: {executed} executed, {cached} cached, {failed} failed");
     if *blocked > 0 {
         text += &format!(", {blocked} blocked");
@@ -339,10 +500,22 @@ fn in_words(summary: &Summary) -> String {
     if summary.saved >= 1.0 {
         text += &format!("; what was cached took {} when it was made", ui::seconds(summary.saved));
     }
+    if *elsewhere > 0 {
+        text += &format!("; {elsewhere} left to others, who work on them");
+    }
+    if let Some(Tally { hits, misses, errors, refused, pushed }) = summary.store {
+        text += &format!("; store: {hits} taken, {pushed} brought, {misses} not there");
+        if refused > 0 {
+            text += &format!(", {refused} unusable");
+        }
+        if errors > 0 {
+            text += &format!(", {errors} errors");
+        }
+    }
     if summary.interrupted {
         text += "; interrupted, the same command goes on from here";
-    } else if *failed > 0 && executed + cached + failed + blocked < *jobs {
-        let left = jobs - executed - cached - failed - blocked;
+    } else if *failed > 0 && executed + cached + failed + blocked + elsewhere < *jobs {
+        let left = jobs - executed - cached - failed - blocked - elsewhere;
         text += &format!("; {left} not started, `--keep-going` runs those that need nothing that failed");
     }
     text

@@ -1,7 +1,9 @@
 //! `spot status`: what is cached, what would run, and why.
 
+use super::crowd::{At, Crowd};
 use super::pipeline::Pipeline;
 use super::run::{cores, device_class};
+use super::sharing::{SharedStore, home};
 use super::{Cache, Format, JSON_VERSION};
 use crate::engine::plan::Plan;
 use crate::engine::run::forecast::{Basis, DeviceClass, Expected, Experience, Forecast};
@@ -28,6 +30,8 @@ pub(super) struct Status {
     pub(super) pipeline: Pipeline,
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    shared: SharedStore,
     /// Exit with 10 if there is work to do
     #[arg(long)]
     exit_code: bool,
@@ -53,9 +57,13 @@ impl Status {
         let device = device_class("auto", cores(), None);
         let cost = Cost::of(&plan, &store, &jobs, device)?;
         let running = running(&plan, &store, &jobs);
+        let crowd = Crowd::of(&plan, &*home(self.shared.open()?.as_ref(), &store)?)?;
         match self.format {
-            Format::Text => ui::print(&text(&plan, &jobs, &running, &cost, self.verbose))?,
-            Format::Json => ui::print_json(&json(&plan, &jobs, &running, &cost))?,
+            Format::Text => {
+                let text = text(&plan, &jobs, &running, &cost, self.verbose);
+                ui::print(&format!("{text}{}", crowd.in_words()))?;
+            }
+            Format::Json => ui::print_json(&json_with(&plan, &jobs, &running, &cost, &crowd))?,
         }
         let work = jobs.iter().any(|job| job.state != State::Cached);
         Ok(if work && self.exit_code { Exit::WorkToDo } else { Exit::Ok })
@@ -148,6 +156,9 @@ struct Job<'a> {
     /// How far it is, if a process runs it right now.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<&'a Live>,
+    /// Which worker does it, if there are workers on several machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<&'a str>,
 }
 
 /// States for programs.
@@ -159,9 +170,22 @@ pub(super) struct Json<'a> {
     counts: BTreeMap<String, usize>,
     forecast: &'a Forecast,
     jobs: Vec<Job<'a>>,
+    /// Workers of other machines and of this one, where they know of each other.
+    #[serde(skip_serializing_if = "<[At]>::is_empty")]
+    workers: &'a [At],
 }
 
 pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState], running: &'a Running, cost: &'a Cost) -> Json<'a> {
+    json_with(plan, jobs, running, cost, Crowd::none())
+}
+
+fn json_with<'a>(
+    plan: &'a Plan,
+    jobs: &'a [JobState],
+    running: &'a Running,
+    cost: &'a Cost,
+    crowd: &'a Crowd,
+) -> Json<'a> {
     let job = |job: &'a JobState| Job {
         job: &job.job,
         stage: &job.stage,
@@ -174,6 +198,7 @@ pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState], running: &'a Runnin
         seconds_by: cost.expected(job).map(|expected| expected.basis),
         expands_to_at_most: job.expands_to_at_most,
         running: running.get(&job.job),
+        worker: crowd.worker_of(&job.job),
     };
     Json {
         version: JSON_VERSION,
@@ -182,6 +207,7 @@ pub(super) fn json<'a>(plan: &'a Plan, jobs: &'a [JobState], running: &'a Runnin
         counts: counts(jobs.iter(), &Running::new()),
         forecast: &cost.forecast,
         jobs: jobs.iter().map(job).collect(),
+        workers: &crowd.workers,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod plan;
 pub mod remote;
 pub mod run;
+pub mod sharing;
 pub mod signing;
 pub mod stage;
 pub mod store;

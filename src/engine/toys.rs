@@ -387,20 +387,8 @@ impl Watch for Yard {
 impl Yard {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            jobs: 2,
-            together: 2,
-            threads: 2,
-            memory: 1 << 30,
-            device: "cpu".to_owned(),
-            keep_going: false,
-            only: None,
-            programs: true,
-            fetch: true,
-            forced: BTreeSet::new(),
-            signer: None,
-            command_line: vec!["spot".to_owned()],
-        };
+        let (jobs, together, threads) = (2, 2, 2);
+        let settings = Settings { jobs, together, threads, programs: true, fetch: true, ..Settings::default() };
         let store = Store::new(&folder.path().join("cache"));
         let (outcomes, warnings) = (Mutex::default(), Mutex::default());
         Self { folder, store, settings, stop: AtomicBool::new(false), stop_at: None, outcomes, warnings }

@@ -25,7 +25,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use workplace::Workplace;
 
 /// A program of your own. It must be a function of its inputs: what is kept of it is served as long as its recipe stays. The
@@ -148,6 +148,9 @@ impl Stage for Command {
         let (folder, timeout) = (place.current(), self.timeout.map(Duration::from_secs));
         let program = Program { arguments: &arguments, environment: &environment, folder: &folder, timeout };
         let ended = program.run(&|| cx.stopped())?;
+        if was_told_to_end(&ended.how, &|| cx.stopped()) {
+            return Err(Interrupted { step: 0 }.into());
+        }
         match ended.how {
             End::Stopped => return Err(Interrupted { step: 0 }.into()),
             End::Exited(status) if status.success() => {}
@@ -172,6 +175,24 @@ impl Stage for Command {
         }
         Ok(())
     }
+}
+
+/// Whether a program ended since all of this task was told to: Slurm sends its signals to every process, and the program may hear of it
+/// before this one does. What it wrote then may be cut off, however it ended.
+fn was_told_to_end(how: &End, stopped: &dyn Fn() -> bool) -> bool {
+    const FOR_A_FAILURE: Duration = Duration::from_secs(2);
+    const FOR_A_SUCCESS: Duration = Duration::from_millis(100);
+    let is_of_slurm = std::env::var_os("SLURM_JOB_ID").is_some();
+    let patience = match how {
+        End::Exited(status) if status.success() && is_of_slurm => FOR_A_SUCCESS,
+        End::Exited(status) if status.signal().is_some() || is_of_slurm => FOR_A_FAILURE,
+        _ => return false,
+    };
+    let started = Instant::now();
+    while !stopped() && started.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    stopped()
 }
 
 fn role(field: &str, name: &str) -> String {

@@ -231,7 +231,6 @@ mod tests {
     use crate::ml::prompt::file::PromptFile;
     use crate::stages::ALL;
     use crate::stages::backbone::{Nano, Parts};
-    use std::collections::BTreeSet;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
@@ -277,20 +276,7 @@ stages:
             self.stop.store(false, Ordering::Relaxed);
             let options = Options { profile: None, set: &[], environment: &|_| None };
             let plan = manifest::load(&self.folder.path().join("models.yaml"), ALL, &options).unwrap();
-            let settings = run::Settings {
-                jobs: 1,
-                together: 1,
-                threads: 1,
-                memory: 1 << 30,
-                device: device.to_owned(),
-                keep_going: false,
-                programs: false,
-                fetch: false,
-                only: None,
-                forced: BTreeSet::new(),
-                signer: None,
-                command_line: vec!["spot".to_owned()],
-            };
+            let settings = run::Settings { device: device.to_owned(), ..run::Settings::default() };
             run::run(&plan, &self.store, &settings, self, &self.stop).unwrap()
         }
 

@@ -38,6 +38,7 @@ mod query;
 mod reading;
 mod run;
 mod shared_data;
+mod sharing;
 mod shell;
 mod streams;
 mod study;

@@ -118,7 +118,11 @@ impl Shell {
     pub(crate) fn spot(&self, line: &str) -> Spot {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spot"));
         command.args(line.split_whitespace()).current_dir(self.folder.path()).env("NO_COLOR", "1");
-        for name in ["SPOT_CACHE", "GLUE_DIR", "MODELS", "CORPUS", "DATA"].iter().chain(&OF_THE_HUB) {
+        for name in
+            ["SPOT_CACHE", "SPOT_STORE", "SPOT_LEASES", "SPOT_LEASE_SECONDS", "GLUE_DIR", "MODELS", "CORPUS", "DATA"]
+                .iter()
+                .chain(&OF_THE_HUB)
+        {
             command.env_remove(name);
         }
         Spot { command }

@@ -38,14 +38,15 @@ fn layers_import_only_what_is_below_them() {
             // Below everything: they know nothing of any of it.
             "braces" | "panic" | "replace" => &[],
             "trust" => &["trust"],
-            "engine" => &["engine", "panic", "replace", "trust"],
+            "remote" => &["remote", "panic", "replace"],
+            "engine" => &["engine", "panic", "remote", "replace", "trust"],
             "ml" => &["ml", "braces", "panic"],
             "data" => &["data", "ml", "panic"],
             "hub" => &["hub", "replace"],
             "report" => &["report", "data", "ml"],
             "stages" => &["stages", "engine", "ml", "data", "hub", "report", "braces", "panic", "replace"],
             "ui" | "error" => &["ui", "error", "engine", "panic"],
-            "cli" => &["cli", "engine", "ui", "error", "report", "ml", "data", "stages", "replace", "trust"],
+            "cli" => &["cli", "engine", "ui", "error", "report", "ml", "data", "remote", "stages", "replace", "trust"],
             "lib" | "main" => &[],
             other => panic!("`{other}` has no place among the layers"),
         };
@@ -102,9 +103,11 @@ fn files_are_opened_with_errors_that_name_them() {
 }
 
 #[test]
-fn only_the_hub_reaches_the_network() {
+fn only_the_hub_and_shared_stores_reach_the_network() {
     for (name, text) in sources() {
         let reaches = ["ureq", "std::net", "TcpStream"].iter().any(|word| text.contains(word));
         assert!(!reaches || name.starts_with("hub/"), "{name}: what is fetched is fetched by `hub`");
+        let shares = ["object_store", "tokio"].iter().any(|word| text.contains(word));
+        assert!(!shares || name.starts_with("remote/"), "{name}: what machines share is reached by `remote`");
     }
 }

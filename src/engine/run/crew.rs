@@ -1,5 +1,6 @@
 //! The workers: each does the job before it, or finds that it is done.
 
+use super::claim::Claim;
 use super::history::History;
 use super::inputs::unchanged;
 use super::jobs::{Id, Order};
@@ -8,24 +9,26 @@ use super::memory::Parts;
 use super::outcome::Watch;
 use super::reason::Reason;
 use super::saver::Saved;
-use super::settings::Settings;
+use super::settings::{Role, Settings};
 use crate::engine::context::{Bench, Cx, Finished, Interrupted, Progress, Read, outputs};
 use crate::engine::remote::Presence;
+use crate::engine::sharing::{Failure, Pulled};
 use crate::engine::stage::Spec;
+use crate::engine::store::Found;
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
 use crate::engine::store::partial;
 use crate::engine::store::provenance::{self, Manifest, Provenance};
 use crate::engine::store::recipe::Recipe;
-use crate::engine::store::{Found, Lock};
 use crate::panic::{lock, message};
+use crate::remote::lease::{Leases, Taken};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
@@ -40,6 +43,8 @@ pub(super) struct Crew<'a> {
     pub(super) history: History,
     /// Keys that a worker of this run executes; the scheduler takes them out.
     pub(super) claimed: Mutex<HashSet<Key>>,
+    /// How many jobs wait for what others make.
+    pub(super) waiting: AtomicUsize,
     /// Keys that were executed because they were forced; once is enough.
     pub(super) forced_done: Mutex<HashSet<Key>>,
 }
@@ -50,6 +55,8 @@ pub(super) enum News {
     Report(Report),
     /// From the saver.
     Saved(Saved),
+    /// From the scout, which looked at what others do.
+    Looked,
 }
 
 /// What a worker has to say about an order.
@@ -66,13 +73,19 @@ pub(super) struct Report {
 pub(super) enum Verdict {
     /// Its result was there.
     Found(Box<Entry>),
-    /// It ran; its entry is to be written, and the lock of its key given back then.
-    Made(Box<Entry>, Lock),
+    /// Its result is in the shared place, and nobody here reads it.
+    There,
+    /// It ran; its entry is to be written, and the claim on its key given back then.
+    Made(Box<Entry>, Claim),
     /// The job asks for more jobs first.
     Expanded(Vec<Spec>),
     /// Another job of this run executes the same key.
     Parked(Key),
-    /// Gave up waiting for another run, since this one is to stop.
+    /// Another run works on it, or is to.
+    Elsewhere(Key),
+    /// Its result is not there, and this run makes none.
+    Absent,
+    /// Gave up what it waited for, since this run is to stop.
     Stopped,
     Interrupted(u64),
     Failed(anyhow::Error),
@@ -94,6 +107,8 @@ struct Reporter<'a> {
     watch: &'a dyn Watch,
     /// Where others see it; none of what is not the job itself.
     showing: Option<Showing<'a>>,
+    /// Where other machines see it.
+    leases: Option<&'a Leases>,
 }
 
 impl Progress for Reporter<'_> {
@@ -101,6 +116,9 @@ impl Progress for Reporter<'_> {
         self.watch.step(self.job, done, total, note);
         if let Some(showing) = &self.showing {
             showing.step(done, total);
+        }
+        if let Some(leases) = self.leases {
+            leases.note(self.job, format!("{done} of {total}"));
         }
     }
 
@@ -177,21 +195,50 @@ impl Crew<'_> {
             return Ok(Verdict::Parked(key));
         }
         report.executed = Some(key);
-        let Some(lock) = self.take_lock(&ticket)? else { return Ok(Verdict::Stopped) };
+        if let Some(failure) = self.failure_elsewhere(&key)? {
+            bail!("failed at the worker `{}`: {}", failure.worker, failure.error);
+        }
+        match self.settings.role {
+            Role::Pull => return Ok(Verdict::Absent),
+            Role::Watch => return Ok(Verdict::Elsewhere(key)),
+            Role::Run | Role::Worker => {}
+        }
+        let Some(claim) = self.claim(&ticket)? else { return Ok(Verdict::Elsewhere(key)) };
         // Another run may have made it while this one waited.
-        if let Some(hit) = self.hit(&ticket, report)? {
+        if let Some(hit) = self.sure_hit(&ticket, report)? {
             return Ok(hit);
         }
         report.reasons = self.reasons(&ticket)?;
         self.watch.started(&order.name);
-        let entry = self.execute(&ticket, pool)?;
+        let entry = self.execute(&ticket, pool).inspect_err(|error| self.leave_to_others(&ticket, error))?;
         crate::panic::lock(&self.forced_done).insert(key);
-        Ok(Verdict::Made(Box::new(entry), lock))
+        Ok(Verdict::Made(Box::new(entry), claim))
+    }
+
+    /// How a job failed at another worker of this run.
+    fn failure_elsewhere(&self, key: &Key) -> anyhow::Result<Option<Failure>> {
+        self.settings.failures.as_ref().map_or(Ok(None), |failures| Ok(failures.of(key)?))
+    }
+
+    /// What others need of a job that did not end well, before they can take it: its saved steps, or that it failed.
+    fn leave_to_others(&self, ticket: &Ticket<'_>, error: &anyhow::Error) {
+        let Settings { sharing, failures, leases, .. } = self.settings;
+        let left = if error.chain().any(<dyn std::error::Error + 'static>::is::<Interrupted>) {
+            let sharing = sharing.as_ref().filter(|sharing| sharing.writes());
+            sharing.map_or(Ok(()), |sharing| sharing.push_scratch(self.bench.store, &ticket.key))
+        } else {
+            let worker = leases.as_ref().map_or_else(provenance::node, |leases| leases.name().to_owned());
+            let failure = Failure { job: ticket.order.name.clone(), worker, error: format!("{error:#}") };
+            failures.as_ref().map_or(Ok(()), |failures| Ok(failures.tell(&ticket.key, &failure)?))
+        };
+        if let Err(error) = left {
+            self.watch.warn(&ticket.order.name, &format!("others do not see how it ended: {error:#}"));
+        }
     }
 
     /// Brings what the job reads and is kept elsewhere, and says by role which versions these are; `None` if this run is to stop.
     fn fetch(&self, order: &Order) -> anyhow::Result<Option<BTreeMap<String, String>>> {
-        let progress = Reporter { job: &order.name, watch: self.watch, showing: None };
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: None, leases: None };
         let stopped = || self.bench.stop.load(Ordering::Relaxed);
         let mut versions = BTreeMap::new();
         for (role, remote) in order.remotes() {
@@ -213,21 +260,67 @@ impl Crew<'_> {
     }
 
     fn expand(&self, order: &Order, reads: &[Read]) -> anyhow::Result<Verdict> {
-        let progress = Reporter { job: &order.name, watch: self.watch, showing: None };
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: None, leases: None };
         let cx = Cx::new(&order.name, order.promises(), reads, &[], &self.bench, &progress, None);
         catch(|| order.expand(&cx)).map(Verdict::Expanded)
     }
 
+    /// The result of a job, if it is here, or in the shared place as far as is known.
     fn hit(&self, ticket: &Ticket<'_>, report: &mut Report) -> anyhow::Result<Option<Verdict>> {
+        let is_known = |key: &Key| {
+            let by_listing = matches!(self.settings.role, Role::Worker | Role::Watch);
+            self.settings.sharing.as_ref().is_some_and(|sharing| !by_listing || sharing.is_listed(key))
+        };
+        self.found(ticket, report, is_known(&ticket.key))
+    }
+
+    /// As [`hit`](Self::hit), and the shared place is asked. Called under the claim.
+    fn sure_hit(&self, ticket: &Ticket<'_>, report: &mut Report) -> anyhow::Result<Option<Verdict>> {
+        self.found(ticket, report, self.settings.sharing.is_some())
+    }
+
+    fn found(&self, ticket: &Ticket<'_>, report: &mut Report, asks: bool) -> anyhow::Result<Option<Verdict>> {
         if self.is_forced(ticket) {
             return Ok(None);
         }
-        let Found::Hit(entry) = self.bench.store.find(&ticket.key)? else { return Ok(None) };
+        let entry = match self.bench.store.find(&ticket.key)? {
+            Found::Hit(entry) => entry,
+            _ if !asks => return Ok(None),
+            _ if self.settings.role == Role::Worker && !ticket.order.is_read() && self.is_listed(&ticket.key) => {
+                return Ok(Some(Verdict::There));
+            }
+            _ => match self.pulled(ticket)? {
+                Some(entry) => entry,
+                None => return Ok(None),
+            },
+        };
         if outputs(self.bench.store, &ticket.order.name, &ticket.order.job.outputs(), &entry).is_none() {
             return Ok(None);
         }
         report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
         Ok(Some(Verdict::Found(entry)))
+    }
+
+    fn is_listed(&self, key: &Key) -> bool {
+        self.settings.sharing.as_ref().is_some_and(|sharing| sharing.is_listed(key))
+    }
+
+    /// The result of a job from the shared place. A worker leaves its blobs there until it reads them.
+    fn pulled(&self, ticket: &Ticket<'_>) -> anyhow::Result<Option<Box<Entry>>> {
+        let Some(sharing) = &self.settings.sharing else { return Ok(None) };
+        let pulled = match self.settings.role {
+            Role::Worker => sharing.peek(&ticket.key)?,
+            Role::Run | Role::Watch | Role::Pull => sharing.pull(self.bench.store, &ticket.key)?,
+        };
+        match pulled {
+            Pulled::Hit(entry) => Ok(Some(entry)),
+            Pulled::Miss | Pulled::Foreign => Ok(None),
+            Pulled::Refused(why) => {
+                let place = sharing.address();
+                self.watch.warn(&ticket.order.name, &format!("its result in `{place}` cannot be used: {why}"));
+                Ok(None)
+            }
+        }
     }
 
     fn is_forced(&self, ticket: &Ticket<'_>) -> bool {
@@ -249,20 +342,25 @@ impl Crew<'_> {
         Ok(self.history.reasons(&ticket.order.name, ticket.recipe).0)
     }
 
-    fn take_lock(&self, ticket: &Ticket<'_>) -> anyhow::Result<Option<Lock>> {
-        let mut said = false;
-        let lock = self.bench.store.lock(&ticket.key, || {
-            if !said {
-                said = true;
-                self.watch.warn(&ticket.order.name, "another run is working on it; waiting for its result");
-            }
-            !self.bench.stop.load(Ordering::Relaxed)
-        })?;
-        Ok(lock)
+    /// Claims a key, on this machine and among all; `None` if somebody else works on it.
+    fn claim(&self, ticket: &Ticket<'_>) -> anyhow::Result<Option<Claim>> {
+        let Some(lock) = self.bench.store.lock(&ticket.key, || false)? else { return Ok(None) };
+        let Some(leases) = &self.settings.leases else { return Ok(Some(Claim { _lock: lock, _lease: None })) };
+        match leases.take(&ticket.key.to_string())? {
+            Taken::Mine(lease) => Ok(Some(Claim { _lock: lock, _lease: Some(lease) })),
+            Taken::Theirs(_) => Ok(None),
+        }
     }
 
     fn execute(&self, ticket: &Ticket<'_>, pool: &OnceCell<ThreadPool>) -> anyhow::Result<Entry> {
+        let (name, leases) = (&ticket.order.name, self.settings.leases.as_deref());
+        if let Some(leases) = leases {
+            leases.does(name, true);
+        }
         let entry = self.made(ticket, pool);
+        if let Some(leases) = leases {
+            leases.does(name, false);
+        }
         if entry.is_err() {
             // Where nothing was left to go on with, the folder is empty and can go; one with files in it cannot be removed so.
             let _ = fs_err::remove_dir(self.bench.store.scratch_path(&ticket.key));
@@ -275,11 +373,16 @@ impl Crew<'_> {
             return Err(anyhow!("starts a program of the manifest, which was not asked for"));
         }
         let (store, order, started, start) = (self.bench.store, ticket.order, Instant::now(), provenance::now());
+        let is_taken_up = match &self.settings.sharing {
+            Some(sharing) => sharing.pull_scratch(store, &ticket.key)?,
+            None => false,
+        };
         self.check_scratch(&ticket.key, &order.name)?;
         let resumed_at = store.interrupted_at(&ticket.key);
         let attempts = self.count_attempt(&ticket.key)?;
         let showing = Showing::new(store, self.pipeline, &order.name, &ticket.key, self.watch);
-        let progress = Reporter { job: &order.name, watch: self.watch, showing: Some(showing) };
+        let leases = self.settings.leases.as_deref();
+        let progress = Reporter { job: &order.name, watch: self.watch, showing: Some(showing), leases };
         let expanded = order.expanded.as_deref().unwrap_or_default();
         let scratch = Some(store.scratch_path(&ticket.key));
         let bench = Bench { memory: self.memory.of_job(order.job.needs()), ..self.bench };
@@ -293,6 +396,9 @@ impl Crew<'_> {
             pool.current_num_threads()
         };
         unchanged(store, ticket.reads)?;
+        if let Some(sharing) = self.settings.sharing.as_ref().filter(|sharing| is_taken_up && sharing.writes()) {
+            sharing.drop_scratch(&ticket.key)?;
+        }
         let Finished { artifacts, mut notes, share } = cx.finish()?;
         notes.extend(ticket.versions.clone());
         let provenance = Provenance {

@@ -4,6 +4,7 @@ use super::outcome::{Outcome, Summary};
 use super::reason::Reason;
 use super::settings::Settings;
 use crate::engine::plan::Plan;
+use crate::engine::sharing::Tally;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::provenance::{self, Manifest};
 use serde::Serialize;
@@ -68,9 +69,21 @@ pub enum Event<'a> {
         cached: usize,
         /// Jobs that failed.
         failed: usize,
+        /// Jobs that a worker left to others, who work on them.
+        #[serde(skip_serializing_if = "is_zero")]
+        elsewhere: usize,
         /// How long the run took.
         seconds: f64,
+        /// What the shared place did, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        store: Option<Tally>,
     },
+}
+
+/// As `serde` asks for it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`serde` gives a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl<'a> Event<'a> {
@@ -93,8 +106,8 @@ impl<'a> Event<'a> {
 impl Summary {
     /// The last event of a run.
     pub fn event(&self) -> Event<'static> {
-        let Self { jobs, executed, cached, failed, seconds, .. } = *self;
-        Event::Summary { jobs, executed, cached, failed, seconds }
+        let Self { jobs, executed, cached, failed, elsewhere, seconds, store, .. } = *self;
+        Event::Summary { jobs, executed, cached, failed, elsewhere, seconds, store }
     }
 }
 

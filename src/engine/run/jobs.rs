@@ -290,6 +290,11 @@ impl Order {
         (self.job.outputs(), &self.readers)
     }
 
+    /// Whether other jobs read what it makes.
+    pub(super) fn is_read(&self) -> bool {
+        !self.readers.of_job.is_empty()
+    }
+
     /// Asks the job for more jobs.
     ///
     /// # Errors

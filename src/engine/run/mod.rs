@@ -9,18 +9,20 @@
 //!   jobs, which the scheduler adds;
 //! - then it has the key, and looks for an entry: that is a hit, or it takes the lock of the key, looks again, and executes;
 //! - the saver writes entries, those of jobs that ended meanwhile together, each after its blobs;
+//! - pushers bring what was made to where other machines find it, if there is such a place, and give the claim back then;
 //! - the scheduler sees who is ready as soon as a job has run; once its entry is there it journals the outcome and points the views
 //!   at it.
 //!
 //! ```text
 //! waiting ─► ready ─► running ─► (saving) ─► executed | cached | failed | interrupted
 //!    │         ▲         ├─► waiting (for the jobs that it asked for)
-//!    ▼         └─────────┴─► parked  (another job of this run has the same key)
-//! blocked
+//!    ▼         └─────────┼─► parked  (another job of this run has the same key)
+//! blocked                └─► elsewhere (another run works on it; the scout tells when to look again)
 //! ```
 //!
 //! Early cut-off needs no code: inputs enter a key by content.
 
+mod claim;
 mod crew;
 mod event;
 pub mod forecast;
@@ -30,15 +32,18 @@ mod jobs;
 mod live;
 mod memory;
 mod outcome;
+mod pusher;
 pub mod reason;
 mod saver;
 mod scheduler;
+mod scout;
 mod settings;
 pub(super) mod shared;
 pub mod state;
 
 use super::context::Bench;
 use super::plan::Plan;
+use super::sharing::Sharing;
 use super::store::Store;
 use super::store::files::is_read_only;
 use super::store::journal::Journal;
@@ -50,12 +55,12 @@ use jobs::Jobs;
 use memory::Parts;
 pub use outcome::{Ending, Fault, Outcome, Summary, Unavailable, Watch};
 use scheduler::Scheduler;
-pub use settings::Settings;
+pub use settings::{Role, Settings};
 use shared::Shared;
 use state::{JobState, Question, State, survey};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs a plan. `stop` may be set at any time: jobs save their work and nothing new starts.
 ///
@@ -112,21 +117,60 @@ pub fn run(
         watch,
         history: History::new(store.clone(), &plan.name),
         claimed: Mutex::default(),
+        waiting: AtomicUsize::new(0),
         forced_done: Mutex::default(),
     };
     let (orders, inbox) = mpsc::channel();
     let (outbox, news) = mpsc::channel();
     let (saver, unsaved) = mpsc::channel();
     let inbox = Mutex::new(inbox);
-    std::thread::scope(|scope| {
+    let (over, ended) = mpsc::channel();
+    let (owed, debts) = mpsc::channel();
+    let debts = Mutex::new(debts);
+    let sharing = settings.sharing.as_deref();
+    let pushes = sharing.filter(|sharing| sharing.writes());
+    let reads_late = sharing.is_some() && settings.role == Role::Worker;
+    if let Some(sharing) = settings.sharing.as_ref().filter(|_| reads_late) {
+        store.read_through(sharing.clone());
+    }
+    if matches!(settings.role, Role::Worker | Role::Watch) {
+        crew.look(Duration::ZERO)?;
+    }
+    let outlet = pushes.map(|sharing| (sharing, owed));
+    let summary = std::thread::scope(|scope| {
+        if let Some(sharing) = pushes {
+            scope.spawn(|| pusher::push_owed(store, sharing, &plan.name, watch));
+            for _ in 0..pusher::TOGETHER {
+                scope.spawn(|| pusher::push(store, sharing, &debts, watch));
+            }
+        }
         for _ in 0..settings.jobs.max(1) + settings.together.max(1) {
             let (outbox, inbox, crew) = (outbox.clone(), &inbox, &crew);
             scope.spawn(move || crew.work(inbox, &outbox));
         }
-        scope.spawn(move || saver::save(store, settings.signer.as_deref(), &unsaved, &outbox, News::Saved));
-        let scheduler = Scheduler::new(jobs, &wanted, &crew, journal, (orders, saver));
-        scheduler.drive(&news)
-    })
+        let (looks, crew) = (outbox.clone(), &crew);
+        scope.spawn(move || scout::scout(crew, &ended, &looks));
+        scope.spawn(move || saver::save(store, settings.signer.as_deref(), &outlet, &unsaved, &outbox, News::Saved));
+        let scheduler = Scheduler::new(jobs, &wanted, crew, journal, (orders, saver));
+        let summary = scheduler.drive(&news);
+        drop(over);
+        summary
+    })?;
+    if let Some(sharing) = pushes {
+        let keys = summary.results.iter().map(|(_, _, key)| *key).collect();
+        let is_whole = settings.only.is_none() && summary.results.len() == summary.jobs;
+        if let Err(error) = sharing.need(&plan.name, &owner(plan), keys, is_whole) {
+            watch.warn(&plan.name, &format!("the store was not told what this run needs: {error:#}"));
+        }
+    }
+    Ok(Summary { store: sharing.map(Sharing::tally), ..summary })
+}
+
+/// Whose pipeline it is: two projects may call theirs alike.
+fn owner(plan: &Plan) -> String {
+    let user = std::env::var("USER").unwrap_or_default();
+    let path = fs_err::canonicalize(&plan.path).unwrap_or_else(|_| plan.path.clone());
+    format!("{user}\n{}", path.display())
 }
 
 /// A run in a store that cannot be written: it serves what is there, if that is all. Nothing is locked and nothing journaled.

@@ -1,8 +1,10 @@
 //! What becomes of jobs and of a run, and who is told.
 
 use super::reason::Reason;
+use crate::engine::sharing::Tally;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::{Damage, Newer};
+use crate::remote;
 
 /// How the run of a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +101,18 @@ pub struct Summary {
     pub failed: usize,
     /// Jobs that could not run since one upstream failed.
     pub blocked: usize,
+    /// Jobs that a worker left to others.
+    pub elsewhere: usize,
+    /// Jobs whose result was not where it was to be brought from.
+    pub absent: usize,
     /// Whether somebody stopped it before it was done.
     pub interrupted: bool,
     /// How long it took.
     pub seconds: f64,
     /// Seconds of jobs that the cached results took when they were made.
     pub saved: f64,
+    /// What the shared place did, if there is one.
+    pub store: Option<Tally>,
     /// The worst that happened.
     pub fault: Option<Fault>,
     /// Jobs with a result: name, kind and key, in the order in which they ended.
@@ -119,7 +127,8 @@ impl Fault {
         };
         for cause in error.chain() {
             let io = cause.downcast_ref::<std::io::Error>();
-            if io.is_some_and(|error| full(error) || Newer::is(error)) || cause.is::<Unavailable>() {
+            let is_far = cause.is::<Unavailable>() || cause.is::<remote::Error>();
+            if is_far || io.is_some_and(|error| full(error) || Newer::is(error)) {
                 return Self::Environment;
             }
             if cause.is::<Damage>() {

@@ -5,6 +5,7 @@ use super::jobs::{Id, Jobs, Order};
 use super::outcome::{Ending, Fault, Outcome, Summary};
 use super::reason::Reason;
 use super::saver::{Finished, Saved};
+use super::settings::Role;
 use super::shared::KEPT;
 use crate::engine::context::outputs;
 use crate::engine::plan::Planned;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where a job is; see the picture at the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ enum Phase {
     /// Done but for its entry, which is being written.
     Saving,
     Parked,
+    /// For what another run makes.
+    Elsewhere,
     Ended,
 }
 
@@ -57,6 +60,12 @@ pub(super) struct Scheduler<'a> {
     made: Vec<Made>,
     /// Jobs whose key another job is executing.
     parked: BTreeMap<Key, Vec<Id>>,
+    /// Jobs that another run works on, with their keys.
+    elsewhere: BTreeMap<Id, Key>,
+    /// Since when it is known of a job that somebody else works on it.
+    known_elsewhere: BTreeMap<Id, Instant>,
+    /// The job with which a worker begins to look for one, so that not all begin with the same.
+    first: Id,
     summary: Summary,
     /// Nothing new is started any more.
     halted: bool,
@@ -93,6 +102,9 @@ impl<'a> Scheduler<'a> {
             saving: BTreeMap::new(),
             made: Vec::new(),
             parked: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+            known_elsewhere: BTreeMap::new(),
+            first: Id::new(first_of(crew, n)),
             summary: Summary::default(),
             halted: false,
             started: Instant::now(),
@@ -127,16 +139,21 @@ impl<'a> Scheduler<'a> {
         let mut broken = None;
         loop {
             self.dispatch();
-            if self.running == 0 && self.saving.is_empty() {
+            self.crew.waiting.store(self.elsewhere.len(), Ordering::Relaxed);
+            if self.running == 0 && self.saving.is_empty() && !self.waits_for_others() {
                 break;
             }
-            let settled = match news.recv().expect("workers and saver live as long as orders can be sent") {
+            let settled = match news.recv().expect("workers, saver and scout live as long as the scheduler") {
                 News::Report(report) => {
                     self.running -= 1;
                     self.leave(report.id);
                     self.settle(report)
                 }
                 News::Saved(saved) => self.settle_saved(saved),
+                News::Looked => {
+                    self.try_again();
+                    Ok(())
+                }
             };
             if let Err(error) = settled {
                 self.halted = true;
@@ -146,6 +163,7 @@ impl<'a> Scheduler<'a> {
         let Self { journal, mut summary, started, crew, phases, made, .. } = self;
         let unfinished = phases.iter().any(|phase| !matches!(phase, Phase::Ended | Phase::Unwanted));
         summary.interrupted |= unfinished && crew.bench.stop.load(Ordering::Relaxed);
+        summary.elsewhere = phases.iter().filter(|phase| **phase == Phase::Elsewhere).count();
         summary.seconds = started.elapsed().as_secs_f64();
         let ended = journal.end(crew.bench.store, &summary.event())?;
         if let Some(signer) = &crew.settings.signer {
@@ -157,13 +175,36 @@ impl<'a> Scheduler<'a> {
 
     fn dispatch(&mut self) {
         while !self.halted && !self.crew.bench.stop.load(Ordering::Relaxed) {
-            let Some(id) = self.ready.iter().copied().find(|id| self.has_room(*id)) else { break };
+            let from_first = self.ready.range(self.first..).chain(self.ready.range(..self.first)).copied();
+            let Some(id) = from_first.into_iter().find(|id| self.has_room(*id)) else { break };
             self.ready.remove(&id);
             self.phases[id.index()] = Phase::Running;
             self.join(id);
             let order = self.jobs.order(id).expect("everything upstream of a ready job is done");
             self.orders.send(order).expect("workers live as long as the scheduler");
             self.running += 1;
+        }
+    }
+
+    /// Whether the run goes on until others have made something. A worker leaves once no job that is left waits for another, and all
+    /// who work on these have been seen to live: of somebody who is dead that is known after a term.
+    fn waits_for_others(&self) -> bool {
+        if self.elsewhere.is_empty() || self.halted || self.crew.bench.stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let settings = self.crew.settings;
+        let long = settings.leases.as_ref().map_or(Duration::ZERO, |leases| leases.term() * 3 / 2);
+        let is_new = |id: &Id| self.known_elsewhere.get(id).is_none_or(|since| since.elapsed() < long);
+        let waiting = || self.phases.iter().any(|phase| matches!(phase, Phase::Waiting(_)));
+        settings.role != Role::Worker || waiting() || self.elsewhere.keys().any(is_new)
+    }
+
+    /// What others may be done with by now is looked at again.
+    fn try_again(&mut self) {
+        let crew = self.crew;
+        for id in self.elsewhere.extract_if(.., |_, key| crew.is_worth_another_try(key)).map(|(id, _)| id) {
+            self.phases[id.index()] = Phase::Ready;
+            self.ready.insert(id);
         }
     }
 
@@ -209,6 +250,25 @@ impl<'a> Scheduler<'a> {
             },
             Verdict::Parked(key) => self.park(id, key),
             Verdict::Stopped => self.phases[id.index()] = Phase::Ready,
+            Verdict::Elsewhere(key) => {
+                self.phases[id.index()] = Phase::Elsewhere;
+                self.elsewhere.insert(id, key);
+                let is_first = !self.known_elsewhere.contains_key(&id);
+                self.known_elsewhere.entry(id).or_insert_with(Instant::now);
+                if self.crew.settings.role == Role::Run && is_first {
+                    let job = &self.jobs.get(id).plan.name;
+                    self.crew.watch.warn(job, "another run is working on it; waiting for its result");
+                }
+            }
+            Verdict::Absent => {
+                self.summary.absent += 1;
+                self.phases[id.index()] = Phase::Ended;
+            }
+            Verdict::There => {
+                self.release(id);
+                let outcome = self.outcome(id, Ending::Cached, report.key);
+                self.end(id, Outcome { seconds: report.seconds, ..outcome })?;
+            }
             Verdict::Failed(error) => return self.fail(id, report.key, report.seconds, &error),
             Verdict::Interrupted(step) => {
                 self.summary.interrupted = true;
@@ -222,11 +282,11 @@ impl<'a> Scheduler<'a> {
                 let outcome = self.outcome(id, Ending::Cached, report.key);
                 self.end(id, Outcome { reasons: report.reasons, seconds: report.seconds, ..outcome })?;
             }
-            Verdict::Made(entry, lock) => {
+            Verdict::Made(entry, claim) => {
                 self.know(id, &entry);
                 self.phases[id.index()] = Phase::Saving;
                 let entry: Arc<Entry> = entry.into();
-                self.saver.send(Finished { id, entry: entry.clone(), lock })?;
+                self.saver.send(Finished { id, entry: entry.clone(), claim })?;
                 self.saving.insert(id, Unsaved { entry, reasons: report.reasons, seconds: report.seconds });
                 return Ok(());
             }
@@ -370,5 +430,16 @@ impl<'a> Scheduler<'a> {
             return Ok(());
         }
         Ok(self.journal.add(&outcome.event())?)
+    }
+}
+
+/// Where among `n` jobs a run begins to look for one: of several workers each somewhere else.
+fn first_of(crew: &Crew<'_>, n: usize) -> usize {
+    match &crew.settings.leases {
+        Some(leases) if crew.settings.role == Role::Worker && n > 0 => {
+            let digest = Digest::of(leases.name().as_bytes()).to_string();
+            usize::from_str_radix(&digest[..8], 16).unwrap_or(0) % n
+        }
+        _ => 0,
     }
 }

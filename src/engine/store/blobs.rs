@@ -7,10 +7,54 @@ use super::names::{remove, two_levels};
 use super::{Store, files, written};
 use crate::replace::replace_unsynced;
 use crate::trust::Sha256;
-use std::io;
+use std::io::{self, Write};
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// What came of something that was to be received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is here.
+    Right,
+    /// There is none.
+    Nothing,
+    /// What came has another digest.
+    Wrong,
+}
+
+/// A file that is hashed while it is written, and takes only so many bytes.
+struct Hashing {
+    file: fs_err::File,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+/// More came than there should be.
+#[derive(Debug, thiserror::Error)]
+#[error("it is longer than it should be")]
+struct TooLong;
+
+impl TooLong {
+    /// Whether an error is this one, or says so: the way that bytes come may put it into words of its own.
+    fn is(error: &io::Error) -> bool {
+        error.to_string().contains(&Self.to_string())
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = bytes.len() as u64;
+        self.left = self.left.checked_sub(size).ok_or_else(|| io::Error::other(TooLong))?;
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
 
 impl Store {
     /// Where the blob with this digest is.
@@ -73,7 +117,7 @@ impl Store {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn open(&self, digest: &Digest, artifact: &str) -> anyhow::Result<fs_err::File> {
-        let hashed = files::hashed(&self.blob_path(digest));
+        let hashed = self.again(digest, || files::hashed(&self.blob_path(digest)));
         let found = hashed.as_ref().map(|(_, digest)| *digest).map_err(files::again);
         match Wrong::of(found, digest)? {
             Some(wrong) => Err(Damage::Blob { digest: *digest, artifact: artifact.to_owned(), wrong }.into()),
@@ -85,15 +129,81 @@ impl Store {
         &self,
         digest: &Digest,
         artifact: &str,
-        open: impl FnOnce(&Path) -> io::Result<B>,
+        open: impl Fn(&Path) -> io::Result<B>,
     ) -> anyhow::Result<B> {
         let path = self.blob_path(digest);
-        let opened = files::is_file(&path).and_then(|()| open(&path));
+        let opened = self.again(digest, || files::is_file(&path).and_then(|()| open(&path)));
         let found = opened.as_ref().map(|bytes| Digest::of(bytes)).map_err(files::again);
         match Wrong::of(found, digest)? {
             Some(wrong) => Err(Damage::Blob { digest: *digest, artifact: artifact.to_owned(), wrong }.into()),
             None => Ok(opened?),
         }
+    }
+
+    /// Reads a blob, and once more if it is not here and comes from elsewhere then.
+    fn again<T>(&self, digest: &Digest, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match (read(), self.elsewhere.get()) {
+            (Err(error), Some(elsewhere)) if Wrong::in_place(&error) == Some(Wrong::Missing) => {
+                if elsewhere.bring(self, digest)? { read() } else { Err(error) }
+            }
+            (other, _) => other,
+        }
+    }
+
+    /// Whether a blob is missing here, or is not what its name says.
+    ///
+    /// # Errors
+    /// If the system cannot read what is there.
+    pub fn lacks(&self, digest: &Digest, size: u64) -> io::Result<bool> {
+        self.lacks_file(&self.blob_path(digest), size, digest)
+    }
+
+    /// Takes in a blob from elsewhere, of at most so many bytes: hashed while `copy` writes it, and kept only if its digest is right.
+    /// `copy` says whether there was one.
+    ///
+    /// # Errors
+    /// What `copy` returns, or if it cannot be written.
+    pub fn receive(
+        &self,
+        digest: &Digest,
+        most: u64,
+        copy: impl FnOnce(&mut dyn Write) -> io::Result<bool>,
+    ) -> io::Result<Received> {
+        let path = self.blob_path(digest);
+        let temp = self.ready(&path)?;
+        let received = self.receive_as(&temp, digest, most, copy);
+        if matches!(received, Ok(Received::Right)) {
+            fs_err::set_permissions(&temp, PermissionsExt::from_mode(0o444))?;
+            fs_err::rename(&temp, &path)?;
+        }
+        received
+    }
+
+    /// As [`receive`](Self::receive), as a file elsewhere; there is none unless it is right.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_as(
+        &self,
+        path: &Path,
+        digest: &Digest,
+        most: u64,
+        copy: impl FnOnce(&mut dyn Write) -> io::Result<bool>,
+    ) -> io::Result<Received> {
+        let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
+        let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), left: most };
+        let copied = copy(&mut hashing);
+        let received = match copied {
+            Err(error) if TooLong::is(&error) => Ok(Received::Wrong),
+            Err(error) => Err(error),
+            Ok(false) => Ok(Received::Nothing),
+            Ok(true) if Digest::from_hasher(&hashing.hasher) == *digest => Ok(Received::Right),
+            Ok(true) => Ok(Received::Wrong),
+        };
+        if !matches!(received, Ok(Received::Right)) {
+            fs_err::remove_file(path)?;
+        }
+        received
     }
 
     /// The digests of all blobs with their sizes, sorted.

@@ -96,6 +96,14 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether a file is missing, or is not what was recorded.
+    ///
+    /// # Errors
+    /// If the system cannot read what is there.
+    pub fn lacks_file(&self, path: &Path, size: u64, digest: &Digest) -> io::Result<bool> {
+        Ok(Wrong::of(self.hash(path, size), digest)?.is_some())
+    }
+
     fn hash(&self, path: &Path, size: u64) -> io::Result<Digest> {
         if size <= SMALL { files::hash(path) } else { self.files.digest(path) }
     }

@@ -11,6 +11,7 @@
 //!   views/<pipeline>/<job>/… links with human names to the newest artifacts; <artifact>.parts/ has their parts
 //!   signed/                what keys say of entries and runs (`signed.rs`)
 //!   curves/<pipeline>/<job>/… what running jobs show of themselves
+//!   unpushed/<key>         results that a shared place still lacks
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
 //! ```
@@ -33,18 +34,21 @@ pub mod provenance;
 pub mod recipe;
 mod seal;
 pub mod signed;
+mod unpushed;
 mod views;
 
 use crate::replace::replace;
+pub use blobs::Received;
 pub use damage::{Damage, Newer, Wrong};
 pub use entries::Found;
 use files::Files;
 pub use locks::{Hold, InUse, Lock};
+use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long a temporary file must have rested before it counts as left over.
@@ -55,6 +59,17 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 pub struct Store {
     root: PathBuf,
     files: Files,
+    /// Where blobs come from that are not here.
+    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+}
+
+/// A place that has blobs which are not in the store of this machine.
+pub trait Elsewhere: fmt::Debug + Send + Sync {
+    /// Brings one here; whether it is here and right now.
+    ///
+    /// # Errors
+    /// If the place cannot be asked, or the store not be written.
+    fn bring(&self, store: &Store, digest: &digest::Digest) -> io::Result<bool>;
 }
 
 /// Tells temporary files of one process apart.
@@ -64,12 +79,18 @@ impl Store {
     /// The store in a cache folder. Writes nothing yet.
     pub fn new(cache: &Path) -> Arc<Self> {
         let root = std::path::absolute(cache.join("v1")).unwrap_or_else(|_| cache.join("v1"));
-        Arc::new(Self { files: Files::new(root.join("files.json")), root })
+        Arc::new(Self { files: Files::new(root.join("files.json")), root, elsewhere: OnceLock::new() })
     }
 
     /// The folder of the store.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// From now on blobs that are not here are brought from elsewhere when they are read; said once.
+    pub fn read_through(&self, elsewhere: Arc<dyn Elsewhere>) {
+        // A second place would be a mistake of this program; the first one stays.
+        let _ = self.elsewhere.set(elsewhere);
     }
 
     /// Digests of files.

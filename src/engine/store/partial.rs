@@ -28,6 +28,26 @@ impl Store {
         fs_err::read_to_string(self.scratch_path(key).join("step")).ok()?.trim().parse().ok()
     }
 
+    /// The files of the scratch folder of a key: names and paths.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn scratch_files(&self, key: &Key) -> io::Result<Vec<(String, PathBuf)>> {
+        let folder = self.scratch_path(key);
+        let is_file = |name: &String| folder.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        Ok(list(&folder)?.into_iter().filter(is_file).map(|name| (name.clone(), folder.join(name))).collect())
+    }
+
+    /// Makes a folder of this store's disk the scratch folder of a key that has none.
+    ///
+    /// # Errors
+    /// If there is one, or it cannot be moved.
+    pub fn take_scratch(&self, key: &Key, folder: &Path) -> io::Result<()> {
+        let path = self.scratch_path(key);
+        fs_err::create_dir_all(self.root.join("partial"))?;
+        fs_err::rename(folder, path)
+    }
+
     /// The keys whose scratch folders are there, sorted.
     ///
     /// # Errors

@@ -98,6 +98,11 @@ pub fn host() -> String {
     parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
 }
 
+/// What this machine is called.
+pub fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The time, UTC, in RFC 3339.
 pub fn now() -> String {
     chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()

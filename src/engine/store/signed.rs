@@ -100,6 +100,22 @@ impl Store {
         Ok((read(made), read(again)))
     }
 
+    /// What is said of an entry, as it is written: names of files and their bytes, none longer than is read.
+    ///
+    /// # Errors
+    /// If the folder or a file cannot be read.
+    pub fn signed_texts(&self, key: &Key) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let folder = self.signed_folder(key);
+        let mut texts = Vec::new();
+        for name in list(&folder)? {
+            let path = folder.join(&name);
+            if is_file(&path).is_ok() && fs_err::metadata(&path)?.len() <= LONGEST {
+                texts.push((name, fs_err::read(path)?));
+            }
+        }
+        Ok(texts)
+    }
+
     /// What is said of the runs of each pipeline, as it is called in the file system.
     ///
     /// # Errors

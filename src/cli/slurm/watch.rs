@@ -1,0 +1,89 @@
+//! The workers of an array, looked after while a run waits for them.
+
+use super::{Array, Queue, Script};
+use crate::engine::run::Watch;
+use crate::remote::Objects;
+use crate::remote::lease::nonce;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// Between two questions to Slurm: few enough for a controller that serves a thousand users.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How often an array is submitted anew whose workers have all left though jobs are left.
+const MOST: usize = 5;
+
+/// Looks after the array of a run.
+pub(in crate::cli) struct Monitor<'a> {
+    pub(in crate::cli) script: &'a Script,
+    pub(in crate::cli) objects: &'a dyn Objects,
+    pub(in crate::cli) pipeline: &'a str,
+    pub(in crate::cli) watch: &'a dyn Watch,
+    pub(in crate::cli) stop: &'a AtomicBool,
+}
+
+impl Monitor<'_> {
+    /// Looks until the run ends; says why, if it stopped the run.
+    pub(in crate::cli) fn look_after(&self, mut array: Array, ended: &Receiver<()>) -> Option<String> {
+        let (mut before, mut empty, mut submitted) = (String::new(), 0, 0);
+        while ended.recv_timeout(pause()) == Err(RecvTimeoutError::Timeout) {
+            let queue = match Queue::of(array.id) {
+                Ok(queue) => queue,
+                Err(error) => {
+                    // The workers may well be at work; what they make is seen without Slurm.
+                    self.tell(&error.to_string(), &mut before);
+                    continue;
+                }
+            };
+            if !self.script.begins_later() {
+                queue.wake();
+            }
+            if !queue.is_empty() {
+                empty = 0;
+                self.tell(&format!("array {}: {}", array.id, queue.in_words()), &mut before);
+                continue;
+            }
+            // What they made last may not be seen yet.
+            empty += 1;
+            if empty < 3 {
+                continue;
+            }
+            if submitted == MOST {
+                let why = format!(
+                    "the workers of {MOST} arrays have left, and jobs are left; what they said is in `{}`",
+                    self.script.logs.display()
+                );
+                self.stop.store(true, Ordering::Relaxed);
+                return Some(why);
+            }
+            let script = Script { mark: format!("spot-{:.12}", nonce()), ..self.script.clone() };
+            match Array::submit(&script, self.objects, self.pipeline) {
+                Ok(new) => {
+                    self.watch.warn(
+                        self.pipeline,
+                        &format!(
+                            "all workers of the array {} have left, and jobs are left; submitted the array {}",
+                            array.id, new.id
+                        ),
+                    );
+                    (array, empty, submitted) = (new, 0, submitted + 1);
+                }
+                Err(error) => self.tell(&format!("{error:#}; tried again in a moment"), &mut before),
+            }
+        }
+        None
+    }
+
+    fn tell(&self, text: &str, before: &mut String) {
+        if text != before {
+            self.watch.say(self.pipeline, text);
+            text.clone_into(before);
+        }
+    }
+}
+
+/// Tests look more often.
+fn pause() -> Duration {
+    let seconds = std::env::var("SPOT_SLURM_SECONDS").ok().and_then(|text| text.parse::<f64>().ok());
+    seconds.filter(|seconds| (0.1..=600.0).contains(seconds)).map_or(PAUSE, Duration::from_secs_f64)
+}

@@ -1,0 +1,74 @@
+//! The scout: looks now and then at what others do, while jobs wait for them.
+
+use super::crew::{Crew, News};
+use super::settings::{Role, Settings};
+use crate::engine::store::digest::Key;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// Between two looks at locks of this machine.
+const NEAR: Duration = Duration::from_millis(40);
+/// Looks at a shared place in the term of a lease: at most, while something happens, and at least.
+const OFTEN: u32 = 30;
+const SELDOM: u32 = 4;
+
+/// Looks until the scheduler ends, and tells it after each look.
+pub(super) fn scout(crew: &Crew<'_>, ended: &Receiver<()>, outbox: &Sender<News>) {
+    let (shortest, longest) = pauses(crew);
+    let (mut pause, mut before) = (shortest, 0);
+    while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        let waiting = crew.waiting.load(Ordering::Relaxed);
+        if waiting == 0 {
+            (pause, before) = (shortest, 0);
+            continue;
+        }
+        pause = if waiting < before { shortest } else { (pause + pause / 4).min(longest) };
+        before = waiting;
+        if let Err(error) = crew.look(pause / 2) {
+            crew.watch.warn(crew.pipeline, &format!("{error:#}; tried again in a moment"));
+        }
+        if outbox.send(News::Looked).is_err() {
+            return;
+        }
+    }
+}
+
+fn pauses(crew: &Crew<'_>) -> (Duration, Duration) {
+    match &crew.settings.leases {
+        Some(leases) => (leases.term() / OFTEN, leases.term() / SELDOM),
+        None if crew.settings.sharing.is_some() => (Duration::from_secs(2), Duration::from_secs(15)),
+        None => (NEAR, 5 * NEAR),
+    }
+}
+
+impl Crew<'_> {
+    /// Looks at results, leases and failures of others, unless that was done a moment ago.
+    ///
+    /// # Errors
+    /// If the shared place cannot be asked.
+    pub(super) fn look(&self, rest: Duration) -> anyhow::Result<()> {
+        // Leases first: who gave one back has brought the result before.
+        if let Some(leases) = &self.settings.leases {
+            leases.look(rest).map_err(anyhow::Error::from)?;
+        }
+        if let Some(failures) = &self.settings.failures {
+            failures.look()?;
+        }
+        self.settings.sharing.as_ref().map_or(Ok(()), |sharing| sharing.look(rest))
+    }
+
+    /// Whether there may be something to do about a key that somebody else was working on.
+    pub(super) fn is_worth_another_try(&self, key: &Key) -> bool {
+        let Settings { sharing, failures, .. } = self.settings;
+        self.is_free(key)
+            || sharing.as_ref().is_some_and(|sharing| sharing.is_listed(key))
+            || failures.as_ref().is_some_and(|failures| failures.has(key))
+            || self.bench.store.entry_path(key).exists()
+    }
+
+    fn is_free(&self, key: &Key) -> bool {
+        self.settings.role != Role::Watch
+            && self.settings.leases.as_ref().is_none_or(|leases| !leases.is_held(&key.to_string()))
+    }
+}

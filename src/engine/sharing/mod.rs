@@ -1,0 +1,208 @@
+//! Results in one place that many machines share: looked for there before a job runs, and brought there once it has run.
+//!
+//! ```text
+//! store.json              what this place is
+//! blobs/ab/cdef…          as in the store of a machine; written before the entries that need them
+//! entries/ab/<key>.json   created once: who comes second takes what is there
+//! signed/entries/…        what keys say of entries
+//! observations/<key>/…    entries of those who came second and had made something else
+//! partial/<key>.json      the saved steps of an interrupted job; its files are blobs
+//! failures/<run>/<key>    jobs that failed in a run of several workers
+//! roots/…                 what each pipeline used last: the rest can go
+//! workers/ claims/ cancel/  leases (`remote::lease`)
+//! ```
+//!
+//! Nothing that comes from there is believed: an entry is checked as one on disk is, a blob is hashed while it is received.
+
+mod entries;
+mod failures;
+mod roots;
+mod scratch;
+mod unpushed;
+
+use super::run::Unavailable;
+use super::store::digest::{Digest, Key};
+use crate::panic::lock;
+use crate::remote::{self, Address, Objects, Version};
+pub use entries::{Pulled, Pushed};
+pub use failures::{Failure, Failures};
+pub use roots::Unneeded;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The object that says what a place is.
+const MARK: &str = "store.json";
+/// The layout that this program reads and writes.
+const FORMAT: u32 = 1;
+
+/// A place with results, and what is known of it.
+#[derive(Debug)]
+pub struct Sharing {
+    objects: Arc<dyn Objects>,
+    address: Address,
+    writes: bool,
+    /// Whether signatures are brought along with entries.
+    with_signatures: bool,
+    counts: Counts,
+    /// Entries that are there and cannot be used, which may be replaced.
+    unusable: Mutex<HashMap<Key, Version>>,
+    /// Entries that are not there.
+    missed: Mutex<HashSet<Key>>,
+    /// Blobs that are there with other bytes.
+    wrong: Mutex<HashSet<Digest>>,
+    listed: Mutex<Listed>,
+}
+
+/// What was there at the last look.
+#[derive(Debug, Default)]
+struct Listed {
+    at: Option<Instant>,
+    /// How long the look took.
+    took: Duration,
+    keys: HashSet<Key>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    errors: AtomicU64,
+    refused: AtomicU64,
+    pushed: AtomicU64,
+}
+
+/// What a place did for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Results that came from there.
+    pub hits: u64,
+    /// Results that were not there.
+    pub misses: u64,
+    /// Questions and transfers that failed, though they were tried again.
+    pub errors: u64,
+    /// Results that were there, but incomplete or with wrong bytes.
+    pub refused: u64,
+    /// Results that were brought there.
+    pub pushed: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    format: u32,
+    made_by: String,
+}
+
+/// How a place is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Nothing is written there.
+    pub read_only: bool,
+    /// Signatures are brought along with entries.
+    pub with_signatures: bool,
+}
+
+impl Sharing {
+    /// Opens a place, and makes it one if there is nothing yet.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if it cannot be asked, is of another format, or is empty though it is only to be read: a place that was
+    /// named wrongly must not look like one that has no results yet.
+    pub fn open(address: &Address, how: Use) -> Result<Self, Unavailable> {
+        let why = |error: remote::Error| Unavailable(format!("the store `{address}` cannot be used: {error}"));
+        let objects = remote::open(address).map_err(why)?;
+        let mark = match objects.get(MARK).map_err(why)? {
+            Some(mark) => mark.bytes,
+            None if how.read_only => {
+                return Err(Unavailable(format!(
+                    "there is no store at `{address}` (no `{MARK}`); a run that may write makes one: without `--read-only-store`"
+                )));
+            }
+            None => {
+                let made_by = super::store::provenance::program();
+                let mark = serde_json::to_vec(&Mark { format: FORMAT, made_by }).expect("a mark is plain data");
+                // Another run may make it at the same time, which comes to the same.
+                objects.create(MARK, &mark).map_err(why)?;
+                mark
+            }
+        };
+        match serde_json::from_slice::<Mark>(&mark) {
+            Ok(Mark { format: FORMAT, .. }) => {}
+            Ok(Mark { format, .. }) => {
+                return Err(Unavailable(format!(
+                    "the store `{address}` has format {format}, and this program reads {FORMAT}; use the program that made it, or another prefix"
+                )));
+            }
+            Err(error) => {
+                return Err(Unavailable(format!(
+                    "`{MARK}` of the store `{address}` cannot be read ({error}): is something else kept there?"
+                )));
+            }
+        }
+        Ok(Self {
+            objects,
+            address: address.clone(),
+            writes: !how.read_only,
+            with_signatures: how.with_signatures,
+            counts: Counts::default(),
+            unusable: Mutex::default(),
+            missed: Mutex::default(),
+            wrong: Mutex::default(),
+            listed: Mutex::default(),
+        })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether results are brought there.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// The bytes there by name.
+    pub fn objects(&self) -> &Arc<dyn Objects> {
+        &self.objects
+    }
+
+    /// What it did so far.
+    pub fn tally(&self) -> Tally {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { hits, misses, errors, refused, pushed } = &self.counts;
+        Tally { hits: of(hits), misses: of(misses), errors: of(errors), refused: of(refused), pushed: of(pushed) }
+    }
+
+    /// An error of the place, counted.
+    fn failed(&self, error: &remote::Error) -> anyhow::Error {
+        self.counts.errors.fetch_add(1, Ordering::Relaxed);
+        Unavailable(format!("the store `{}` failed: {error}", self.address)).into()
+    }
+
+    /// Looks which results are there, unless that was done a moment ago: less than `rest`, or than many times what it takes.
+    ///
+    /// # Errors
+    /// If the place cannot be asked.
+    pub fn look(&self, rest: Duration) -> anyhow::Result<()> {
+        const SELDOM: u32 = 10;
+        {
+            let listed = lock(&self.listed);
+            if listed.at.is_some_and(|at| at.elapsed() < rest.max(listed.took * SELDOM)) {
+                return Ok(());
+            }
+        }
+        let start = Instant::now();
+        let found = self.objects.list(entries::FOLDER).map_err(|error| self.failed(&error))?;
+        let keys = found.iter().filter_map(|listed| entries::key_of(&listed.name)).collect();
+        *lock(&self.listed) = Listed { at: Some(Instant::now()), took: start.elapsed(), keys };
+        Ok(())
+    }
+
+    /// Whether a result was there at the last look.
+    pub fn is_listed(&self, key: &Key) -> bool {
+        lock(&self.listed).keys.contains(key)
+    }
+}

@@ -1,0 +1,170 @@
+//! What of a shared place is needed: what each pipeline used last, kept there as objects; and the removal of everything else.
+
+use super::entries::{blob_name, entry_name, key_of};
+use super::{Sharing, entries};
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::Entry;
+use crate::remote::lease::{CLAIMS, WORKERS};
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, SystemTime};
+
+/// The folder of roots.
+const FOLDER: &str = "roots";
+/// What is not needed once it has rested: leases and beats of workers that ended without a word, failures of runs that are over, files
+/// that were never named, and this program's own questions for the time.
+const LEFT_OVER: [&str; 6] = [CLAIMS, WORKERS, "cancel", "failures", "tmp", "clock"];
+
+/// What a pipeline of a project used last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Root {
+    format: u32,
+    pipeline: String,
+    keys: BTreeSet<Key>,
+}
+
+/// What can go from a shared place.
+#[derive(Debug, Default, Serialize)]
+pub struct Unneeded {
+    /// Pipelines that need something there.
+    pub roots: usize,
+    /// Entries that stay, and bytes of their blobs.
+    pub kept: usize,
+    /// Bytes of the blobs that stay.
+    pub kept_bytes: u64,
+    /// Names of the entries that go, then of the blobs, then of what was left over.
+    #[serde(skip)]
+    pub names: Vec<String>,
+    /// How many entries, blobs and other objects go.
+    pub entries: usize,
+    /// Blobs that go.
+    pub blobs: usize,
+    /// Other objects that go.
+    pub others: usize,
+    /// Bytes that go.
+    pub bytes: u64,
+}
+
+impl Sharing {
+    /// Notes what a run of a pipeline used. A run that did not see all of its jobs adds to what was noted before.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn need(&self, pipeline: &str, owner: &str, mut keys: BTreeSet<Key>, is_whole: bool) -> anyhow::Result<()> {
+        let name = format!("{FOLDER}/{}.json", &Digest::of(format!("{owner}\n{pipeline}").as_bytes()).short());
+        if !is_whole && let Some(object) = self.objects.get(&name).map_err(|error| self.failed(&error))? {
+            let before: Option<Root> = serde_json::from_slice(&object.bytes).ok();
+            keys.extend(before.into_iter().flat_map(|root| root.keys));
+        }
+        let root = Root { format: super::FORMAT, pipeline: pipeline.to_owned(), keys };
+        self.objects.put(&name, &serde_json::to_vec(&root)?).map_err(|error| self.failed(&error))
+    }
+
+    /// What can go: entries that no pipeline used last, blobs that no other entry needs, and what was left over, all of it older than
+    /// `grace` by the clock of the place.
+    ///
+    /// # Errors
+    /// If the place cannot be asked, or there is a root or an entry that cannot be read: then nobody knows what is needed.
+    pub fn sweep(&self, grace: Duration) -> anyhow::Result<Unneeded> {
+        let list = |folder: &str| self.objects.list(folder).map_err(|error| self.failed(&error));
+        let now = self.now()?;
+        let has_rested = |written: SystemTime| now.duration_since(written).is_ok_and(|age| age >= grace);
+        // Blobs before entries, and these before roots: what comes meanwhile is young, or needed by what is seen later.
+        let blobs = list("blobs")?;
+        let listed = list(entries::FOLDER)?;
+        let roots = list(FOLDER)?;
+        let mut needed: HashSet<Key> = HashSet::new();
+        for root in &roots {
+            needed.extend(self.root(&root.name)?.into_iter().flat_map(|root| root.keys));
+        }
+        if needed.is_empty() && !listed.is_empty() {
+            bail!(
+                "no pipeline says what it needs (`{FOLDER}/` is empty), so everything would go; a run with this store says so"
+            );
+        }
+        let mut sweep = Unneeded { roots: roots.len(), ..Unneeded::default() };
+        let mut blobs_needed: BTreeSet<String> = BTreeSet::new();
+        for listed in listed {
+            let key = key_of(&listed.name);
+            let goes = has_rested(listed.written) && key.is_none_or(|key| !needed.contains(&key));
+            if goes {
+                sweep.entries += 1;
+                sweep.bytes += listed.size;
+                sweep.names.push(listed.name);
+            } else if let Some(entry) = self.entry(&listed.name)? {
+                sweep.kept += 1;
+                blobs_needed.extend(entry.blobs().map(|(_, digest, _)| blob_name(&digest)));
+            }
+        }
+        for partial in list("partial")? {
+            blobs_needed.extend(self.files_of(&partial.name)?);
+        }
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+        for blob in blobs {
+            if blobs_needed.contains(&blob.name) || !has_rested(blob.written) {
+                sweep.kept_bytes += blob.size;
+            } else {
+                sizes.insert(blob.name, blob.size);
+            }
+        }
+        sweep.blobs = sizes.len();
+        sweep.bytes += sizes.values().sum::<u64>();
+        sweep.names.extend(sizes.into_keys());
+        for folder in LEFT_OVER {
+            for listed in list(folder)?.into_iter().filter(|listed| has_rested(listed.written)) {
+                sweep.others += 1;
+                sweep.bytes += listed.size;
+                sweep.names.push(listed.name);
+            }
+        }
+        Ok(sweep)
+    }
+
+    /// Removes what a sweep found, in its order: an entry goes before its blobs.
+    ///
+    /// # Errors
+    /// If something cannot be removed; what is left is found by the next sweep.
+    pub fn remove(&self, sweep: &Unneeded) -> anyhow::Result<()> {
+        sweep.names.iter().try_for_each(|name| self.objects.remove(name).map_err(|error| self.failed(&error)))
+    }
+
+    /// The time by the clock of the place.
+    fn now(&self) -> anyhow::Result<SystemTime> {
+        let name = format!("clock/{}", crate::remote::lease::nonce());
+        self.objects.put(&name, b"what time is it?\n").map_err(|error| self.failed(&error))?;
+        let listed = self.objects.list("clock").map_err(|error| self.failed(&error))?;
+        self.objects.remove(&name).map_err(|error| self.failed(&error))?;
+        let found = listed.into_iter().find(|listed| listed.name == name);
+        found.map(|listed| listed.written).context("the store does not list what was written there a moment ago")
+    }
+
+    fn root(&self, name: &str) -> anyhow::Result<Option<Root>> {
+        // One that was removed meanwhile needs nothing.
+        let Some(object) = self.objects.get(name).map_err(|error| self.failed(&error))? else { return Ok(None) };
+        let root: Root = serde_json::from_slice(&object.bytes).with_context(|| {
+            format!("`{name}` of `{}` cannot be read, so it is not known what is needed", self.address)
+        })?;
+        if root.format != super::FORMAT {
+            bail!(
+                "`{name}` of `{}` has format {}, and this program reads {}",
+                self.address,
+                root.format,
+                super::FORMAT
+            );
+        }
+        Ok(Some(root))
+    }
+
+    fn entry(&self, name: &str) -> anyhow::Result<Option<Entry>> {
+        let Some(object) = self.objects.get(name).map_err(|error| self.failed(&error))? else { return Ok(None) };
+        let Some(key) = key_of(name).filter(|key| entry_name(key) == name) else {
+            bail!("`{name}` of `{}` is no entry; move it away", self.address)
+        };
+        let text = String::from_utf8_lossy(&object.bytes);
+        let entry = Entry::from_text(&text, key);
+        entry.map(Some).with_context(|| {
+            format!("`{name}` of `{}` cannot be read, so it is not known which blobs it needs; a run that needs it replaces it", self.address)
+        })
+    }
+}

@@ -1,0 +1,390 @@
+//! Results that machines share: through a folder, with caches of their own; several workers, one plan.
+
+use super::shell::{Done, Shell};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Jobs that write down that they ran, and one that reads what they made.
+fn plan(jobs: usize, seconds: f64) -> Shell {
+    let numbers: Vec<String> = (0..jobs).map(|i| i.to_string()).collect();
+    let shell = Shell::new();
+    let log = shell.path("log").display().to_string();
+    let text = format!(
+        "version: 1\nname: many\nstages:\n  leaf:\n    kind: command\n    matrix: {{i: [{}]}}\n    \
+         run: [sh, -c, 'sleep {seconds}; echo $0 >> {log}; echo made $0 > \"$SPOT_OUT/o.txt\"', \"${{i}}\"]\n    outputs: [o.txt]\n  \
+         sum:\n    kind: command\n    run: [sh, -c, 'echo sum >> {log}; cat \"$SPOT_IN_leaf\"/* | sort > \"$SPOT_OUT/all.txt\"']\n    \
+         sets: {{leaf: \"leaf[*].o.txt\"}}\n    outputs: [all.txt]\n",
+        numbers.join(", ")
+    );
+    shell.write("pipelines/many.yaml", text)
+}
+
+/// A machine of its own: a cache, and the folder that all share.
+fn at(shell: &Shell, machine: &str, more: &str) -> String {
+    format!("run many --cache {machine} --store file://{} {more}", shell.path("shared").display())
+}
+
+/// How often each job ran.
+fn executions(shell: &Shell) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in std::fs::read_to_string(shell.path("log")).unwrap_or_default().lines() {
+        *counts.entry(line.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn summary(done: &Done) -> Value {
+    let line = done.out.lines().rfind(|line| line.contains("\"summary\"")).expect("a summary");
+    serde_json::from_str(line).unwrap()
+}
+
+/// Files below a folder of the shared place.
+fn objects(shell: &Shell, folder: &str) -> Vec<std::path::PathBuf> {
+    let found = Command::new("find").arg(shell.path("shared").join(folder)).args(["-type", "f"]).output().unwrap();
+    let mut paths: Vec<_> = String::from_utf8(found.stdout).unwrap().lines().map(Into::into).collect();
+    paths.sort();
+    paths
+}
+
+fn all(shell: &Shell, machine: &str) -> String {
+    shell.read(&format!("{machine}/v1/views/many/sum/all.txt"))
+}
+
+#[test]
+fn what_one_machine_made_another_takes() {
+    let shell = plan(3, 0.0);
+    let first = summary(&shell.spot(&at(&shell, "a", "--format json")).ok());
+    assert_eq!((&first["executed"], &first["store"]["pushed"]), (&4.into(), &4.into()));
+    let second = summary(&shell.spot(&at(&shell, "b", "--format json")).ok());
+    assert_eq!((&second["executed"], &second["cached"]), (&0.into(), &4.into()));
+    let expected = serde_json::json!({"hits": 4, "misses": 0, "errors": 0, "refused": 0, "pushed": 0});
+    assert_eq!(second["store"], expected);
+    assert_eq!(all(&shell, "a"), all(&shell, "b"));
+    shell.spot("audit many --cache b").ok();
+    assert!(
+        objects(&shell, "claims").is_empty()
+            && objects(&shell, "workers").is_empty()
+            && objects(&shell, "tmp").is_empty()
+    );
+    assert!(executions(&shell).values().all(|n| *n == 1));
+}
+
+#[test]
+fn workers_share_the_work_and_make_each_result_once() {
+    let shell = plan(24, 0.05);
+    let mut workers: Vec<_> = (0..4)
+        .map(|i| {
+            let line = at(&shell, &format!("w{i}"), "--worker --run one");
+            shell.spot(&line).env("SPOT_LEASE_SECONDS", "2").start()
+        })
+        .collect();
+    for worker in &mut workers {
+        assert!(worker.wait().unwrap().success());
+    }
+    let counts = executions(&shell);
+    assert_eq!(counts.len(), 25);
+    assert!(counts.values().all(|n| *n == 1), "{counts:?}");
+    shell.spot(&at(&shell, "z", "")).ok();
+    assert_eq!(all(&shell, "z").lines().count(), 24);
+}
+
+#[test]
+fn the_work_of_a_worker_that_was_killed_is_taken_up() {
+    let shell = plan(4, 0.6);
+    let mut killed = shell.spot(&at(&shell, "a", "--worker")).env("SPOT_LEASE_SECONDS", "1").start();
+    let start = Instant::now();
+    while objects(&shell, "claims").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let done = shell.spot(&at(&shell, "b", "--worker --format json")).env("SPOT_LEASE_SECONDS", "1").ok();
+    assert_eq!(summary(&done)["jobs"], 5);
+    assert_eq!(executions(&shell).len(), 5);
+}
+
+#[test]
+fn wrong_bytes_are_named_never_taken_and_made_good() {
+    let shell = plan(2, 0.0);
+    shell.spot(&at(&shell, "a", "")).ok();
+    let made = all(&shell, "a");
+    for blob in objects(&shell, "blobs") {
+        let mut bytes = std::fs::read(&blob).unwrap();
+        bytes[0] ^= 1;
+        std::fs::remove_file(&blob).unwrap();
+        std::fs::write(&blob, bytes).unwrap();
+    }
+    let done = shell.spot(&at(&shell, "b", "--format json")).ok();
+    assert!(done.out.contains("has other bytes than its name says"), "{}", done.out);
+    let told = summary(&done);
+    assert_eq!(
+        (&told["executed"], &told["store"]["refused"], &told["store"]["hits"]),
+        (&3.into(), &3.into(), &0.into())
+    );
+    assert_eq!(all(&shell, "b"), made);
+    // What was wrong there has been replaced.
+    let third = summary(&shell.spot(&at(&shell, "c", "--format json")).ok());
+    assert_eq!((&third["executed"], &third["store"]["refused"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn an_entry_without_its_blobs_is_a_miss_that_is_said_and_replaced() {
+    let shell = plan(2, 0.0);
+    shell.spot(&at(&shell, "a", "")).ok();
+    std::fs::remove_dir_all(shell.path("shared/blobs")).unwrap();
+    let done = shell.spot(&at(&shell, "b", "")).ok();
+    assert!(done.err.contains("cannot be used: blob `") && done.err.contains("is missing"), "{}", done.err);
+    let third = summary(&shell.spot(&at(&shell, "c", "--format json")).ok());
+    assert_eq!(third["executed"], 0);
+}
+
+#[test]
+fn a_damaged_entry_is_replaced_and_one_that_was_changed_is_not_believed() {
+    let shell = plan(2, 0.0);
+    shell.spot(&at(&shell, "a", "")).ok();
+    for (i, entry) in objects(&shell, "entries").into_iter().enumerate() {
+        let text = std::fs::read_to_string(&entry).unwrap();
+        std::fs::remove_file(&entry).unwrap();
+        std::fs::write(
+            &entry,
+            if i == 0 { text[..100].to_owned() } else { text.replace("\"seconds\":0", "\"seconds\":1") },
+        )
+        .unwrap();
+    }
+    let done = shell.spot(&at(&shell, "b", "")).ok();
+    assert!(done.err.contains("its entry is damaged"), "{}", done.err);
+    assert_eq!(summary(&shell.spot(&at(&shell, "c", "--format json")).ok())["executed"], 0);
+}
+
+#[test]
+fn a_job_that_makes_something_else_each_time_is_found_out_and_the_first_counts() {
+    let text = "version: 1\nname: many\nstages:\n  sum:\n    kind: command\n    \
+                run: [sh, -c, 'od -An -N8 -tx8 /dev/urandom > \"$SPOT_OUT/all.txt\"']\n    outputs: [all.txt]\n";
+    let shell = Shell::new().write("pipelines/many.yaml", text);
+    shell.spot("run many --cache b").ok();
+    shell.spot(&at(&shell, "a", "")).ok();
+    let first = all(&shell, "a");
+    assert_ne!(all(&shell, "b"), first);
+    let store = format!("file://{}", shell.path("shared").display());
+    let done = shell.spot(&format!("push many --cache b --store {store}")).ok();
+    assert!(done.out.contains("0 results brought") && done.out.contains("1 differed"), "{}", done.out);
+    assert!(done.err.contains("had brought something else"), "{}", done.err);
+    assert_eq!(objects(&shell, "observations").len(), 1);
+    shell.spot(&at(&shell, "b", "")).ok();
+    assert_eq!(all(&shell, "b"), first);
+}
+
+#[test]
+fn what_could_not_be_brought_is_noted_and_brought_later() {
+    let shell = plan(2, 0.0);
+    shell.spot("run many --cache a").ok();
+    let store = format!("--store file://{}", shell.path("shared").display());
+    let done = shell.spot(&format!("push many --cache a {store}")).ok();
+    assert!(done.out.starts_with("3 results brought"), "{}", done.out);
+    let done = shell.spot(&format!("pull many --cache b {store}")).ok();
+    assert!(done.out.starts_with("3 results brought"), "{}", done.out);
+    assert_eq!(all(&shell, "b"), all(&shell, "a"));
+    // A note that a killed run left.
+    let entry = objects(&shell, "entries").remove(0);
+    let key = entry.file_stem().unwrap().to_str().unwrap().to_owned();
+    std::fs::remove_file(&entry).unwrap();
+    shell.put(&format!("a/v1/unpushed/{key}"), format!("file://{}", shell.path("shared").display()));
+    shell.spot(&at(&shell, "a", "")).ok();
+    assert!(entry.exists());
+    assert!(!shell.path(&format!("a/v1/unpushed/{key}")).exists());
+}
+
+#[test]
+fn a_store_that_is_only_read_gives_and_takes_nothing() {
+    let shell = plan(2, 0.0);
+    let refused = shell.spot(&at(&shell, "a", "--read-only-store")).exits_with(5);
+    assert!(refused.err.contains("there is no store at"), "{}", refused.err);
+    shell.spot(&at(&shell, "a", "")).ok();
+    let before = objects(&shell, "");
+    shell.edit("pipelines/many.yaml", "echo made", "echo done");
+    let done = summary(&shell.spot(&at(&shell, "b", "--read-only-store --format json")).ok());
+    assert_eq!((&done["executed"], &done["store"]["pushed"]), (&3.into(), &0.into()));
+    assert_eq!(objects(&shell, ""), before);
+}
+
+#[test]
+fn a_store_that_cannot_be_used_never_looks_like_an_empty_one() {
+    let shell = plan(1, 0.0).write("elsewhere/store.json", "not ours");
+    let line = |address: &str| format!("run many --store {address}");
+    let other = shell.spot(&line(&format!("file://{}", shell.path("elsewhere").display()))).exits_with(5);
+    assert!(
+        other.err.contains("cannot be read") && other.err.contains("is something else kept there?"),
+        "{}",
+        other.err
+    );
+    shell.put("elsewhere/store.json", "{\"format\": 2, \"made_by\": \"9.0\"}");
+    let newer = shell.spot(&line(&format!("file://{}", shell.path("elsewhere").display()))).exits_with(5);
+    assert!(newer.err.contains("has format 2, and this program reads 1"), "{}", newer.err);
+    for (address, why) in
+        [("s3:/lab", "is no address"), ("file://x", "three slashes"), ("ftp://x/y", "nothing is known of `ftp://`")]
+    {
+        let refused = shell.spot(&line(address)).exits_with(2);
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
+    if !cfg!(feature = "bucket") {
+        let refused = shell.spot(&line("s3://lab/spot")).exits_with(5);
+        assert!(refused.err.contains("built without the client for buckets"), "{}", refused.err);
+    }
+    assert!(executions(&shell).is_empty());
+}
+
+#[test]
+fn a_project_names_its_store_once() {
+    let shell = plan(1, 0.0);
+    let folder = shell.path("shared").display().to_string();
+    shell.put("spot.yaml", format!("store: file://{folder}\n"));
+    shell.spot("run many --cache a").ok();
+    assert_eq!(summary(&shell.spot("run many --cache b --format json").ok())["store"]["hits"], 2);
+    let alone = summary(&shell.spot("run many --cache c --store none --format json").ok());
+    assert!(alone.get("store").is_none());
+    shell.put("spot.yaml", "stores: x\n");
+    let refused = shell.spot("run many").exits_with(2);
+    assert!(refused.err.contains("spot.yaml:1:1") && refused.err.contains("stores"), "{}", refused.err);
+}
+
+#[test]
+fn a_job_that_fails_at_one_worker_fails_for_the_run() {
+    let shell = Shell::new();
+    let log = shell.path("log").display().to_string();
+    let text = format!(
+        "version: 1\nname: many\nstages:\n  bad:\n    kind: command\n    run: [sh, -c, 'echo bad >> {log}; echo no such luck >&2; exit 3']\n    outputs: [o]\n"
+    );
+    let shell = shell.write("pipelines/many.yaml", text);
+    shell.spot(&at(&shell, "a", "--worker --run r")).exits_with(1);
+    let second = shell.spot(&at(&shell, "b", "--worker --run r")).exits_with(1);
+    assert!(second.err.contains("failed at the worker `") && second.err.contains("no such luck"), "{}", second.err);
+    assert_eq!(executions(&shell)["bad"], 1);
+    // Another run tries again.
+    shell.spot(&at(&shell, "b", "--worker --run s")).exits_with(1);
+    assert_eq!(executions(&shell)["bad"], 2);
+}
+
+#[test]
+fn workers_are_seen_at_work_and_leave_when_they_are_asked() {
+    let shell = plan(6, 1.5);
+    let mut worker = shell.spot(&at(&shell, "a", "--worker --jobs 1")).env("SPOT_LEASE_SECONDS", "1").start();
+    let store = format!("--store file://{}", shell.path("shared").display());
+    let start = Instant::now();
+    let text = loop {
+        let text = shell.spot(&format!("status many --cache b {store}")).ok().out;
+        if text.contains("leaf[") && text.contains("1 workers") && !text.contains(": waits") {
+            break text;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{text}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(text.contains(", cpu: leaf["), "{text}");
+    let json: Value =
+        serde_json::from_str(&shell.spot(&format!("status many --cache b --format json {store}")).ok().out).unwrap();
+    let busy = json["jobs"].as_array().unwrap().iter().filter(|job| job["worker"].is_string()).count();
+    assert_eq!((json["workers"].as_array().unwrap().len(), busy), (1, 1));
+    let done = shell.spot(&format!("cancel many --cache b {store}")).ok();
+    assert!(done.out.contains("asked 1 workers"), "{}", done.out);
+    assert_eq!(worker.wait().unwrap().code(), Some(130));
+    assert!(objects(&shell, "workers").is_empty() && objects(&shell, "claims").is_empty());
+    assert!(executions(&shell).len() < 7);
+}
+
+#[test]
+fn workers_of_one_cache_need_no_store() {
+    let shell = plan(16, 0.05);
+    let start = |leases: &str| {
+        shell.spot("run many --worker").env("SPOT_LEASES", leases).env("SPOT_LEASE_SECONDS", "1").start()
+    };
+    for leases in ["", "always"] {
+        let mut workers = [start(leases), start(leases), start(leases)];
+        assert!(workers.iter_mut().all(|worker| worker.wait().unwrap().success()));
+        assert!(executions(&shell).values().all(|n| *n == 1), "{:?}", executions(&shell));
+        assert_eq!(executions(&shell).len(), 17);
+        std::fs::remove_file(shell.path("log")).unwrap();
+        std::fs::remove_dir_all(shell.path("cache")).unwrap();
+    }
+}
+
+#[test]
+fn what_makes_no_sense_together_is_refused() {
+    let shell = plan(1, 0.0);
+    shell.spot("run many --worker --force sum").exits_with(2);
+    for option in ["--workers 3", "--detach", "--slurm=--time=1"] {
+        let refused = shell.spot(&format!("run many {option}")).exits_with(2);
+        assert!(refused.err.contains("is for `--executor slurm`"), "{}", refused.err);
+    }
+    let refused = shell.spot("run many --executor slurm --force sum").exits_with(2);
+    assert!(refused.err.contains("each worker of the array would do it"), "{}", refused.err);
+    shell.spot("run many --run a/b --worker").exits_with(2);
+    let refused = shell.spot("push many").exits_with(2);
+    assert!(refused.err.contains("needs a store that machines share"), "{}", refused.err);
+}
+
+/// A Slurm of two files: what is submitted runs at once, one task after the other.
+fn slurm(shell: &Shell) -> String {
+    let bin = shell.path("bin").display().to_string();
+    let queue = shell.path("queue").display().to_string();
+    std::fs::create_dir_all(&bin).unwrap();
+    let sbatch = format!(
+        "#!/bin/sh\ncat > {queue}.sh\n[ -e {queue}.refuse ] && {{ echo 'sbatch: error: invalid partition specified: nope' >&2; exit 1; }}\n\
+         n=$(sed -n 's/^#SBATCH --array=0-//p' {queue}.sh)\ntouch {queue}\n\
+         (for i in $(seq 0 $n); do SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i sh {queue}.sh > {queue}.$i.log 2>&1; done; rm {queue}) > /dev/null 2>&1 &\necho 7\n"
+    );
+    let squeue = format!("#!/bin/sh\n[ -e {queue} ] && echo '7_0|RUNNING|None'\nexit 0\n");
+    let scancel = format!("#!/bin/sh\necho $1 >> {queue}.cancelled\n");
+    for (name, text) in
+        [("sbatch", sbatch), ("squeue", squeue), ("scancel", scancel), ("scontrol", "#!/bin/sh\n".to_owned())]
+    {
+        let path = Path::new(&bin).join(name);
+        std::fs::write(&path, text).unwrap();
+        assert!(Command::new("chmod").arg("+x").arg(&path).status().unwrap().success());
+    }
+    format!("{bin}:{}", std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn slurm_gets_one_array_and_the_client_sees_what_its_workers_make() {
+    let shell = plan(6, 0.02);
+    let path = slurm(&shell);
+    let run = |more: &str| {
+        let line = at(&shell, "a", &format!("--executor slurm --workers 2 {more}"));
+        shell.spot(&line).env("PATH", &path).env("SPOT_SLURM_SECONDS", "0.3").env("SPOT_LEASE_SECONDS", "1")
+    };
+    let done = run("").ok();
+    assert!(done.err.contains("submitted the Slurm array 7: 2 workers"), "{}", done.err);
+    assert!(done.err.contains("7 jobs: 0 executed, 7 cached"), "{}", done.err);
+    assert_eq!(all(&shell, "a").lines().count(), 6);
+    assert!(executions(&shell).values().all(|n| *n == 1));
+    shell.put("queue.refuse", "");
+    shell.edit("pipelines/many.yaml", "echo made", "echo done");
+    let refused = run("").exits_with(5);
+    assert!(refused.err.contains("Slurm does not take the job: invalid partition specified: nope"), "{}", refused.err);
+    std::fs::remove_file(shell.path("queue.refuse")).unwrap();
+    let detached = run("--detach").ok();
+    assert!(detached.err.contains("submitted") && detached.out.is_empty(), "{}{}", detached.out, detached.err);
+    let attached = run("").ok();
+    assert!(attached.err.contains("7 jobs: 0 executed, 7 cached"), "{}", attached.err);
+    assert!(executions(&shell).values().all(|n| *n <= 2));
+    // Nobody is left in the queue, so there is nothing to cancel.
+    shell.spot(&format!("cancel many --store file://{}", shell.path("shared").display())).env("PATH", &path).ok();
+    assert!(!shell.path("queue.cancelled").exists());
+}
+
+#[test]
+fn without_slurm_that_is_said() {
+    let shell = plan(1, 0.0);
+    let refused = shell.spot("run many --executor slurm").env("PATH", "/nowhere").exits_with(5);
+    assert!(refused.err.contains("there is no `sbatch` here"), "{}", refused.err);
+    let script = shell.spot("slurm script many --workers 3 --slurm=--time=1:00:00").ok().out;
+    assert!(script.contains("#SBATCH --array=0-2\n") && script.contains("#SBATCH --time=1:00:00\n"), "{script}");
+    let checked = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().and_then(|mut child| {
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes())?;
+        child.wait()
+    });
+    assert!(checked.unwrap().success());
+}
