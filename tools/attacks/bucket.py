@@ -387,11 +387,16 @@ def in_cache(study, cache):
     """What is wrong in the cache of a worker: blobs with other bytes, entries with other artifacts. Small caches, so all of it."""
     digest = blake3()
     root = Path(cache) / "v1"
-    wrong = [f"blob {path.name[:12]}" for path in root.glob("blobs/??/*") if path.is_file() and digest(path.read_bytes()) != path.parent.name + path.name]
+    blobs = (path for path in root.glob("blobs/??/*") if len(path.name) == 62)
+    wrong = [f"blob {path.name[:12]}" for path in blobs if digest(path.read_bytes()) != path.parent.name + path.name]
     for path in root.glob("entries/??/*.json"):
-        entry = json.loads(path.read_text())
-        if study.expected.get(path.stem) != entry["artifacts"]:
-            wrong.append(f"entry {path.stem[:12]} of {job_of(entry)}")
+        try:
+            entry = json.loads(path.read_text())
+            is_right = study.expected.get(path.stem) == entry["artifacts"]
+        except (ValueError, KeyError, TypeError):
+            is_right = False
+        if not is_right:
+            wrong.append(f"entry {path.stem[:12]}")
     return wrong
 
 
@@ -475,6 +480,8 @@ def report(study, way, fleet, seconds, counts, created, problems):
     asked = len(study.executed)
     table.add("entries", len(study.expected))
     table.add("workers", f"{fleet.arguments.workers} at a time, {fleet.number} in all, {fleet.arguments.jobs} job(s) at a time each")
+    kind = f"a bucket of {way.server.kind} behind the proxy, {fleet.arguments.fault_rate:.1%} harmed" if way.server else "a shared folder"
+    table.add("place", f"{kind}, leases of {fleet.arguments.lease} s, {len(fleet.hosts) or 'no'} network namespaces, clocks {'minutes apart' if fleet.arguments.clocks else 'right'}")
     table.add("killed", f"{len(fleet.killed)}; paused for longer than a lease: {len(fleet.paused)}")
     table.add("seconds", f"{seconds:.0f} (a run alone without a store: {study.seconds:.1f})")
     table.add("left with", dict(fleet.statuses))
