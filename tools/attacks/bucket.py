@@ -297,10 +297,17 @@ class Fleet:
             self.start()
         kills = sorted(self.chance.uniform(0, 0.98 * total) for _ in range(arguments.kills))
         pauses = sorted(self.chance.uniform(0, 0.9 * total) for _ in range(arguments.pauses))
-        done, moved, said = 0, time.monotonic(), time.monotonic()
+        done, moved, said, rounds = 0, time.monotonic(), time.monotonic(), 1
         while self.alive:
             self.tend()
             now = is_done()
+            if not self.alive and now < total and rounds < 5:
+                # Of a restarted array a user would expect no more than this.
+                self.problems.append(f"all workers left, and {total - now} of {total} entries are missing; statuses {dict(self.statuses)}")
+                rounds += 1
+                time.sleep(arguments.lease)
+                for _ in range(min(4, arguments.workers)):
+                    self.start()
             if now != done:
                 done, moved = now, time.monotonic()
             while kills and kills[0] <= done:
@@ -322,6 +329,10 @@ class Fleet:
         for worker in self.alive:
             worker.process.kill()
             worker.process.wait()
+        for process in self.killed:
+            # What faketime could not remove.
+            for name in (f"faketime_shm_{process}", f"sem.faketime_sem_{process}"):
+                Path("/dev/shm", name).unlink(missing_ok=True)
 
 
 def progress_of(way):
