@@ -863,6 +863,8 @@ def main():
     arguments = about.parse_args()
     arguments.spot = str(arguments.spot.resolve(strict=arguments.attack != "proxy"))
     arguments.clocks = arguments.mode == "file" if arguments.clocks is None else arguments.clocks
+    # Whoever stops this stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     is_fine = {"workers": workers, "overhead": overhead, "mistakes": mistakes, "proxy": proxied}[arguments.attack](arguments)
     print(f"{arguments.attack}, {arguments.mode}, seed {arguments.seed}, {time.monotonic() - began:.0f} s: {'as it should be' if is_fine else 'WRONG'}")
