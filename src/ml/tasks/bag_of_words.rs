@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The words of a text as scikit-learn's `CountVectorizer` takes them: in lower case, runs of at least two letters, digits or `_`.
-pub(super) fn words(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase();
+/// The words of a text in lower case as scikit-learn's `CountVectorizer` takes them: runs of at least two letters, digits or `_`.
+fn words(lower: &str) -> impl Iterator<Item = &str> {
     let runs = lower.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    runs.filter(|run| run.chars().nth(1).is_some()).map(str::to_owned).collect()
+    runs.filter(|run| run.chars().nth(1).is_some())
 }
 
 /// Multinomial naive Bayes on words of texts in memory: what [`WordCounts`] must be.
@@ -34,8 +33,8 @@ impl BagOfWords {
         let places: HashMap<&str, usize> = rows.keys().enumerate().map(|(at, label)| (*label, at)).collect();
         let (mut counts, mut totals): (HashMap<String, Vec<f64>>, Vec<f64>) = (HashMap::new(), vec![0.0; rows.len()]);
         for (text, label) in examples {
-            for word in words(text) {
-                counts.entry(word).or_insert_with(|| vec![0.0; rows.len()])[places[label]] += 1.0;
+            for word in words(&text.to_lowercase()) {
+                counts.entry(word.to_owned()).or_insert_with(|| vec![0.0; rows.len()])[places[label]] += 1.0;
                 totals[places[label]] += 1.0;
             }
         }
@@ -52,7 +51,7 @@ impl BagOfWords {
     /// The likeliest label of a text; of equal ones the first. Words that were not learned say nothing.
     pub fn predict(&self, text: &str) -> &str {
         let mut scores: Vec<f64> = self.labels.iter().map(|(_, share)| *share).collect();
-        for of_labels in words(text).iter().filter_map(|word| self.words.get(word)) {
+        for of_labels in words(&text.to_lowercase()).filter_map(|word| self.words.get(word)) {
             scores.iter_mut().zip(of_labels).for_each(|(score, of_label)| *score += of_label);
         }
         let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -67,12 +66,12 @@ pub struct Words(Vec<u64>);
 impl Words {
     /// Of a text, each as often as it is there.
     pub fn of(text: &str) -> Self {
-        let hash = |word: &String| {
+        let hash = |word: &str| {
             let mut hasher = DefaultHasher::new();
             word.hash(&mut hasher);
             hasher.finish()
         };
-        Self(words(text).iter().map(hash).collect())
+        Self(words(&text.to_lowercase()).map(hash).collect())
     }
 
     /// The hashes.
@@ -170,7 +169,8 @@ mod tests {
         let golden: Golden = serde_json::from_str(include_str!("../../../tests/golden/bag_of_words.json")).unwrap();
         let model = BagOfWords::learn(golden.train.iter().map(|(text, label)| (text.as_str(), label.as_str())));
         for (text, expected, label) in &golden.asked {
-            let mut found = words(text);
+            let lower = text.to_lowercase();
+            let mut found: Vec<&str> = words(&lower).collect();
             found.sort();
             assert_eq!(found, *expected, "{text}");
             assert_eq!(model.predict(text), label, "{text}");

@@ -61,7 +61,12 @@ fn plain(text: &str) -> String {
         text.get().to_lowercase()
     });
     let lower = composed.unwrap_or_else(|| text.to_ascii_lowercase());
-    lower.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut joined = String::with_capacity(lower.len());
+    for word in lower.split_whitespace() {
+        joined.extend((!joined.is_empty()).then_some(' '));
+        joined.push_str(word);
+    }
+    joined
 }
 
 #[cfg(test)]

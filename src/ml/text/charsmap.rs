@@ -11,6 +11,8 @@ use crate::ml::error::{Error, Result};
 pub(in crate::ml) struct Charsmap {
     units: Vec<u32>,
     texts: String,
+    /// For every byte of ASCII whether no rule fits a text that begins with it and goes on in ASCII.
+    stays: [bool; 128],
 }
 
 /// Says that a unit is a leaf, whose other bits are a place among the texts.
@@ -31,8 +33,9 @@ impl Charsmap {
         let (index, texts) = rest.split_at(size);
         let texts = std::str::from_utf8(texts).map_err(|_| broken("its texts are not UTF-8"))?;
         let units = index.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
-        let map = Self { units, texts: texts.to_owned() };
+        let mut map = Self { units, texts: texts.to_owned(), stays: [false; 128] };
         map.check().map_err(broken)?;
+        map.stays = std::array::from_fn(|byte| map.leaves_alone(byte as u8));
         Ok(map)
     }
 
@@ -65,6 +68,17 @@ impl Charsmap {
         let place = node ^ usize::from(byte);
         let unit = self.units[place];
         (unit & (LEAF | 0xff) == u32::from(byte)).then(|| (place ^ offset(unit), unit >> 8 & 1 == 1))
+    }
+
+    /// Whether no rule is for a byte of ASCII, or begins with it and another one.
+    fn leaves_alone(&self, byte: u8) -> bool {
+        let next = self.step(offset(self.units[0]), byte).filter(|_| byte != 0);
+        next.is_none_or(|(node, ends)| !ends && (1..128).all(|second| self.step(node, second).is_none()))
+    }
+
+    /// Whether no rule fits a text that begins with this byte of ASCII and goes on in ASCII, or not at all.
+    pub(super) fn stays(&self, byte: u8) -> bool {
+        self.stays[usize::from(byte)]
     }
 
     /// The longest beginning of `text` that a rule is for: its length in bytes, and what becomes of it.
@@ -118,6 +132,7 @@ mod tests {
         assert_eq!(map.longest("ac"), Some((1, "b")));
         assert_eq!((map.longest("ca"), map.longest(""), map.longest("\0a")), (None, None, None));
         assert_eq!(map.longest("a\0b"), Some((1, "b")));
+        assert!(!map.stays(b'a') && map.stays(b'b') && map.stays(0));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) struct File {
     pub(super) unigram: Option<Unigram>,
     /// Ids of special tokens, which are not text.
     pub(super) special: BTreeSet<u32>,
-    /// First bytes of the tokens that are found in a text before it is cut into pieces.
-    pub(super) starts: BTreeSet<u8>,
+    /// For every byte whether a token that is found in a text before it is cut into pieces begins with it.
+    pub(super) starts: [bool; 256],
     /// Number of ids.
     pub(super) size: usize,
 }
@@ -69,7 +69,8 @@ impl File {
         let hidden = &special | &control;
         let found = || added.iter().filter(|token| !control.contains(&token.id));
         let unigram = if found().any(|token| token.normalized) { None } else { sentencepiece(&json, &hidden)? };
-        let starts = found().filter_map(|token| token.content.bytes().next()).collect();
+        let mut starts = [false; 256];
+        found().filter_map(|token| token.content.bytes().next()).for_each(|byte| starts[usize::from(byte)] = true);
 
         let read = caught(|| Tokenizer::deserialize(json)).map_err(|panic| crate_failed(&panic))?;
         let mut tokenizer = read.map_err(|error| crate_failed(&error.to_string()))?;

@@ -53,7 +53,7 @@ impl Tokens {
             return Ok(encoding.get_ids().to_vec());
         };
         let mut ids = Vec::new();
-        if !text.bytes().any(|byte| self.file.starts.contains(&byte)) {
+        if !text.bytes().any(|byte| self.file.starts[usize::from(byte)]) {
             unigram.encode(text, true, &mut ids);
             return Ok(ids);
         }

@@ -37,10 +37,9 @@ pub(super) enum Opening {
 #[derive(Clone, Copy)]
 struct Path {
     score: f32,
-    /// Where its last piece begins.
-    from: usize,
-    /// Its last piece.
+    /// Its last piece, and how many bytes that has.
     piece: u32,
+    length: u32,
 }
 
 impl Unigram {
@@ -71,6 +70,12 @@ impl Unigram {
         out.extend(opened.then_some(SPACE));
         let mut after_space = opened;
         while let Some(first) = text.chars().next() {
+            let (same, rest) = text.split_at(self.unchanged(text));
+            if !same.is_empty() {
+                out.push_str(same);
+                (text, after_space) = (rest, false);
+                continue;
+            }
             let mapped = self.map.as_ref().and_then(|map| map.longest(text));
             let (length, mut to) = mapped.unwrap_or((first.len_utf8(), &text[..first.len_utf8()]));
             text = &text[length..];
@@ -87,32 +92,44 @@ impl Unigram {
         out
     }
 
+    /// How many bytes in front of a text are no spaces and stay as they are by a look at each alone, as most do.
+    fn unchanged(&self, text: &str) -> usize {
+        let stays =
+            |byte: &u8| byte.is_ascii() && *byte != b' ' && self.map.as_ref().is_none_or(|map| map.stays(*byte));
+        let count = text.bytes().take_while(stays).count();
+        // A rule may be for the last one together with what is behind it.
+        let is_open = text.as_bytes().get(count).is_some_and(|next| !next.is_ascii());
+        count.saturating_sub(usize::from(is_open))
+    }
+
     /// The pieces whose scores have the largest sum. Candidates are compared in f64 with what is kept in f32, and the first of
     /// equals stays.
     fn best(&self, text: &str) -> Vec<u32> {
         let mut paths: Vec<Option<Path>> = vec![None; text.len() + 1];
         for (from, first) in text.char_indices() {
             let before = paths[from].map_or(0.0, |path| path.score);
-            let mut offer = |end: usize, piece: u32, score: f32| {
-                if paths[end].is_none_or(|path| score > path.score) {
-                    paths[end] = Some(Path { score, from, piece });
+            let mut offer = |length: usize, piece: u32, score: f32| {
+                let path = &mut paths[from + length];
+                if path.is_none_or(|path| score > path.score) {
+                    *path = Some(Path { score, piece, length: length as u32 });
                 }
             };
             let mut known = false;
             for (length, piece) in self.trie.prefixes(&text.as_bytes()[from..]) {
                 let score = self.scores[piece as usize];
-                offer(from + length, piece, score + before);
+                offer(length, piece, score + before);
                 known |= length == first.len_utf8();
             }
             if !known {
-                offer(from + first.len_utf8(), self.unknown, self.unknown_score + before);
+                offer(first.len_utf8(), self.unknown, self.unknown_score + before);
             }
         }
-        let mut pieces = Vec::new();
+        // Text has some four bytes a piece.
+        let mut pieces = Vec::with_capacity(text.len() / 3);
         let mut end = text.len();
         while let Some(path) = paths[end] {
             pieces.push(path.piece);
-            end = path.from;
+            end -= path.length as usize;
         }
         pieces.reverse();
         pieces
