@@ -69,7 +69,10 @@ SlurmdPort={ports[1]}
 SlurmdParameters=config_overrides
 TaskProlog={place}/prolog
 NodeName={node} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
-PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={node} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 
 # With SPOT_ATTACK_NODES every fourth worker has one disk, as if the array ran on four nodes.
@@ -190,9 +193,9 @@ class Cluster:
         return found
 
     def tasks(self):
-        """How many tasks have ended so far, each counted once however often it was requeued."""
+        """The tasks of ours that have ended so far, each once however often it was requeued."""
         path = self.place / "jobs.txt"
-        return set(re.findall(r"^JobId=(\d+)", path.read_text(), re.MULTILINE)) if path.exists() else set()
+        return set(re.findall(r"^JobId=(\d+) .*\bName=spot-", path.read_text(), re.MULTILINE)) if path.exists() else set()
 
     def emptied(self):
         """Cancels what is in the queue and waits until nothing is."""
@@ -435,7 +438,7 @@ def instant(text):
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-ATTACKS = ["requeue", "notice", "worker", "pause", "slurmd", "slurmctld", "client"]
+ATTACKS = ["requeue", "preempt", "notice", "worker", "pause", "slurmd", "slurmctld", "client"]
 
 
 def chaos(arguments, cluster, faults):
@@ -451,7 +454,7 @@ def chaos(arguments, cluster, faults):
             before = cluster.tasks()
             what = f"chaos, {how}, round {number}"
             try:
-                ended = attacked(study, cluster, chance, table, how)
+                ended = attacked(study, cluster, chance, table, how, arguments.of or ATTACKS)
             finally:
                 cluster.revive()
             found, why = study.results() if ended else (None, "not all results were there in time")
@@ -471,7 +474,7 @@ def chaos(arguments, cluster, faults):
     return table
 
 
-def attacked(study, cluster, chance, table, how):
+def attacked(study, cluster, chance, table, how, kinds):
     """A run and attacks on it; whether it ended well at last."""
     command = study.submitting(8, "--jobs", "1")
     client, starts, attacks, later = study.start(*command), 0, 14, []
@@ -494,7 +497,7 @@ def attacked(study, cluster, chance, table, how):
                 cluster.revive()
             client = study.start(*command)
         if attacks and now >= next_attack:
-            attack = chance.choice(ATTACKS)
+            attack = chance.choice(kinds)
             if strike(attack, study, cluster, chance, client, later):
                 table.add(how, attack)
                 attacks -= 1
@@ -519,6 +522,10 @@ def strike(attack, study, cluster, chance, client, later):
         cluster.kill(attack)
         later.append((pause, lambda: attack in cluster.processes or cluster.start(attack)))
         return True
+    if attack == "preempt":
+        # Somebody whose work is more urgent takes the whole node.
+        asked = "slurmctld" in cluster.processes and cluster.ask("sbatch", "--partition=urgent", f"--ntasks={cluster.cpus}", "--output=/dev/null", "--wrap", "sleep 2")
+        return bool(asked) and asked.status == 0
     workers = cluster.workers()
     if not workers:
         return False
@@ -795,6 +802,7 @@ def main():
     about.add_argument("--only", nargs="+", choices=[check.__name__ for check in CHECKS], help="of `refused`")
     about.add_argument("attack", choices=["smoke", "many", "chaos", "refused", "all"])
     about.add_argument("--rounds", type=int, default=6, help="of chaos")
+    about.add_argument("--of", nargs="+", choices=ATTACKS, help="attacks of chaos [default: all]")
     about.add_argument("--seed", type=int, default=0)
     about.add_argument("--jobs", type=int, help="of a run [default: 1000, 120 of chaos]")
     about.add_argument("--workers", type=int, default=16, help="of `many`")
