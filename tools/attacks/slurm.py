@@ -719,32 +719,54 @@ stages:
 """
 
 
-def noticed(study, cluster, check):
-    """A worker that is told that its time is over saves its step and comes back to it."""
+def tuning(study, cluster, lasting):
+    """A study of one tuning that lasts about so many seconds here."""
     here(Study(study.place, cluster, study.spot, "tuning", TUNING.replace("STEPS", "40")), cache="measured")
     speed = 40 / next(one["seconds"] for one in provenance(study.place / "measured") if one["job"] == "tuned")
-    # So many that a tuning takes half a minute.
-    study = Study(study.place, cluster, study.spot, "tuning", TUNING.replace("STEPS", str(max(40, round(30 * speed)))), "leases")
+    return Study(study.place, cluster, study.spot, "tuning", TUNING.replace("STEPS", str(max(40, round(lasting * speed)))), "leases")
+
+
+def resumed(study, check, expected, what):
+    """That a tuning went on where it was, and made the same bytes."""
+    found, why = study.results()
+    check(found == expected, f"{what}: {why or unlike(found or {}, expected)}")
+    steps = [one["resumed_at"] for one in provenance(study.place / "cache") if one["job"] == "tuned"]
+    check(any(steps), f"{what}: the tuning began anew")
+    return steps
+
+
+def noticed(study, cluster, check):
+    """A worker that is told that its time is over saves its step and comes back to it."""
+    study = tuning(study, cluster, 30)
     expected, _ = here(study)
     client = study.start(*study.submitting(2))
-    was = 0
-    for seconds in [4, 4]:
+    count = 0
+    for _ in range(2):
         check(waited(lambda: tunes(cluster, study), 60), "notice: nobody tunes")
-        time.sleep(seconds)
-        for pid in cluster.workers():
-            was += 1
+        time.sleep(6)
+        told = cluster.workers()
+        count += len(told)
+        for pid in told:
             end(pid, signal.SIGUSR1)
-        left = waited(lambda: not cluster.workers(), 20)
-        check(left, "notice: a worker stays")
-        check(any(state == "PENDING" for state in cluster.queue().values()), f"notice: not back in the queue: {cluster.queue()}")
+        check(waited(lambda: not told.keys() & cluster.workers().keys(), 20), f"notice: one of the workers {told} stays")
+        # The client wakes them, so that they may be at work again.
+        back = set(told.values()) & set(cluster.queue())
+        check(bool(back), f"notice: none of {sorted(told.values())} is back in the queue: {cluster.queue()}")
     waited(lambda: client.poll() is not None, PATIENCE / 3)
     end(client.pid)
     check(client.wait() == 0, f"notice: ended with {client.returncode}: {study.last_words()}")
-    found, why = study.results()
-    check(found == expected, f"notice: {why or unlike(found or {}, expected)}")
-    resumed = [one["resumed_at"] for one in provenance(study.place / "cache") if one["job"] == "tuned"]
-    say(f"  notice: {was} workers were told, the tuning went on at step {resumed}")
-    check(any(resumed), "notice: the tuning began anew")
+    say(f"  notice: {count} workers were told, the tuning went on at step {resumed(study, check, expected, 'notice')}")
+
+
+def limited(study, cluster, check):
+    """A tuning that takes longer than the time limit of its worker."""
+    study = tuning(study, cluster, 100)
+    expected, _ = here(study)
+    began = time.monotonic()
+    done = study.run(*study.submitting(1, "--slurm=--time=2"))
+    check(done.status == 0, f"time limit: ended with {done.status}: {done.said}")
+    steps = resumed(study, check, expected, "time limit")
+    say(f"  time limit: a tuning of about 100 s within limits of 2 min, of which the last is notice; {time.monotonic() - began:.0f} s, went on at step {steps}")
 
 
 def tunes(cluster, study):
@@ -752,7 +774,7 @@ def tunes(cluster, study):
     return bool(cluster.workers()) and any((study.place / "cache" / "v1" / "partial").glob("*/*"))
 
 
-CHECKS = [options, script, no_controller, slow_controller, detached, interrupted, cancelled, dead, failing, noticed]
+CHECKS = [options, script, no_controller, slow_controller, detached, interrupted, cancelled, dead, failing, noticed, limited]
 
 
 def waited(is_so, seconds):
