@@ -45,7 +45,7 @@ impl Pull {
         let absent = summary.jobs.saturating_sub(summary.cached);
         match self.format {
             Format::Json => {
-                ui::print_json(&json!({"version": JSON_VERSION, "brought": brought, "here": here, "absent": absent}))?
+                ui::print_json(&json!({"version": JSON_VERSION, "brought": brought, "here": here, "absent": absent}))?;
             }
             Format::Text => ui::print(&format!(
                 "{brought} results brought from `{}`, {} were here, {absent} are not there",

@@ -63,7 +63,7 @@ impl Push {
         }
         match self.format {
             Format::Json => {
-                ui::print_json(&json!({"version": JSON_VERSION, "new": new, "same": same, "other": other}))?
+                ui::print_json(&json!({"version": JSON_VERSION, "new": new, "same": same, "other": other}))?;
             }
             Format::Text => {
                 ui::print(&format!(

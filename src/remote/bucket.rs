@@ -103,6 +103,9 @@ impl Store {
             }
             cause = inner.source();
         }
+        if let Some(hint) = hint(&text) {
+            return Error::Refused(format!("`{}`: {hint}", self.shown));
+        }
         match error {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
                 Error::Refused(text)
@@ -135,6 +138,18 @@ impl Store {
     fn unless_mine(&self, name: &str, bytes: &[u8]) -> Result<Option<Version>, Error> {
         Ok(self.get(name)?.filter(|object| object.bytes == bytes).map(|object| object.version))
     }
+}
+
+/// What to do about an error that says it only to those who know the service.
+fn hint(text: &str) -> Option<&'static str> {
+    let hints = [
+        ("NoSuchBucket", "there is no such bucket, or not in this region (AWS_REGION, AWS_ENDPOINT_URL)"),
+        ("169.254.169.254", "no credentials were found: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say who asks"),
+        ("InvalidAccessKeyId", "the service does not know AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID"),
+        ("URL scheme is not allowed", "its address is plain http, which AWS_ALLOW_HTTP=true allows"),
+    ];
+    hints.into_iter().find(|(words, _)| text.contains(words)).map(|(_, hint)| hint)
 }
 
 fn version_of(e_tag: Option<String>, version: Option<String>) -> Version {

@@ -8,6 +8,8 @@ mod address;
 mod bucket;
 mod folder;
 pub mod lease;
+#[cfg(feature = "bucket")]
+mod patient;
 
 pub use address::{Address, Scheme};
 use std::fmt;
@@ -121,7 +123,7 @@ pub fn open(address: &Address) -> Result<Arc<dyn Objects>, Error> {
     match &address.scheme {
         Scheme::File(folder) => Ok(Arc::new(folder::Folder::new(folder))),
         #[cfg(feature = "bucket")]
-        _ => bucket::open(address),
+        _ => Ok(Arc::new(patient::Patient(bucket::open(address)?))),
         #[cfg(not(feature = "bucket"))]
         _ => Err(Error::Refused(format!(
             "`{address}`: this program was built without the client for buckets; build it with `--features bucket`"

@@ -6,7 +6,7 @@ use super::inputs::unchanged;
 use super::jobs::{Id, Order};
 use super::live::Showing;
 use super::memory::Parts;
-use super::outcome::Watch;
+use super::outcome::{Fault, Watch};
 use super::reason::Reason;
 use super::saver::Saved;
 use super::settings::{Role, Settings};
@@ -226,6 +226,9 @@ impl Crew<'_> {
         let left = if error.chain().any(<dyn std::error::Error + 'static>::is::<Interrupted>) {
             let sharing = sharing.as_ref().filter(|sharing| sharing.writes());
             sharing.map_or(Ok(()), |sharing| sharing.push_scratch(self.bench.store, &ticket.key))
+        } else if Fault::of(error) == Fault::Environment {
+            // What this machine or the place lacks is no failure of the job.
+            Ok(())
         } else {
             let worker = leases.as_ref().map_or_else(provenance::node, |leases| leases.name().to_owned());
             let failure = Failure { job: ticket.order.name.clone(), worker, error: format!("{error:#}") };
