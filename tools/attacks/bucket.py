@@ -31,7 +31,7 @@ from collections import Counter
 from pathlib import Path
 
 from place import KEY, REGION, SECRET, Bucket, Folder, Server, free_port
-from project import Table, environment
+from project import environment
 from proxy import FAULTS
 
 # Nothing done for so long is stuck, in seconds.
