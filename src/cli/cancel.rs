@@ -1,9 +1,8 @@
 //! `spot cancel`: asks all workers of a pipeline to save their steps and leave, wherever they are.
 
-use super::Cache;
-use super::pipeline::Pipeline;
-use super::sharing::{SharedStore, home};
+use super::sharing::{Places, home};
 use super::slurm::{Array, Queue};
+use crate::engine::sharing::Access;
 use crate::engine::stage::Kind;
 use crate::error::Exit;
 use crate::remote::lease::{cancel, workers};
@@ -14,11 +13,7 @@ use clap::Args;
 #[derive(Args)]
 pub(super) struct Cancel {
     #[command(flatten)]
-    pub(super) pipeline: Pipeline,
-    #[command(flatten)]
-    cache: Cache,
-    #[command(flatten)]
-    shared: SharedStore,
+    pub(super) places: Places,
 }
 
 impl Cancel {
@@ -27,9 +22,9 @@ impl Cancel {
     /// # Errors
     /// If the manifest is wrong, or the place where workers are known, or Slurm, cannot be asked.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
-        let plan = self.pipeline.load(kinds)?;
-        let store = self.cache.open();
-        let home = home(self.shared.open()?.as_ref(), &store)?;
+        let plan = self.places.pipeline.load(kinds)?;
+        let store = self.places.cache.open();
+        let home = home(self.places.shared.open(Access::Write)?.as_ref(), &store);
         let mut asked = 0;
         for (worker, _) in workers(&*home)?.into_iter().filter(|(worker, _)| worker.pipeline == plan.name) {
             cancel(&*home, &worker.worker)?;
@@ -39,7 +34,7 @@ impl Cancel {
             "asked {asked} workers to save their steps and leave, which they do within 20 s (a third of a lease)"
         );
         if let Some(array) = Array::last(&*home, &plan.name)? {
-            let queue = Queue::of(array.id)?;
+            let queue = Queue::of(&array)?;
             if !queue.is_empty() {
                 Queue::cancel(array.id)?;
                 text += &format!("; cancelled the Slurm array {}: {}", array.id, queue.in_words());

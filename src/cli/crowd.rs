@@ -31,7 +31,7 @@ pub(super) struct At {
     started: String,
     /// How far its jobs are, in words.
     jobs: BTreeMap<String, String>,
-    /// Seconds since its last beat, by the clock of the place where it leaves them.
+    /// Seconds since its last beat: until the newest beat of all, or until now by the clock of this machine, if that is later.
     heard: f64,
 }
 
@@ -59,7 +59,7 @@ impl Crowd {
         let workers = of_plan.map(at).collect();
         let array = Array::last(objects, &plan.name)?.and_then(|array| {
             // Where Slurm's programs are not, the workers say enough.
-            let queue = Queue::of(array.id).ok().filter(|queue| !queue.is_empty())?;
+            let queue = Queue::of(&array).ok().filter(|queue| !queue.is_empty())?;
             Some(format!("Slurm array {}: {}\n", array.id, queue.in_words()))
         });
         Ok(Self { workers, array })

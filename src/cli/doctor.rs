@@ -2,9 +2,11 @@
 
 mod backbone;
 
+use super::sharing::SharedStore;
 use super::{Cache, Format, JSON_VERSION, pipeline, run};
 use crate::engine::manifest::{self, LoadError, Options};
 use crate::engine::plan::{Plan, Planned};
+use crate::engine::sharing::Access;
 use crate::engine::stage::{Kind, Stage as _};
 use crate::engine::store::Store;
 use crate::engine::store::provenance;
@@ -29,6 +31,8 @@ const LITTLE_SPACE: u64 = 2 << 30;
 pub(super) struct Doctor {
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    shared: SharedStore,
     /// A model to look at as well: a job, a folder in Hugging Face's layout, or a repository of the hub that is on this machine
     #[arg(long, value_name = "WHAT")]
     backbone: Option<String>,
@@ -82,6 +86,7 @@ impl Doctor {
         let mut checks = vec![program(), machine(), threads(), memory(), cpu(), device()];
         checks.extend(folder(store.root()));
         checks.push(held(&store));
+        checks.extend(shared(&self.shared));
         for path in pipeline::manifests() {
             checks.extend(plans(&path, kinds));
             checks.extend(environment(&path));
@@ -109,6 +114,25 @@ fn text(check: &Check) -> String {
     };
     let hint = check.hint.as_ref().map_or_else(String::new, |hint| format!("      {hint}\n"));
     format!("{state}  {}: {}\n{hint}", check.check, check.found)
+}
+
+/// The store that machines share, if one is named.
+fn shared(store: &SharedStore) -> Option<Check> {
+    const CHECK: &str = "shared store";
+    let hint = "until this is mended, results are neither taken from there nor brought there";
+    let sharing = match store.open(Access::Write) {
+        Ok(sharing) => sharing?,
+        Err(error) => return Some(Check::new(CHECK, State::Fail, format!("{error:#}"), hint)),
+    };
+    let address = sharing.address();
+    Some(match sharing.probe() {
+        Ok(()) if sharing.writes() => Check::ok(
+            CHECK,
+            format!("`{address}` creates and replaces only what it should, and gives back what it got"),
+        ),
+        Ok(()) => Check::ok(CHECK, format!("`{address}` is there, and only read")),
+        Err(why) => Check::new(CHECK, State::Fail, format!("`{address}`: {why}"), hint),
+    })
 }
 
 fn program() -> Check {

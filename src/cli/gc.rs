@@ -7,7 +7,7 @@ use super::{Cache, Format, JSON_VERSION, run};
 use crate::engine::check::gc::{Item, Policy, Root, Sweep, sweep};
 use crate::engine::manifest::{self, LoadError, Outline};
 use crate::engine::plan::Plan;
-use crate::engine::sharing::Unneeded;
+use crate::engine::sharing::{Access, Unneeded};
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
@@ -106,10 +106,8 @@ impl Gc {
     /// Looks at the shared store, and removes what can go.
     fn execute_shared(&self) -> anyhow::Result<Exit> {
         const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
-        let sharing = self.store.required("`spot gc --shared`")?;
-        if self.apply && !sharing.writes() {
-            return Err(Usage(format!("`{}` is only read", sharing.address())).into());
-        }
+        // Even to look needs to write: that is how the clock of the place is read.
+        let sharing = self.store.required("`spot gc --shared`", Access::Write)?;
         let found = sharing.sweep(self.older_than.unwrap_or(WEEK))?;
         if self.apply {
             sharing.remove(&found)?;

@@ -146,9 +146,9 @@ impl Command {
         match self {
             Self::Run(run) => Some(run.pipeline.name()),
             Self::Status(status) => Some(status.pipeline.name()),
-            Self::Push(push) => Some(push.pipeline.name()),
-            Self::Pull(pull) => Some(pull.pipeline.name()),
-            Self::Cancel(cancel) => Some(cancel.pipeline.name()),
+            Self::Push(push) => Some(push.places.pipeline.name()),
+            Self::Pull(pull) => Some(pull.places.pipeline.name()),
+            Self::Cancel(cancel) => Some(cancel.places.pipeline.name()),
             Self::Slurm(slurm) => Some(slurm.pipeline().name()),
             Self::Explain(explain) => Some(explain.pipeline.name()),
             Self::Graph(graph) => Some(graph.pipeline.name()),

@@ -1,10 +1,10 @@
 //! `spot pull`: brings results here that others made.
 
-use super::pipeline::Pipeline;
 use super::run::{defaults, stop_on_signals};
-use super::sharing::SharedStore;
-use super::{Cache, Format, JSON_VERSION};
+use super::sharing::Places;
+use super::{Format, JSON_VERSION};
 use crate::engine::run::{Role, Settings, run};
+use crate::engine::sharing::Access;
 use crate::engine::stage::Kind;
 use crate::error::Exit;
 use crate::ui::{self, Lines};
@@ -15,11 +15,7 @@ use serde_json::json;
 #[derive(Args)]
 pub(super) struct Pull {
     #[command(flatten)]
-    pub(super) pipeline: Pipeline,
-    #[command(flatten)]
-    cache: Cache,
-    #[command(flatten)]
-    shared: SharedStore,
+    pub(super) places: Places,
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -31,9 +27,9 @@ impl Pull {
     /// # Errors
     /// If the manifest is wrong, or the store cannot be used.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
-        let plan = self.pipeline.load(kinds)?;
-        let store = self.cache.open();
-        let sharing = self.shared.required("`spot pull`")?;
+        let plan = self.places.pipeline.load(kinds)?;
+        let store = self.places.cache.open();
+        let sharing = self.places.shared.required("`spot pull`", Access::Read)?;
         let settings = Settings { role: Role::Pull, sharing: Some(sharing.clone()), ..defaults()? };
         let stop = stop_on_signals()?;
         let lines = Lines::of_plan(false, &plan, true, &store, None);

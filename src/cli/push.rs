@@ -1,13 +1,12 @@
 //! `spot push`: brings results of this machine to where others find them.
 
-use super::pipeline::Pipeline;
-use super::sharing::SharedStore;
-use super::{Cache, Format, JSON_VERSION};
+use super::sharing::Places;
+use super::{Format, JSON_VERSION};
 use crate::engine::run::state::{Question, State, survey};
-use crate::engine::sharing::Pushed;
+use crate::engine::sharing::{Access, Pushed};
 use crate::engine::stage::Kind;
 use crate::engine::store::Found;
-use crate::error::{Exit, Usage};
+use crate::error::Exit;
 use crate::ui::{self, Colour};
 use clap::Args;
 use serde_json::json;
@@ -16,11 +15,7 @@ use serde_json::json;
 #[derive(Args)]
 pub(super) struct Push {
     #[command(flatten)]
-    pub(super) pipeline: Pipeline,
-    #[command(flatten)]
-    cache: Cache,
-    #[command(flatten)]
-    shared: SharedStore,
+    pub(super) places: Places,
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -32,12 +27,9 @@ impl Push {
     /// # Errors
     /// If the manifest is wrong, the store is only read, or something cannot be brought there.
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
-        let plan = self.pipeline.load(kinds)?;
-        let store = self.cache.open();
-        let sharing = self.shared.required("`spot push`")?;
-        if !sharing.writes() {
-            return Err(Usage(format!("`{}` is only read", sharing.address())).into());
-        }
+        let plan = self.places.pipeline.load(kinds)?;
+        let store = self.places.cache.open();
+        let sharing = self.places.shared.required("`spot push`", Access::Make)?;
         let jobs = survey(&plan, &store, &Question::default())?;
         store.files().save()?;
         let cached = jobs.iter().filter(|job| job.state == State::Cached).filter_map(|job| job.key);
@@ -53,8 +45,10 @@ impl Push {
                     Pushed::Same => same += 1,
                     Pushed::Other(theirs) => {
                         other += 1;
-                        let (job, host) = (&entry.provenance.job, &theirs.provenance.host);
-                        let text = format!("`{job}`: `{host}` had brought something else under its key, which counts");
+                        let (job, machine) = (&entry.provenance.job, &theirs.provenance.host);
+                        let text = format!(
+                            "`{job}`: a machine ({machine}) had brought something else under its key, which counts"
+                        );
                         ui::tell("warning:", Colour::Yellow, &text);
                     }
                 }

@@ -3,13 +3,13 @@
 use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
 use super::sharing::{self, SharedStore, run_name};
-use super::slurm::{Array, Executor, Monitor, Queue, Script, Slurm, requeue_self};
+use super::slurm::{self, Array, Executor, Monitor, Queue, Script, Slurm, requeue_self};
 use super::{Cache, Format, project, status};
 use crate::engine::plan::Plan;
 use crate::engine::run::forecast::DeviceClass;
 use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Role, Settings, Summary, Unavailable, Watch, run};
-use crate::engine::sharing::{Failures, Tally};
+use crate::engine::sharing::{Access, Failures, Tally};
 use crate::engine::stage::Kind;
 use crate::engine::store::{Found, Store};
 use crate::error::{Exit, Usage};
@@ -190,7 +190,7 @@ impl Run {
         let stop = stop_on_signals()?;
         let leaving = self.leaves_on_notice(&stop)?;
         let mut settings = self.settings(only, forced)?;
-        let home = sharing::home(settings.sharing.as_ref(), &store)?;
+        let home = sharing::home(settings.sharing.as_ref(), &store);
         if let Some(run) = &self.run {
             settings.failures = Some(Arc::new(Failures::new(home.clone(), run)));
         }
@@ -201,13 +201,13 @@ impl Run {
         let array = match self.slurm.executor {
             Executor::Local => None,
             Executor::Slurm => {
-                let script = self.script(&plan, &store)?;
+                let (script, pause) = (self.script(&plan, &store)?, slurm::pause()?);
                 let array = self.submitted(&script, &home, &plan)?;
                 if self.slurm.detach {
                     return Ok(Exit::Ok);
                 }
                 settings.failures = Some(Arc::new(Failures::new(home.clone(), &array.run)));
-                Some(Hands { script: Script { run: array.run.clone(), ..script }, array, home })
+                Some(Hands { script: Script { run: array.run.clone(), ..script }, array, home, pause })
             }
         };
         let work = Work { plan: &plan, store: &store, settings: &settings, stop: &stop, hands: array.as_ref() };
@@ -266,7 +266,7 @@ impl Run {
                 Executor::Local => Role::Run,
             },
             failures: None,
-            sharing: self.shared.open()?,
+            sharing: self.shared.open(Access::Make)?,
             leases: None,
             jobs: self.jobs.map_or(jobs, NonZero::get),
             together: self.together.map_or(together, NonZero::get),
@@ -342,7 +342,7 @@ impl Run {
     /// The array that does this run: the one that is at work, or a new one.
     fn submitted(&self, script: &Script, home: &Arc<dyn Objects>, plan: &Plan) -> anyhow::Result<Array> {
         if let Some(array) = Array::last(&**home, &plan.name)? {
-            let queue = Queue::of(array.id)?;
+            let queue = Queue::of(&array)?;
             let as_his = Script { run: array.run.clone(), ..script.clone() };
             let failures = Failures::new(home.clone(), &array.run);
             failures.look()?;
@@ -427,15 +427,19 @@ struct Hands {
     script: Script,
     array: Array,
     home: Arc<dyn Objects>,
+    /// Between two questions to Slurm.
+    pause: Duration,
 }
 
 impl Work<'_> {
     /// Runs the plan, and looks after those who do it meanwhile.
     fn run(&self, watch: &dyn Watch) -> anyhow::Result<Summary> {
         let Self { plan, store, settings, stop, .. } = self;
-        let Some(Hands { script, array, home }) = self.hands else { return run(plan, store, settings, watch, stop) };
+        let Some(Hands { script, array, home, pause }) = self.hands else {
+            return run(plan, store, settings, watch, stop);
+        };
         let (over, ended) = mpsc::channel();
-        let monitor = Monitor { script, objects: &**home, pipeline: &plan.name, watch, stop };
+        let monitor = Monitor { script, objects: &**home, pipeline: &plan.name, watch, stop, pause: *pause };
         std::thread::scope(|scope| {
             let monitor = scope.spawn(move || monitor.look_after(array.clone(), &ended));
             let summary = run(plan, store, settings, watch, stop);

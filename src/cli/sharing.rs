@@ -1,19 +1,23 @@
 //! Where results are shared with other machines, and who works on what: `--store`, `SPOT_STORE`, and `spot.yaml` of a project.
 
+use super::Cache;
+use super::pipeline::Pipeline;
 use super::trust::POLICY;
 use crate::engine::manifest::problem::Problem;
 use crate::engine::manifest::{node, read_value};
 use crate::engine::plan::Plan;
 use crate::engine::run::{self, Role, Unavailable};
-use crate::engine::sharing::{Sharing, Use};
+use crate::engine::sharing::{Access, Sharing};
 use crate::engine::store::{Store, provenance};
 use crate::error::Usage;
 use crate::remote::lease::{Leases, Worker};
 use crate::remote::{self, Address, Objects};
+use crate::ui;
 use clap::Args;
 use rustix::fs::statfs;
 use serde::Deserialize;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -37,6 +41,17 @@ impl FromStr for Place {
     }
 }
 
+/// A pipeline, and where its results are: on this machine, and among machines.
+#[derive(Args)]
+pub(super) struct Places {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    #[command(flatten)]
+    pub(super) cache: Cache,
+    #[command(flatten)]
+    pub(super) shared: SharedStore,
+}
+
 /// Where results are shared.
 #[derive(Args)]
 pub(super) struct SharedStore {
@@ -55,10 +70,10 @@ pub(super) struct SharedStore {
 /// store: s3://lab/spot      # where results are shared
 /// read_only: true           # and whether they are only taken from there
 /// ```
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    store: Option<String>,
+    store: String,
     #[serde(default)]
     read_only: bool,
 }
@@ -70,16 +85,23 @@ impl SharedStore {
     /// If what the environment or the project says of it is wrong.
     fn place(&self) -> anyhow::Result<Option<(Address, bool)>> {
         let read = |text: &str, by: &str| text.parse::<Place>().map_err(|error| Usage(format!("{by}: {error}")));
-        if let Some(Place(place)) = &self.store {
-            return Ok(place.clone().map(|address| (address, self.read_only_store)));
-        }
+        let of_project = match settings()? {
+            Some(Settings { store, read_only }) => read(&store, SETTINGS)?.0.map(|address| (address, read_only)),
+            None => None,
+        };
         let from_environment = std::env::var("SPOT_STORE").ok().filter(|text| !text.trim().is_empty());
-        if let Some(text) = from_environment {
-            return Ok(read(&text, "SPOT_STORE")?.0.map(|address| (address, self.read_only_store)));
-        }
-        let Settings { store, read_only } = settings()?;
-        let Some(text) = store else { return Ok(None) };
-        Ok(read(&text, SETTINGS)?.0.map(|address| (address, read_only || self.read_only_store)))
+        let named = match (&self.store, from_environment) {
+            (Some(place), _) => Some(place.clone()),
+            (None, Some(text)) => Some(read(&text, "SPOT_STORE")?),
+            (None, None) => None,
+        };
+        let Some(Place(named)) = named else {
+            return Ok(of_project.map(|(address, read_only)| (address, read_only || self.read_only_store)));
+        };
+        // What the project only reads stays so, whoever names it once more.
+        let is_read =
+            |address: &Address| of_project.as_ref().is_some_and(|(own, read_only)| own == address && *read_only);
+        Ok(named.map(|address| (address.clone(), self.read_only_store || is_read(&address))))
     }
 
     /// The words of a command line that name the same place.
@@ -92,19 +114,23 @@ impl SharedStore {
         Ok(place.into_iter().chain(read_only.then(|| "--read-only-store".to_owned())).collect())
     }
 
-    /// Opens the place, if one was named.
+    /// Opens the place, if one was named, with this access at most.
     ///
     /// # Errors
     /// If it cannot be used, or only reading was asked for and no place is named.
-    pub(super) fn open(&self) -> anyhow::Result<Option<Arc<Sharing>>> {
+    pub(super) fn open(&self, access: Access) -> anyhow::Result<Option<Arc<Sharing>>> {
         match self.place()? {
             None if self.read_only_store => {
                 Err(Usage("`--read-only-store`: no store is named; `--store ADDRESS` does".to_owned()).into())
             }
             None => Ok(None),
             Some((address, read_only)) => {
-                let with_signatures = Path::new(POLICY).exists();
-                Ok(Some(Arc::new(Sharing::open(&address, Use { read_only, with_signatures })?)))
+                let access = if read_only { Access::Read } else { access };
+                let sharing = Sharing::open(&address, access, Path::new(POLICY).exists())?;
+                if sharing.is_new() {
+                    ui::remark(&format!("there was no store at `{address}`; made one"));
+                }
+                Ok(Some(Arc::new(sharing)))
             }
         }
     }
@@ -112,26 +138,34 @@ impl SharedStore {
     /// Opens the place that must be named.
     ///
     /// # Errors
-    /// If none is, or it cannot be used.
-    pub(super) fn required(&self, what: &str) -> anyhow::Result<Arc<Sharing>> {
-        let named = self.open()?;
-        named.ok_or_else(|| {
-            Usage(format!("{what} needs a store that machines share; `--store ADDRESS`, SPOT_STORE or `store:` in `{SETTINGS}` names one")).into()
-        })
+    /// If none is, or it cannot be used so.
+    pub(super) fn required(&self, what: &str, access: Access) -> anyhow::Result<Arc<Sharing>> {
+        let Some(sharing) = self.open(access)? else {
+            let how = format!("`--store ADDRESS`, SPOT_STORE or `store:` in `{SETTINGS}` names one");
+            return Err(Usage(format!("{what} needs a store that machines share; {how}")).into());
+        };
+        if access != Access::Read && !sharing.writes() {
+            return Err(Usage(format!("{what} writes, and `{}` is only read", sharing.address())).into());
+        }
+        Ok(sharing)
     }
 }
 
-fn settings() -> anyhow::Result<Settings> {
+/// What the project says, if it says anything.
+///
+/// # Errors
+/// If it cannot be read, or says something else.
+fn settings() -> anyhow::Result<Option<Settings>> {
     let text = match fs_err::read_to_string(SETTINGS) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Settings::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let told = |Problem { place, message, .. }: &Problem| {
         Usage(format!("{SETTINGS}:{}:{}: {message}", place.line, place.column))
     };
     let node = node::parse(&text).map_err(|problems| told(&problems[0]))?;
-    Ok(read_value(&node).map_err(|problem| told(&problem))?)
+    Ok(Some(read_value(&node).map_err(|problem| told(&problem))?))
 }
 
 /// How long a lease stands without a beat.
@@ -139,24 +173,25 @@ fn settings() -> anyhow::Result<Settings> {
 /// # Errors
 /// If the environment says nothing sensible.
 fn term() -> Result<Duration, Usage> {
-    let Some(text) = std::env::var("SPOT_LEASE_SECONDS").ok().filter(|text| !text.trim().is_empty()) else {
-        return Ok(Duration::from_secs_f64(TERM));
+    seconds_of("SPOT_LEASE_SECONDS", TERM, 0.5..=86_400.0)
+}
+
+/// Seconds that a variable of the environment says, or these.
+///
+/// # Errors
+/// If it says something else.
+pub(super) fn seconds_of(name: &str, default: f64, range: RangeInclusive<f64>) -> Result<Duration, Usage> {
+    let Some(text) = std::env::var(name).ok().filter(|text| !text.trim().is_empty()) else {
+        return Ok(Duration::from_secs_f64(default));
     };
-    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.5..=86_400.0).contains(seconds));
-    let expected = "expected a number of seconds from 0.5 to 86400";
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| Usage(format!("SPOT_LEASE_SECONDS is `{text}`; {expected}")))
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| range.contains(seconds));
+    let expected = format!("expected a number of seconds from {} to {}", range.start(), range.end());
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| Usage(format!("{name} is `{text}`; {expected}")))
 }
 
 /// Where those who work at one plan leave word for each other: the shared place, or the cache that they share.
-///
-/// # Errors
-/// If the cache has no path that an address can have.
-pub(super) fn home(sharing: Option<&Arc<Sharing>>, store: &Store) -> anyhow::Result<Arc<dyn Objects>> {
-    if let Some(sharing) = sharing {
-        return Ok(sharing.objects().clone());
-    }
-    let address: Address = format!("file://{}", store.root().display()).parse().map_err(Usage)?;
-    Ok(remote::open(&address)?)
+pub(super) fn home(sharing: Option<&Arc<Sharing>>, store: &Store) -> Arc<dyn Objects> {
+    sharing.map_or_else(|| remote::folder(store.root()), |sharing| sharing.objects().clone())
 }
 
 /// Leases for a run, where the locks of this machine do not tell who works on what: in the shared place, or in a cache that lies on
@@ -175,7 +210,7 @@ pub(super) fn leases(
         Some(sharing) if sharing.writes() => sharing.objects().clone(),
         Some(_) => return Ok(None),
         // Workers of one machine have its locks; a lease shows what they do.
-        None if settings.role == Role::Worker || is_of_many_machines(store.root()) => home(None, store)?,
+        None if settings.role == Role::Worker || is_of_many_machines(store.root())? => home(None, store),
         None => return Ok(None),
     };
     let me = Worker {
@@ -209,15 +244,21 @@ const NETWORK: [i64; 13] = [
     0x0116_1970, // GFS2
 ];
 
-fn is_of_many_machines(folder: &Path) -> bool {
-    if std::env::var("SPOT_LEASES").is_ok_and(|value| value == "always") {
-        return true;
+/// Whether a folder lies on a file system of many machines, or is said to.
+///
+/// # Errors
+/// If the environment says nothing sensible of it.
+fn is_of_many_machines(folder: &Path) -> Result<bool, Usage> {
+    match std::env::var("SPOT_LEASES").unwrap_or_default().trim() {
+        "" => {}
+        "always" => return Ok(true),
+        other => return Err(Usage(format!("SPOT_LEASES is `{other}`; expected `always`, or nothing"))),
     }
     // A cache that is still to be made is asked for by what it will be in.
     let there = folder.ancestors().find(|folder| folder.exists());
     #[allow(clippy::useless_conversion, reason = "its type differs between systems")]
     let kind = there.and_then(|folder| statfs(folder).ok()).map(|stat| i64::from(stat.f_type) & 0xFFFF_FFFF);
-    kind.is_some_and(|kind| NETWORK.contains(&kind))
+    Ok(kind.is_some_and(|kind| NETWORK.contains(&kind)))
 }
 
 /// The name of a run that several workers do together.

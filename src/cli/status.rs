@@ -9,6 +9,7 @@ use crate::engine::plan::Plan;
 use crate::engine::run::forecast::{Basis, DeviceClass, Expected, Experience, Forecast};
 use crate::engine::run::reason::Reason;
 use crate::engine::run::state::{JobState, Question, State, survey};
+use crate::engine::sharing::Access;
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::engine::store::digest::Key;
@@ -57,7 +58,7 @@ impl Status {
         let device = device_class("auto", cores(), None);
         let cost = Cost::of(&plan, &store, &jobs, device)?;
         let running = running(&plan, &store, &jobs);
-        let crowd = Crowd::of(&plan, &*home(self.shared.open()?.as_ref(), &store)?)?;
+        let crowd = Crowd::of(&plan, &*home(self.shared.open(Access::Read)?.as_ref(), &store))?;
         match self.format {
             Format::Text => {
                 let text = text(&plan, &jobs, &running, &cost, self.verbose);

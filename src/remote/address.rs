@@ -33,13 +33,6 @@ pub struct Bucket {
     pub prefix: String,
 }
 
-impl Address {
-    /// What kind of place it is.
-    pub fn scheme(&self) -> &Scheme {
-        &self.scheme
-    }
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -76,6 +69,12 @@ fn shown(text: &str) -> String {
 }
 
 fn folder(rest: &str) -> Result<PathBuf, String> {
+    if let Some(at) = rest.find('%') {
+        let coded: String = rest[at..].chars().take(3).collect();
+        return Err(format!(
+            "`file://{rest}`: `{coded}` may be meant as it stands or for the character with that code; name a folder without `%`"
+        ));
+    }
     let path = Path::new(rest);
     let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if path.is_absolute() && is_plain && path.parent().is_some() {
@@ -133,6 +132,7 @@ mod tests {
             "file://a",
             "file:///",
             "file:///a/../b",
+            "file:///a%20b",
             "s3://a/b//c",
             "s3://a/../b",
             "s3://a/b?x=1",

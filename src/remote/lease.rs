@@ -109,6 +109,8 @@ struct State {
     /// Names of the leases that are held, and of those to be given back.
     mine: BTreeSet<String>,
     released: BTreeSet<String>,
+    /// Those of them that others may have taken over, since this worker did not beat for a term.
+    doubtful: BTreeSet<String>,
     /// What was seen of other workers, and since when it is the same.
     seen: HashMap<String, Seen>,
     /// When workers and leases were listed last.
@@ -149,6 +151,7 @@ impl Leases {
             has_news: false,
             mine: BTreeSet::new(),
             released: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             seen: HashMap::new(),
             listed: None,
             claims: HashMap::new(),
@@ -283,7 +286,7 @@ impl Inner {
             serde_json::to_vec(&state.me).expect("a beat is plain data")
         };
         self.objects.put(&format!("{WORKERS}/{}", self.name), &text)?;
-        self.lock().beaten = Instant::now();
+        self.lock().has_beaten(self.term);
         self.give_back();
         self.bury()?;
         if self.objects.size(&format!("{CANCEL}/{}", self.name))?.is_some() {
@@ -309,27 +312,45 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives back what is to be given back. After a silence others may hold these leases by now.
+    /// Gives back what is to be given back. What cannot be now is given back with a later beat.
     fn give_back(&self) {
-        let released = {
+        let (released, is_silent) = {
             let mut state = self.lock();
-            if state.beaten.elapsed() >= self.term {
-                state.released.clear();
-            }
-            std::mem::take(&mut state.released)
+            (std::mem::take(&mut state.released), state.beaten.elapsed() >= self.term)
         };
         for name in released {
-            if self.objects.remove(&format!("{CLAIMS}/{name}")).is_err() {
-                self.lock().released.insert(name);
+            let is_doubtful = is_silent || self.lock().doubtful.contains(&name);
+            let given = if is_doubtful { self.remove_own(&name) } else { self.remove(&name) };
+            let mut state = self.lock();
+            match given {
+                Ok(()) => drop(state.doubtful.remove(&name)),
+                Err(_) => drop(state.released.insert(name)),
             }
         }
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        self.objects.remove(&format!("{CLAIMS}/{name}"))
+    }
+
+    /// Removes a lease, if it is still the one of this worker.
+    fn remove_own(&self, name: &str) -> Result<(), Error> {
+        match self.objects.get(&format!("{CLAIMS}/{name}"))? {
+            Some(found) if found.bytes == self.claim() => self.remove(name),
+            _ => Ok(()),
+        }
+    }
+
+    /// The content of all leases of this worker.
+    fn claim(&self) -> Vec<u8> {
+        let claim = Claim { worker: self.name.clone(), nonce: self.nonce.clone() };
+        serde_json::to_vec(&claim).expect("a claim is plain data")
     }
 
     /// Takes a lease for this worker, or says who has it.
     fn take(&self, name: &str) -> Result<Option<String>, Error> {
         let object = format!("{CLAIMS}/{name}");
-        let claim = Claim { worker: self.name.clone(), nonce: self.nonce.clone() };
-        let text = serde_json::to_vec(&claim).expect("a claim is plain data");
+        let text = self.claim();
         loop {
             let created = self.objects.create(&object, &text)?;
             let taken = match created {
@@ -347,6 +368,7 @@ impl Inner {
             if let Some(version) = taken {
                 let mut state = self.lock();
                 state.released.remove(name);
+                state.doubtful.remove(name);
                 state.mine.insert(name.to_owned());
                 state.holders.insert(name.to_owned(), (version, self.name.clone()));
                 return Ok(None);
@@ -399,6 +421,15 @@ impl Inner {
 }
 
 impl State {
+    /// A beat was written; after a silence of a term nothing that was held is held for sure.
+    fn has_beaten(&mut self, term: Duration) {
+        if self.beaten.elapsed() >= term {
+            self.doubtful.extend(self.mine.iter().chain(&self.released).cloned());
+        }
+        self.beaten = Instant::now();
+    }
+
+    /// A beat was seen, or seen again.
     fn see(&mut self, worker: &str, version: &Version) {
         let now = Instant::now();
         let seen = self.seen.entry(worker.to_owned()).or_insert_with(|| Seen {
@@ -525,6 +556,24 @@ mod tests {
         assert!(matches!(worker.take("b").unwrap(), Taken::Theirs(_)));
         std::thread::sleep(TERM + TERM / 2);
         drop(mine(worker.take("b").unwrap()));
+    }
+
+    #[test]
+    fn what_others_took_over_during_a_silence_stays_theirs_and_the_rest_is_given_back() {
+        let (_folder, objects) = place();
+        let worker = worker(&objects);
+        let (taken, kept) = (mine(worker.take("taken").unwrap()), mine(worker.take("kept").unwrap()));
+        let theirs = serde_json::to_vec(&Claim { worker: "b".to_owned(), nonce: "n".to_owned() }).unwrap();
+        objects.put("claims/taken", &theirs).unwrap();
+        {
+            let mut state = worker.inner.lock();
+            state.beaten = Instant::now().checked_sub(2 * TERM).unwrap();
+            state.has_beaten(TERM);
+        }
+        drop((taken, kept));
+        let left: Vec<String> = objects.list(CLAIMS).unwrap().into_iter().map(|listed| listed.name).collect();
+        assert_eq!(left, ["claims/taken"]);
+        assert_eq!(objects.get("claims/taken").unwrap().unwrap().bytes, theirs);
     }
 
     #[test]

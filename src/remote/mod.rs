@@ -115,13 +115,18 @@ pub trait Objects: fmt::Debug + Send + Sync {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, Error>;
 }
 
+/// A folder of this machine, or one that others mount too.
+pub fn folder(path: &Path) -> Arc<dyn Objects> {
+    Arc::new(folder::Folder::new(path))
+}
+
 /// Opens a place. Asks it nothing yet.
 ///
 /// # Errors
 /// If this build cannot speak to it, or the environment lacks what it needs.
 pub fn open(address: &Address) -> Result<Arc<dyn Objects>, Error> {
     match &address.scheme {
-        Scheme::File(folder) => Ok(Arc::new(folder::Folder::new(folder))),
+        Scheme::File(path) => Ok(folder(path)),
         #[cfg(feature = "bucket")]
         _ => Ok(Arc::new(patient::Patient(bucket::open(address)?))),
         #[cfg(not(feature = "bucket"))]

@@ -246,9 +246,96 @@ fn a_project_names_its_store_once() {
     assert_eq!(summary(&shell.spot("run many --cache b --format json").ok())["store"]["hits"], 2);
     let alone = summary(&shell.spot("run many --cache c --store none --format json").ok());
     assert!(alone.get("store").is_none());
-    shell.put("spot.yaml", "stores: x\n");
-    let refused = shell.spot("run many").exits_with(2);
-    assert!(refused.err.contains("spot.yaml:1:1") && refused.err.contains("stores"), "{}", refused.err);
+    for (text, why) in [
+        ("stores: x\n", "stores"),
+        ("store:\n", "store"),
+        ("read_only: true\n", "store"),
+        ("store: true\n", "`store` is `true`"),
+    ] {
+        shell.put("spot.yaml", text);
+        let refused = shell.spot("run many").exits_with(2);
+        assert!(refused.err.contains("spot.yaml") && refused.err.contains(why), "{text}: {}", refused.err);
+    }
+    // What the project only reads is not written because somebody names it once more.
+    shell.put("spot.yaml", format!("store: file://{folder}\nread_only: true\n"));
+    shell.edit("pipelines/many.yaml", "echo made", "echo done");
+    assert_eq!(summary(&shell.spot(&at(&shell, "d", "--format json")).ok())["store"]["pushed"], 0);
+}
+
+#[test]
+fn commands_that_only_look_make_no_store() {
+    let shell = plan(1, 0.0);
+    let store = format!("--store file://{}", shell.path("shared").display());
+    for line in ["status many", "pull many", "cancel many", "gc --shared", "doctor"] {
+        let done = shell.spot(&format!("{line} {store}"));
+        let done = done.exits_with(5);
+        assert!(
+            done.err.contains("there is no store at") || done.out.contains("there is no store at"),
+            "{line}: {}",
+            done.err
+        );
+    }
+    assert!(!shell.path("shared").exists());
+    let made = shell.spot(&at(&shell, "a", "")).ok();
+    assert!(made.err.contains("there was no store at") && made.err.contains("made one"), "{}", made.err);
+    let done = shell.spot(&format!("doctor {store}")).ok();
+    assert!(done.out.contains("ok    shared store: `file://"), "{}", done.out);
+    assert!(objects(&shell, "doctor").is_empty());
+}
+
+#[test]
+fn a_cache_may_be_anywhere() {
+    let shell = plan(1, 0.0);
+    for cache in ["../of another", "100%", "x/../y"] {
+        for line in ["run many", "run many --worker", "status many", "cancel many"] {
+            shell.spot(line).arg("--cache").arg(&shell.path("deep/er").join(cache).display().to_string()).ok();
+        }
+    }
+}
+
+#[test]
+fn variables_that_make_no_sense_are_refused() {
+    let shell = plan(1, 0.0);
+    for (name, value) in
+        [("SPOT_LEASE_SECONDS", "0"), ("SPOT_LEASE_SECONDS", "soon"), ("SPOT_LEASES", "yes"), ("SPOT_STORE", "true")]
+    {
+        let refused = shell.spot(&at(&shell, "a", "--worker")).env(name, value);
+        let refused = if name == "SPOT_STORE" { shell.spot("run many").env(name, value) } else { refused };
+        let refused = if name == "SPOT_LEASES" { shell.spot("run many").env(name, value) } else { refused };
+        let refused = refused.exits_with(2);
+        assert!(refused.err.contains(name), "{}", refused.err);
+    }
+}
+
+#[test]
+fn what_a_worker_leaves_in_the_store_has_no_view_here() {
+    let shell = plan(3, 0.0);
+    shell.spot(&at(&shell, "a", "--only leaf")).ok();
+    shell.spot(&at(&shell, "b", "--worker")).ok();
+    let dangling = Command::new("find").arg(shell.path("b/v1/views")).args(["-xtype", "l"]).output().unwrap();
+    assert_eq!(String::from_utf8(dangling.stdout).unwrap(), "");
+    assert_eq!(all(&shell, "b").lines().count(), 3);
+    shell.spot("audit many --cache b").ok();
+}
+
+#[test]
+fn what_nobody_needs_goes_and_what_a_pipeline_used_last_stays() {
+    let shell = plan(3, 0.0);
+    let store = format!("--store file://{}", shell.path("shared").display());
+    shell.spot(&at(&shell, "a", "")).ok();
+    shell.edit("pipelines/many.yaml", "echo made", "echo done");
+    shell.spot(&at(&shell, "a", "")).ok();
+    let sweep = |more: &str| shell.spot(&format!("gc --shared {store} {more}")).ok().out;
+    assert!(sweep("").contains("to go: 0 results"), "young");
+    assert!(sweep("--older-than 0s --apply").contains("4 results stay for 1 pipelines"));
+    assert_eq!((objects(&shell, "entries").len(), objects(&shell, "blobs").len()), (4, 4));
+    assert_eq!(summary(&shell.spot(&at(&shell, "b", "--format json")).ok())["executed"], 0);
+    // A root that nobody can read might need anything.
+    let root = objects(&shell, "roots").remove(0);
+    std::fs::write(&root, "{").unwrap();
+    let refused = shell.spot(&format!("gc --shared {store} --older-than 0s --apply")).exits_with(1);
+    assert!(refused.err.contains("cannot be read, so it is not known what is needed"), "{}", refused.err);
+    assert_eq!(objects(&shell, "entries").len(), 4);
 }
 
 #[test]
@@ -332,10 +419,10 @@ fn slurm(shell: &Shell) -> String {
     std::fs::create_dir_all(&bin).unwrap();
     let sbatch = format!(
         "#!/bin/sh\ncat > {queue}.sh\n[ -e {queue}.refuse ] && {{ echo 'sbatch: error: invalid partition specified: nope' >&2; exit 1; }}\n\
-         n=$(sed -n 's/^#SBATCH --array=0-//p' {queue}.sh)\ntouch {queue}\n\
+         n=$(sed -n 's/^#SBATCH --array=0-//p' {queue}.sh)\nsed -n 's/^#SBATCH --comment=//p' {queue}.sh > {queue}\n\
          (for i in $(seq 0 $n); do SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i sh {queue}.sh > {queue}.$i.log 2>&1; done; rm {queue}) > /dev/null 2>&1 &\necho 7\n"
     );
-    let squeue = format!("#!/bin/sh\n[ -e {queue} ] && echo '7_0|RUNNING|None'\nexit 0\n");
+    let squeue = format!("#!/bin/sh\n[ -e {queue} ] && echo '7_0|RUNNING|'$(cat {queue})'|None'\nexit 0\n");
     let scancel = format!("#!/bin/sh\necho $1 >> {queue}.cancelled\n");
     for (name, text) in
         [("sbatch", sbatch), ("squeue", squeue), ("scancel", scancel), ("scontrol", "#!/bin/sh\n".to_owned())]

@@ -10,6 +10,7 @@ mod watch;
 use super::pipeline::Pipeline;
 use super::run::Run;
 use crate::engine::stage::Kind;
+use crate::engine::store::digest::Digest;
 use crate::engine::store::provenance;
 use crate::error::{Exit, Usage};
 use crate::remote::Objects;
@@ -18,7 +19,7 @@ use clap::{Args, Subcommand};
 pub(super) use queue::{Queue, requeue_self};
 pub(super) use script::Script;
 use serde::{Deserialize, Serialize};
-pub(super) use watch::Monitor;
+pub(super) use watch::{Monitor, pause};
 
 /// What of a run is Slurm's.
 #[derive(Args)]
@@ -93,8 +94,9 @@ impl Command {
 /// An array that was submitted, as those who attach to it find it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Array {
-    /// What Slurm calls it.
+    /// What Slurm calls it, and the comment by which it is told from a job of another cluster that is called so too.
     pub(super) id: u64,
+    pub(super) mark: String,
     /// The run that its workers do.
     pub(super) run: String,
     /// How many of them there are.
@@ -107,9 +109,10 @@ pub(super) struct Array {
 }
 
 impl Array {
+    /// Of a user: another one's array is not his to cancel.
     fn name(pipeline: &str) -> String {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-        format!("slurm/{}.json", pipeline.chars().map(plain).collect::<String>())
+        let user = std::env::var("USER").unwrap_or_default();
+        format!("slurm/{}.json", Digest::of(format!("{user}\n{pipeline}").as_bytes()))
     }
 
     /// The array that was submitted last for a pipeline.
@@ -133,9 +136,10 @@ impl Array {
     pub(super) fn submit(script: &Script, objects: &dyn Objects, pipeline: &str) -> anyhow::Result<Self> {
         script.prepare()?;
         let id = Queue::submit(&script.text(), &script.mark)?;
-        let Script { run, workers, .. } = script;
+        let Script { run, workers, mark, .. } = script;
         let array = Self {
             id,
+            mark: mark.clone(),
             run: run.clone(),
             workers: *workers,
             host: provenance::node(),

@@ -1,5 +1,6 @@
 //! Slurm's own programs, asked in their fixed formats.
 
+use super::Array;
 use crate::engine::run::Unavailable;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -57,9 +58,10 @@ impl Queue {
     /// The tasks of an array that are not done.
     ///
     /// # Errors
-    /// [`Unavailable`] if Slurm does not answer.
-    pub(in crate::cli) fn of(id: u64) -> Result<Self, Unavailable> {
-        let answer = ask("squeue", &["-h", "-r", "-j", &id.to_string(), "-o", "%i|%T|%r"], "")?;
+    /// [`Unavailable`] if Slurm does not answer, or not in the format that was asked for.
+    pub(in crate::cli) fn of(array: &Array) -> Result<Self, Unavailable> {
+        let Array { id, mark, .. } = array;
+        let answer = ask("squeue", &["-h", "-r", "-j", &id.to_string(), "-o", "%i|%T|%k|%r"], "")?;
         // So Slurm says that an array is done and forgotten.
         if !answer.succeeded && answer.err.contains("Invalid job id") {
             return Ok(Self::default());
@@ -67,16 +69,24 @@ impl Queue {
         if !answer.succeeded {
             return Err(Unavailable(format!("Slurm does not say what became of the array {id}: {}", said(&answer))));
         }
-        Ok(Self::read(&answer.out))
+        Self::read(&answer.out, mark).map_err(|line| {
+            Unavailable(format!("`squeue` says `{line}` of the array {id}, which is not what it was asked for"))
+        })
     }
 
-    fn read(text: &str) -> Self {
+    /// Reads what `squeue` says of the tasks that have a mark.
+    ///
+    /// # Errors
+    /// The first line that is none: to take it for nothing would be to take the array for done.
+    fn read<'a>(text: &'a str, mark: &str) -> Result<Self, &'a str> {
         let mut queue = Self::default();
         for line in text.lines() {
-            let mut fields = line.split('|');
-            let (Some(task), Some(state), Some(reason)) = (fields.next(), fields.next(), fields.next()) else {
+            let fields: Vec<&str> = line.splitn(4, '|').collect();
+            let [task, state, comment, reason] = fields[..] else { return Err(line) };
+            // Of another cluster, or from before the numbers began anew.
+            if comment != mark {
                 continue;
-            };
+            }
             *queue.states.entry(state.to_ascii_lowercase()).or_default() += 1;
             if state == "PENDING" {
                 *queue.reasons.entry(reason.to_owned()).or_default() += 1;
@@ -85,7 +95,7 @@ impl Queue {
                 }
             }
         }
-        queue
+        Ok(queue)
     }
 
     /// Whether no task is left.
@@ -217,10 +227,12 @@ mod tests {
 
     #[test]
     fn the_queue_is_read_and_told() {
-        let queue =
-            Queue::read("28_0|PENDING|BeginTime\n21_1|RUNNING|None\n21_2|PENDING|Resources\n21_3|RUNNING|None\n");
+        let text = "28_0|PENDING|m|BeginTime\n21_1|RUNNING|m|None\n21_2|PENDING|m|Resources\n21_3|RUNNING|m|None\n\
+                    9|RUNNING|other|None\n";
+        let queue = Queue::read(text, "m").unwrap();
         assert_eq!(queue.in_words(), "2 pending (BeginTime, Resources), 2 running");
         assert_eq!(queue.resting, ["28_0"]);
-        assert!(Queue::read("").is_empty() && !queue.is_empty());
+        assert!(Queue::read("", "m").unwrap().is_empty() && !queue.is_empty());
+        assert_eq!(Queue::read("slurm_load_jobs error", "m"), Err("slurm_load_jobs error"));
     }
 }

@@ -86,7 +86,8 @@ pub(super) fn arguments(text: &str) -> Result<String, String> {
         return Err(format!("`{text}` is no option of `sbatch`; expected such as `--partition=gpu --time=8:00:00`"));
     }
     // `sbatch` takes the beginning of an option for the option, as far as no other begins so.
-    let taken = ["--ar", "--wr", "--sig", "--pars", "--out", "--open", "--job-n", "--no-r", "-a", "-W", "-o", "-J"];
+    let taken =
+        ["--ar", "--wr", "--sig", "--pars", "--out", "--open", "--job-n", "--no-r", "--comm", "-a", "-W", "-o", "-J"];
     let is_taken = |word: &str| word == "--wait" || taken.iter().any(|taken| word.starts_with(taken));
     match text.split_whitespace().find(|word| is_taken(word)) {
         Some(word) => Err(format!("`{word}` is decided by `spot`: the size of the array by `--workers`")),

@@ -1,15 +1,15 @@
 //! The workers of an array, looked after while a run waits for them.
 
 use super::{Array, Queue, Script};
+use crate::cli::sharing::seconds_of;
 use crate::engine::run::Watch;
+use crate::error::Usage;
 use crate::remote::Objects;
 use crate::remote::lease::nonce;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// Between two questions to Slurm: few enough for a controller that serves a thousand users.
-const PAUSE: Duration = Duration::from_secs(10);
 /// How often an array is submitted anew whose workers have all left though jobs are left.
 const MOST: usize = 5;
 
@@ -20,14 +20,16 @@ pub(in crate::cli) struct Monitor<'a> {
     pub(in crate::cli) pipeline: &'a str,
     pub(in crate::cli) watch: &'a dyn Watch,
     pub(in crate::cli) stop: &'a AtomicBool,
+    /// Between two questions to Slurm.
+    pub(in crate::cli) pause: Duration,
 }
 
 impl Monitor<'_> {
     /// Looks until the run ends; says why, if it stopped the run.
     pub(in crate::cli) fn look_after(&self, mut array: Array, ended: &Receiver<()>) -> Option<String> {
         let (mut before, mut empty, mut submitted) = (String::new(), 0, 0);
-        while ended.recv_timeout(pause()) == Err(RecvTimeoutError::Timeout) {
-            let queue = match Queue::of(array.id) {
+        while ended.recv_timeout(self.pause) == Err(RecvTimeoutError::Timeout) {
+            let queue = match Queue::of(&array) {
                 Ok(queue) => queue,
                 Err(error) => {
                     // The workers may well be at work; what they make is seen without Slurm.
@@ -82,8 +84,11 @@ impl Monitor<'_> {
     }
 }
 
-/// Tests look more often.
-fn pause() -> Duration {
-    let seconds = std::env::var("SPOT_SLURM_SECONDS").ok().and_then(|text| text.parse::<f64>().ok());
-    seconds.filter(|seconds| (0.1..=600.0).contains(seconds)).map_or(PAUSE, Duration::from_secs_f64)
+/// The time between two questions to Slurm: what `SPOT_SLURM_SECONDS` says, or few enough for a controller that serves a thousand users.
+///
+/// # Errors
+/// If the environment says nothing sensible.
+pub(in crate::cli) fn pause() -> Result<Duration, Usage> {
+    const SECONDS: f64 = 10.0;
+    seconds_of("SPOT_SLURM_SECONDS", SECONDS, 0.1..=600.0)
 }

@@ -73,8 +73,8 @@ pub(super) struct Report {
 pub(super) enum Verdict {
     /// Its result was there.
     Found(Box<Entry>),
-    /// Its result is in the shared place, and nobody here reads it.
-    There,
+    /// Its result is in the shared place, and stays there; the entry, if jobs of this run read it.
+    There(Option<Box<Entry>>),
     /// It ran; its entry is to be written, and the claim on its key given back then.
     Made(Box<Entry>, Claim),
     /// The job asks for more jobs first.
@@ -286,13 +286,16 @@ impl Crew<'_> {
         if self.is_forced(ticket) {
             return Ok(None);
         }
-        let entry = match self.bench.store.find(&ticket.key)? {
+        let here = self.bench.store.find(&ticket.key)?;
+        // A worker leaves what it does not have where it is, until it reads it; what is damaged here is brought anew.
+        let leaves = self.settings.role == Role::Worker && matches!(here, Found::Nothing);
+        let entry = match here {
             Found::Hit(entry) => entry,
             _ if !asks => return Ok(None),
-            _ if self.settings.role == Role::Worker && !ticket.order.is_read() && self.is_listed(&ticket.key) => {
-                return Ok(Some(Verdict::There));
+            _ if leaves && !ticket.order.is_read() && self.is_listed(&ticket.key) => {
+                return Ok(Some(Verdict::There(None)));
             }
-            _ => match self.pulled(ticket)? {
+            _ => match self.pulled(ticket, leaves)? {
                 Some(entry) => entry,
                 None => return Ok(None),
             },
@@ -301,21 +304,19 @@ impl Crew<'_> {
             return Ok(None);
         }
         report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
-        Ok(Some(Verdict::Found(entry)))
+        let is_here = self.bench.store.entry_path(&ticket.key).exists();
+        Ok(Some(if is_here { Verdict::Found(entry) } else { Verdict::There(Some(entry)) }))
     }
 
     fn is_listed(&self, key: &Key) -> bool {
         self.settings.sharing.as_ref().is_some_and(|sharing| sharing.is_listed(key))
     }
 
-    /// The result of a job from the shared place. A worker leaves its blobs there until it reads them.
-    fn pulled(&self, ticket: &Ticket<'_>) -> anyhow::Result<Option<Box<Entry>>> {
+    /// The result of a job from the shared place; `leaves` its blobs there.
+    fn pulled(&self, ticket: &Ticket<'_>, leaves: bool) -> anyhow::Result<Option<Box<Entry>>> {
         let Some(sharing) = &self.settings.sharing else { return Ok(None) };
-        let pulled = match self.settings.role {
-            Role::Worker => sharing.peek(&ticket.key)?,
-            Role::Run | Role::Watch | Role::Pull => sharing.pull(self.bench.store, &ticket.key)?,
-        };
-        match pulled {
+        let key = &ticket.key;
+        match if leaves { sharing.peek(key)? } else { sharing.pull(self.bench.store, key)? } {
             Pulled::Hit(entry) => Ok(Some(entry)),
             Pulled::Miss | Pulled::Foreign => Ok(None),
             Pulled::Refused(why) => {

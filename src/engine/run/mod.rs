@@ -159,7 +159,7 @@ pub fn run(
     if let Some(sharing) = pushes {
         let keys = summary.results.iter().map(|(_, _, key)| *key).collect();
         let is_whole = settings.only.is_none() && summary.results.len() == summary.jobs;
-        if let Err(error) = sharing.need(&plan.name, &owner(plan), keys, is_whole) {
+        if let Err(error) = sharing.need(&plan.name, &owner(plan), &keys, is_whole) {
             watch.warn(&plan.name, &format!("the store was not told what this run needs: {error:#}"));
         }
     }

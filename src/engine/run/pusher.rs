@@ -34,14 +34,20 @@ pub(super) fn push(store: &Store, sharing: &Sharing, inbox: &Mutex<Receiver<Owed
                 }
             }
             Ok(Pushed::Other(theirs)) => {
-                let (who, key) = (&theirs.provenance.host, entry.key.short());
+                let (there, here, key) = (&theirs.provenance.host, &entry.provenance.host, entry.key.short());
                 let _ = sharing.paid(store, &entry.key);
+                // Machines of one class compute the same bits.
+                let why = if there == here {
+                    "the job is not deterministic"
+                } else {
+                    "the job is not deterministic, or these machines differ in last bits"
+                };
                 watch.warn(
                     job,
                     &format!(
-                        "`{who}` made something else under the same key {key} before: the job is not deterministic. That one counts \
-                         from now on, and what this run made is kept in the store under `observations/`; what was made from it runs again \
-                         with the next run"
+                        "a machine ({there}) made something else under the same key {key} than this one ({here}): {why}. What was \
+                         there first counts, and what this run made is kept in the store under `observations/`; what was made from it \
+                         runs again with the next run"
                     ),
                 );
             }

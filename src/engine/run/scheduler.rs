@@ -264,10 +264,14 @@ impl<'a> Scheduler<'a> {
                 self.summary.absent += 1;
                 self.phases[id.index()] = Phase::Ended;
             }
-            Verdict::There => {
-                self.release(id);
+            Verdict::There(entry) => {
+                match &entry {
+                    Some(entry) => self.know(id, entry),
+                    None => self.release(id),
+                }
+                self.summary.saved += entry.map_or(0.0, |entry| entry.provenance.seconds);
                 let outcome = self.outcome(id, Ending::Cached, report.key);
-                self.end(id, Outcome { seconds: report.seconds, ..outcome })?;
+                self.end(id, Outcome { reasons: report.reasons, seconds: report.seconds, ..outcome })?;
             }
             Verdict::Failed(error) => return self.fail(id, report.key, report.seconds, &error),
             Verdict::Interrupted(step) => {

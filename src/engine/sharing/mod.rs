@@ -9,6 +9,7 @@
 //! partial/<key>.json      the saved steps of an interrupted job; its files are blobs
 //! failures/<run>/<key>    jobs that failed in a run of several workers
 //! roots/…                 what each pipeline used last: the rest can go
+//! doctor/<nonce>          a question whether the place does what all this relies on
 //! workers/ claims/ cancel/  leases (`remote::lease`)
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 mod entries;
 mod failures;
+mod probe;
 mod roots;
 mod scratch;
 mod unpushed;
@@ -43,7 +45,8 @@ const FORMAT: u32 = 1;
 pub struct Sharing {
     objects: Arc<dyn Objects>,
     address: Address,
-    writes: bool,
+    access: Access,
+    is_new: bool,
     /// Whether signatures are brought along with entries.
     with_signatures: bool,
     counts: Counts,
@@ -95,29 +98,33 @@ struct Mark {
     made_by: String,
 }
 
-/// How a place is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Use {
-    /// Nothing is written there.
-    pub read_only: bool,
-    /// Signatures are brought along with entries.
-    pub with_signatures: bool,
+/// What is done with a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Results are taken from there; nothing is written.
+    Read,
+    /// Results are brought there too; it must be there.
+    Write,
+    /// The same, and where there is nothing yet it is made.
+    Make,
 }
 
 impl Sharing {
-    /// Opens a place, and makes it one if there is nothing yet.
+    /// Opens a place; signatures are brought along with entries if `with_signatures`.
     ///
     /// # Errors
-    /// [`Unavailable`] if it cannot be asked, is of another format, or is empty though it is only to be read: a place that was
+    /// [`Unavailable`] if it cannot be asked, is of another format, or is empty though it is not to be made: a place that was
     /// named wrongly must not look like one that has no results yet.
-    pub fn open(address: &Address, how: Use) -> Result<Self, Unavailable> {
+    pub fn open(address: &Address, access: Access, with_signatures: bool) -> Result<Self, Unavailable> {
         let why = |error: remote::Error| Unavailable(format!("the store `{address}` cannot be used: {error}"));
         let objects = remote::open(address).map_err(why)?;
-        let mark = match objects.get(MARK).map_err(why)? {
+        let found = objects.get(MARK).map_err(why)?;
+        let is_new = found.is_none();
+        let mark = match found {
             Some(mark) => mark.bytes,
-            None if how.read_only => {
+            None if access != Access::Make => {
                 return Err(Unavailable(format!(
-                    "there is no store at `{address}` (no `{MARK}`); a run that may write makes one: without `--read-only-store`"
+                    "there is no store at `{address}` (no `{MARK}`); `spot run` and `spot push` make one, if they may write"
                 )));
             }
             None => {
@@ -144,8 +151,9 @@ impl Sharing {
         Ok(Self {
             objects,
             address: address.clone(),
-            writes: !how.read_only,
-            with_signatures: how.with_signatures,
+            access,
+            is_new,
+            with_signatures,
             counts: Counts::default(),
             unusable: Mutex::default(),
             missed: Mutex::default(),
@@ -161,7 +169,12 @@ impl Sharing {
 
     /// Whether results are brought there.
     pub fn writes(&self) -> bool {
-        self.writes
+        self.access != Access::Read
+    }
+
+    /// Whether there was nothing before it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The bytes there by name.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 const FOLDER: &str = "roots";
 /// What is not needed once it has rested: leases and beats of workers that ended without a word, failures of runs that are over, files
 /// that were never named, and this program's own questions for the time.
-const LEFT_OVER: [&str; 6] = [CLAIMS, WORKERS, "cancel", "failures", "tmp", "clock"];
+const LEFT_OVER: [&str; 7] = [CLAIMS, WORKERS, "cancel", "failures", "tmp", "clock", "doctor"];
 
 /// What a pipeline of a project used last.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,14 +51,23 @@ impl Sharing {
     ///
     /// # Errors
     /// If that cannot be written.
-    pub fn need(&self, pipeline: &str, owner: &str, mut keys: BTreeSet<Key>, is_whole: bool) -> anyhow::Result<()> {
-        let name = format!("{FOLDER}/{}.json", &Digest::of(format!("{owner}\n{pipeline}").as_bytes()).short());
-        if !is_whole && let Some(object) = self.objects.get(&name).map_err(|error| self.failed(&error))? {
-            let before: Option<Root> = serde_json::from_slice(&object.bytes).ok();
-            keys.extend(before.into_iter().flat_map(|root| root.keys));
+    pub fn need(&self, pipeline: &str, owner: &str, keys: &BTreeSet<Key>, is_whole: bool) -> anyhow::Result<()> {
+        let name = format!("{FOLDER}/{}.json", Digest::of(format!("{owner}\n{pipeline}").as_bytes()));
+        // Several workers of one run end at a time, and none may lose what another has noted.
+        loop {
+            let before = self.objects.get(&name).map_err(|error| self.failed(&error))?;
+            let known = before.as_ref().filter(|_| !is_whole);
+            let known = known.and_then(|object| serde_json::from_slice::<Root>(&object.bytes).ok());
+            let keys = known.into_iter().flat_map(|root| root.keys).chain(keys.iter().copied()).collect();
+            let text = serde_json::to_vec(&Root { format: super::FORMAT, pipeline: pipeline.to_owned(), keys })?;
+            let written = match before {
+                Some(object) => self.objects.replace(&name, &text, &object.version),
+                None => self.objects.create(&name, &text),
+            };
+            if written.map_err(|error| self.failed(&error))?.is_some() {
+                return Ok(());
+            }
         }
-        let root = Root { format: super::FORMAT, pipeline: pipeline.to_owned(), keys };
-        self.objects.put(&name, &serde_json::to_vec(&root)?).map_err(|error| self.failed(&error))
     }
 
     /// What can go: entries that no pipeline used last, blobs that no other entry needs, and what was left over, all of it older than

@@ -23,30 +23,28 @@ pub enum Received {
     Wrong,
 }
 
-/// A file that is hashed while it is written, and takes only so many bytes.
+/// A file that is hashed while it is written, and takes only so many bytes. What was wrong with it is kept here, since whoever brings
+/// the bytes puts errors into words of his own.
 struct Hashing {
     file: fs_err::File,
     hasher: blake3::Hasher,
     left: u64,
-}
-
-/// More came than there should be.
-#[derive(Debug, thiserror::Error)]
-#[error("it is longer than it should be")]
-struct TooLong;
-
-impl TooLong {
-    /// Whether an error is this one, or says so: the way that bytes come may put it into words of its own.
-    fn is(error: &io::Error) -> bool {
-        error.to_string().contains(&Self.to_string())
-    }
+    is_too_long: bool,
+    failed: Option<io::Error>,
 }
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let size = bytes.len() as u64;
-        self.left = self.left.checked_sub(size).ok_or_else(|| io::Error::other(TooLong))?;
-        self.file.write_all(bytes)?;
+        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+            self.is_too_long = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        self.left = left;
+        if let Err(error) = self.file.write_all(bytes) {
+            let kind = error.kind();
+            self.failed = Some(error);
+            return Err(kind.into());
+        }
         self.hasher.update(bytes);
         Ok(bytes.len())
     }
@@ -117,7 +115,7 @@ impl Store {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn open(&self, digest: &Digest, artifact: &str) -> anyhow::Result<fs_err::File> {
-        let hashed = self.again(digest, || files::hashed(&self.blob_path(digest)));
+        let hashed = self.here_or_brought(digest, || files::hashed(&self.blob_path(digest)));
         let found = hashed.as_ref().map(|(_, digest)| *digest).map_err(files::again);
         match Wrong::of(found, digest)? {
             Some(wrong) => Err(Damage::Blob { digest: *digest, artifact: artifact.to_owned(), wrong }.into()),
@@ -132,7 +130,7 @@ impl Store {
         open: impl Fn(&Path) -> io::Result<B>,
     ) -> anyhow::Result<B> {
         let path = self.blob_path(digest);
-        let opened = self.again(digest, || files::is_file(&path).and_then(|()| open(&path)));
+        let opened = self.here_or_brought(digest, || files::is_file(&path).and_then(|()| open(&path)));
         let found = opened.as_ref().map(|bytes| Digest::of(bytes)).map_err(files::again);
         match Wrong::of(found, digest)? {
             Some(wrong) => Err(Damage::Blob { digest: *digest, artifact: artifact.to_owned(), wrong }.into()),
@@ -141,7 +139,7 @@ impl Store {
     }
 
     /// Reads a blob, and once more if it is not here and comes from elsewhere then.
-    fn again<T>(&self, digest: &Digest, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    fn here_or_brought<T>(&self, digest: &Digest, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match (read(), self.elsewhere.get()) {
             (Err(error), Some(elsewhere)) if Wrong::in_place(&error) == Some(Wrong::Missing) => {
                 if elsewhere.bring(self, digest)? { read() } else { Err(error) }
@@ -191,11 +189,11 @@ impl Store {
         copy: impl FnOnce(&mut dyn Write) -> io::Result<bool>,
     ) -> io::Result<Received> {
         let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
-        let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), left: most };
+        let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), left: most, is_too_long: false, failed: None };
         let copied = copy(&mut hashing);
         let received = match copied {
-            Err(error) if TooLong::is(&error) => Ok(Received::Wrong),
-            Err(error) => Err(error),
+            Err(_) if hashing.is_too_long => Ok(Received::Wrong),
+            Err(error) => Err(hashing.failed.take().unwrap_or(error)),
             Ok(false) => Ok(Received::Nothing),
             Ok(true) if Digest::from_hasher(&hashing.hasher) == *digest => Ok(Received::Right),
             Ok(true) => Ok(Received::Wrong),

@@ -6,6 +6,7 @@
 use super::Store;
 use super::digest::Key;
 use super::names::{file_name, job_folder, list, remove};
+use super::provenance::node;
 use crate::replace::replace_unsynced;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -83,10 +84,6 @@ impl Process {
         let is_there = pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
         Some(is_there && began(self.pid) == self.began)
     }
-}
-
-fn node() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Field 22 of `/proc/PID/stat` (proc(5)); nothing of a process that has ended and only waits for somebody to ask how.

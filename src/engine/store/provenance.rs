@@ -27,7 +27,7 @@ pub struct Provenance {
     pub device: String,
     /// Threads that the job had.
     pub threads: usize,
-    /// Operating system, its release and machine type.
+    /// Operating system, its release, machine type, and the class of the CPU ([`cpu`]).
     pub host: String,
     /// Start, UTC.
     pub start: String,
@@ -91,11 +91,26 @@ pub fn revision() -> Option<String> {
     option_env!("SPOT_REVISION").map(str::to_owned)
 }
 
-/// Operating system, release, machine type. Not the name of the host: entries are shared.
+/// Operating system, release, machine type, class of the CPU. Not the name of the host: entries are shared.
 pub fn host() -> String {
     let name = rustix::system::uname();
     let parts = [name.sysname(), name.release(), name.machine()];
-    parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+    let parts = parts.map(|part| part.to_string_lossy().into_owned()).join(" ");
+    format!("{parts}, {}", cpu())
+}
+
+/// The class of the CPU: those of one class compute the same bits, since the kernels that the program has are chosen by it.
+pub fn cpu() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            return if is_x86_feature_detected!("avx512bf16") { "AVX-512 with BF16" } else { "AVX-512" };
+        }
+        let is_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if is_avx2 { "AVX2" } else { "neither AVX-512 nor AVX2" }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::env::consts::ARCH
 }
 
 /// What this machine is called.
