@@ -382,6 +382,26 @@ fn workers_are_seen_at_work_and_leave_when_they_are_asked() {
 }
 
 #[test]
+fn a_run_that_only_waits_for_another_stops_when_it_is_told() {
+    let shell = plan(1, 20.0);
+    let mut first = shell.spot(&at(&shell, "a", "")).start();
+    let start = Instant::now();
+    while objects(&shell, "claims").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut second = shell.spot(&at(&shell, "b", "")).start();
+    std::thread::sleep(Duration::from_secs(3));
+    let told = Instant::now();
+    for child in [&mut second, &mut first] {
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    }
+    // Leases are looked at every two seconds and more; the jobs take twenty.
+    assert!(told.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
 fn workers_of_one_cache_need_no_store() {
     let shell = plan(16, 0.05);
     let start = |leases: &str| {

@@ -3,8 +3,8 @@
 use super::claim::Claim;
 use super::outcome::Watch;
 use crate::engine::sharing::{Pushed, Sharing};
-use crate::engine::store::Store;
 use crate::engine::store::entry::Entry;
+use crate::engine::store::{Found, Store};
 use crate::panic::lock;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
@@ -66,8 +66,8 @@ pub(super) fn push(store: &Store, sharing: &Sharing, inbox: &Mutex<Receiver<Owed
 /// Brings what earlier runs could not.
 pub(super) fn push_owed(store: &Store, sharing: &Sharing, pipeline: &str, watch: &dyn Watch) {
     for key in sharing.owed(store).unwrap_or_default() {
-        let Ok(Ok(Some(entry))) = store.entry(&key) else {
-            // Never written, or gone since: there is nothing to bring.
+        let Ok(Found::Hit(entry)) = store.find(&key) else {
+            // Never written, or gone or damaged since: there is nothing to bring.
             let _ = sharing.paid(store, &key);
             continue;
         };

@@ -17,7 +17,7 @@ use crate::engine::store::files::again;
 use crate::engine::store::journal::{Found, Journal};
 use crate::panic::lock;
 use anyhow::{Context as _, anyhow};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
@@ -253,8 +253,9 @@ impl<'a> Scheduler<'a> {
             Verdict::Elsewhere(key) => {
                 self.phases[id.index()] = Phase::Elsewhere;
                 self.elsewhere.insert(id, key);
-                let is_first = !self.known_elsewhere.contains_key(&id);
-                self.known_elsewhere.entry(id).or_insert_with(Instant::now);
+                let known = self.known_elsewhere.entry(id);
+                let is_first = matches!(known, btree_map::Entry::Vacant(_));
+                known.or_insert_with(Instant::now);
                 if self.crew.settings.role == Role::Run && is_first {
                     let job = &self.jobs.get(id).plan.name;
                     self.crew.watch.warn(job, "another run is working on it; waiting for its result");

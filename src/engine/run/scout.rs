@@ -5,7 +5,7 @@ use super::settings::{Role, Settings};
 use crate::engine::store::digest::Key;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at locks of this machine.
 const NEAR: Duration = Duration::from_millis(40);
@@ -13,21 +13,29 @@ const NEAR: Duration = Duration::from_millis(40);
 const OFTEN: u32 = 30;
 const SELDOM: u32 = 4;
 
-/// Looks until the scheduler ends, and tells it after each look.
+/// Between two looks at whether the run is to stop, which must not wait for a look at others.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Looks until the scheduler ends, and tells it after each look, and when the run is to stop.
 pub(super) fn scout(crew: &Crew<'_>, ended: &Receiver<()>, outbox: &Sender<News>) {
     let (shortest, longest) = pauses(crew);
-    let (mut pause, mut before) = (shortest, 0);
-    while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+    let (mut pause, mut before, mut last) = (shortest, 0, Instant::now());
+    while ended.recv_timeout(pause.min(TICK)) == Err(RecvTimeoutError::Timeout) {
         let waiting = crew.waiting.load(Ordering::Relaxed);
         if waiting == 0 {
-            (pause, before) = (shortest, 0);
+            (pause, before, last) = (shortest, 0, Instant::now());
+            continue;
+        }
+        let is_over = crew.bench.stop.load(Ordering::Relaxed);
+        if !is_over && last.elapsed() < pause {
             continue;
         }
         pause = if waiting < before { shortest } else { (pause + pause / 4).min(longest) };
         before = waiting;
-        if let Err(error) = crew.look(pause / 2) {
+        if !is_over && let Err(error) = crew.look(pause / 2) {
             crew.watch.warn(crew.pipeline, &format!("{error:#}; tried again in a moment"));
         }
+        last = Instant::now();
         if outbox.send(News::Looked).is_err() {
             return;
         }

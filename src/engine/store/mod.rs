@@ -12,6 +12,7 @@
 //!   signed/                what keys say of entries and runs (`signed.rs`)
 //!   curves/<pipeline>/<job>/… what running jobs show of themselves
 //!   unpushed/<key>         results that a shared place still lacks
+//!   workers/ claims/ cancel/ failures/ slurm/  what workers of this cache leave word of (`remote::lease`, `engine::sharing`)
 //!   damaged/               what was found damaged and set aside
 //!   files.json             digests of files by their stat data
 //! ```
