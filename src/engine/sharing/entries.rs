@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 /// The folder of entries.
 pub(super) const FOLDER: &str = "entries";
 /// How often something is asked for whose bytes come out wrong, since that may be the way and not the place.
-const ATTEMPTS: usize = 4;
+pub(super) const ATTEMPTS: usize = 4;
 /// Bytes of a blob of which it is asked first whether it is there; shorter ones are sent.
 const WORTH_ASKING: u64 = 256 << 10;
 

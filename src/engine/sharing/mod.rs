@@ -109,6 +109,32 @@ pub enum Access {
     Make,
 }
 
+/// Whether a place is marked as one that this program reads. What makes no sense is asked for again, since that may be the way and not
+/// the place.
+///
+/// # Errors
+/// If it cannot be asked, or is marked as another one.
+fn is_marked(objects: &dyn Objects, address: &Address) -> Result<bool, String> {
+    let mut attempt = 1;
+    loop {
+        let mark = objects.get(MARK).map_err(|error| format!("the store `{address}` cannot be used: {error}"))?;
+        let Some(mark) = mark else { return Ok(false) };
+        let wrong = match serde_json::from_slice::<Mark>(&mark.bytes) {
+            Ok(Mark { format: FORMAT, .. }) => return Ok(true),
+            Ok(Mark { format, .. }) => format!(
+                "the store `{address}` has format {format}, and this program reads {FORMAT}; use the program that made it, or another prefix"
+            ),
+            Err(error) => {
+                format!("`{MARK}` of the store `{address}` cannot be read ({error}): is something else kept there?")
+            }
+        };
+        if attempt == entries::ATTEMPTS {
+            return Err(wrong);
+        }
+        attempt += 1;
+    }
+}
+
 impl Sharing {
     /// Opens a place; signatures are brought along with entries if `with_signatures`.
     ///
@@ -118,35 +144,17 @@ impl Sharing {
     pub fn open(address: &Address, access: Access, with_signatures: bool) -> Result<Self, Unavailable> {
         let why = |error: remote::Error| Unavailable(format!("the store `{address}` cannot be used: {error}"));
         let objects = remote::open(address).map_err(why)?;
-        let found = objects.get(MARK).map_err(why)?;
-        let is_new = found.is_none();
-        let mark = match found {
-            Some(mark) => mark.bytes,
-            None if access != Access::Make => {
-                return Err(Unavailable(format!(
-                    "there is no store at `{address}` (no `{MARK}`); `spot run` and `spot push` make one, if they may write"
-                )));
-            }
-            None => {
-                let made_by = super::store::provenance::program();
-                let mark = serde_json::to_vec(&Mark { format: FORMAT, made_by }).expect("a mark is plain data");
-                // Another run may make it at the same time, which comes to the same.
-                objects.create(MARK, &mark).map_err(why)?;
-                mark
-            }
-        };
-        match serde_json::from_slice::<Mark>(&mark) {
-            Ok(Mark { format: FORMAT, .. }) => {}
-            Ok(Mark { format, .. }) => {
-                return Err(Unavailable(format!(
-                    "the store `{address}` has format {format}, and this program reads {FORMAT}; use the program that made it, or another prefix"
-                )));
-            }
-            Err(error) => {
-                return Err(Unavailable(format!(
-                    "`{MARK}` of the store `{address}` cannot be read ({error}): is something else kept there?"
-                )));
-            }
+        let is_new = !is_marked(&*objects, address).map_err(Unavailable)?;
+        if is_new && access != Access::Make {
+            return Err(Unavailable(format!(
+                "there is no store at `{address}` (no `{MARK}`); `spot run` and `spot push` make one, if they may write"
+            )));
+        }
+        if is_new {
+            let made_by = super::store::provenance::program();
+            let mark = serde_json::to_vec(&Mark { format: FORMAT, made_by }).expect("a mark is plain data");
+            // Another run may make it at the same time, which comes to the same.
+            objects.create(MARK, &mark).map_err(why)?;
         }
         Ok(Self {
             objects,
