@@ -1,16 +1,22 @@
 //! A folder that several machines mount: names are paths, and to create is to link, which even NFS does once.
 
 use super::{Error, LONGEST, Listed, Object, Objects, Version};
+use crate::panic::lock;
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Where files are written before they get their names.
 const TEMP: &str = "tmp";
 /// What need not outlive a loss of power, which nobody who holds it does.
 const FLEETING: [&str; 2] = ["claims/", "workers/"];
+
+/// How long a replacement has been seen unfinished before it is finished for whoever began it, who needs a moment and not seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Objects in a folder.
 #[derive(Debug)]
@@ -18,6 +24,9 @@ pub(super) struct Folder {
     root: PathBuf,
     /// Tells this process from those of other machines.
     nonce: String,
+    patience: Duration,
+    /// Replacements that others began, and since when they are seen.
+    begun: Mutex<HashMap<PathBuf, (Version, Instant)>>,
 }
 
 /// Tells temporary files of one process apart.
@@ -25,7 +34,7 @@ static UNIQUE: AtomicU64 = AtomicU64::new(0);
 
 impl Folder {
     pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), nonce: super::lease::nonce() }
+        Self { root: root.to_owned(), nonce: super::lease::nonce(), patience: PATIENCE, begun: Mutex::default() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -80,7 +89,8 @@ impl Folder {
     }
 
     /// To replace is to link the new file to the one name that says which content it follows, which only one process can, and to
-    /// rename it then. Whoever finds such a name whose owner went away renames it for him.
+    /// rename it then. Whoever finds such a name whose owner went away renames it for him. Two replacements of one content take a process that
+    /// sleeps for [`PATIENCE`] between two calls and wakes between two of another's.
     fn replaced(&self, name: &str, bytes: &[u8], old: &Version) -> io::Result<Option<Version>> {
         let path = self.path(name);
         let next = self.path(TEMP).join(format!("{}.{}.next", name.replace('/', "-"), old.0));
@@ -96,12 +106,19 @@ impl Folder {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 return Err(error);
             }
-            if is_old() {
+            if self.is_abandoned(&next) && is_old() {
                 let _ = fs_err::rename(&next, &path);
             }
             return Ok(None);
         }
-        if !is_old() {
+        let new = new?;
+        let found = fs_err::metadata(&path).map(|meta| version(&meta)).ok();
+        if found.as_ref() == Some(&new) {
+            // Somebody has renamed it for this process already.
+            self.sync(name)?;
+            return Ok(Some(new));
+        }
+        if found.as_ref() != Some(old) {
             let _ = fs_err::remove_file(&next);
             return Ok(None);
         }
@@ -111,7 +128,21 @@ impl Folder {
             other => other?,
         }
         self.sync(name)?;
-        new.map(Some)
+        Ok(Some(new))
+    }
+
+    /// Whether a replacement that another began is the same for long.
+    fn is_abandoned(&self, next: &Path) -> bool {
+        let Ok(found) = fs_err::metadata(next).map(|meta| version(&meta)) else { return false };
+        let mut begun = lock(&self.begun);
+        begun.retain(|_, (_, since)| since.elapsed() < 100 * self.patience);
+        match begun.get(next) {
+            Some((known, since)) if *known == found => since.elapsed() >= self.patience,
+            _ => {
+                begun.insert(next.to_owned(), (found, Instant::now()));
+                false
+            }
+        }
     }
 
     fn walk(&self, folder: &Path, name: &str, found: &mut Vec<Listed>) -> io::Result<()> {
@@ -263,7 +294,7 @@ mod tests {
     fn of_many_that_replace_one_content_one_does() {
         let (_root, folder) = folder();
         let mut version = folder.create("claims/a", b"first").unwrap().unwrap();
-        for _ in 0..50 {
+        for _ in 0..500 {
             let barrier = Barrier::new(8);
             let won: Vec<Version> = std::thread::scope(|scope| {
                 let one = |i: usize| {
@@ -284,9 +315,13 @@ mod tests {
 
     #[test]
     fn a_replacement_whose_owner_went_away_is_finished_by_the_next() {
-        let (root, folder) = folder();
+        let (root, mut folder) = folder();
+        folder.patience = Duration::from_millis(20);
         let version = folder.create("claims/a", b"old").unwrap().unwrap();
         fs_err::write(root.path().join("tmp").join(format!("claims-a.{}.next", version.0)), "his").unwrap();
+        assert_eq!(folder.replace("claims/a", b"mine", &version).unwrap(), None);
+        assert_eq!(folder.get("claims/a").unwrap().unwrap().bytes, b"old", "he may be about to finish it");
+        std::thread::sleep(folder.patience);
         assert_eq!(folder.replace("claims/a", b"mine", &version).unwrap(), None);
         assert_eq!(folder.get("claims/a").unwrap().unwrap().bytes, b"his");
     }
