@@ -13,6 +13,7 @@ mod doctor;
 mod explain;
 mod gc;
 mod graph;
+mod hq;
 mod keygen;
 mod keys;
 mod log;

@@ -1,5 +1,6 @@
 //! `spot run`: runs what is not cached.
 
+use super::hq::Tasks;
 use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
 use super::sharing::{self, SharedStore, run_name};
@@ -11,12 +12,13 @@ use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Role, Settings, Summary, Unavailable, Watch, run};
 use crate::engine::sharing::{Access, Failures, Tally};
 use crate::engine::stage::Kind;
+use crate::engine::store::digest::Digest;
 use crate::engine::store::{Found, Store};
 use crate::error::{Exit, Usage};
 use crate::remote::Objects;
 use crate::remote::lease::nonce;
 use crate::ui::{self, Colour, Events, Lines, Trace};
-use clap::{Args, ValueHint};
+use clap::{Args, FromArgMatches as _, ValueHint};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use std::collections::BTreeSet;
@@ -307,8 +309,70 @@ impl Run {
             let why = "each worker of the array would do it; `--worker` and `--force` are for runs of this machine";
             return Err(Usage(format!("`--executor slurm`: {why}")).into());
         }
-        let mut arguments =
-            vec!["run".to_owned(), self.pipeline.manifest()?.display().to_string(), "--worker".to_owned()];
+        let mut arguments = vec!["run".to_owned()];
+        arguments.extend(self.words(store)?);
+        arguments.push("--worker".to_owned());
+        // Where the nodes are too: they go to the project. A cache elsewhere may be of this machine alone.
+        let project = std::env::current_dir()?;
+        let is_inside = store.root().starts_with(&project);
+        let logs = if is_inside { store.root().join("slurm") } else { project.join("slurm") };
+        Ok(Script {
+            pipeline: plan.name.clone(),
+            run: self.run.clone().unwrap_or_else(|| format!("slurm-{:.12}", nonce())),
+            workers: self.slurm.workers(),
+            manifests: Digest::of(
+                plan.manifests.iter().map(|manifest| manifest.digest.to_string()).collect::<String>().as_bytes(),
+            ),
+            mark: format!("spot-{:.12}", nonce()),
+            more: self.slurm.slurm.clone(),
+            project,
+            logs,
+            program: std::env::current_exe()?,
+            arguments,
+        })
+    }
+
+    /// The options of `spot run` that are in these words.
+    ///
+    /// # Errors
+    /// If there is another word among them.
+    pub(super) fn read(words: &[String]) -> Result<Self, Usage> {
+        let command = Self::augment_args(clap::Command::new("spot run").no_binary_name(true));
+        let found = command.try_get_matches_from(words).and_then(|found| Self::from_arg_matches(&found));
+        found.map_err(|error| Usage(error.to_string().trim_start_matches("error: ").trim_end().to_owned()))
+    }
+
+    /// The tasks of HyperQueue that do this run, a job each.
+    ///
+    /// # Errors
+    /// If an option is wrong or makes no sense for a task.
+    pub(super) fn tasks(&self) -> anyhow::Result<Tasks> {
+        let none = [
+            ("--worker", self.worker),
+            ("--run", self.run.is_some()),
+            ("--executor", self.slurm.executor != Executor::Local),
+            ("--only", !self.only.is_empty()),
+            ("--force", !self.force.is_empty()),
+            ("--dry-run", self.dry_run),
+            ("--keep-going", self.keep_going),
+            ("--trace", self.trace.is_some()),
+        ];
+        if let Some((option, _)) = none.into_iter().find(|(_, is_set)| *is_set) {
+            return Err(Usage(format!("`{option}` is of a whole run, and a task of HyperQueue is one job")).into());
+        }
+        self.slurm.check()?;
+        let threads = self.threads.map_or(1, NonZero::get);
+        let mut arguments = self.words(&self.cache.open())?;
+        if self.threads.is_none() {
+            arguments.extend(["--threads".to_owned(), threads.to_string()]);
+        }
+        let with_gpu = chosen_device(&self.device).map_or(true, |device| device != "cpu");
+        Ok(Tasks { program: std::env::current_exe()?, arguments, project: std::env::current_dir()?, threads, with_gpu })
+    }
+
+    /// The words after `spot run` that do the same in another process.
+    fn words(&self, store: &Store) -> anyhow::Result<Vec<String>> {
+        let mut arguments = vec![self.pipeline.manifest()?.display().to_string()];
         arguments.extend(self.pipeline.words());
         arguments.extend(["--cache".to_owned(), store.root().parent().unwrap_or(store.root()).display().to_string()]);
         arguments.extend(self.shared.words()?);
@@ -322,21 +386,7 @@ impl Run {
             arguments.extend([name.to_owned(), value]);
         }
         arguments.extend(self.keep_going.then(|| "--keep-going".to_owned()));
-        // Where the nodes are too: they go to the project. A cache elsewhere may be of this machine alone.
-        let project = std::env::current_dir()?;
-        let is_inside = store.root().starts_with(&project);
-        let logs = if is_inside { store.root().join("slurm") } else { project.join("slurm") };
-        Ok(Script {
-            pipeline: plan.name.clone(),
-            run: self.run.clone().unwrap_or_else(|| format!("slurm-{:.12}", nonce())),
-            workers: self.slurm.workers(),
-            mark: format!("spot-{:.12}", nonce()),
-            more: self.slurm.slurm.clone(),
-            project,
-            logs,
-            program: std::env::current_exe()?,
-            arguments,
-        })
+        Ok(arguments)
     }
 
     /// The array that does this run: the one that is at work, or a new one.
@@ -357,6 +407,12 @@ impl Run {
                     "attached to the Slurm array {id} of {time}, submitted on `{host}`: {}",
                     queue.in_words()
                 ));
+                if array.manifests.is_some_and(|manifests| manifests != script.manifests) {
+                    ui::remark(&format!(
+                        "the manifest has changed since: its workers do what it said then, and what they leave is submitted anew; `spot cancel {}` ends them at once",
+                        self.pipeline.name()
+                    ));
+                }
                 return Ok(array);
             } else if !queue.is_empty() {
                 let pipe = self.pipeline.name();

@@ -5,7 +5,7 @@ use super::run::shared::{Hold, Shared};
 use super::signing::Signer;
 use super::stage::{Notes, Promise};
 use super::store::content::Content;
-use super::store::digest::Digest;
+use super::store::digest::{Digest, Key};
 use super::store::entry::{Entry, Part, Record};
 use super::store::files::{self, again, hashed};
 use super::store::{Damage, Store, Wrong, partial};
@@ -32,6 +32,8 @@ enum Home {
     Blob { store: Arc<Store>, name: Arc<str>, size: u64, parts: Arc<[Part]>, notes: Notes },
     /// Outside.
     File { path: Arc<Path> },
+    /// With other machines, and only its digest is known yet: it is `output` of the job called `job`, whose entry has this key.
+    Told { key: Key, job: Arc<str>, output: Arc<str> },
 }
 
 /// A job that [`Stage::expand`](super::stage::Stage::expand) asked for, finished.
@@ -180,11 +182,31 @@ impl Artifact {
         Self { digest: record.digest, home }
     }
 
+    /// The output of a job of which only the digest is known yet; its entry has the key `key`.
+    pub(super) fn told(key: &Key, job: &Arc<str>, output: &Arc<str>, digest: Digest) -> Self {
+        Self { digest, home: Home::Told { key: *key, job: job.clone(), output: output.clone() } }
+    }
+
+    /// The key of the entry that says the rest of it, if only its digest is known.
+    pub(super) fn told_by(&self) -> Option<Key> {
+        match &self.home {
+            Home::Told { key, .. } => Some(*key),
+            Home::Blob { .. } | Home::File { .. } => None,
+        }
+    }
+
+    /// The same with all that its entry says of it; `None` if that has no such output.
+    pub(super) fn known_from(&self, store: &Arc<Store>, entry: &Entry) -> Option<Self> {
+        let Home::Told { job, output, .. } = &self.home else { return Some(self.clone()) };
+        let record = entry.artifact(output).filter(|record| record.digest == self.digest)?;
+        Some(Self::recorded(store, job, record, &Notes::new(entry.provenance.notes.clone())))
+    }
+
     /// What the job that made it noted down; nothing of a file.
     pub(super) fn notes(&self) -> Notes {
         match &self.home {
             Home::Blob { notes, .. } => notes.clone(),
-            Home::File { .. } => Notes::default(),
+            Home::File { .. } | Home::Told { .. } => Notes::default(),
         }
     }
 
@@ -193,13 +215,14 @@ impl Artifact {
         match &self.home {
             Home::Blob { name, .. } => name.to_string(),
             Home::File { path } => path.display().to_string(),
+            Home::Told { job, output, .. } => format!("{job}.{output}"),
         }
     }
 
     /// The path, if this is a file outside the store.
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.home {
-            Home::Blob { .. } => None,
+            Home::Blob { .. } | Home::Told { .. } => None,
             Home::File { path } => Some(path),
         }
     }
@@ -218,7 +241,13 @@ impl Artifact {
                 }
                 Ok(bytes)
             }
+            Home::Told { .. } => self.is_only_told(),
         }
+    }
+
+    /// The executor learns the rest before it lets a job read.
+    fn is_only_told<T>(&self) -> anyhow::Result<T> {
+        bail!("of `{}` only the digest is known", self.origin())
     }
 
     /// As [`bytes`](Self::bytes), mapped into memory.
@@ -235,6 +264,7 @@ impl Artifact {
                 }
                 Ok(content)
             }
+            Home::Told { .. } => self.is_only_told(),
         }
     }
 
@@ -253,6 +283,7 @@ impl Artifact {
                 }
                 Ok(file)
             }
+            Home::Told { .. } => self.is_only_told(),
         }
     }
 
@@ -260,7 +291,7 @@ impl Artifact {
     pub fn parts(&self) -> Vec<(&str, Digest)> {
         match &self.home {
             Home::Blob { parts, .. } => parts.iter().map(|part| (part.name.as_str(), part.digest)).collect(),
-            Home::File { .. } => Vec::new(),
+            Home::File { .. } | Home::Told { .. } => Vec::new(),
         }
     }
 
@@ -269,8 +300,10 @@ impl Artifact {
     /// # Errors
     /// If there is no such part, or it cannot be read or is damaged.
     pub fn part(&self, digest: &Digest) -> anyhow::Result<Content> {
-        let Home::Blob { store, name, parts, .. } = &self.home else {
-            bail!("`{}` is a file and has no parts", self.origin());
+        let (store, name, parts) = match &self.home {
+            Home::Blob { store, name, parts, .. } => (store, name, parts),
+            Home::File { .. } => bail!("`{}` is a file and has no parts", self.origin()),
+            Home::Told { .. } => return self.is_only_told(),
         };
         let part = parts.iter().find(|part| part.digest == *digest);
         let part = part.with_context(|| format!("`{name}` has no part `{}`", digest.short()))?;
@@ -407,7 +440,11 @@ impl<'a> Cx<'a> {
     pub fn attach_input(&mut self, output: &str, part: &str, input: &Artifact) -> anyhow::Result<Digest> {
         let (digest, name) = (input.digest, part.to_owned());
         let part = match &input.home {
-            Home::Blob { store, size, .. } => {
+            Home::Blob { store, name: origin, size, .. } => {
+                if !store.blob_path(&digest).exists() {
+                    // What other machines made is brought by whoever reads it first.
+                    drop(store.open(&digest, origin)?);
+                }
                 let (found, sha256) = files::digests(&store.blob_path(&digest))?;
                 if let Some(wrong) = Wrong::of(Ok(found), &digest)? {
                     return Err(Damage::Blob { digest, artifact: input.origin(), wrong }.into());
@@ -418,6 +455,7 @@ impl<'a> Cx<'a> {
                 let (size, external) = (fs_err::metadata(path)?.len(), Some(std::path::absolute(path)?));
                 Part { name, digest, sha256: None, size, external }
             }
+            Home::Told { .. } => return input.is_only_told(),
         };
         self.add(output, part)
     }
@@ -544,4 +582,17 @@ pub(super) fn outputs(
         Some((output.name.clone(), Artifact::recorded(store, job, record, &notes)))
     };
     promised.iter().map(output).collect()
+}
+
+/// As [`outputs`], of a job of which only the digests of these are known; `None` if they are not as many as it promised.
+pub(super) fn told_outputs(
+    key: &Key,
+    job: &str,
+    promised: &[Promise],
+    digests: &[Digest],
+) -> Option<Vec<(Arc<str>, Artifact)>> {
+    let job: Arc<str> = job.into();
+    let output =
+        |(output, digest): (&Promise, &Digest)| (output.name.clone(), Artifact::told(key, &job, &output.name, *digest));
+    (promised.len() == digests.len()).then(|| promised.iter().zip(digests).map(output).collect())
 }

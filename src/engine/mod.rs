@@ -16,6 +16,8 @@ pub mod stage;
 pub mod store;
 
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod toys;

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const OF_TEXT: Type = Type::new("text", "txt");
 const TEXT: Output = Output { name: "text", of: OF_TEXT };
@@ -29,6 +30,9 @@ pub(super) struct Concat {
     /// Gets a line for every execution.
     #[serde(skip_serializing)]
     pub(super) log: PathBuf,
+    /// How long it takes at least.
+    #[serde(skip_serializing)]
+    pub(super) lasts: Duration,
 }
 
 fn log(path: &Path, line: &str) {
@@ -50,6 +54,7 @@ impl Stage for Concat {
 
     fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
         log(&self.log, &self.text);
+        std::thread::sleep(self.lasts);
         let mut text = format!("{}{};", self.text, self.seed).into_bytes();
         for part in cx.many("parts") {
             text.extend(part.bytes()?);

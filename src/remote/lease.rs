@@ -115,8 +115,8 @@ struct State {
     seen: HashMap<String, Seen>,
     /// When workers and leases were listed last.
     listed: Option<Instant>,
-    /// The leases that were there then.
-    claims: HashMap<String, Version>,
+    /// The leases that were there then, and since when they are the same.
+    claims: HashMap<String, (Version, Instant)>,
     /// Who holds a lease of this version.
     holders: HashMap<String, (Version, String)>,
 }
@@ -205,14 +205,17 @@ impl Leases {
         self.inner.look()
     }
 
-    /// Whether, at the last look, somebody who lives held a lease. What was not known then counts as free.
+    /// Whether, at the last look, somebody who lives held a lease. Of one whose holder nobody asked for that is taken for granted for a
+    /// term, so that not every worker asks.
     pub fn is_held(&self, name: &str) -> bool {
         let state = self.inner.lock();
-        let holder = state.claims.get(name).and_then(|version| {
-            let (known, holder) = state.holders.get(name)?;
-            (known == version).then_some(holder)
-        });
-        holder.is_some_and(|holder| *holder != self.inner.name && !state.is_dead(holder, self.inner.term))
+        let Some((version, since)) = state.claims.get(name) else { return false };
+        match state.holders.get(name) {
+            Some((known, holder)) if known == version => {
+                *holder != self.inner.name && !state.is_dead(holder, self.inner.term)
+            }
+            _ => since.elapsed() < self.inner.term,
+        }
     }
 
     /// Says what this worker does for the name of a lease; part of its next beat.
@@ -404,8 +407,15 @@ impl Inner {
         let mut state = self.lock();
         state.listed = Some(Instant::now());
         let own = |name: &str, folder: &str| name.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
-        state.claims =
-            claims.into_iter().filter_map(|listed| Some((own(&listed.name, CLAIMS)?, listed.version))).collect();
+        let now = Instant::now();
+        let mut before = std::mem::take(&mut state.claims);
+        let mut known = |name: String, version: Version| match before.remove(&name) {
+            Some((old, since)) if old == version => (name, (version, since)),
+            _ => (name, (version, now)),
+        };
+        let claims = claims.into_iter().filter_map(|listed| Some((own(&listed.name, CLAIMS)?, listed.version)));
+        let claims = claims.map(|(name, version)| known(name, version)).collect();
+        state.claims = claims;
         for seen in state.seen.values_mut() {
             seen.there = false;
         }
@@ -415,7 +425,9 @@ impl Inner {
             }
         }
         let state = &mut *state;
-        state.holders.retain(|name, (version, _)| state.claims.get(name) == Some(version) || state.mine.contains(name));
+        let is_listed =
+            |name: &String, version: &Version| state.claims.get(name).is_some_and(|(known, _)| known == version);
+        state.holders.retain(|name, (version, _)| is_listed(name, version) || state.mine.contains(name));
         Ok(())
     }
 }

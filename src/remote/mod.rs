@@ -25,6 +25,14 @@ pub const LONGEST: u64 = 64 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(String);
 
+#[cfg(test)]
+impl Version {
+    /// The one with this number.
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number.to_string())
+    }
+}
+
 /// An object that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {

@@ -134,6 +134,33 @@ fn graphs_are_drawn_in_four_formats() {
 }
 
 #[test]
+fn a_graph_is_a_job_file_of_hyperqueue() {
+    let shell = Shell::new().write("pipelines/smoke.yaml", smoke());
+    let line = "graph smoke --set vars.targets=[w_mood] --format hq";
+    let file = shell.spot(line).ok().out;
+    assert!(file.starts_with("# spot graph smoke --format hq\nname = \"smoke\"\n\n[[task]]\nid = 0\n"), "{file}");
+    let jobs = shell.spot("graph smoke --set vars.targets=[w_mood] --format json").ok().json();
+    let tasks: Vec<&str> = file.split("[[task]]").skip(1).collect();
+    assert_eq!(tasks.len(), jobs["nodes"].as_array().unwrap().len());
+    let numbered = |job: &str| tasks.iter().position(|task| task.contains(&format!("\"--only\", \"{job}\"]"))).unwrap();
+    let (source, data) = (numbered("source[w_sum,0]"), numbered("data[w_sum]"));
+    assert!(tasks[source].starts_with(&format!("\nid = {source}\n")), "{}", tasks[source]);
+    let needs = tasks[source].lines().find_map(|line| line.strip_prefix("deps = [")).unwrap().trim_end_matches(']');
+    assert!(needs.split(", ").any(|id| id == data.to_string()), "{needs}");
+    assert!(tasks[source].contains("\"--set\", \"vars.targets=[w_mood]\""), "{}", tasks[source]);
+    assert!(tasks[source].contains("\"--threads\", \"1\"") && tasks[source].contains("resources = { cpus = 1 }"));
+    let with = shell.spot("graph smoke --format hq").arg("--hq=--threads 4 --device cpu").ok().out;
+    assert!(with.contains("resources = { cpus = 4 }") && !with.contains("nvidia"), "{with}");
+    for (more, why) in
+        [("--worker", "`--worker` is of a whole run"), ("--thread", "unexpected argument '--thread'"), ("x", "'x'")]
+    {
+        let refused = shell.spot("graph smoke --format hq").arg(&format!("--hq={more}")).exits_with(2);
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
+    shell.spot("graph smoke --hq=--keep-going").exits_with(2);
+}
+
+#[test]
 fn show_tells_who_made_something_from_what_and_what_it_holds() {
     let shell = Shell::finished();
     let done = shell.spot("show target_scores[w_mood,0]").ok();

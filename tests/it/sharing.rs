@@ -361,6 +361,10 @@ fn workers_are_seen_at_work_and_leave_when_they_are_asked() {
     let mut worker = shell.spot(&at(&shell, "a", "--worker --jobs 1")).env("SPOT_LEASE_SECONDS", "1").start();
     let store = format!("--store file://{}", shell.path("shared").display());
     let start = Instant::now();
+    while !shell.path("shared/store.json").exists() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let text = loop {
         let text = shell.spot(&format!("status many --cache b {store}")).ok().out;
         if text.contains("leaf[") && text.contains("1 workers") && !text.contains(": waits") {
@@ -432,6 +436,61 @@ fn what_makes_no_sense_together_is_refused() {
     assert!(refused.err.contains("needs a store that machines share"), "{}", refused.err);
 }
 
+/// Removes the results of a job from the shared place; what is told of them too, or else only the entry.
+fn lose(shell: &Shell, machine: &str, job: &str, with_word: bool) {
+    let shown = shell.spot(&format!("show {job} --cache {machine} --format json")).ok().json();
+    let key = shown["entries"][0]["key"].as_str().unwrap().to_owned();
+    std::fs::remove_file(shell.path(&format!("shared/entries/{}/{key}.json", &key[..2]))).unwrap();
+    if with_word {
+        let told = objects(shell, &format!("told/{}", &key[..2]));
+        assert_eq!(told.len(), 1, "of few keys two hardly begin alike");
+        std::fs::remove_file(&told[0]).unwrap();
+    }
+}
+
+#[test]
+fn what_is_told_of_and_not_there_a_worker_makes_again_when_it_needs_it() {
+    let shell = plan(3, 0.0);
+    shell.spot(&at(&shell, "a", "--worker")).ok();
+    let made = all(&shell, "a");
+    assert_eq!(objects(&shell, "told").len(), 4);
+    // Names tell a worker everything that it does not read.
+    let idle = summary(&shell.spot(&at(&shell, "b", "--worker --format json")).ok());
+    assert_eq!((&idle["cached"], &idle["store"]["hits"]), (&4.into(), &0.into()));
+
+    lose(&shell, "a", "sum", true);
+    lose(&shell, "a", "leaf[1]", false);
+    let done = shell.spot(&at(&shell, "c", "--worker --format json")).ok();
+    assert!(done.out.contains("so it is made again"), "{}", done.out);
+    let told = summary(&done);
+    assert_eq!((&told["jobs"], &told["executed"], &told["cached"]), (&4.into(), &2.into(), &2.into()));
+
+    // A blob with other bytes, which only whoever reads it sees.
+    lose(&shell, "a", "sum", true);
+    for blob in objects(&shell, "blobs") {
+        if std::fs::read_to_string(&blob).unwrap() == "made 2\n" {
+            std::fs::remove_file(&blob).unwrap();
+            std::fs::write(&blob, "made 3\n").unwrap();
+        }
+    }
+    let done = shell.spot(&at(&shell, "d", "--worker --format json")).ok();
+    let told = summary(&done);
+    assert_eq!((&told["jobs"], &told["executed"], &told["failed"]), (&4.into(), &2.into(), &0.into()), "{}", done.out);
+    let last = summary(&shell.spot(&at(&shell, "e", "--format json")).ok());
+    assert_eq!((&last["executed"], &last["store"]["refused"]), (&0.into(), &0.into()));
+    assert_eq!(all(&shell, "e"), made);
+}
+
+#[test]
+fn a_store_of_which_nothing_is_told_serves_workers_and_is_told_of_then() {
+    let shell = plan(3, 0.0);
+    shell.spot(&at(&shell, "a", "")).ok();
+    std::fs::remove_dir_all(shell.path("shared/told")).unwrap();
+    let done = summary(&shell.spot(&at(&shell, "b", "--worker --format json")).ok());
+    assert_eq!((&done["executed"], &done["cached"]), (&0.into(), &4.into()));
+    assert_eq!(objects(&shell, "told").len(), 4);
+}
+
 /// A Slurm of two files: what is submitted runs at once, one task after the other.
 fn slurm(shell: &Shell) -> String {
     let bin = shell.path("bin").display().to_string();
@@ -462,7 +521,16 @@ fn slurm_gets_one_array_and_the_client_sees_what_its_workers_make() {
         let line = at(&shell, "a", &format!("--executor slurm --workers 2 {more}"));
         shell.spot(&line).env("PATH", &path).env("SPOT_SLURM_SECONDS", "0.3").env("SPOT_LEASE_SECONDS", "1")
     };
+    // The client may see all results before the last worker has seen that nothing is left.
+    let all_left = || {
+        let start = Instant::now();
+        while shell.path("queue").exists() {
+            assert!(start.elapsed() < Duration::from_secs(120), "workers stay");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
     let done = run("").ok();
+    all_left();
     assert!(done.err.contains("submitted the Slurm array 7: 2 workers"), "{}", done.err);
     assert!(done.err.contains("7 jobs: 0 executed, 7 cached"), "{}", done.err);
     assert_eq!(all(&shell, "a").lines().count(), 6);
@@ -476,10 +544,26 @@ fn slurm_gets_one_array_and_the_client_sees_what_its_workers_make() {
     assert!(detached.err.contains("submitted") && detached.out.is_empty(), "{}{}", detached.out, detached.err);
     let attached = run("").ok();
     assert!(attached.err.contains("7 jobs: 0 executed, 7 cached"), "{}", attached.err);
+    all_left();
     assert!(executions(&shell).values().all(|n| *n <= 2));
     // Nobody is left in the queue, so there is nothing to cancel.
     shell.spot(&format!("cancel many --store file://{}", shell.path("shared").display())).env("PATH", &path).ok();
     assert!(!shell.path("queue.cancelled").exists());
+}
+
+#[test]
+fn an_array_that_is_gone_and_refused_since_ends_the_run_that_waits() {
+    let shell = plan(2, 0.0);
+    let path = slurm(&shell);
+    // Of a Slurm that takes one array and loses it, and takes no other.
+    shell.put("bin/sbatch", "#!/bin/sh\ncat > /dev/null\n[ -e taken ] && { echo 'sbatch: error: no more' >&2; exit 1; }\ntouch taken; echo 7\n");
+    let line = at(&shell, "a", "--executor slurm");
+    let done = shell.spot(&line).env("PATH", &path).env("SPOT_SLURM_SECONDS", "0.1").exits_with(5);
+    assert!(
+        done.err.contains("no worker is left, and jobs are left: Slurm does not take the job: no more"),
+        "{}",
+        done.err
+    );
 }
 
 #[test]

@@ -106,6 +106,9 @@ pub(super) struct Array {
     pub(super) time: String,
     /// What its workers were told.
     pub(super) command: String,
+    /// Of the manifests that they read; earlier programs did not say.
+    #[serde(default)]
+    pub(super) manifests: Option<Digest>,
 }
 
 impl Array {
@@ -145,6 +148,7 @@ impl Array {
             host: provenance::node(),
             time: provenance::now(),
             command: script.command(),
+            manifests: Some(script.manifests),
         };
         array.keep(objects, pipeline)?;
         Ok(array)

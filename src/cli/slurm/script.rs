@@ -1,5 +1,6 @@
 //! The array job: what Slurm is told, and what each of its workers is.
 
+use crate::engine::store::digest::Digest;
 use std::path::{Path, PathBuf};
 
 /// Seconds before the time limit at which a worker is told to save its steps and leave.
@@ -13,6 +14,8 @@ pub(in crate::cli) struct Script {
     /// The run that the workers do together.
     pub(in crate::cli) run: String,
     pub(in crate::cli) workers: u32,
+    /// Of the manifests as they are now.
+    pub(in crate::cli) manifests: Digest,
     /// What finds the array again whose number did not come back.
     pub(in crate::cli) mark: String,
     /// What the user has for `sbatch`.
@@ -120,6 +123,7 @@ mod tests {
             pipeline: "spot glue".to_owned(),
             run: "slurm-1".to_owned(),
             workers: 16,
+            manifests: Digest::of(b""),
             mark: "spot-7".to_owned(),
             more: "--partition=gpu --time=8:00:00".to_owned(),
             project: "/home/me/it's mine".into(),

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How often an array is submitted anew whose workers have all left though jobs are left.
 const MOST: usize = 5;
+/// How often in a row Slurm may refuse one, since a limit of jobs may be free again in a moment.
+const REFUSALS: usize = 30;
 
 /// Looks after the array of a run.
 pub(in crate::cli) struct Monitor<'a> {
@@ -27,7 +29,7 @@ pub(in crate::cli) struct Monitor<'a> {
 impl Monitor<'_> {
     /// Looks until the run ends; says why, if it stopped the run.
     pub(in crate::cli) fn look_after(&self, mut array: Array, ended: &Receiver<()>) -> Option<String> {
-        let (mut before, mut empty, mut submitted) = (String::new(), 0, 0);
+        let (mut before, mut empty, mut submitted, mut refused) = (String::new(), 0, 0, 0);
         while ended.recv_timeout(self.pause) == Err(RecvTimeoutError::Timeout) {
             let queue = match Queue::of(&array) {
                 Ok(queue) => queue,
@@ -51,12 +53,10 @@ impl Monitor<'_> {
                 continue;
             }
             if submitted == MOST {
-                let why = format!(
-                    "the workers of {MOST} arrays have left, and jobs are left; what they said is in `{}`",
-                    self.script.logs.display()
-                );
-                self.stop.store(true, Ordering::Relaxed);
-                return Some(why);
+                let logs = self.script.logs.display();
+                return Some(self.give_up(format!(
+                    "the workers of {MOST} arrays have left, and jobs are left; what they said is in `{logs}`"
+                )));
             }
             let script = Script { mark: format!("spot-{:.12}", nonce()), ..self.script.clone() };
             match Array::submit(&script, self.objects, self.pipeline) {
@@ -68,12 +68,24 @@ impl Monitor<'_> {
                             array.id, new.id
                         ),
                     );
-                    (array, empty, submitted) = (new, 0, submitted + 1);
+                    (array, empty, submitted, refused) = (new, 0, submitted + 1, 0);
                 }
-                Err(error) => self.tell(&format!("{error:#}; tried again in a moment"), &mut before),
+                Err(error) if refused == REFUSALS => {
+                    return Some(self.give_up(format!("no worker is left, and jobs are left: {error:#}")));
+                }
+                Err(error) => {
+                    refused += 1;
+                    self.tell(&format!("{error:#}; tried again in a moment"), &mut before);
+                }
             }
         }
         None
+    }
+
+    /// Ends the run that waits; the reason.
+    fn give_up(&self, why: String) -> String {
+        self.stop.store(true, Ordering::Relaxed);
+        why
     }
 
     fn tell(&self, text: &str, before: &mut String) {

@@ -9,27 +9,28 @@ use super::memory::Parts;
 use super::outcome::{Fault, Watch};
 use super::reason::Reason;
 use super::saver::Saved;
+use super::scout::OFTEN;
 use super::settings::{Role, Settings};
 use crate::engine::context::{Bench, Cx, Finished, Interrupted, Progress, Read, outputs};
 use crate::engine::remote::Presence;
 use crate::engine::sharing::{Failure, Pulled};
 use crate::engine::stage::Spec;
-use crate::engine::store::Found;
-use crate::engine::store::digest::Key;
+use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::Entry;
 use crate::engine::store::partial;
 use crate::engine::store::provenance::{self, Manifest, Provenance};
 use crate::engine::store::recipe::Recipe;
+use crate::engine::store::{Damage, Found};
 use crate::panic::{lock, message};
 use crate::remote::lease::{Leases, Taken};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What the workers share.
@@ -73,8 +74,8 @@ pub(super) struct Report {
 pub(super) enum Verdict {
     /// Its result was there.
     Found(Box<Entry>),
-    /// Its result is in the shared place, and stays there; the entry, if jobs of this run read it.
-    There(Option<Box<Entry>>),
+    /// Its result is in the shared place, and stays there; what is known of it, if jobs of this run read it.
+    There(Option<There>),
     /// It ran; its entry is to be written, and the claim on its key given back then.
     Made(Box<Entry>, Claim),
     /// The job asks for more jobs first.
@@ -87,8 +88,18 @@ pub(super) enum Verdict {
     Absent,
     /// Gave up what it waited for, since this run is to stop.
     Stopped,
+    /// What these entries had made for it is not to be had any more, and has to be made again.
+    Lost(BTreeSet<Key>, anyhow::Error),
     Interrupted(u64),
     Failed(anyhow::Error),
+}
+
+/// What is known of a result that stays in the shared place.
+pub(super) enum There {
+    /// All.
+    Whole(Box<Entry>),
+    /// The digests of what it consists of.
+    Told(Arc<[Digest]>),
 }
 
 /// A job with its key.
@@ -182,7 +193,11 @@ impl Crew<'_> {
         let Some(versions) = self.fetch(order)? else { return Ok(Verdict::Stopped) };
         let reads = order.read(self.bench.store)?;
         if order.expanded.is_none() {
-            return self.expand(order, &reads);
+            return self.or_lost(match self.learned(order)? {
+                Err(lost) => return Ok(lost),
+                Ok(None) => self.expand(order, &reads),
+                Ok(Some(order)) => self.expand(&order, &order.read(self.bench.store)?),
+            });
         }
         let recipe = order.recipe(&reads);
         let key = recipe.key();
@@ -206,13 +221,61 @@ impl Crew<'_> {
         let Some(claim) = self.claim(&ticket)? else { return Ok(Verdict::Elsewhere(key)) };
         // Another run may have made it while this one waited.
         if let Some(hit) = self.sure_hit(&ticket, report)? {
+            if let (Role::Worker, Some(leases)) = (self.settings.role, &self.settings.leases) {
+                // What else was made since the last look need not be asked for one by one.
+                self.look(leases.term() / OFTEN)?;
+            }
             return Ok(hit);
         }
+        let (learned, fresh);
+        let ticket = match self.learned(order)? {
+            Err(lost) => return Ok(lost),
+            Ok(None) => ticket,
+            Ok(Some(order)) => {
+                learned = order;
+                fresh = learned.read(self.bench.store)?;
+                let is_same = learned.recipe(&fresh).key() == key;
+                ensure!(is_same, "a file that it reads changed a moment ago; the next run sees it as it is now");
+                Ticket { order: &learned, reads: &fresh, ..ticket }
+            }
+        };
         report.reasons = self.reasons(&ticket)?;
         self.watch.started(&order.name);
-        let entry = self.execute(&ticket, pool).inspect_err(|error| self.leave_to_others(&ticket, error))?;
-        crate::panic::lock(&self.forced_done).insert(key);
-        Ok(Verdict::Made(Box::new(entry), claim))
+        let made = self.execute(&ticket, pool).map(|entry| {
+            lock(&self.forced_done).insert(key);
+            Verdict::Made(Box::new(entry), claim)
+        });
+        self.or_lost(made).inspect_err(|error| self.leave_to_others(&ticket, error))
+    }
+
+    /// A job with all that there is to know of what it reads, if of some of that only digests were told; or what is lost of it.
+    fn learned(&self, order: &Order) -> anyhow::Result<Result<Option<Order>, Verdict>> {
+        let keys = order.told_by();
+        let Some(sharing) = self.settings.sharing.as_ref().filter(|_| !keys.is_empty()) else { return Ok(Ok(None)) };
+        let mut entries = BTreeMap::new();
+        for key in keys {
+            if let Pulled::Hit(entry) = sharing.peek(&key)? {
+                entries.insert(key, entry);
+            }
+        }
+        Ok(match order.known_from(self.bench.store, &entries) {
+            Ok(order) => Ok(Some(order)),
+            Err(lost) => {
+                lost.iter().for_each(|key| sharing.distrust(key));
+                Err(Verdict::Lost(lost, anyhow!("what it reads is not in `{}` as it was told", sharing.address())))
+            }
+        })
+    }
+
+    /// What ended since a blob of another worker's is not what its name says is no failure: that worker's job has to run again.
+    fn or_lost(&self, made: anyhow::Result<Verdict>) -> anyhow::Result<Verdict> {
+        let (Err(error), Role::Worker, Some(sharing)) = (&made, self.settings.role, &self.settings.sharing) else {
+            return made;
+        };
+        let damage = error.chain().find_map(|cause| cause.downcast_ref::<Damage>());
+        let Some(Damage::Blob { digest, .. }) = damage else { return made };
+        let lost = sharing.lost(digest)?;
+        made.or_else(|error| if lost.is_empty() { Err(error) } else { Ok(Verdict::Lost(lost, error)) })
     }
 
     /// How a job failed at another worker of this run.
@@ -295,6 +358,9 @@ impl Crew<'_> {
             _ if leaves && !ticket.order.is_read() && self.is_listed(&ticket.key) => {
                 return Ok(Some(Verdict::There(None)));
             }
+            _ if leaves && let Some(told) = self.told(ticket) => {
+                return Ok(Some(Verdict::There(Some(There::Told(told)))));
+            }
             _ => match self.pulled(ticket, leaves)? {
                 Some(entry) => entry,
                 None => return Ok(None),
@@ -305,7 +371,13 @@ impl Crew<'_> {
         }
         report.reasons = vec![Reason::Made { end: entry.provenance.end.clone(), job: entry.provenance.job.clone() }];
         let is_here = self.bench.store.entry_path(&ticket.key).exists();
-        Ok(Some(if is_here { Verdict::Found(entry) } else { Verdict::There(Some(entry)) }))
+        Ok(Some(if is_here { Verdict::Found(entry) } else { Verdict::There(Some(There::Whole(entry))) }))
+    }
+
+    /// What the shared place tells of all that a job makes, without being asked for its entry.
+    fn told(&self, ticket: &Ticket<'_>) -> Option<Arc<[Digest]>> {
+        let told = self.settings.sharing.as_ref()?.told(&ticket.key)?;
+        (told.len() == ticket.order.job.outputs().len()).then_some(told)
     }
 
     fn is_listed(&self, key: &Key) -> bool {
@@ -350,9 +422,17 @@ impl Crew<'_> {
     fn claim(&self, ticket: &Ticket<'_>) -> anyhow::Result<Option<Claim>> {
         let Some(lock) = self.bench.store.lock(&ticket.key, || false)? else { return Ok(None) };
         let Some(leases) = &self.settings.leases else { return Ok(Some(Claim { _lock: lock, _lease: None })) };
-        match leases.take(&ticket.key.to_string())? {
+        let name = ticket.key.to_string();
+        if leases.is_held(&name) {
+            return Ok(None);
+        }
+        match leases.take(&name)? {
             Taken::Mine(lease) => Ok(Some(Claim { _lock: lock, _lease: Some(lease) })),
-            Taken::Theirs(_) => Ok(None),
+            Taken::Theirs(_) => {
+                // Who is here has more of what comes next, and what he has made can be seen.
+                self.look(leases.term() / OFTEN)?;
+                Ok(None)
+            }
         }
     }
 

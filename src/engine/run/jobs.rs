@@ -6,7 +6,8 @@ use crate::engine::plan::{Linked, Plan, Planned, count};
 use crate::engine::remote::Remote;
 use crate::engine::stage::{Input, Job, Kind, Made, Promise, Source, Spec};
 use crate::engine::store::Store;
-use crate::engine::store::digest::Digest;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::Entry;
 use crate::engine::store::provenance::Origin;
 use crate::engine::store::recipe::Recipe;
 use anyhow::Context as _;
@@ -31,12 +32,14 @@ pub(super) struct Known {
     pub(super) plan: Planned,
     /// The jobs that it asked for and what it calls them, once it has been asked.
     pub(super) children: Option<Vec<(String, Id)>>,
-    /// What it made, once it is done.
+    /// What it made and under which key, once it is done.
     pub(super) outputs: Option<Vec<(Arc<str>, Artifact)>>,
+    pub(super) key: Option<Key>,
     readers: Arc<Readers>,
 }
 
-/// A job with everything known that it reads but the content of files: what a worker needs.
+/// A job with everything known that it reads but the content of files, and for workers what is only told of: what decides its key.
+#[derive(Clone)]
 pub(super) struct Order {
     pub(super) id: Id,
     pub(super) name: String,
@@ -80,6 +83,11 @@ impl Jobs {
     /// The jobs whose outputs a job reads, each once; for one that expanded, the jobs that it asked for too.
     pub(super) fn upstream(&self, id: Id) -> BTreeSet<Id> {
         self.graph.neighbors_directed(id, Direction::Incoming).collect()
+    }
+
+    /// How many of the jobs whose outputs a job reads have not made them, or have lost them.
+    pub(super) fn lacks(&self, id: Id) -> usize {
+        self.upstream(id).into_iter().filter(|upstream| self.get(*upstream).outputs.is_none()).count()
     }
 
     /// The jobs that read what a job makes, or that asked for it.
@@ -238,7 +246,7 @@ impl Jobs {
 
 impl Known {
     fn new(plan: Planned, readers: Readers) -> Self {
-        Self { plan, children: None, outputs: None, readers: Arc::new(readers) }
+        Self { plan, children: None, outputs: None, key: None, readers: Arc::new(readers) }
     }
 }
 
@@ -246,6 +254,44 @@ impl Order {
     /// What of its inputs is kept elsewhere, by role.
     pub(super) fn remotes(&self) -> impl Iterator<Item = (&str, &dyn Remote)> {
         inputs::remotes(&self.inputs)
+    }
+
+    fn artifacts(&self) -> impl Iterator<Item = &Artifact> {
+        let expanded = self.expanded.iter().flatten().flat_map(|job| job.outputs.iter().map(|(_, artifact)| artifact));
+        self.inputs.iter().filter_map(Input::made).flatten().chain(expanded)
+    }
+
+    /// The keys of the entries that say the rest of what it reads of which only digests are known.
+    pub(super) fn told_by(&self) -> BTreeSet<Key> {
+        self.artifacts().filter_map(Artifact::told_by).collect()
+    }
+
+    /// The same with what these entries say.
+    ///
+    /// # Errors
+    /// The keys of those that are not among them, or say something else.
+    pub(super) fn known_from(
+        &self,
+        store: &Arc<Store>,
+        entries: &BTreeMap<Key, Box<Entry>>,
+    ) -> Result<Self, BTreeSet<Key>> {
+        let known = |artifact: &Artifact| match artifact.told_by() {
+            None => Some(artifact.clone()),
+            Some(key) => artifact.known_from(store, entries.get(&key)?),
+        };
+        let lost: BTreeSet<Key> =
+            self.artifacts().filter(|artifact| known(artifact).is_none()).filter_map(Artifact::told_by).collect();
+        if !lost.is_empty() {
+            return Err(lost);
+        }
+        let of_input = |input: &Input<Vec<Artifact>>| input.refine(|made| made.iter().map(known).collect());
+        let of_job = |job: &Expanded| {
+            let outputs = job.outputs.iter().filter_map(|(name, artifact)| Some((name.clone(), known(artifact)?)));
+            Expanded { name: job.name.clone(), outputs: outputs.collect() }
+        };
+        let inputs = self.inputs.iter().filter_map(of_input).collect();
+        let expanded = self.expanded.as_ref().map(|jobs| jobs.iter().map(of_job).collect());
+        Ok(Self { inputs, expanded, ..self.clone() })
     }
 
     /// Everything the job reads, in the order in which it is hashed; files are digested here.

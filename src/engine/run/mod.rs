@@ -157,6 +157,12 @@ pub fn run(
         summary
     })?;
     if let Some(sharing) = pushes {
+        if let Err(error) = sharing.tell_untold() {
+            watch.warn(
+                &plan.name,
+                &format!("what is in the store could not be told to others, so they ask for it: {error:#}"),
+            );
+        }
         let keys = summary.results.iter().map(|(_, _, key)| *key).collect();
         let is_whole = settings.only.is_none() && summary.results.len() == summary.jobs;
         if let Err(error) = sharing.need(&plan.name, &owner(plan), &keys, is_whole) {

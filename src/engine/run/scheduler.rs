@@ -1,13 +1,13 @@
 //! The scheduler: which job is ready, who does it, what becomes of it.
 
-use super::crew::{Crew, News, Report, Verdict};
+use super::crew::{Crew, News, Report, There, Verdict};
 use super::jobs::{Id, Jobs, Order};
 use super::outcome::{Ending, Fault, Outcome, Summary};
 use super::reason::Reason;
 use super::saver::{Finished, Saved};
 use super::settings::Role;
 use super::shared::KEPT;
-use crate::engine::context::outputs;
+use crate::engine::context::{outputs, told_outputs};
 use crate::engine::plan::Planned;
 use crate::engine::signing::runs::Made;
 use crate::engine::stage::Promise;
@@ -67,6 +67,8 @@ pub(super) struct Scheduler<'a> {
     /// The job with which a worker begins to look for one, so that not all begin with the same.
     first: Id,
     summary: Summary,
+    /// Jobs whose results were there, and have to be made again.
+    recalled: usize,
     /// Nothing new is started any more.
     halted: bool,
     started: Instant,
@@ -106,6 +108,7 @@ impl<'a> Scheduler<'a> {
             known_elsewhere: BTreeMap::new(),
             first: Id::new(first_of(crew, n)),
             summary: Summary::default(),
+            recalled: 0,
             halted: false,
             started: Instant::now(),
         };
@@ -202,9 +205,10 @@ impl<'a> Scheduler<'a> {
     /// What others may be done with by now is looked at again.
     fn try_again(&mut self) {
         let crew = self.crew;
-        for id in self.elsewhere.extract_if(.., |_, key| crew.is_worth_another_try(key)).map(|(id, _)| id) {
-            self.phases[id.index()] = Phase::Ready;
-            self.ready.insert(id);
+        let again: Vec<Id> =
+            self.elsewhere.extract_if(.., |_, key| crew.is_worth_another_try(key)).map(|(id, _)| id).collect();
+        for id in again {
+            self.wait(id);
         }
     }
 
@@ -265,12 +269,21 @@ impl<'a> Scheduler<'a> {
                 self.summary.absent += 1;
                 self.phases[id.index()] = Phase::Ended;
             }
-            Verdict::There(entry) => {
-                match &entry {
-                    Some(entry) => self.know(id, entry),
+            Verdict::Lost(keys, error) => {
+                if !self.recall(id, &keys) {
+                    return self.fail(id, report.key, report.seconds, &error);
+                }
+                self.wait(id);
+            }
+            Verdict::There(there) => {
+                match &there {
+                    Some(There::Whole(entry)) => self.know(id, entry),
+                    Some(There::Told(digests)) => self.hear(id, report.key, digests),
                     None => self.release(id),
                 }
-                self.summary.saved += entry.map_or(0.0, |entry| entry.provenance.seconds);
+                if let Some(There::Whole(entry)) = there {
+                    self.summary.saved += entry.provenance.seconds;
+                }
                 let outcome = self.outcome(id, Ending::Cached, report.key);
                 self.end(id, Outcome { reasons: report.reasons, seconds: report.seconds, ..outcome })?;
             }
@@ -324,8 +337,57 @@ impl<'a> Scheduler<'a> {
     fn know(&mut self, id: Id, entry: &Entry) {
         let Planned { name, job, .. } = &self.jobs.get(id).plan;
         let made = outputs(self.crew.bench.store, name, &job.outputs(), entry);
-        self.jobs.get_mut(id).outputs = made;
+        let known = self.jobs.get_mut(id);
+        (known.outputs, known.key) = (made, Some(entry.key));
         self.release(id);
+    }
+
+    /// Of what a job made the digests are known, to all that wait for it.
+    fn hear(&mut self, id: Id, key: Option<Key>, digests: &[Digest]) {
+        let Planned { name, job, .. } = &self.jobs.get(id).plan;
+        let made = key.and_then(|key| told_outputs(&key, name, &job.outputs(), digests));
+        let known = self.jobs.get_mut(id);
+        (known.outputs, known.key) = (made, key);
+        self.release(id);
+    }
+
+    /// The jobs upstream of one that had made these results run again; whether there are any, or others wait for them already.
+    fn recall(&mut self, reader: Id, keys: &BTreeSet<Key>) -> bool {
+        let mut found = self.jobs.lacks(reader) > 0;
+        for id in self.jobs.upstream(reader) {
+            let known = self.jobs.get_mut(id);
+            if !known.key.is_some_and(|key| keys.contains(&key)) || self.phases[id.index()] != Phase::Ended {
+                continue;
+            }
+            let key = known.key.take();
+            known.outputs = None;
+            found = true;
+            self.recalled += 1;
+            self.summary.cached -= 1;
+            self.summary.results.retain(|(_, _, result)| Some(*result) != key);
+            let job = known.plan.name.clone();
+            self.crew.watch.known(self.summary.jobs + self.recalled);
+            self.crew
+                .watch
+                .warn(&job, "its result is not in the store any more as it was a moment ago, so it is made again");
+            for dependant in self.jobs.downstream(id) {
+                match self.phases[dependant.index()] {
+                    Phase::Waiting(jobs) => self.phases[dependant.index()] = Phase::Waiting(jobs + 1),
+                    Phase::Ready => {
+                        self.ready.remove(&dependant);
+                        self.phases[dependant.index()] = Phase::Waiting(1);
+                    }
+                    _ => {}
+                }
+            }
+            self.wait(id);
+        }
+        found
+    }
+
+    /// A job waits for all before it that have not made what it reads, or is ready.
+    fn wait(&mut self, id: Id) {
+        self.wait_for(id, self.jobs.lacks(id));
     }
 
     fn show(&self, id: Id, entry: &Entry) -> std::io::Result<()> {
@@ -354,14 +416,14 @@ impl<'a> Scheduler<'a> {
             self.phases[id.index()] = Phase::Parked;
             self.parked.entry(key).or_default().push(id);
         } else {
-            self.wait_for(id, 0);
+            self.wait(id);
         }
     }
 
     fn unpark(&mut self, key: Key) {
         lock(&self.crew.claimed).remove(&key);
         for id in self.parked.remove(&key).unwrap_or_default() {
-            self.wait_for(id, 0);
+            self.wait(id);
         }
     }
 

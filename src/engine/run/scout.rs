@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Between two looks at locks of this machine.
 const NEAR: Duration = Duration::from_millis(40);
 /// Looks at a shared place in the term of a lease: at most, while something happens, and at least.
-const OFTEN: u32 = 30;
+pub(super) const OFTEN: u32 = 30;
 const SELDOM: u32 = 4;
 
 /// Between two looks at whether the run is to stop, which must not wait for a look at others.

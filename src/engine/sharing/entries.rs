@@ -7,7 +7,7 @@ use crate::engine::store::signed::Signature;
 use crate::engine::store::{Elsewhere, Newer, Received, Store};
 use crate::panic::lock;
 use crate::remote::Version;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -100,11 +100,14 @@ impl Sharing {
         Ok(Pulled::Hit(entry))
     }
 
-    /// The entry of a result, whose blobs stay where they are, if all of them are there.
+    /// The entry of a result, whose blobs stay where they are, if all of them are there; asked for once.
     ///
     /// # Errors
     /// If the place cannot be asked.
     pub fn peek(&self, key: &Key) -> anyhow::Result<Pulled> {
+        if let Some(entry) = lock(&self.peeked).get(key) {
+            return Ok(Pulled::Hit(Box::new(entry.clone())));
+        }
         let (entry, version) = match self.ask(key)? {
             Asked::Nothing => return Ok(self.missed(key)),
             Asked::Wrong(version, why) => return Ok(self.refuse(key, version, why)),
@@ -114,16 +117,41 @@ impl Sharing {
             return Ok(Pulled::Foreign);
         }
         for (artifact, digest, size) in entry.blobs() {
+            let is_wrong = lock(&self.wrong).contains(&digest);
             let found = self.objects.size(&blob_name(&digest)).map_err(|error| self.failed(&error))?;
-            if found != Some(size) {
-                let what = if found.is_some() { "has another size" } else { "is missing" };
+            if is_wrong || found != Some(size) {
+                let what = match found {
+                    None => "is missing",
+                    Some(_) if is_wrong => "has other bytes than its name says",
+                    Some(_) => "has another size",
+                };
                 let why = format!("blob `{}` of `{artifact}` {what}", digest.short());
                 lock(&self.wrong).insert(digest);
                 return Ok(self.refuse(key, version, why));
             }
         }
+        self.is_there(&entry);
         self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        lock(&self.peeked).insert(*key, Entry::clone(&entry));
         Ok(Pulled::Hit(entry))
+    }
+
+    /// The results that were peeked at and need this blob, if it turned out to be missing or wrong there; they count so from now on.
+    ///
+    /// # Errors
+    /// If the place cannot be asked.
+    pub fn lost(&self, digest: &Digest) -> anyhow::Result<BTreeSet<Key>> {
+        let is_wrong = lock(&self.wrong).contains(digest);
+        let size = self.objects.size(&blob_name(digest)).map_err(|error| self.failed(&error))?;
+        if !is_wrong && size.is_some() {
+            // So it is this machine's copy that is damaged.
+            return Ok(BTreeSet::new());
+        }
+        let has_it = |entry: &Entry| entry.blobs().any(|(_, blob, _)| blob == *digest);
+        let keys: BTreeSet<Key> =
+            lock(&self.peeked).iter().filter(|(_, entry)| has_it(entry)).map(|(key, _)| *key).collect();
+        keys.iter().for_each(|key| self.untell(key));
+        Ok(keys)
     }
 
     /// Brings one blob into the store of this machine; whether it is there and right.
@@ -203,6 +231,7 @@ impl Sharing {
 
     /// It is not there; asked again, it counts once.
     fn missed(&self, key: &Key) -> Pulled {
+        self.untell(key);
         if lock(&self.missed).insert(*key) {
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
         }
@@ -211,6 +240,7 @@ impl Sharing {
 
     /// It cannot be used; that is counted and said once.
     fn refuse(&self, key: &Key, version: Version, why: String) -> Pulled {
+        self.untell(key);
         if lock(&self.unusable).insert(*key, version.clone()) == Some(version) {
             return Pulled::Miss;
         }
@@ -239,7 +269,7 @@ impl Sharing {
         folder.strip_prefix(store.root()).unwrap_or(&folder).display().to_string()
     }
 
-    /// Brings a result from the store of this machine there: its blobs, what keys say of it, and then its entry.
+    /// Brings a result from the store of this machine there: its blobs, what keys say of it, its entry, and then the word of it.
     ///
     /// # Errors
     /// If the place cannot be written, or what is to be brought not be read.
@@ -260,13 +290,16 @@ impl Sharing {
             let created = self.objects.create(&name, text.as_bytes()).map_err(|error| self.failed(&error))?;
             if created.is_some() {
                 self.counts.pushed.fetch_add(1, Ordering::Relaxed);
+                self.tell(entry)?;
                 return Ok(Pushed::New);
             }
             let unusable = lock(&self.unusable).remove(&entry.key);
             if let Some(version) = unusable {
+                self.untell_all(&entry.key)?;
                 let replaced = self.objects.replace(&name, text.as_bytes(), &version);
                 if replaced.map_err(|error| self.failed(&error))?.is_some() {
                     self.counts.pushed.fetch_add(1, Ordering::Relaxed);
+                    self.tell(entry)?;
                     return Ok(Pushed::New);
                 }
                 continue;
@@ -274,7 +307,10 @@ impl Sharing {
             match self.ask(&entry.key)? {
                 Asked::Nothing => {}
                 Asked::Wrong(version, _) => drop(lock(&self.unusable).insert(entry.key, version)),
-                Asked::Right(theirs, _) if theirs.artifacts == entry.artifacts => return Ok(Pushed::Same),
+                Asked::Right(theirs, _) if theirs.artifacts == entry.artifacts => {
+                    self.tell(entry)?;
+                    return Ok(Pushed::Same);
+                }
                 Asked::Right(theirs, version) => {
                     if let Some(pushed) = self.observe(store, entry, theirs, version)? {
                         return Ok(pushed);
@@ -300,6 +336,7 @@ impl Sharing {
         let name = format!("observations/{}/{}.json", ours.key, Digest::of(text.as_bytes()));
         self.objects.put(&name, text.as_bytes()).map_err(|error| self.failed(&error))?;
         store.save(&[&theirs], Vec::new())?;
+        self.tell(&theirs)?;
         Ok(Some(Pushed::Other(theirs)))
     }
 

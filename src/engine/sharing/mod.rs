@@ -4,6 +4,7 @@
 //! store.json              what this place is
 //! blobs/ab/cdef…          as in the store of a machine; written before the entries that need them
 //! entries/ab/<key>.json   created once: who comes second takes what is there
+//! told/ab/<key, digests>  empty: by their names a listing tells which results are there, and what they are
 //! signed/entries/…        what keys say of entries
 //! observations/<key>/…    entries of those who came second and had made something else
 //! partial/<key>.json      the saved steps of an interrupted job; its files are blobs
@@ -20,11 +21,12 @@ mod failures;
 mod probe;
 mod roots;
 mod scratch;
+mod told;
 mod unpushed;
 
 use super::run::Unavailable;
 use super::store::digest::{Digest, Key};
-use crate::panic::lock;
+use super::store::entry::Entry;
 use crate::remote::{self, Address, Objects, Version};
 pub use entries::{Pulled, Pushed};
 pub use failures::{Failure, Failures};
@@ -33,7 +35,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 /// The object that says what a place is.
 const MARK: &str = "store.json";
@@ -56,16 +57,9 @@ pub struct Sharing {
     missed: Mutex<HashSet<Key>>,
     /// Blobs that are there with other bytes.
     wrong: Mutex<HashSet<Digest>>,
-    listed: Mutex<Listed>,
-}
-
-/// What was there at the last look.
-#[derive(Debug, Default)]
-struct Listed {
-    at: Option<Instant>,
-    /// How long the look took.
-    took: Duration,
-    keys: HashSet<Key>,
+    told: Mutex<told::Told>,
+    /// Entries that were looked at and stay where they are.
+    peeked: Mutex<HashMap<Key, Entry>>,
 }
 
 #[derive(Debug, Default)]
@@ -156,18 +150,30 @@ impl Sharing {
             // Another run may make it at the same time, which comes to the same.
             objects.create(MARK, &mark).map_err(why)?;
         }
-        Ok(Self {
+        Ok(Self { is_new, with_signatures, ..Self::new(objects, address.clone(), access) })
+    }
+
+    /// A place that is not asked whether it is one.
+    fn new(objects: Arc<dyn Objects>, address: Address, access: Access) -> Self {
+        Self {
             objects,
-            address: address.clone(),
+            address,
             access,
-            is_new,
-            with_signatures,
+            is_new: false,
+            with_signatures: false,
             counts: Counts::default(),
             unusable: Mutex::default(),
             missed: Mutex::default(),
             wrong: Mutex::default(),
-            listed: Mutex::default(),
-        })
+            told: Mutex::default(),
+            peeked: Mutex::default(),
+        }
+    }
+
+    /// A place of a test.
+    #[cfg(test)]
+    pub(super) fn over(objects: Arc<dyn Objects>) -> Self {
+        Self::new(objects, "file:///in/memory".parse().expect("an address"), Access::Write)
     }
 
     /// Where it is.
@@ -201,29 +207,5 @@ impl Sharing {
     fn failed(&self, error: &remote::Error) -> anyhow::Error {
         self.counts.errors.fetch_add(1, Ordering::Relaxed);
         Unavailable(format!("the store `{}` failed: {error}", self.address)).into()
-    }
-
-    /// Looks which results are there, unless that was done a moment ago: less than `rest`, or than many times what it takes.
-    ///
-    /// # Errors
-    /// If the place cannot be asked.
-    pub fn look(&self, rest: Duration) -> anyhow::Result<()> {
-        const SELDOM: u32 = 10;
-        {
-            let listed = lock(&self.listed);
-            if listed.at.is_some_and(|at| at.elapsed() < rest.max(listed.took * SELDOM)) {
-                return Ok(());
-            }
-        }
-        let start = Instant::now();
-        let found = self.objects.list(entries::FOLDER).map_err(|error| self.failed(&error))?;
-        let keys = found.iter().filter_map(|listed| entries::key_of(&listed.name)).collect();
-        *lock(&self.listed) = Listed { at: Some(Instant::now()), took: start.elapsed(), keys };
-        Ok(())
-    }
-
-    /// Whether a result was there at the last look.
-    pub fn is_listed(&self, key: &Key) -> bool {
-        lock(&self.listed).keys.contains(key)
     }
 }

@@ -1,7 +1,7 @@
 //! What of a shared place is needed: what each pipeline used last, kept there as objects; and the removal of everything else.
 
 use super::entries::{blob_name, entry_name, key_of};
-use super::{Sharing, entries};
+use super::{Sharing, entries, told};
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::entry::Entry;
 use crate::remote::lease::{CLAIMS, WORKERS};
@@ -82,6 +82,7 @@ impl Sharing {
         // Blobs before entries, and these before roots: what comes meanwhile is young, or needed by what is seen later.
         let blobs = list("blobs")?;
         let listed = list(entries::FOLDER)?;
+        let told = list(told::FOLDER)?;
         let roots = list(FOLDER)?;
         let mut needed: HashSet<Key> = HashSet::new();
         for root in &roots {
@@ -94,6 +95,7 @@ impl Sharing {
         }
         let mut sweep = Unneeded { roots: roots.len(), ..Unneeded::default() };
         let mut blobs_needed: BTreeSet<String> = BTreeSet::new();
+        let mut kept: HashSet<Key> = HashSet::new();
         for listed in listed {
             let key = key_of(&listed.name);
             let goes = has_rested(listed.written) && key.is_none_or(|key| !needed.contains(&key));
@@ -103,6 +105,7 @@ impl Sharing {
                 sweep.names.push(listed.name);
             } else if let Some(entry) = self.entry(&listed.name)? {
                 sweep.kept += 1;
+                kept.extend(key);
                 blobs_needed.extend(entry.blobs().map(|(_, digest, _)| blob_name(&digest)));
             }
         }
@@ -120,6 +123,13 @@ impl Sharing {
         sweep.blobs = sizes.len();
         sweep.bytes += sizes.values().sum::<u64>();
         sweep.names.extend(sizes.into_keys());
+        for listed in told {
+            let is_kept = told::key_of(&listed.name).is_some_and(|key| kept.contains(&key));
+            if !is_kept && has_rested(listed.written) {
+                sweep.others += 1;
+                sweep.names.push(listed.name);
+            }
+        }
         for folder in LEFT_OVER {
             for listed in list(folder)?.into_iter().filter(|listed| has_rested(listed.written)) {
                 sweep.others += 1;

@@ -77,6 +77,16 @@ macro_rules! hexadecimal {
         }
 
         impl $name {
+            /// The hash itself.
+            pub fn bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The one that is this hash.
+            pub fn from_bytes(hash: [u8; 32]) -> Self {
+                Self(hash)
+            }
+
             /// The first 12 digits, for people.
             pub fn short(&self) -> String {
                 format!("{self:.12}")

@@ -1,0 +1,197 @@
+//! What names alone tell: for each entry an empty object whose name has the digests of what the job made.
+//!
+//! A worker that walks a plan needs of the jobs before its own nothing but these digests, which enter the keys of those after them.
+//! One listing has a thousand of them, so workers do not ask for every entry of every other. What is told is a hint: whoever takes an
+//! entry checks it, and takes back what was told of one that is not there or cannot be used.
+
+use super::Sharing;
+use crate::engine::store::digest::{Digest, Key};
+use crate::engine::store::entry::Entry;
+use crate::panic::lock;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The folder of these objects.
+pub(super) const FOLDER: &str = "told";
+/// As many digests as a file's name of 255 bytes has room for beside the key.
+const MOST: usize = 4;
+/// Bytes of a digest or key.
+const WIDTH: usize = 32;
+
+/// What was told at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    at: Option<Instant>,
+    /// How long the look took.
+    took: Duration,
+    /// By key; more than one of a key if others told different things.
+    outputs: HashMap<Key, Vec<Outputs>>,
+    /// Of results that are there and were not told of at the last look.
+    untold: HashMap<Key, Outputs>,
+}
+
+/// The digests of what a job made, in the order of its kind; of none it is only told that there is a result.
+type Outputs = Arc<[Digest]>;
+
+/// The name that tells of a result.
+fn name_of(key: &Key, outputs: &[Digest]) -> String {
+    let bytes: Vec<u8> = key.bytes().iter().chain(outputs.iter().flat_map(Digest::bytes)).copied().collect();
+    format!("{FOLDER}/{}/{}", &key.to_string()[..2], URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// What a name tells.
+fn read(name: &str) -> Option<(Key, Outputs)> {
+    let bytes = URL_SAFE_NO_PAD.decode(name.rsplit_once('/')?.1).ok()?;
+    let (hashes, rest) = bytes.as_chunks::<WIDTH>();
+    let (key, outputs) = hashes.split_first()?;
+    let outputs: Outputs = outputs.iter().map(|bytes| Digest::from_bytes(*bytes)).collect();
+    (rest.is_empty() && outputs.len() <= MOST).then(|| (Key::from_bytes(*key), outputs))
+}
+
+/// The key of the result that a name tells of.
+pub(super) fn key_of(name: &str) -> Option<Key> {
+    read(name).map(|(key, _)| key)
+}
+
+/// What is told of an entry; of files that only some machines have, and of many outputs, nothing but that it is there.
+fn outputs_of(entry: &Entry) -> Outputs {
+    let is_plain = entry.artifacts.len() <= MOST && entry.external().next().is_none();
+    entry.artifacts.iter().filter(|_| is_plain).map(|record| record.digest).collect()
+}
+
+impl Sharing {
+    /// Looks which results are there, unless that was done a moment ago: less than `rest`, or than many times what it takes.
+    ///
+    /// # Errors
+    /// If the place cannot be asked.
+    pub fn look(&self, rest: Duration) -> anyhow::Result<()> {
+        const SELDOM: u32 = 10;
+        {
+            let told = lock(&self.told);
+            if told.at.is_some_and(|at| at.elapsed() < rest.max(told.took * SELDOM)) {
+                return Ok(());
+            }
+        }
+        self.look_now()
+    }
+
+    fn look_now(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut outputs: HashMap<Key, Vec<Outputs>> = HashMap::new();
+        for listed in self.objects.list(FOLDER).map_err(|error| self.failed(&error))? {
+            let Some((key, made)) = read(&listed.name) else { continue };
+            outputs.entry(key).or_default().push(made);
+        }
+        let untold = {
+            let mut told = lock(&self.told);
+            let untold = std::mem::take(&mut told.untold);
+            *told = Told { at: Some(Instant::now()), took: start.elapsed(), outputs, untold: HashMap::new() };
+            untold
+        };
+        // Who brought them has not told by now: he was killed between the two, or is an earlier program.
+        for (key, outputs) in untold {
+            self.tell_outputs(&key, outputs)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of what is there and was not told of, if anything of that kind was seen since the last look.
+    ///
+    /// # Errors
+    /// If the place cannot be asked.
+    pub fn tell_untold(&self) -> anyhow::Result<()> {
+        if lock(&self.told).untold.is_empty() { Ok(()) } else { self.look_now() }
+    }
+
+    /// An entry is there; if that is not told by the next look, it is told then.
+    pub(super) fn is_there(&self, entry: &Entry) {
+        let mut told = lock(&self.told);
+        if self.writes() && !told.outputs.contains_key(&entry.key) {
+            told.untold.insert(entry.key, outputs_of(entry));
+        }
+    }
+
+    /// Whether a result was there at the last look.
+    pub fn is_listed(&self, key: &Key) -> bool {
+        lock(&self.told).outputs.contains_key(key)
+    }
+
+    /// The digests of what a job made, if they were told at the last look, and one thing only.
+    pub fn told(&self, key: &Key) -> Option<Arc<[Digest]>> {
+        match lock(&self.told).outputs.get(key)?.as_slice() {
+            [outputs] if !outputs.is_empty() => Some(outputs.clone()),
+            _ => None,
+        }
+    }
+
+    /// What is told of a result is not what is there: from now on it is asked for.
+    pub fn distrust(&self, key: &Key) {
+        self.untell(key);
+    }
+
+    /// Tells the others of an entry that is there, unless that was done.
+    pub(super) fn tell(&self, entry: &Entry) -> anyhow::Result<()> {
+        self.tell_outputs(&entry.key, outputs_of(entry))
+    }
+
+    fn tell_outputs(&self, key: &Key, outputs: Outputs) -> anyhow::Result<()> {
+        if lock(&self.told).outputs.get(key).is_some_and(|told| **told == [outputs.clone()]) {
+            return Ok(());
+        }
+        self.objects.put(&name_of(key, &outputs), b"").map_err(|error| self.failed(&error))?;
+        lock(&self.told).outputs.insert(*key, vec![outputs]);
+        Ok(())
+    }
+
+    /// Takes back what was told of a result which is not there, or cannot be used: otherwise workers would take its job for done. That
+    /// this fails is no error, since the next who finds out does it.
+    pub(super) fn untell(&self, key: &Key) {
+        lock(&self.peeked).remove(key);
+        let told = {
+            let mut told = lock(&self.told);
+            told.untold.remove(key);
+            told.outputs.remove(key)
+        };
+        if self.writes() {
+            for outputs in told.unwrap_or_default() {
+                let _ = self.objects.remove(&name_of(key, &outputs));
+            }
+        }
+    }
+
+    /// As [`untell`](Self::untell), of one that is about to be replaced by another, whatever others told of it.
+    pub(super) fn untell_all(&self, key: &Key) -> anyhow::Result<()> {
+        self.untell(key);
+        let folder = format!("{FOLDER}/{}", &key.to_string()[..2]);
+        for listed in self.objects.list(&folder).map_err(|error| self.failed(&error))? {
+            if key_of(&listed.name) == Some(*key) {
+                self.objects.remove(&listed.name).map_err(|error| self.failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_keys_and_outputs_and_fit_any_file_system() {
+        let key = Key::of(b"recipe");
+        let digests: Vec<Digest> = (0..MOST as u8).map(|i| Digest::of(&[i])).collect();
+        for n in 0..=MOST {
+            let name = name_of(&key, &digests[..n]);
+            assert!(name.rsplit_once('/').unwrap().1.len() <= 255, "{name}");
+            let (read_key, outputs) = read(&name).unwrap();
+            assert_eq!((read_key, &*outputs), (key, &digests[..n]));
+        }
+        let name = name_of(&key, &digests);
+        for wrong in ["told/ab/", "told", "told/ab/x", &name[..name.len() - 2], &format!("{name}{}", "A".repeat(43))] {
+            assert!(read(wrong).is_none(), "{wrong}");
+        }
+    }
+}
