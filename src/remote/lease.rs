@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const BEATS: u32 = 3;
 /// Beats in a term at most, while jobs begin and end.
 const SOONEST: u32 = 12;
+/// Looks at beats in a term; at leases alone one may look more often.
+const LOOKS: u32 = 4;
 /// Folder of beats.
 pub const WORKERS: &str = "workers";
 /// Folder of leases.
@@ -113,8 +115,9 @@ struct State {
     doubtful: BTreeSet<String>,
     /// What was seen of other workers, and since when it is the same.
     seen: HashMap<String, Seen>,
-    /// When workers and leases were listed last.
+    /// When leases were listed last, and when workers.
     listed: Option<Instant>,
+    beats_listed: Option<Instant>,
     /// The leases that were there then, and since when they are the same.
     claims: HashMap<String, (Version, Instant)>,
     /// Who holds a lease of this version.
@@ -124,9 +127,18 @@ struct State {
 #[derive(Debug)]
 struct Seen {
     version: Version,
+    /// When it was seen first, and last.
     since: Instant,
+    last: Instant,
     /// Whether it was there at the last look.
     there: bool,
+}
+
+impl Seen {
+    /// For how long it has been seen to be the same.
+    fn same_for(&self) -> Duration {
+        self.last - self.since
+    }
 }
 
 impl Leases {
@@ -154,6 +166,7 @@ impl Leases {
             doubtful: BTreeSet::new(),
             seen: HashMap::new(),
             listed: None,
+            beats_listed: None,
             claims: HashMap::new(),
             holders: HashMap::new(),
         };
@@ -194,15 +207,22 @@ impl Leases {
         })
     }
 
-    /// Looks at all workers and leases, unless that was done less than `rest` ago.
+    /// Looks at all leases, unless that was done less than `rest` ago, and some times in a term at all workers; whether it did that.
     ///
     /// # Errors
     /// If the place cannot be asked.
-    pub fn look(&self, rest: Duration) -> Result<(), Error> {
-        if self.inner.lock().listed.is_some_and(|listed| listed.elapsed() < rest) {
-            return Ok(());
+    pub fn look(&self, rest: Duration) -> Result<bool, Error> {
+        let is_young = |at: Option<Instant>, age: Duration| at.is_some_and(|at| at.elapsed() < age);
+        let (is_fresh, has_beats) = {
+            let state = self.inner.lock();
+            (is_young(state.listed, rest), is_young(state.beats_listed, self.inner.term / LOOKS))
+        };
+        if !has_beats {
+            self.inner.look()?;
+        } else if !is_fresh {
+            self.inner.look_at_claims()?;
         }
-        self.inner.look()
+        Ok(!has_beats)
     }
 
     /// Whether, at the last look, somebody who lives held a lease. Of one whose holder nobody asked for that is taken for granted for a
@@ -266,7 +286,7 @@ impl Drop for Lease {
 impl State {
     /// Whether a worker has not beaten for a whole term.
     fn is_dead(&self, worker: &str, term: Duration) -> bool {
-        self.seen.get(worker).is_none_or(|seen| !seen.there || seen.since.elapsed() >= term)
+        self.seen.get(worker).is_none_or(|seen| !seen.there || seen.same_for() >= term)
     }
 }
 
@@ -304,7 +324,7 @@ impl Inner {
         const TERMS: u32 = 10;
         let dead: Vec<String> = {
             let state = self.lock();
-            let is_dead = |seen: &Seen| seen.there && seen.since.elapsed() >= self.term * TERMS;
+            let is_dead = |seen: &Seen| seen.there && seen.same_for() >= self.term * TERMS;
             let dead = state.seen.iter().filter(|(worker, seen)| is_dead(seen) && !worker.contains('/'));
             dead.map(|(worker, _)| worker.clone()).collect()
         };
@@ -387,7 +407,7 @@ impl Inner {
         let is_old = {
             let state = self.lock();
             let is_known = state.seen.get(&holder).is_some_and(|seen| seen.there);
-            !is_known || state.listed.is_none_or(|listed| listed.elapsed() >= self.term / BEATS)
+            !is_known || state.beats_listed.is_none_or(|listed| listed.elapsed() >= self.term / BEATS)
         };
         if is_old {
             self.look()?;
@@ -402,20 +422,10 @@ impl Inner {
 
     /// Lists leases and then workers: whoever has a lease that is listed has beaten before.
     fn look(&self) -> Result<(), Error> {
-        let claims = self.objects.list(CLAIMS)?;
+        self.look_at_claims()?;
         let workers = self.objects.list(WORKERS)?;
         let mut state = self.lock();
-        state.listed = Some(Instant::now());
-        let own = |name: &str, folder: &str| name.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
-        let now = Instant::now();
-        let mut before = std::mem::take(&mut state.claims);
-        let mut known = |name: String, version: Version| match before.remove(&name) {
-            Some((old, since)) if old == version => (name, (version, since)),
-            _ => (name, (version, now)),
-        };
-        let claims = claims.into_iter().filter_map(|listed| Some((own(&listed.name, CLAIMS)?, listed.version)));
-        let claims = claims.map(|(name, version)| known(name, version)).collect();
-        state.claims = claims;
+        state.beats_listed = Some(Instant::now());
         for seen in state.seen.values_mut() {
             seen.there = false;
         }
@@ -424,12 +434,33 @@ impl Inner {
                 state.see(&worker, &listed.version);
             }
         }
+        Ok(())
+    }
+
+    fn look_at_claims(&self) -> Result<(), Error> {
+        let claims = self.objects.list(CLAIMS)?;
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.listed = Some(now);
+        let mut before = std::mem::take(&mut state.claims);
+        let mut known = |name: String, version: Version| match before.remove(&name) {
+            Some((old, since)) if old == version => (name, (version, since)),
+            _ => (name, (version, now)),
+        };
+        let claims = claims.into_iter().filter_map(|listed| Some((own(&listed.name, CLAIMS)?, listed.version)));
+        let claims = claims.map(|(name, version)| known(name, version)).collect();
+        state.claims = claims;
         let state = &mut *state;
         let is_listed =
             |name: &String, version: &Version| state.claims.get(name).is_some_and(|(known, _)| known == version);
         state.holders.retain(|name, (version, _)| is_listed(name, version) || state.mine.contains(name));
         Ok(())
     }
+}
+
+/// What something in a folder is called there.
+fn own(name: &str, folder: &str) -> Option<String> {
+    name.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned)
 }
 
 impl State {
@@ -447,9 +478,10 @@ impl State {
         let seen = self.seen.entry(worker.to_owned()).or_insert_with(|| Seen {
             version: version.clone(),
             since: now,
+            last: now,
             there: true,
         });
-        seen.there = true;
+        (seen.last, seen.there) = (now, true);
         if seen.version != *version {
             (seen.version, seen.since) = (version.clone(), now);
         }

@@ -9,7 +9,7 @@ use super::memory::Parts;
 use super::outcome::{Fault, Watch};
 use super::reason::Reason;
 use super::saver::Saved;
-use super::scout::OFTEN;
+use super::scout::{MEETINGS, Waiting};
 use super::settings::{Role, Settings};
 use crate::engine::context::{Bench, Cx, Finished, Interrupted, Progress, Read, outputs};
 use crate::engine::remote::Presence;
@@ -28,7 +28,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -44,8 +44,8 @@ pub(super) struct Crew<'a> {
     pub(super) history: History,
     /// Keys that a worker of this run executes; the scheduler takes them out.
     pub(super) claimed: Mutex<HashSet<Key>>,
-    /// How many jobs wait for what others make.
-    pub(super) waiting: AtomicUsize,
+    /// What jobs wait for that others make.
+    pub(super) waiting: Waiting,
     /// Keys that were executed because they were forced; once is enough.
     pub(super) forced_done: Mutex<HashSet<Key>>,
 }
@@ -206,6 +206,15 @@ impl Crew<'_> {
         if let Some(hit) = self.hit(&ticket, report)? {
             return Ok(hit);
         }
+        if let (Role::Worker, Some(sharing), Some(leases)) =
+            (self.settings.role, &self.settings.sharing, &self.settings.leases)
+        {
+            // To look costs less than to take a lease for a job that is done. If nothing can be seen now, the scout says so.
+            let _ = sharing.look_near(&key, leases.term() / MEETINGS);
+            if let Some(hit) = self.hit(&ticket, report)? {
+                return Ok(hit);
+            }
+        }
         if !lock(&self.claimed).insert(key) {
             return Ok(Verdict::Parked(key));
         }
@@ -222,8 +231,8 @@ impl Crew<'_> {
         // Another run may have made it while this one waited.
         if let Some(hit) = self.sure_hit(&ticket, report)? {
             if let (Role::Worker, Some(leases)) = (self.settings.role, &self.settings.leases) {
-                // What else was made since the last look need not be asked for one by one.
-                self.look(leases.term() / OFTEN)?;
+                // What else was made since the last look need not be asked for one by one. If it cannot be seen now, the scout says so.
+                let _ = self.look(leases.term() / MEETINGS, None);
             }
             return Ok(hit);
         }
@@ -429,8 +438,8 @@ impl Crew<'_> {
         match leases.take(&name)? {
             Taken::Mine(lease) => Ok(Some(Claim { _lock: lock, _lease: Some(lease) })),
             Taken::Theirs(_) => {
-                // Who is here has more of what comes next, and what he has made can be seen.
-                self.look(leases.term() / OFTEN)?;
+                // Who is here has more of what comes next, and what he has made can be seen; if not now, the scout says so.
+                let _ = self.look(leases.term() / MEETINGS, None);
                 Ok(None)
             }
         }

@@ -55,10 +55,11 @@ use jobs::Jobs;
 use memory::Parts;
 pub use outcome::{Ending, Fault, Outcome, Summary, Unavailable, Watch};
 use scheduler::Scheduler;
+use scout::Waiting;
 pub use settings::{Role, Settings};
 use shared::Shared;
 use state::{JobState, Question, State, survey};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -117,7 +118,7 @@ pub fn run(
         watch,
         history: History::new(store.clone(), &plan.name),
         claimed: Mutex::default(),
-        waiting: AtomicUsize::new(0),
+        waiting: Waiting::default(),
         forced_done: Mutex::default(),
     };
     let (orders, inbox) = mpsc::channel();
@@ -134,7 +135,7 @@ pub fn run(
         store.read_through(sharing.clone());
     }
     if matches!(settings.role, Role::Worker | Role::Watch) {
-        crew.look(Duration::ZERO)?;
+        crew.look(Duration::ZERO, None)?;
     }
     let outlet = pushes.map(|sharing| (sharing, owed));
     let summary = std::thread::scope(|scope| {

@@ -142,7 +142,6 @@ impl<'a> Scheduler<'a> {
         let mut broken = None;
         loop {
             self.dispatch();
-            self.crew.waiting.store(self.elsewhere.len(), Ordering::Relaxed);
             if self.running == 0 && self.saving.is_empty() && !self.waits_for_others() {
                 break;
             }
@@ -205,9 +204,9 @@ impl<'a> Scheduler<'a> {
     /// What others may be done with by now is looked at again.
     fn try_again(&mut self) {
         let crew = self.crew;
-        let again: Vec<Id> =
-            self.elsewhere.extract_if(.., |_, key| crew.is_worth_another_try(key)).map(|(id, _)| id).collect();
-        for id in again {
+        let again: Vec<(Id, Key)> = self.elsewhere.extract_if(.., |_, key| crew.is_worth_another_try(key)).collect();
+        for (id, key) in again {
+            crew.waiting.remove(&key);
             self.wait(id);
         }
     }
@@ -257,6 +256,7 @@ impl<'a> Scheduler<'a> {
             Verdict::Elsewhere(key) => {
                 self.phases[id.index()] = Phase::Elsewhere;
                 self.elsewhere.insert(id, key);
+                self.crew.waiting.add(&key);
                 let known = self.known_elsewhere.entry(id);
                 let is_first = matches!(known, btree_map::Entry::Vacant(_));
                 known.or_insert_with(Instant::now);

@@ -3,25 +3,60 @@
 use super::crew::{Crew, News};
 use super::settings::{Role, Settings};
 use crate::engine::store::digest::Key;
+use crate::panic::lock;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 /// Between two looks at locks of this machine.
 const NEAR: Duration = Duration::from_millis(40);
-/// Looks at a shared place in the term of a lease: at most, while something happens, and at least.
-pub(super) const OFTEN: u32 = 30;
+/// Looks at a shared place in the term of a lease: at most, while something happens, and at least; and at most of whoever meets others.
+const OFTEN: u32 = 30;
 const SELDOM: u32 = 4;
+pub(super) const MEETINGS: u32 = 8;
 
 /// Between two looks at whether the run is to stop, which must not wait for a look at others.
 const TICK: Duration = Duration::from_millis(100);
+
+/// The keys that jobs wait for which others make: how many, and how they begin.
+#[derive(Default)]
+pub(super) struct Waiting {
+    beginnings: Mutex<BTreeMap<u8, usize>>,
+}
+
+impl Waiting {
+    pub(super) fn add(&self, key: &Key) {
+        *lock(&self.beginnings).entry(key.bytes()[0]).or_default() += 1;
+    }
+
+    pub(super) fn remove(&self, key: &Key) {
+        let mut beginnings = lock(&self.beginnings);
+        if let Entry::Occupied(mut keys) = beginnings.entry(key.bytes()[0]) {
+            *keys.get_mut() -= 1;
+            if *keys.get() == 0 {
+                keys.remove();
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        lock(&self.beginnings).values().sum()
+    }
+
+    fn beginnings(&self) -> BTreeSet<u8> {
+        lock(&self.beginnings).keys().copied().collect()
+    }
+}
 
 /// Looks until the scheduler ends, and tells it after each look, and when the run is to stop.
 pub(super) fn scout(crew: &Crew<'_>, ended: &Receiver<()>, outbox: &Sender<News>) {
     let (shortest, longest) = pauses(crew);
     let (mut pause, mut before, mut last) = (shortest, 0, Instant::now());
     while ended.recv_timeout(pause.min(TICK)) == Err(RecvTimeoutError::Timeout) {
-        let waiting = crew.waiting.load(Ordering::Relaxed);
+        let waiting = crew.waiting.len();
         if waiting == 0 {
             (pause, before, last) = (shortest, 0, Instant::now());
             continue;
@@ -32,7 +67,7 @@ pub(super) fn scout(crew: &Crew<'_>, ended: &Receiver<()>, outbox: &Sender<News>
         }
         pause = if waiting < before { shortest } else { (pause + pause / 4).min(longest) };
         before = waiting;
-        if !is_over && let Err(error) = crew.look(pause / 2) {
+        if !is_over && let Err(error) = crew.look(pause / 2, Some(&crew.waiting.beginnings())) {
             crew.watch.warn(crew.pipeline, &format!("{error:#}; tried again in a moment"));
         }
         last = Instant::now();
@@ -51,19 +86,18 @@ fn pauses(crew: &Crew<'_>) -> (Duration, Duration) {
 }
 
 impl Crew<'_> {
-    /// Looks at results, leases and failures of others, unless that was done a moment ago.
+    /// Looks at results, leases and failures of others, unless that was done a moment ago; of results perhaps only at those whose keys
+    /// begin so.
     ///
     /// # Errors
     /// If the shared place cannot be asked.
-    pub(super) fn look(&self, rest: Duration) -> anyhow::Result<()> {
-        // Leases first: who gave one back has brought the result before.
-        if let Some(leases) = &self.settings.leases {
-            leases.look(rest).map_err(anyhow::Error::from)?;
-        }
-        if let Some(failures) = &self.settings.failures {
+    pub(super) fn look(&self, rest: Duration, beginnings: Option<&BTreeSet<u8>>) -> anyhow::Result<()> {
+        // Leases first: who gave one back has brought the result before. Failures as seldom as beats.
+        let is_thorough = self.settings.leases.as_ref().map_or(Ok(true), |leases| leases.look(rest))?;
+        if let Some(failures) = self.settings.failures.as_ref().filter(|_| is_thorough) {
             failures.look()?;
         }
-        self.settings.sharing.as_ref().map_or(Ok(()), |sharing| sharing.look(rest))
+        self.settings.sharing.as_ref().map_or(Ok(()), |sharing| sharing.look(rest, beginnings))
     }
 
     /// Whether there may be something to do about a key that somebody else was working on.

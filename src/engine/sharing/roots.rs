@@ -33,7 +33,7 @@ pub struct Unneeded {
     pub kept: usize,
     /// Bytes of the blobs that stay.
     pub kept_bytes: u64,
-    /// Names of the entries that go, then of the blobs, then of what was left over.
+    /// Names of the entries that go, of what is told of them before, of the blobs after, and then of what was left over.
     #[serde(skip)]
     pub names: Vec<String>,
     /// How many entries, blobs and other objects go.
@@ -123,13 +123,11 @@ impl Sharing {
         sweep.blobs = sizes.len();
         sweep.bytes += sizes.values().sum::<u64>();
         sweep.names.extend(sizes.into_keys());
-        for listed in told {
-            let is_kept = told::key_of(&listed.name).is_some_and(|key| kept.contains(&key));
-            if !is_kept && has_rested(listed.written) {
-                sweep.others += 1;
-                sweep.names.push(listed.name);
-            }
-        }
+        let is_kept = |name: &str| told::key_of(name).is_some_and(|key| kept.contains(&key));
+        let told = told.into_iter().filter(|listed| !is_kept(&listed.name) && has_rested(listed.written));
+        let told: Vec<String> = told.map(|listed| listed.name).collect();
+        sweep.others += told.len();
+        sweep.names.splice(0..0, told);
         for folder in LEFT_OVER {
             for listed in list(folder)?.into_iter().filter(|listed| has_rested(listed.written)) {
                 sweep.others += 1;

@@ -10,7 +10,7 @@ use crate::engine::store::entry::Entry;
 use crate::panic::lock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,18 @@ pub(super) const FOLDER: &str = "told";
 const MOST: usize = 4;
 /// Bytes of a digest or key.
 const WIDTH: usize = 32;
+/// Names in one answer of a bucket.
+const PAGE: usize = 1000;
 
 /// What was told at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     at: Option<Instant>,
-    /// How long the look took.
+    /// The last look at all, and how long it took.
+    all_at: Option<Instant>,
     took: Duration,
+    /// Since then, by what keys begin with.
+    near_at: HashMap<u8, Instant>,
     /// By key; more than one of a key if others told different things.
     outputs: HashMap<Key, Vec<Outputs>>,
     /// Of results that are there and were not told of at the last look.
@@ -63,32 +68,77 @@ fn outputs_of(entry: &Entry) -> Outputs {
 }
 
 impl Sharing {
-    /// Looks which results are there, unless that was done a moment ago: less than `rest`, or than many times what it takes.
+    /// Looks which results are there, unless that was done a moment ago: less than `rest`, or than many times what it takes. If only
+    /// results are of interest whose keys begin with these bytes, only they are looked for, where that is less to list.
     ///
     /// # Errors
     /// If the place cannot be asked.
-    pub fn look(&self, rest: Duration) -> anyhow::Result<()> {
+    pub fn look(&self, rest: Duration, beginnings: Option<&BTreeSet<u8>>) -> anyhow::Result<()> {
         const SELDOM: u32 = 10;
+        let beginnings = {
+            let told = lock(&self.told);
+            let few = beginnings.filter(|bytes| bytes.len() < told.outputs.len() / PAGE && told.all_at.is_some());
+            let is_short = few.is_some() || told.outputs.len() < PAGE;
+            let took = if is_short { Duration::ZERO } else { told.took };
+            let at = if few.is_some() { told.at } else { told.all_at };
+            if at.is_some_and(|at| at.elapsed() < rest.max(took * SELDOM)) {
+                return Ok(());
+            }
+            few
+        };
+        match beginnings {
+            Some(bytes) => self.look_for(bytes),
+            None => self.look_at_all(),
+        }
+    }
+
+    /// Looks whether one result is there, and others whose keys begin alike, unless that was done less than `rest` ago.
+    ///
+    /// # Errors
+    /// If the place cannot be asked.
+    pub fn look_near(&self, key: &Key, rest: Duration) -> anyhow::Result<()> {
+        let byte = key.bytes()[0];
+        let is_young = |at: Option<&Instant>| at.is_some_and(|at| at.elapsed() < rest);
         {
             let told = lock(&self.told);
-            if told.at.is_some_and(|at| at.elapsed() < rest.max(told.took * SELDOM)) {
+            if is_young(told.all_at.as_ref()) || is_young(told.near_at.get(&byte)) {
                 return Ok(());
             }
         }
-        self.look_now()
+        self.look_for(&BTreeSet::from([byte]))
     }
 
-    fn look_now(&self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut outputs: HashMap<Key, Vec<Outputs>> = HashMap::new();
-        for listed in self.objects.list(FOLDER).map_err(|error| self.failed(&error))? {
+    fn listed(&self, folder: &str, outputs: &mut HashMap<Key, Vec<Outputs>>) -> anyhow::Result<()> {
+        for listed in self.objects.list(folder).map_err(|error| self.failed(&error))? {
             let Some((key, made)) = read(&listed.name) else { continue };
             outputs.entry(key).or_default().push(made);
         }
+        Ok(())
+    }
+
+    fn look_for(&self, beginnings: &BTreeSet<u8>) -> anyhow::Result<()> {
+        let mut outputs = HashMap::new();
+        for byte in beginnings {
+            self.listed(&format!("{FOLDER}/{byte:02x}"), &mut outputs)?;
+        }
+        let mut told = lock(&self.told);
+        told.outputs.retain(|key, _| !beginnings.contains(&key.bytes()[0]));
+        told.outputs.extend(outputs);
+        let now = Instant::now();
+        told.at = Some(now);
+        told.near_at.extend(beginnings.iter().map(|byte| (*byte, now)));
+        Ok(())
+    }
+
+    fn look_at_all(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut outputs = HashMap::new();
+        self.listed(FOLDER, &mut outputs)?;
+        let now = Instant::now();
         let untold = {
             let mut told = lock(&self.told);
             let untold = std::mem::take(&mut told.untold);
-            *told = Told { at: Some(Instant::now()), took: start.elapsed(), outputs, untold: HashMap::new() };
+            *told = Told { at: Some(now), all_at: Some(now), took: now - start, outputs, ..Told::default() };
             untold
         };
         // Who brought them has not told by now: he was killed between the two, or is an earlier program.
@@ -103,7 +153,7 @@ impl Sharing {
     /// # Errors
     /// If the place cannot be asked.
     pub fn tell_untold(&self) -> anyhow::Result<()> {
-        if lock(&self.told).untold.is_empty() { Ok(()) } else { self.look_now() }
+        if lock(&self.told).untold.is_empty() { Ok(()) } else { self.look_at_all() }
     }
 
     /// An entry is there; if that is not told by the next look, it is told then.
