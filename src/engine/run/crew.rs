@@ -298,8 +298,8 @@ impl Crew<'_> {
         let left = if error.chain().any(<dyn std::error::Error + 'static>::is::<Interrupted>) {
             let sharing = sharing.as_ref().filter(|sharing| sharing.writes());
             sharing.map_or(Ok(()), |sharing| sharing.push_scratch(self.bench.store, &ticket.key))
-        } else if Fault::of(error) == Fault::Environment {
-            // What this machine or the place lacks is no failure of the job.
+        } else if Fault::of(error) != Fault::Job {
+            // What this machine or the place lacks, or has damaged, is no failure of the job.
             Ok(())
         } else {
             let worker = leases.as_ref().map_or_else(provenance::node, |leases| leases.name().to_owned());

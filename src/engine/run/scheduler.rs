@@ -189,13 +189,14 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Whether the run goes on until others have made something. A worker leaves once no job that is left waits for another, and all
-    /// who work on these have been seen to live: of somebody who is dead that is known after a term.
+    /// who work on these have been seen to live: of somebody who is dead that is known after a term, or half as long again, since beats are looked at
+    /// now and then.
     fn waits_for_others(&self) -> bool {
         if self.elsewhere.is_empty() || self.halted || self.crew.bench.stop.load(Ordering::Relaxed) {
             return false;
         }
         let settings = self.crew.settings;
-        let long = settings.leases.as_ref().map_or(Duration::ZERO, |leases| leases.term() * 3 / 2);
+        let long = settings.leases.as_ref().map_or(Duration::ZERO, |leases| leases.term() * 2);
         let is_new = |id: &Id| self.known_elsewhere.get(id).is_none_or(|since| since.elapsed() < long);
         let waiting = || self.phases.iter().any(|phase| matches!(phase, Phase::Waiting(_)));
         settings.role != Role::Worker || waiting() || self.elsewhere.keys().any(is_new)
