@@ -179,6 +179,10 @@ impl Objects for Store {
         });
         match self.present(name, read)? {
             None => Ok(None),
+            // As of an overloaded service; without it nothing can be replaced.
+            Some((version, _)) if version == version_of(None, None) => {
+                Err(Error::Unreachable(format!("the answer of `{}/{name}` has no ETag", self.shown)))
+            }
             Some((version, Ok(bytes))) => Ok(Some(Object { bytes, version })),
             Some((_, Err(size))) => {
                 Err(Error::Unreachable(format!("`{}/{name}` has {size} bytes, more than {LONGEST}", self.shown)))

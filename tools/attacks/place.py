@@ -33,7 +33,16 @@ class Bucket:
         self.connection = None
 
     def request(self, method, path, body=b"", conditions=None, query=None):
-        """Status, headers and body of an answer. Not tried again if there is none."""
+        """Status, headers and body of an answer. Asked once more if the connection had been closed meanwhile, since nobody used it."""
+        is_old = self.connection is not None
+        try:
+            return self.asked(method, path, body, conditions, query)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            if not is_old:
+                raise
+            return self.asked(method, path, body, conditions, query)
+
+    def asked(self, method, path, body, conditions, query):
         query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted((query or {}).items()))
         path = quote(path)
         signed = self.signed(method, path, query, body)

@@ -210,7 +210,9 @@ impl Crew<'_> {
             (self.settings.role, &self.settings.sharing, &self.settings.leases)
         {
             // To look costs less than to take a lease for a job that is done. If nothing can be seen now, the scout says so.
-            let _ = sharing.look_near(&key, leases.term() / MEETINGS);
+            if !leases.is_held(&key.to_string()) {
+                let _ = sharing.look_near(&key, leases.term() / MEETINGS);
+            }
             if let Some(hit) = self.hit(&ticket, report)? {
                 return Ok(hit);
             }

@@ -18,6 +18,9 @@ const OFTEN: u32 = 30;
 const SELDOM: u32 = 4;
 pub(super) const MEETINGS: u32 = 8;
 
+/// After a look a rest of so many times what it took: a place that serves many slowly is not asked the more by those who wait.
+const LEISURE: u32 = 4;
+
 /// Between two looks at whether the run is to stop, which must not wait for a look at others.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -67,10 +70,12 @@ pub(super) fn scout(crew: &Crew<'_>, ended: &Receiver<()>, outbox: &Sender<News>
         }
         pause = if waiting < before { shortest } else { (pause + pause / 4).min(longest) };
         before = waiting;
+        let start = Instant::now();
         if !is_over && let Err(error) = crew.look(pause / 2, Some(&crew.waiting.beginnings())) {
             crew.watch.warn(crew.pipeline, &format!("{error:#}; tried again in a moment"));
         }
         last = Instant::now();
+        pause = pause.max((last - start) * LEISURE);
         if outbox.send(News::Looked).is_err() {
             return;
         }

@@ -230,6 +230,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_many_results_only_those_are_looked_for_that_are_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let sharing = Sharing::over(crate::remote::folder(folder.path()));
+        let key = |i: usize| Key::of(&i.to_le_bytes());
+        let name = |key: &Key| name_of(key, &[Digest::of(b"made")]);
+        // Files without more ado: a place would sync each.
+        let put = |key: &Key| {
+            let path = folder.path().join(name(key));
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, "").unwrap();
+        };
+        let known: Vec<Key> = (0..2 * PAGE).map(key).collect();
+        known.iter().for_each(put);
+        let byte = known[0].bytes()[0];
+        let new = (2 * PAGE..).map(key).find(|key| key.bytes()[0] == byte).unwrap();
+        let other = *known.iter().find(|key| key.bytes()[0] != byte).unwrap();
+        let beginnings = BTreeSet::from([byte]);
+        sharing.look(Duration::ZERO, Some(&beginnings)).unwrap();
+        assert!(known.iter().all(|key| sharing.is_listed(key)), "the first look is at all");
+        put(&new);
+        fs_err::remove_file(folder.path().join(name(&known[0]))).unwrap();
+        fs_err::remove_file(folder.path().join(name(&other))).unwrap();
+        sharing.look(Duration::ZERO, Some(&beginnings)).unwrap();
+        assert!(sharing.is_listed(&new) && !sharing.is_listed(&known[0]));
+        assert!(sharing.is_listed(&other), "it was not looked for");
+        sharing.look_near(&other, Duration::ZERO).unwrap();
+        assert!(!sharing.is_listed(&other) && sharing.told(&new).is_some());
+    }
+
+    #[test]
     fn names_tell_keys_and_outputs_and_fit_any_file_system() {
         let key = Key::of(b"recipe");
         let digests: Vec<Digest> = (0..MOST as u8).map(|i| Digest::of(&[i])).collect();
