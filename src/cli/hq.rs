@@ -56,3 +56,36 @@ fn computes(plan: &Plan, index: NodeIndex) -> bool {
 fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text is text").replace('\u{7f}', "\\u007f")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::manifest::{Options, load};
+
+    #[test]
+    fn what_computes_through_a_model_takes_a_gpu_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own.yaml");
+        let text = "version: 1\nname: own\nstages:\n  backbone: {kind: backbone, from: {builtin: nano}}\n  \
+                    data: {kind: ingest, backbone: backbone, from: {builtin: w_sum}, input_length: 24, target_length: 8}\n  \
+                    tuned: {kind: tune, backbone: backbone, data: data, length: 2, training: {steps: 1}}\n";
+        fs_err::write(&path, text).unwrap();
+        let options = Options { profile: None, set: &[], environment: &|_| None };
+        let plan = load(&path, crate::stages::ALL, &options).unwrap();
+        let tasks = Tasks {
+            program: "/opt/s\"pot".into(),
+            arguments: vec!["own".to_owned()],
+            project: "/home/me\u{7f}".into(),
+            threads: 4,
+            with_gpu: true,
+        };
+        let file = tasks.of(&plan);
+        let of = |job: &str| file.split("[[task]]").find(|task| task.contains(&format!("\"{job}\"]"))).unwrap();
+        assert!(of("tuned").contains("resources = { cpus = 4, \"gpus/nvidia\" = 1 }"), "{file}");
+        assert!(of("data").contains("resources = { cpus = 4 }") && of("data").contains("deps = [0]"), "{file}");
+        assert!(of("data").contains("command = [\"/opt/s\\\"pot\", \"run\", \"own\", \"--only\", \"data\"]"), "{file}");
+        assert!(file.contains("cwd = \"/home/me\\u007f\""), "{file}");
+        let without = Tasks { with_gpu: false, ..tasks }.of(&plan);
+        assert!(!without.contains("nvidia"));
+    }
+}

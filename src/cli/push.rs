@@ -10,6 +10,7 @@ use crate::error::Exit;
 use crate::ui::{self, Colour};
 use clap::Args;
 use serde_json::json;
+use std::time::Duration;
 
 /// Arguments of `spot push`.
 #[derive(Args)]
@@ -36,6 +37,8 @@ impl Push {
         let mut keys: Vec<_> = cached.chain(sharing.owed(&store)?).collect();
         keys.sort_unstable();
         keys.dedup();
+        // What is told already need not be told again.
+        sharing.look(Duration::ZERO, None)?;
         let (mut new, mut same, mut other) = (0, 0, 0);
         for key in &keys {
             // One that was noted and never written, or is damaged, is nothing to bring.

@@ -366,7 +366,7 @@ impl Run {
         if self.threads.is_none() {
             arguments.extend(["--threads".to_owned(), threads.to_string()]);
         }
-        let with_gpu = chosen_device(&self.device).map_or(true, |device| device != "cpu");
+        let with_gpu = chosen_device(&self.device)? != "cpu";
         Ok(Tasks { program: std::env::current_exe()?, arguments, project: std::env::current_dir()?, threads, with_gpu })
     }
 

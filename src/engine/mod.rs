@@ -16,7 +16,7 @@ pub mod stage;
 pub mod store;
 
 #[cfg(test)]
-mod crowd;
+mod requests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -158,6 +158,10 @@ fn a_graph_is_a_job_file_of_hyperqueue() {
         assert!(refused.err.contains(why), "{}", refused.err);
     }
     shell.spot("graph smoke --hq=--keep-going").exits_with(2);
+    if !cfg!(feature = "cuda") {
+        let refused = shell.spot("graph smoke --format hq").arg("--hq=--device cuda").exits_with(5);
+        assert!(refused.err.contains("built without CUDA"), "{}", refused.err);
+    }
 }
 
 #[test]

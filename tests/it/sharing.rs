@@ -546,6 +546,21 @@ fn slurm_gets_one_array_and_the_client_sees_what_its_workers_make() {
     assert!(attached.err.contains("7 jobs: 0 executed, 7 cached"), "{}", attached.err);
     all_left();
     assert!(executions(&shell).values().all(|n| *n <= 2));
+    // Whoever attaches to an array that has read another manifest is told, and gets what its own says.
+    let script = shell.read("queue.sh");
+    let mark = script.lines().find_map(|line| line.strip_prefix("#SBATCH --comment=")).unwrap();
+    shell.put("queue", format!("{mark}\n"));
+    shell.edit("pipelines/many.yaml", "echo done", "echo ended");
+    let other = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(1));
+            std::fs::remove_file(shell.path("queue")).unwrap();
+        });
+        run("").ok()
+    });
+    assert!(other.err.contains("attached") && other.err.contains("the manifest has changed since"), "{}", other.err);
+    assert!(other.err.contains("submitted the array 7") && all(&shell, "a").contains("ended 5"), "{}", other.err);
+    all_left();
     // Nobody is left in the queue, so there is nothing to cancel.
     shell.spot(&format!("cancel many --store file://{}", shell.path("shared").display())).env("PATH", &path).ok();
     assert!(!shell.path("queue.cancelled").exists());

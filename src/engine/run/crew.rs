@@ -272,7 +272,7 @@ impl Crew<'_> {
         Ok(match order.known_from(self.bench.store, &entries) {
             Ok(order) => Ok(Some(order)),
             Err(lost) => {
-                lost.iter().for_each(|key| sharing.distrust(key));
+                lost.iter().for_each(|key| sharing.untell(key));
                 Err(Verdict::Lost(lost, anyhow!("what it reads is not in `{}` as it was told", sharing.address())))
             }
         })

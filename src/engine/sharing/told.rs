@@ -26,11 +26,10 @@ const PAGE: usize = 1000;
 /// What was told at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    at: Option<Instant>,
     /// The last look at all, and how long it took.
     all_at: Option<Instant>,
     took: Duration,
-    /// Since then, by what keys begin with.
+    /// The last look at keys that begin so, since then.
     near_at: HashMap<u8, Instant>,
     /// By key; more than one of a key if others told different things.
     outputs: HashMap<Key, Vec<Outputs>>,
@@ -75,20 +74,16 @@ impl Sharing {
     /// If the place cannot be asked.
     pub fn look(&self, rest: Duration, beginnings: Option<&BTreeSet<u8>>) -> anyhow::Result<()> {
         const SELDOM: u32 = 10;
-        let beginnings = {
+        let (few, is_due) = {
             let told = lock(&self.told);
-            let few = beginnings.filter(|bytes| bytes.len() < told.outputs.len() / PAGE && told.all_at.is_some());
-            let is_short = few.is_some() || told.outputs.len() < PAGE;
-            let took = if is_short { Duration::ZERO } else { told.took };
-            let at = if few.is_some() { told.at } else { told.all_at };
-            if at.is_some_and(|at| at.elapsed() < rest.max(took * SELDOM)) {
-                return Ok(());
-            }
-            few
+            let few = beginnings.filter(|bytes| told.all_at.is_some() && bytes.len() < told.outputs.len() / PAGE);
+            let took = if told.outputs.len() < PAGE { Duration::ZERO } else { told.took };
+            (few, told.all_at.is_none_or(|at| at.elapsed() >= rest.max(took * SELDOM)))
         };
-        match beginnings {
-            Some(bytes) => self.look_for(bytes),
-            None => self.look_at_all(),
+        match few {
+            Some(bytes) => self.look_for(bytes, rest),
+            None if is_due => self.look_at_all(),
+            None => Ok(()),
         }
     }
 
@@ -97,15 +92,7 @@ impl Sharing {
     /// # Errors
     /// If the place cannot be asked.
     pub fn look_near(&self, key: &Key, rest: Duration) -> anyhow::Result<()> {
-        let byte = key.bytes()[0];
-        let is_young = |at: Option<&Instant>| at.is_some_and(|at| at.elapsed() < rest);
-        {
-            let told = lock(&self.told);
-            if is_young(told.all_at.as_ref()) || is_young(told.near_at.get(&byte)) {
-                return Ok(());
-            }
-        }
-        self.look_for(&BTreeSet::from([byte]))
+        self.look_for(&BTreeSet::from([key.bytes()[0]]), rest)
     }
 
     fn listed(&self, folder: &str, outputs: &mut HashMap<Key, Vec<Outputs>>) -> anyhow::Result<()> {
@@ -116,17 +103,24 @@ impl Sharing {
         Ok(())
     }
 
-    fn look_for(&self, beginnings: &BTreeSet<u8>) -> anyhow::Result<()> {
+    fn look_for(&self, beginnings: &BTreeSet<u8>, rest: Duration) -> anyhow::Result<()> {
+        let due: BTreeSet<u8> = {
+            let told = lock(&self.told);
+            let last = |byte: &u8| told.near_at.get(byte).copied().max(told.all_at);
+            let is_due = |byte: &&u8| last(byte).is_none_or(|at| at.elapsed() >= rest);
+            beginnings.iter().filter(is_due).copied().collect()
+        };
+        if due.is_empty() {
+            return Ok(());
+        }
         let mut outputs = HashMap::new();
-        for byte in beginnings {
+        for byte in &due {
             self.listed(&format!("{FOLDER}/{byte:02x}"), &mut outputs)?;
         }
-        let mut told = lock(&self.told);
-        told.outputs.retain(|key, _| !beginnings.contains(&key.bytes()[0]));
+        let (mut told, now) = (lock(&self.told), Instant::now());
+        told.outputs.retain(|key, _| !due.contains(&key.bytes()[0]));
         told.outputs.extend(outputs);
-        let now = Instant::now();
-        told.at = Some(now);
-        told.near_at.extend(beginnings.iter().map(|byte| (*byte, now)));
+        told.near_at.extend(due.into_iter().map(|byte| (byte, now)));
         Ok(())
     }
 
@@ -138,7 +132,7 @@ impl Sharing {
         let untold = {
             let mut told = lock(&self.told);
             let untold = std::mem::take(&mut told.untold);
-            *told = Told { at: Some(now), all_at: Some(now), took: now - start, outputs, ..Told::default() };
+            *told = Told { all_at: Some(now), took: now - start, outputs, ..Told::default() };
             untold
         };
         // Who brought them has not told by now: he was killed between the two, or is an earlier program.
@@ -177,11 +171,6 @@ impl Sharing {
         }
     }
 
-    /// What is told of a result is not what is there: from now on it is asked for.
-    pub fn distrust(&self, key: &Key) {
-        self.untell(key);
-    }
-
     /// Tells the others of an entry that is there, unless that was done.
     pub(super) fn tell(&self, entry: &Entry) -> anyhow::Result<()> {
         self.tell_outputs(&entry.key, outputs_of(entry))
@@ -196,9 +185,9 @@ impl Sharing {
         Ok(())
     }
 
-    /// Takes back what was told of a result which is not there, or cannot be used: otherwise workers would take its job for done. That
-    /// this fails is no error, since the next who finds out does it.
-    pub(super) fn untell(&self, key: &Key) {
+    /// Takes back what was told of a result which is not there, cannot be used or is another: otherwise workers would take its job for
+    /// done. That this fails is no error, since the next who finds out does it.
+    pub fn untell(&self, key: &Key) {
         lock(&self.peeked).remove(key);
         let told = {
             let mut told = lock(&self.told);

@@ -1,6 +1,6 @@
-//! Many workers at one plan, in one process and with the scheduler itself: what they ask of the place that they share.
+//! Requests of many workers at one plan to the place that they share, counted in one process and with the scheduler itself.
 //!
-//! `SPOT_CROWD=100x10000x200 cargo nextest run -E 'test(crowd)' --no-capture` is a simulation at that size (workers, jobs, milliseconds that a job
+//! `SPOT_CROWD=100x10000x200 cargo nextest run -E 'test(requests::)' --no-capture` is a simulation at that size (workers, jobs, milliseconds that a job
 //! takes), and prints a table.
 
 use super::plan::Plan;
@@ -135,32 +135,21 @@ fn plan(jobs: usize, lasts: Duration, log: &Path) -> Plan {
     sketch.plan()
 }
 
-/// What so many workers asked for, and how often each job ran.
-fn crowd((workers, jobs, lasts): Size, term: Duration) -> (BTreeMap<String, u64>, usize, f64) {
-    let yard = Yard::new();
-    let (plan, place) = (plan(jobs, lasts, &yard.path("log")), Arc::new(Counting::default()));
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for i in 0..workers {
-            let (plan, place, yard) = (&plan, place.clone(), &yard);
-            scope.spawn(move || {
-                let objects: Arc<dyn Objects> = place;
-                let me = Worker { host: format!("h{i}"), ..Worker::default() };
-                let leases = Leases::start(objects.clone(), me, term, Arc::default()).unwrap();
-                let settings = Settings {
-                    role: Role::Worker,
-                    sharing: Some(Arc::new(Sharing::over(objects))),
-                    leases: Some(Arc::new(leases)),
-                    ..Settings::default()
-                };
-                let store = Store::new(&yard.path(&format!("cache{i}")));
-                let summary = run(plan, &store, &settings, yard as &dyn Watch, &AtomicBool::new(false)).unwrap();
-                assert_eq!((summary.failed, summary.blocked), (0, 0));
-            });
-        }
-    });
-    let asked = place.asked.lock().unwrap().clone();
-    (asked, yard.log("log").len(), start.elapsed().as_secs_f64())
+/// One worker with a cache of its own sees the plan to its end.
+fn work(number: usize, plan: &Plan, place: &Arc<Counting>, yard: &Yard) {
+    const TERM: Duration = Duration::from_secs(6);
+    let objects: Arc<dyn Objects> = place.clone();
+    let me = Worker { host: format!("h{number}"), ..Worker::default() };
+    let leases = Leases::start(objects.clone(), me, TERM, Arc::default()).unwrap();
+    let settings = Settings {
+        role: Role::Worker,
+        sharing: Some(Arc::new(Sharing::over(objects))),
+        leases: Some(Arc::new(leases)),
+        ..Settings::default()
+    };
+    let store = Store::new(&yard.path(&format!("cache{number}")));
+    let summary = run(plan, &store, &settings, yard as &dyn Watch, &AtomicBool::new(false)).unwrap();
+    assert_eq!((summary.failed, summary.blocked), (0, 0));
 }
 
 /// Workers, jobs, and how long each of these takes.
@@ -175,15 +164,23 @@ fn size() -> Option<Size> {
 }
 
 #[test]
-fn workers_of_a_crowd_do_not_ask_for_what_others_do() {
-    let size = size().unwrap_or((6, 210, Duration::ZERO));
-    let (workers, jobs, lasts) = size;
-    let (asked, executed, seconds) = crowd(size, Duration::from_secs(6));
-    let jobs = (jobs / 21).max(1) * 21;
+fn workers_do_not_ask_for_what_others_do() {
+    let (workers, jobs, lasts) = size().unwrap_or((6, 210, Duration::from_millis(40)));
+    let yard = Yard::new();
+    let (plan, place) = (plan(jobs, lasts, &yard.path("log")), Arc::new(Counting::default()));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..workers {
+            let (plan, place, yard) = (&plan, &place, &yard);
+            scope.spawn(move || work(number, plan, place, yard));
+        }
+    });
+    let (jobs, executed, seconds) = (plan.graph.node_count(), yard.log("log").len(), start.elapsed().as_secs_f64());
     println!(
         "{workers} workers, {jobs} jobs of {} ms, leases of 6 s: {executed} executions in {seconds:.1} s",
         lasts.as_millis()
     );
+    let asked = std::mem::take(&mut *place.asked.lock().unwrap());
     for (what, requests) in &asked {
         println!("{what:16} {requests:9} {:8.3} a job", *requests as f64 / jobs as f64);
     }
@@ -195,4 +192,13 @@ fn workers_of_a_crowd_do_not_ask_for_what_others_do() {
     // Of a result that somebody brought a moment ago a worker may ask, too, since he has not seen it yet.
     assert!(of("HEAD blobs") <= 2 * inputs, "{asked:?}");
     assert!(of("PUT claims") <= 6 * jobs, "{asked:?}");
+
+    // Who comes when all is done asks for nothing of all that, however many jobs there are.
+    work(workers, &plan, &place, &yard);
+    assert_eq!(yard.log("log").len(), executed);
+    let late = place.asked.lock().unwrap();
+    for never in ["GET entries", "GET blobs", "HEAD blobs", "PUT claims", "PUT told"] {
+        assert_eq!(late.get(never), None, "{never}: {late:?}");
+    }
+    assert_eq!(late["LIST told"], (jobs / PAGE + 1) as u64);
 }
