@@ -14,3 +14,4 @@ pub mod report;
 pub mod stages;
 pub mod trust;
 pub mod ui;
+mod units;

@@ -7,6 +7,7 @@ mod progress;
 mod trace;
 
 use crate::engine::run::reason::Reason;
+pub use crate::units::{bytes, seconds};
 pub use events::Events;
 pub use lines::Lines;
 pub(crate) use printable::printable;
@@ -92,30 +93,6 @@ pub fn reasons(reasons: &[Reason]) -> String {
     texts.join("; ")
 }
 
-/// A duration for people.
-pub fn seconds(seconds: f64) -> String {
-    if seconds < 100.0 {
-        format!("{seconds:.1} s")
-    } else if seconds < 6000.0 {
-        format!("{:.0} min {:02.0} s", (seconds / 60.0).floor(), (seconds % 60.0).floor())
-    } else {
-        format!("{:.0} h {:02.0} min", (seconds / 3600.0).floor(), (seconds % 3600.0 / 60.0).floor())
-    }
-}
-
-/// A number of bytes for people.
-pub fn bytes(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes as f64, "bytes");
-    for larger in units {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
-}
-
 /// Colour of a word on standard error, if that is a terminal and `NO_COLOR` is not set.
 pub fn paint(word: &str, colour: Colour) -> String {
     let wanted = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -136,22 +113,6 @@ pub enum Colour {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_well() {
-        assert_eq!(seconds(0.04), "0.0 s");
-        assert_eq!(seconds(99.94), "99.9 s");
-        assert_eq!(seconds(754.9), "12 min 34 s");
-        assert_eq!(seconds(7322.0), "2 h 02 min");
-    }
-
-    #[test]
-    fn sizes_read_well() {
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(5 << 30), "5.0 GiB");
-        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
-    }
 
     #[test]
     fn many_reasons_are_counted() {

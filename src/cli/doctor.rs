@@ -2,6 +2,7 @@
 
 mod backbone;
 
+use super::machine::Memory;
 use super::sharing::SharedStore;
 use super::{Cache, Format, JSON_VERSION, pipeline, run};
 use crate::engine::manifest::{self, LoadError, Options};
@@ -158,25 +159,13 @@ fn threads() -> Check {
 }
 
 fn memory() -> Check {
-    let free = run::free_memory() as u64;
-    let shown = ui::bytes(free);
-    if let Some(left) = left_in_container().filter(|left| *left < free) {
-        let found = format!("{shown} free, but this container may take only {} more", ui::bytes(left));
-        let hint = "a run takes half of what the machine has free; give `run --memory SIZE`, well below the limit";
-        return Check::new("memory", State::Warn, found, hint);
-    }
+    let Memory { most, free } = Memory::here();
+    let (free, shown) = (free as u64, format!("{} of {}", ui::bytes(free as u64), ui::bytes(most as u64)));
     if free < LITTLE_MEMORY {
         let hint = "enough for the built-in model; T5 base needs about 2 GiB beside `run --memory`, XL in bf16 about 6";
         return Check::new("memory", State::Warn, format!("{shown} free"), hint);
     }
     Check::ok("memory", format!("{shown} free; a run takes half of it, or `run --memory`"))
-}
-
-/// What the control group of a container still allows.
-fn left_in_container() -> Option<u64> {
-    let read = |name: &str| fs_err::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?.trim().parse().ok();
-    let (most, now): (u64, u64) = (read("memory.max")?, read("memory.current")?);
-    Some(most.saturating_sub(now))
 }
 
 fn cpu() -> Check {

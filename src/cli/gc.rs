@@ -3,7 +3,7 @@
 use super::pipeline;
 use super::project;
 use super::sharing::SharedStore;
-use super::{Cache, Format, JSON_VERSION, run};
+use super::{Cache, Format, JSON_VERSION};
 use crate::engine::check::gc::{Item, Policy, Root, Sweep, sweep};
 use crate::engine::manifest::{self, LoadError, Outline};
 use crate::engine::plan::Plan;
@@ -12,6 +12,7 @@ use crate::engine::stage::Kind;
 use crate::engine::store::Store;
 use crate::error::{Exit, Usage};
 use crate::ui::{self, Colour, tell};
+use crate::units::{duration, size};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,10 +36,10 @@ pub(super) struct Gc {
     #[arg(long, value_name = "N", default_value_t = 5)]
     keep_runs: usize,
     /// Remove only what was neither made nor used for that long: `30d`, `12h`, `45m`, `0s`; saved work of interrupted jobs too
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = duration)]
     older_than: Option<Duration>,
     /// If more than this is left, also remove what is kept, the least recently used first: `20GiB`, `500MiB`
-    #[arg(long, value_name = "SIZE", value_parser = run::size)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<usize>,
     /// Remove the saved work of all interrupted jobs
     #[arg(long)]
@@ -57,22 +58,6 @@ pub(super) struct Gc {
     /// Text or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-/// An age as people write it.
-fn age(text: &str) -> Result<Duration, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let seconds: u64 = match unit.trim() {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        "w" => 7 * 24 * 3600,
-        _ => return Err("expected a number and `s`, `m`, `h`, `d` or `w`, such as `30d`".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "nothing is that old".to_owned())
 }
 
 impl Gc {
@@ -287,19 +272,4 @@ fn line(item: &Item) -> String {
     let kept = if item.kept_by.is_empty() { String::new() } else { format!(", kept by {}", item.kept_by.join(", ")) };
     let bytes = ui::bytes(*bytes);
     format!("  {} {kind} {}: {bytes}, last used {used}{kept}\n", key.short(), item.jobs.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_are_read_with_their_units() {
-        assert_eq!(age("0s").unwrap(), Duration::ZERO);
-        assert_eq!(age("2w").unwrap(), age("14d").unwrap());
-        assert_eq!(age("90m").unwrap(), Duration::from_secs(5400));
-        for wrong in ["", "30", "d", "1y", "-1d", "1.5h", "99999999999999999999s", "999999999999999999w"] {
-            assert!(age(wrong).is_err(), "{wrong}");
-        }
-    }
 }

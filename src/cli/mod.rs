@@ -17,6 +17,7 @@ mod hq;
 mod keygen;
 mod keys;
 mod log;
+mod machine;
 mod output;
 mod page;
 mod pipeline;
@@ -37,6 +38,7 @@ mod slurm;
 mod status;
 mod tasks;
 mod trust;
+mod workers;
 
 use crate::engine::stage::Kind;
 use crate::engine::store::Store;

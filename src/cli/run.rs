@@ -5,8 +5,10 @@ use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
 use super::sharing::{self, SharedStore, run_name};
 use super::slurm::{self, Array, Executor, Monitor, Queue, Script, Slurm, requeue_self};
-use super::{Cache, Format, project, status};
+use super::workers::{Worker, work_together};
+use super::{Cache, Format, machine, project, status};
 use crate::engine::plan::Plan;
+use crate::engine::resources::Capacity;
 use crate::engine::run::forecast::DeviceClass;
 use crate::engine::run::state::{Question, survey};
 use crate::engine::run::{Role, Settings, Summary, Unavailable, Watch, run};
@@ -18,15 +20,17 @@ use crate::error::{Exit, Usage};
 use crate::remote::Objects;
 use crate::remote::lease::nonce;
 use crate::ui::{self, Colour, Events, Lines, Trace};
+use crate::units::{duration, size};
 use clap::{Args, FromArgMatches as _, ValueHint};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Arguments of `spot run`.
 #[derive(Args)]
@@ -69,6 +73,17 @@ pub(super) struct Run {
     /// Memory for the activations of all models at work together: `6GiB`, `500MiB` [default: half of what is free]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
+    /// Memory that there is for jobs: a worker leaves those whose `resources` need more to others [default: all of the machine, or of
+    /// its container or Slurm job]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_limit: Option<usize>,
+    /// How long this process may run: a worker leaves jobs whose `resources` need longer than is left to others [default: as long as
+    /// SLURM_JOB_END_TIME says, if it is set]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    time_limit: Option<Duration>,
+    /// Start so many workers for each GPU of this machine, or of `--device cuda:N,M`, and wait for them
+    #[arg(long, value_name = "N", conflicts_with = "trace")]
+    workers_per_gpu: Option<NonZero<usize>>,
     /// `auto`, `cpu`, `cuda` (the first GPU), `cuda:N`, or several GPUs as `cuda:N,M`
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: String,
@@ -105,31 +120,6 @@ pub(super) fn device(text: &str) -> Result<String, String> {
     }
 }
 
-/// A size as people write it.
-///
-/// # Errors
-/// If it is not a number with a unit, is 0, or does not fit a `usize`.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let unit = match unit.trim() {
-        "GiB" => 1 << 30,
-        "MiB" => 1 << 20,
-        "KiB" => 1 << 10,
-        _ => return Err("expected a number and `GiB`, `MiB` or `KiB`, such as `6GiB`".to_owned()),
-    };
-    let number: usize = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
-    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has that much memory".to_owned())
-}
-
-/// Memory that is free, in bytes, as Linux says; 4 GiB where it does not.
-pub(super) fn free_memory() -> usize {
-    let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
-    kib.map_or(4 << 30, |kib| kib * 1024)
-}
-
 /// Whether this build can use a GPU.
 const CUDA: bool = cfg!(feature = "cuda");
 
@@ -148,8 +138,9 @@ pub(super) fn chosen_device(asked: &str) -> Result<String, Unavailable> {
     }
 }
 
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
+/// How many GPUs a device is.
+fn gpus_of(device: &str) -> u32 {
+    device.strip_prefix("cuda:").map_or(0, |numbers| numbers.split(',').count() as u32)
 }
 
 /// Jobs that run side by side, and those that share a model.
@@ -168,9 +159,9 @@ pub(super) fn device_class(asked: &str, threads: usize, jobs: Option<usize>) -> 
 /// # Errors
 /// As [`chosen_device`]; `auto` always stands for a device.
 pub(super) fn defaults() -> anyhow::Result<Settings> {
-    let (device, threads) = (chosen_device("auto")?, cores());
+    let (device, threads) = (chosen_device("auto")?, machine::cores());
     let (jobs, together) = side_by_side(&device, threads);
-    let (memory, command_line) = (free_memory() / 2, std::env::args().collect());
+    let (memory, command_line) = (machine::Memory::here().free / 2, std::env::args().collect());
     Ok(Settings { jobs, together, threads, memory, device, keep_going: true, command_line, ..Settings::default() })
 }
 
@@ -184,6 +175,9 @@ impl Run {
         self.slurm.check()?;
         let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();
+        if let Some(each) = self.workers_per_gpu.filter(|_| self.slurm.executor == Executor::Local) {
+            return self.start_workers(each.get(), &store);
+        }
         let only = if self.only.is_empty() { None } else { Some(select(&plan, &self.only)?) };
         let forced = select(&plan, &self.force)?;
         if self.dry_run {
@@ -214,6 +208,52 @@ impl Run {
         };
         let work = Work { plan: &plan, store: &store, settings: &settings, stop: &stop, hands: array.as_ref() };
         let exit = self.done(&work)?;
+        self.requeue(&leaving, exit)
+    }
+
+    /// Starts workers, and waits until all have left.
+    fn start_workers(&self, each: usize, store: &Store) -> anyhow::Result<Exit> {
+        if !self.worker {
+            let why = "add `--worker`, or `--executor slurm` whose workers it is for";
+            return Err(Usage(format!("`--workers-per-gpu` starts workers; {why}")).into());
+        }
+        let device = chosen_device(&self.device)?;
+        let gpus: Vec<String> = match device.strip_prefix("cuda:") {
+            Some(_) if self.device == "auto" => {
+                let gpus = machine::gpus().map_err(|why| {
+                    Unavailable(format!("`--workers-per-gpu`: {why}; name the GPUs, as `--device cuda:0,1`"))
+                })?;
+                (0..gpus).map(|gpu| gpu.to_string()).collect()
+            }
+            Some(numbers) => numbers.split(',').map(str::to_owned).collect(),
+            None => Vec::new(),
+        };
+        if gpus.is_empty() {
+            let why = if CUDA { "there is none here" } else { "this program was built without CUDA" };
+            return Err(Unavailable(format!("`--workers-per-gpu`: it is to compute on GPUs, and {why}")).into());
+        }
+        let stop = stop_on_signals()?;
+        let leaving = self.leaves_on_notice(&stop)?;
+        let run = self.run.clone().unwrap_or_else(|| format!("workers-{:.12}", nonce()));
+        let mut workers = Vec::new();
+        for gpu in &gpus {
+            for at in 1..=each {
+                let device = format!("cuda:{gpu}");
+                let name = if each == 1 { device.clone() } else { format!("{device}.{at}") };
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("run").args(self.words(store, &self.share(gpus.len() * each, device))?);
+                command.args(["--worker", "--run", &run, "--progress", &self.progress.to_string()]);
+                command.args(self.verbose.then_some("--verbose"));
+                command.args((self.format == Format::Json).then_some("--format=json"));
+                workers.push(Worker { name, command });
+            }
+        }
+        let exit = work_together(workers, &stop, self.format == Format::Text)?;
+        self.requeue(&leaving, exit)
+    }
+
+    /// A worker that was told that its time is up has Slurm bring it back.
+    fn requeue(&self, leaving: &AtomicBool, exit: Exit) -> anyhow::Result<Exit> {
         if leaving.load(Ordering::Relaxed) && exit == Exit::Interrupted && requeue_self()? {
             ui::remark("the time of this worker is up; Slurm has it back in its queue");
         }
@@ -259,8 +299,10 @@ impl Run {
 
     fn settings(&self, only: Option<BTreeSet<String>>, forced: BTreeSet<String>) -> anyhow::Result<Settings> {
         let device = chosen_device(&self.device)?;
-        let threads = self.threads.map_or_else(cores, NonZero::get);
+        let threads = self.threads.map_or_else(machine::cores, NonZero::get);
         let (jobs, together) = side_by_side(&device, threads);
+        let memory = machine::Memory::here();
+        let most = self.memory_limit.unwrap_or(memory.most);
         Ok(Settings {
             role: match self.slurm.executor {
                 Executor::Slurm => Role::Watch,
@@ -273,7 +315,8 @@ impl Run {
             jobs: self.jobs.map_or(jobs, NonZero::get),
             together: self.together.map_or(together, NonZero::get),
             threads,
-            memory: self.memory.unwrap_or_else(|| free_memory() / 2),
+            memory: self.memory.unwrap_or(memory.free.min(most) / 2),
+            capacity: Capacity { gpus: gpus_of(&device), memory: most, until: self.ends_at() },
             device,
             keep_going: self.keep_going,
             only,
@@ -283,6 +326,11 @@ impl Run {
             signer: self.sign.signer()?,
             command_line: std::env::args().collect(),
         })
+    }
+
+    /// When this process will be ended, if that is known.
+    fn ends_at(&self) -> Option<SystemTime> {
+        self.time_limit.map_or_else(machine::ends_at, |limit| SystemTime::now().checked_add(limit))
     }
 
     /// A flag that says that a worker was told to leave since its time is up: `SIGUSR1`, as `sbatch --signal` sends it.
@@ -310,8 +358,11 @@ impl Run {
             return Err(Usage(format!("`--executor slurm`: {why}")).into());
         }
         let mut arguments = vec!["run".to_owned()];
-        arguments.extend(self.words(store)?);
+        arguments.extend(self.words(store, &self.own())?);
         arguments.push("--worker".to_owned());
+        if let Some(each) = self.workers_per_gpu {
+            arguments.extend(["--workers-per-gpu".to_owned(), each.to_string()]);
+        }
         // Where the nodes are too: they go to the project. A cache elsewhere may be of this machine alone.
         let project = std::env::current_dir()?;
         let is_inside = store.root().starts_with(&project);
@@ -356,13 +407,15 @@ impl Run {
             ("--dry-run", self.dry_run),
             ("--keep-going", self.keep_going),
             ("--trace", self.trace.is_some()),
+            ("--workers-per-gpu", self.workers_per_gpu.is_some()),
+            ("--time-limit", self.time_limit.is_some()),
         ];
         if let Some((option, _)) = none.into_iter().find(|(_, is_set)| *is_set) {
             return Err(Usage(format!("`{option}` is of a whole run, and a task of HyperQueue is one job")).into());
         }
         self.slurm.check()?;
         let threads = self.threads.map_or(1, NonZero::get);
-        let mut arguments = self.words(&self.cache.open())?;
+        let mut arguments = self.words(&self.cache.open(), &self.own())?;
         if self.threads.is_none() {
             arguments.extend(["--threads".to_owned(), threads.to_string()]);
         }
@@ -370,19 +423,43 @@ impl Run {
         Ok(Tasks { program: std::env::current_exe()?, arguments, project: std::env::current_dir()?, threads, with_gpu })
     }
 
-    /// The words after `spot run` that do the same in another process.
-    fn words(&self, store: &Store) -> anyhow::Result<Vec<String>> {
+    /// What was said of the machine.
+    fn own(&self) -> Share {
+        let Self { jobs, together, threads, memory, memory_limit, time_limit, device, .. } = self;
+        let [jobs, together, threads] = [jobs, together, threads].map(|number| number.map(NonZero::get));
+        let (memory, memory_limit, time_limit) = (*memory, *memory_limit, *time_limit);
+        Share { jobs, together, threads, memory, memory_limit, time_limit, device: device.clone() }
+    }
+
+    /// What one of so many processes on this machine has of it, and its device.
+    fn share(&self, processes: usize, device: String) -> Share {
+        let part = |all: usize| (all / processes).max(1);
+        let memory = machine::Memory::here();
+        let most = self.memory_limit.unwrap_or(memory.most);
+        Share {
+            threads: Some(part(self.threads.map_or_else(machine::cores, NonZero::get))),
+            memory: Some(part(self.memory.unwrap_or(memory.free.min(most) / 2))),
+            memory_limit: Some(part(most)),
+            device,
+            ..self.own()
+        }
+    }
+
+    /// The words after `spot run` that do the same in another process, with what it has of a machine.
+    fn words(&self, store: &Store, share: &Share) -> anyhow::Result<Vec<String>> {
         let mut arguments = vec![self.pipeline.manifest()?.display().to_string()];
         arguments.extend(self.pipeline.words());
         arguments.extend(["--cache".to_owned(), store.root().parent().unwrap_or(store.root()).display().to_string()]);
         arguments.extend(self.shared.words()?);
         arguments.extend(self.only.iter().flat_map(|job| ["--only".to_owned(), job.clone()]));
-        let numbers = [("--jobs", self.jobs), ("--together", self.together), ("--threads", self.threads)];
+        let numbers = [("--jobs", share.jobs), ("--together", share.together), ("--threads", share.threads)];
         let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
-        let memory = self.memory.map(|bytes| ("--memory", format!("{}KiB", bytes >> 10)));
-        let device = ("--device", self.device.clone());
+        let sizes = [("--memory", share.memory), ("--memory-limit", share.memory_limit)];
+        let sizes = sizes.into_iter().filter_map(|(name, bytes)| Some((name, format!("{}KiB", (bytes? >> 10).max(1)))));
+        let time = share.time_limit.map(|limit| ("--time-limit", format!("{}s", limit.as_secs())));
+        let device = ("--device", share.device.clone());
         let sign = self.sign.named().map(|key| ("--sign", key.to_owned()));
-        for (name, value) in numbers.chain(memory).chain([device]).chain(sign) {
+        for (name, value) in numbers.chain(sizes).chain(time).chain([device]).chain(sign) {
             arguments.extend([name.to_owned(), value]);
         }
         arguments.extend(self.keep_going.then(|| "--keep-going".to_owned()));
@@ -432,7 +509,7 @@ impl Run {
     fn dry_run(&self, plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Exit> {
         let jobs = survey(plan, store, question)?;
         store.files().save()?;
-        let threads = self.threads.map_or_else(cores, NonZero::get);
+        let threads = self.threads.map_or_else(machine::cores, NonZero::get);
         let device = device_class(&self.device, threads, self.jobs.map(NonZero::get));
         let cost = status::Cost::of(plan, store, &jobs, device)?;
         let running = status::running(plan, store, &jobs);
@@ -467,6 +544,18 @@ impl Run {
         }
         Ok(exit(&summary))
     }
+}
+
+/// What a process has of a machine, as far as it is told.
+#[derive(Clone)]
+struct Share {
+    jobs: Option<usize>,
+    together: Option<usize>,
+    threads: Option<usize>,
+    memory: Option<usize>,
+    memory_limit: Option<usize>,
+    time_limit: Option<Duration>,
+    device: String,
 }
 
 /// A run that is to be done.
@@ -546,12 +635,13 @@ fn exit(summary: &Summary) -> Exit {
     match summary.fault {
         Some(fault) => fault.into(),
         None if summary.interrupted => Exit::Interrupted,
+        None if !summary.beyond.is_empty() => Exit::Environment,
         None => Exit::Ok,
     }
 }
 
 fn in_words(summary: &Summary) -> String {
-    let Summary { jobs, executed, cached, failed, blocked, elsewhere, .. } = summary;
+    let Summary { jobs, executed, cached, failed, blocked, elsewhere, beyond, .. } = summary;
     let mut text = format!("{jobs} jobs: {executed} executed, {cached} cached, {failed} failed");
     if *blocked > 0 {
         text += &format!(", {blocked} blocked");
@@ -560,8 +650,11 @@ fn in_words(summary: &Summary) -> String {
     if summary.saved >= 1.0 {
         text += &format!("; what was cached took {} when it was made", ui::seconds(summary.saved));
     }
-    if *elsewhere > 0 {
-        text += &format!("; {elsewhere} left to others, who work on them");
+    if *elsewhere > beyond.len() {
+        text += &format!("; {} left to others, who work on them", elsewhere - beyond.len());
+    }
+    if let [(job, lack), ..] = &beyond[..] {
+        text += &format!("; {} left that nobody is seen to do and this worker cannot: `{job}` {lack}", beyond.len());
     }
     if let Some(Tally { hits, misses, errors, refused, pushed }) = summary.store {
         text += &format!("; store: {hits} taken, {pushed} brought, {misses} not there");

@@ -1,8 +1,9 @@
 //! `spot status`: what is cached, what would run, and why.
 
 use super::crowd::{At, Crowd};
+use super::machine::cores;
 use super::pipeline::Pipeline;
-use super::run::{cores, device_class};
+use super::run::device_class;
 use super::sharing::{SharedStore, home};
 use super::{Cache, Format, JSON_VERSION};
 use crate::engine::plan::Plan;

@@ -9,6 +9,7 @@ pub mod library;
 pub mod manifest;
 pub mod plan;
 pub mod remote;
+pub mod resources;
 pub mod run;
 pub mod sharing;
 pub mod signing;

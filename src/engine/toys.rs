@@ -3,6 +3,7 @@
 use super::context::{Cx, Interrupted, Progress};
 use super::plan::{Linked, Plan, Planned};
 use super::remote::{Presence, Remote};
+use super::resources::Resources;
 use super::run::{Ending, Outcome, Settings, Summary, Watch, run};
 use super::stage::{Input, Job, Made, Needs, Output, Ref, Refs, Source, Spec, Stage, Type};
 use super::store::Store;
@@ -305,7 +306,8 @@ impl Sketch {
         let inputs: Vec<_> = inputs.into_iter().map(|(role, from)| Input { role: role.to_owned(), from }).collect();
         let from: Vec<_> = inputs.iter().flat_map(Linked::jobs).collect();
         let job: Arc<dyn Job> = Arc::new(job);
-        let node = self.plan.graph.add_node(Planned { name: name.to_owned(), stage, kind: job.kind(), job, inputs });
+        let (name, resources) = (name.to_owned(), Resources::default());
+        let node = self.plan.graph.add_node(Planned { name, stage, kind: job.kind(), job, inputs, resources });
         for upstream in from {
             self.plan.graph.update_edge(upstream, node, ());
         }

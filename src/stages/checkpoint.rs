@@ -21,7 +21,7 @@ pub(super) struct Checkpoint<'a> {
 }
 
 /// The layout of what jobs save; what another version of the program saved is not taken up.
-const LAYOUT: &str = "3";
+const LAYOUT: &str = "4";
 
 /// The length of the hash in front of a saved state.
 const SEAL: usize = 32;

@@ -116,7 +116,7 @@ fn at_step<'a>((name, points): &Series<'a>, step: Option<u64>) -> Series<'a> {
 }
 
 /// Losses since the last evaluation.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Losses {
     sums: Vec<f64>,
     steps: usize,

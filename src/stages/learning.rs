@@ -12,6 +12,12 @@ use crate::ml::train::settings::Settings;
 use crate::ml::train::{Learner, Moments};
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Time between two saved states, beside those of evaluations: what a kill may cost.
+const OFTEN: Duration = Duration::from_secs(300);
+/// A run saves for at most one part in so many of its time, however large the state is.
+const MODEST: u32 = 20;
 
 /// Makes a file of parameters, their step and their score.
 type File<'a> = dyn Fn(&[f32], u64, Option<f64>) -> anyhow::Result<Vec<u8>> + 'a;
@@ -86,8 +92,17 @@ impl<L: Learner> Loop<L> {
             None => self.best = self.state(None),
         }
         self.show_beginning(cx, course, &settings);
+        let mut saves = Saves::default();
         loop {
             let (step, left) = (self.step, settings.steps.saturating_sub(self.step));
+            // Somebody may be about to end this program, and an evaluation takes long.
+            if cx.stopped() {
+                saves.save(self, cx)?;
+                return Err(Interrupted { step }.into());
+            }
+            if saves.is_due() {
+                saves.save(self, cx)?;
+            }
             if self.look(course, &settings)? {
                 pace.note = self.curve.note(course.losses);
                 cx.progress().measured(step, &self.curve.last_values(course.losses));
@@ -96,17 +111,12 @@ impl<L: Learner> Loop<L> {
                 if self.is_stale(course, &settings) {
                     return Ok(());
                 }
-                // Evaluations are where nothing but the parameters and the optimiser is under way.
                 if left > 0 {
-                    self.save(cx)?;
+                    saves.save(self, cx)?;
                 }
             }
             if left == 0 {
                 return Ok(());
-            }
-            if cx.stopped() {
-                let step = self.curve.steps.last().copied().unwrap_or(0);
-                return Err(Interrupted { step }.into());
             }
             let learned = self.learner.step(step).map_err(|error| self.keep_best(cx, course, error))?;
             self.step += 1;
@@ -204,7 +214,8 @@ impl<L: Learner> Loop<L> {
         Kept { parameters: self.learner.parameters().to_vec(), seen, moments, step: self.step, score }
     }
 
-    fn save(&self, cx: &Cx<'_>) -> anyhow::Result<()> {
+    fn save(&mut self, cx: &Cx<'_>) -> anyhow::Result<()> {
+        self.learner.fetch()?;
         let mut state = Checkpoint { step: self.step, ..Checkpoint::default() };
         let Moments { seen, values } = self.learner.moments();
         state.put("parameters", self.learner.parameters());
@@ -215,24 +226,232 @@ impl<L: Learner> Loop<L> {
             state.put(&format!("kept_{step}"), parameters);
         }
         let best = (self.best.score, self.best.step, self.best.seen);
-        state.put_word("progress", &(seen, best, &self.curve, self.stale_evaluations))?;
+        state.put_word("progress", &(seen, best, &self.curve, &self.losses, self.stale_evaluations))?;
         state.save(cx)
     }
 
     /// Takes up a saved state.
     fn restore(&mut self, mut saved: Checkpoint<'_>) -> anyhow::Result<()> {
-        let (seen, (score, step, best_seen), curve, stale_evaluations) = saved.word("progress")?;
+        let (seen, (score, step, best_seen), curve, losses, stale_evaluations) = saved.word("progress")?;
         let (parameters, moments) = (saved.take("parameters"), saved.take_all("moment"));
         self.learner.restore(&parameters, seen, moments)?;
         self.step = saved.step;
         let (parameters, moments) = (saved.take("best"), saved.take_all("best_moment"));
         self.best = Kept { parameters, seen: best_seen, moments, step, score };
         self.curve = curve;
+        self.losses = losses;
         self.stale_evaluations = stale_evaluations;
         for (name, values) in saved.vectors {
             let step = name.strip_prefix("kept_").and_then(|step| step.parse().ok());
             self.kept.insert(step.with_context(|| format!("`{name}` in a saved state"))?, values.into_owned());
         }
         Ok(())
+    }
+}
+
+/// What was saved of a run, and when that is due again.
+struct Saves {
+    /// The step of the last one, and the evaluations before it.
+    at: Option<(u64, usize)>,
+    ended: Instant,
+    took: Duration,
+}
+
+impl Default for Saves {
+    fn default() -> Self {
+        Self { at: None, ended: Instant::now(), took: Duration::ZERO }
+    }
+}
+
+impl Saves {
+    fn is_due(&self) -> bool {
+        self.ended.elapsed() >= OFTEN.max(self.took * MODEST)
+    }
+
+    /// Saves a run as it is now, unless that was done.
+    fn save<L: Learner>(&mut self, run: &mut Loop<L>, cx: &Cx<'_>) -> anyhow::Result<()> {
+        let at = Some((run.step, run.curve.steps.len()));
+        if self.at != at {
+            let began = Instant::now();
+            run.save(cx)?;
+            *self = Self { at, ended: Instant::now(), took: began.elapsed() };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::context::Progress;
+    use crate::engine::manifest::{self, Options};
+    use crate::engine::run::{self, Ending, Outcome, Watch};
+    use crate::engine::stage::{Input, Kind, Output, Stage, Type};
+    use crate::engine::store::Store;
+    use crate::ml::model::cpu::Loss;
+    use crate::ml::train::Step;
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Learns a number, of which every update keeps all that went before, and says so after each.
+    struct Counter<'a> {
+        settings: Settings,
+        progress: &'a dyn Progress,
+        number: [f32; 1],
+        moment: [f32; 1],
+        seen: u64,
+    }
+
+    impl Learner for Counter<'_> {
+        fn settings(&self) -> &Settings {
+            &self.settings
+        }
+
+        fn gradients(&mut self, step: u64) -> crate::ml::error::Result<Step> {
+            self.moment[0] = self.moment[0] * 0.9 + (step as f32).sin();
+            self.progress.say(&format!("learns step {step}"));
+            Ok(Step { losses: vec![Loss { sum: f64::from(self.moment[0]) / 3.0, tokens: 1 }], tokens: 1 })
+        }
+
+        fn is_finite(&self) -> crate::ml::error::Result<bool> {
+            Ok(true)
+        }
+
+        fn update(&mut self, rate: f64) -> crate::ml::error::Result<()> {
+            self.number[0] += self.moment[0] * rate as f32;
+            self.seen += 1;
+            Ok(())
+        }
+
+        fn parameters(&self) -> &[f32] {
+            &self.number
+        }
+
+        fn moments(&self) -> Moments<'_> {
+            Moments { seen: self.seen, values: vec![&self.moment] }
+        }
+
+        fn restore(&mut self, parameters: &[f32], seen: u64, moments: Vec<Vec<f32>>) -> crate::ml::error::Result<()> {
+            self.number.copy_from_slice(parameters);
+            self.moment.copy_from_slice(&moments[0]);
+            self.seen = seen;
+            Ok(())
+        }
+    }
+
+    const OUT: Type = Type::new("text", "json");
+
+    /// Runs the loop, and writes all that came of it.
+    #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+    struct Counts {
+        steps: u64,
+        evaluate_every: u64,
+    }
+
+    impl Stage for Counts {
+        const KIND: &'static str = "counts";
+        const VERSION: u32 = 1;
+        const OUTPUTS: &'static [Output] = &[Output { name: "all", of: OUT }];
+
+        fn inputs(&self) -> Vec<Input> {
+            Vec::new()
+        }
+
+        fn run(&self, cx: &mut Cx<'_>) -> anyhow::Result<()> {
+            let settings = Settings { steps: self.steps, evaluate_every: self.evaluate_every, ..Settings::default() };
+            let counter = Counter { settings, progress: cx.progress(), number: [0.0], moment: [0.0], seen: 0 };
+            let mut run = Loop::new(counter).keep_moments();
+            let course = Course {
+                keep_at: &[3, 5],
+                losses: &["loss"],
+                scores: &|learner: &Counter<'_>| {
+                    Ok(Scores { mean: Some(f64::from(learner.number[0]).cos()), tasks: Vec::new() })
+                },
+                file: &|_, _, _| Ok(Vec::new()),
+            };
+            run.go(cx, &course)?;
+            let kept = serde_json::to_value(&run.kept)?;
+            let Kept { parameters, seen, moments, step, score } = run.chosen(WhichCheckpoint::Best);
+            let all = serde_json::json!([parameters, seen, moments, step, score, kept, run.curve, run.learner.number]);
+            cx.write("all", all.to_string().as_bytes())
+        }
+    }
+
+    const KINDS: &[Kind] = &[Kind::of::<Counts>()];
+
+    /// Asks a run to stop when it learns one of these steps.
+    struct Stopper {
+        at: Vec<u64>,
+        stop: AtomicBool,
+        learned: Mutex<Vec<u64>>,
+        ended: Mutex<Vec<Ending>>,
+    }
+
+    impl Watch for Stopper {
+        fn known(&self, _jobs: usize) {}
+
+        fn started(&self, _job: &str) {}
+
+        fn say(&self, _job: &str, message: &str) {
+            let step = message.strip_prefix("learns step ").unwrap().parse().unwrap();
+            self.learned.lock().unwrap().push(step);
+            self.stop.fetch_or(self.at.contains(&step), Ordering::Relaxed);
+        }
+
+        fn step(&self, _job: &str, _done: u64, _total: u64, _note: &str) {}
+
+        fn warn(&self, _job: &str, message: &str) {
+            panic!("{message}");
+        }
+
+        fn ended(&self, outcome: &Outcome) {
+            self.ended.lock().unwrap().push(outcome.ending.clone());
+        }
+    }
+
+    /// What came of a run that was stopped in these steps and went on each time, and the steps that it learned.
+    fn stopped_in(at: &[u64]) -> (String, Vec<u64>, Vec<Ending>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("counting.yaml");
+        let text = "version: 1
+name: counting
+stages: {counted: {kind: counts, steps: 11, evaluate_every: 4}}
+";
+        fs_err::write(&path, text).unwrap();
+        let plan = manifest::load(&path, KINDS, &Options { profile: None, set: &[], environment: &|_| None }).unwrap();
+        let store = Store::new(&folder.path().join("cache"));
+        let stop = AtomicBool::new(false);
+        let watch = Stopper { at: at.to_vec(), stop, learned: Mutex::default(), ended: Mutex::default() };
+        for _ in 0..=at.len() {
+            watch.stop.store(false, Ordering::Relaxed);
+            run::run(&plan, &store, &run::Settings::default(), &watch, &watch.stop).unwrap();
+        }
+        let all = fs_err::read_to_string(store.view_path("counting", "counted").join("all.json")).unwrap();
+        (all, watch.learned.into_inner().unwrap(), watch.ended.into_inner().unwrap())
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_between_evaluations_loses_no_step_and_no_bit() {
+        let (whole, learned, _) = stopped_in(&[]);
+        assert_eq!(learned, (0..11).collect::<Vec<_>>());
+        // Right before an evaluation, within, at a step that is kept, and twice between two evaluations; and before the last one.
+        for at in [&[3][..], &[1], &[2], &[4, 5], &[0, 3, 8], &[10]] {
+            let (all, learned, ended) = stopped_in(at);
+            assert_eq!(all, whole, "{at:?}");
+            assert_eq!(learned, (0..11).collect::<Vec<_>>(), "{at:?}");
+            let stops: Vec<Ending> = at.iter().map(|step| Ending::Interrupted(step + 1)).collect();
+            assert_eq!(ended[..at.len()], stops, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_saved_once_and_again_when_that_costs_little() {
+        let now = Saves::default();
+        assert!(!now.is_due());
+        let Some(ended) = Instant::now().checked_sub(OFTEN) else { return };
+        assert!(Saves { ended, ..Saves::default() }.is_due());
+        assert!(!Saves { ended, took: OFTEN / 10, at: None }.is_due(), "half a minute every five would be a tenth");
     }
 }

@@ -50,3 +50,4 @@ mod tasks;
 mod tidy;
 mod torch_files;
 mod trust;
+mod workers;

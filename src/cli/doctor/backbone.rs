@@ -2,7 +2,8 @@
 
 use super::{Check, State};
 use crate::cli::backbone::{Backbone, Backbones};
-use crate::cli::run::{chosen_device, cores, free_memory};
+use crate::cli::machine::{Memory, cores};
+use crate::cli::run::chosen_device;
 use crate::engine::run::Unavailable;
 use crate::engine::store::Store;
 use crate::engine::store::catalog::Catalog;
@@ -36,7 +37,7 @@ pub(super) fn checks(name: &str, device: &str, store: &Store) -> anyhow::Result<
     let catalog = Catalog::read(store)?;
     let Backbone { model, .. } = Backbones { store, catalog: &catalog }.named(name, None)?;
     let device = chosen_device(device)?;
-    let settings = batcher::Settings { device: device.clone(), threads: cores(), memory: free_memory() / 2 };
+    let settings = batcher::Settings { device: device.clone(), threads: cores(), memory: Memory::here().free / 2 };
     let batcher = Batcher::start(&model.weights, &settings)
         .map_err(|error| Unavailable(format!("device `{device}`: {error}")))?;
     let client = batcher.client("doctor");

@@ -4,9 +4,10 @@ mod known;
 
 use super::Cache;
 use super::backbone::{Backbone, Backbones};
+use super::machine::{Memory, cores};
 use super::project;
 use super::prompt::given;
-use super::run::{chosen_device, cores, device, free_memory, size};
+use super::run::{chosen_device, device};
 use crate::data::is_packed;
 use crate::engine::run::Unavailable;
 use crate::engine::store::catalog::Catalog;
@@ -18,6 +19,7 @@ use crate::stages::backbone::Model;
 use crate::stages::evaluate::{self, Rank};
 use crate::stages::predict::{Answering, BATCH, Counts, Form, Lines, Refused, Said, Settings, Voice, check_labels};
 use crate::ui;
+use crate::units::size;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum, ValueHint};
 use known::{Named, no_prompt};
@@ -188,7 +190,7 @@ impl Predict {
         let settings = batcher::Settings {
             device: device.clone(),
             threads: self.threads.map_or_else(cores, NonZero::get),
-            memory: self.memory.unwrap_or_else(|| free_memory() / 2),
+            memory: self.memory.unwrap_or_else(|| Memory::here().free / 2),
         };
         Ok(Batcher::start(&model.weights, &settings)
             .map_err(|error| Unavailable(format!("device `{device}`: {error}")))?)

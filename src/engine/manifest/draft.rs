@@ -7,7 +7,9 @@ use super::problem::{Place, Problem, Spot, clipped, listed, suggestion};
 use super::reference;
 use super::variables::Scope;
 use crate::engine::library::Library;
+use crate::engine::resources::Resources;
 use crate::engine::stage::{Asked, Input, Job, Kind, Promise, Ref, Source};
+use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -31,6 +33,14 @@ pub(super) struct Draft {
     /// Of each input, where its references stand.
     pub(super) places: Vec<Vec<Spot>>,
     pub(super) outputs: Vec<Promise>,
+    pub(super) resources: Resources,
+}
+
+/// What a stage says that is no parameter of its kind, and may differ from job to job.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Beside {
+    resources: Resources,
 }
 
 /// All stages and jobs.
@@ -103,6 +113,7 @@ impl Drafts {
     fn jobs_of(&mut self, stage: &Stage, count: usize, node: &Node, scope: &Scope<'_>, found: &mut Vec<Problem>) {
         let of_kind = |(key, _): &&(Key, Node)| !OF_EVERY_STAGE.contains(&key.text.as_str());
         let params: Vec<&(Key, Node)> = node.entries().iter().filter(of_kind).collect();
+        let resources = node.entries().iter().find(|(key, _)| key.text == "resources");
         let mut seen: BTreeSet<Problem> = BTreeSet::new();
         for index in 0..count {
             let name = format!("{}{}", stage.name, stage.matrix.suffix(index));
@@ -114,8 +125,9 @@ impl Drafts {
             let row = stage.matrix.row(index);
             let mut problems = Vec::new();
             let scope = Scope { matrix: &row, ..*scope };
+            let beside = beside(resources, &scope, &mut problems);
             match job(name, (stage, self.stages.len()), &self.names, &params, &scope, &mut problems) {
-                Some(draft) if problems.is_empty() => self.jobs.push(draft),
+                Some(draft) if problems.is_empty() => self.jobs.push(Draft { resources: beside.resources, ..draft }),
                 _ => seen.extend(problems.into_iter().map(|problem| problem.in_stage(&stage.name))),
             }
             if seen.len() >= MOST_PROBLEMS {
@@ -183,7 +195,20 @@ fn job(
         inputs.push(input);
     }
     let outputs = job.outputs();
-    Some(Draft { name, stage: index, job: job.into(), inputs, places, outputs })
+    Some(Draft { name, stage: index, job: job.into(), inputs, places, outputs, resources: Resources::default() })
+}
+
+/// What stands beside the parameters of a job.
+fn beside(resources: Option<&(Key, Node)>, scope: &Scope<'_>, found: &mut Vec<Problem>) -> Beside {
+    let Some((key, value)) = resources else { return Beside::default() };
+    let read = scope
+        .expand(value)
+        .map_err(|problem| Problem { used: problem.used.or(value.used), ..problem })
+        .and_then(|value| issue::read_value(&Node::new(Value::Map(vec![(key.clone(), value)]), key.place)));
+    read.unwrap_or_else(|problem| {
+        found.push(problem);
+        Beside::default()
+    })
 }
 
 /// An input that is either, as the reference or the file that it is.

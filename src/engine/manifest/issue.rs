@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// Keys of every stage besides the parameters of its kind.
-pub(super) const OF_EVERY_STAGE: [&str; 3] = ["kind", "like", "matrix"];
+pub(super) const OF_EVERY_STAGE: [&str; 4] = ["kind", "like", "matrix", "resources"];
 /// Mistakes of one job that are looked for.
 const MOST: usize = 20;
 

@@ -29,7 +29,8 @@ pub(super) fn link(drafts: &Drafts, removed: &BTreeSet<String>, found: &mut Vec<
             linker.problems.insert(Problem::new(*place, format!("`{field}` {message}")).in_stage(name));
         }
         let (name, stage) = (draft.name.clone(), name.clone());
-        graph.add_node(Planned { name, stage, kind: *kind, job: draft.job.clone(), inputs });
+        let resources = draft.resources;
+        graph.add_node(Planned { name, stage, kind: *kind, job: draft.job.clone(), inputs, resources });
         if linker.references > MOST_REFERENCES {
             break;
         }

@@ -1,5 +1,6 @@
 //! JSON Schema of a manifest, for editors.
 
+use crate::engine::resources::Resources;
 use crate::engine::stage::Kind;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -75,6 +76,7 @@ fn stage(kind: Kind, generator: &mut SchemaGenerator) -> Value {
     }
     schema["properties"]["kind"] = json!({"const": kind.name});
     schema["properties"]["matrix"] = matrix(&["array", "string"]);
+    schema["properties"]["resources"] = generator.subschema_for::<Resources>().to_value();
     schema["properties"][LIKE] = like();
     // What a stage is like says what it does not.
     let required = schema["required"].take();
@@ -92,7 +94,7 @@ const LIKE: &str = "like";
 fn partial() -> Value {
     let mut matrix = matrix(&["array", "string", "null"]);
     matrix["type"] = json!(["object", "null"]);
-    let properties = json!({LIKE: like(), "matrix": matrix});
+    let properties = json!({LIKE: like(), "matrix": matrix, "resources": {"type": ["object", "null"]}});
     json!({"type": ["object", "null"], "description": "Changes of a stage.", "properties": properties})
 }
 

@@ -3,6 +3,7 @@
 pub mod graph;
 
 use super::manifest::problem::suggestion;
+use super::resources::Resources;
 use super::stage::{Input, Job, Kind, Made};
 use super::store::provenance::Manifest;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -38,6 +39,8 @@ pub struct Planned {
     pub job: Arc<dyn Job>,
     /// What it reads, in the order in which it is hashed.
     pub inputs: Vec<Linked>,
+    /// What it needs of a worker.
+    pub resources: Resources,
 }
 
 /// An input of which the jobs are known that make it.

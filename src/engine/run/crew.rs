@@ -13,6 +13,7 @@ use super::scout::{MEETINGS, Waiting};
 use super::settings::{Role, Settings};
 use crate::engine::context::{Bench, Cx, Finished, Interrupted, Progress, Read, outputs};
 use crate::engine::remote::Presence;
+use crate::engine::resources::Lack;
 use crate::engine::sharing::{Failure, Pulled};
 use crate::engine::stage::Spec;
 use crate::engine::store::digest::{Digest, Key};
@@ -46,6 +47,8 @@ pub(super) struct Crew<'a> {
     pub(super) claimed: Mutex<HashSet<Key>>,
     /// What jobs wait for that others make.
     pub(super) waiting: Waiting,
+    /// Stages of which it was said that their jobs need more than there is.
+    pub(super) warned: Mutex<HashSet<String>>,
     /// Keys that were executed because they were forced; once is enough.
     pub(super) forced_done: Mutex<HashSet<Key>>,
 }
@@ -84,6 +87,8 @@ pub(super) enum Verdict {
     Parked(Key),
     /// Another run works on it, or is to.
     Elsewhere(Key),
+    /// This worker has not what it needs; others may.
+    Beyond(Key, Lack),
     /// Its result is not there, and this run makes none.
     Absent,
     /// Gave up what it waited for, since this run is to stop.
@@ -227,7 +232,12 @@ impl Crew<'_> {
         match self.settings.role {
             Role::Pull => return Ok(Verdict::Absent),
             Role::Watch => return Ok(Verdict::Elsewhere(key)),
-            Role::Run | Role::Worker => {}
+            Role::Run => {}
+            Role::Worker => {
+                if let Some(lack) = self.settings.capacity.lacks(&order.resources) {
+                    return Ok(Verdict::Beyond(key, lack));
+                }
+            }
         }
         let Some(claim) = self.claim(&ticket)? else { return Ok(Verdict::Elsewhere(key)) };
         // Another run may have made it while this one waited.
@@ -251,12 +261,24 @@ impl Crew<'_> {
             }
         };
         report.reasons = self.reasons(&ticket)?;
+        self.warn_of_lacks(order);
         self.watch.started(&order.name);
         let made = self.execute(&ticket, pool).map(|entry| {
             lock(&self.forced_done).insert(key);
             Verdict::Made(Box::new(entry), claim)
         });
         self.or_lost(made).inspect_err(|error| self.leave_to_others(&ticket, error))
+    }
+
+    /// A run that has nobody to leave a job to does it without what it needs, and says so, once a stage.
+    fn warn_of_lacks(&self, order: &Order) {
+        let stage = order.name.split(['[', '/']).next().unwrap_or_default();
+        if let Some(lack) = self.settings.capacity.lacks(&order.resources)
+            && lock(&self.warned).insert(stage.to_owned())
+        {
+            self.watch
+                .warn(&order.name, &format!("{lack}; it runs all the same, since `spot run` alone does every job"));
+        }
     }
 
     /// A job with all that there is to know of what it reads, if of some of that only digests were told; or what is lost of it.

@@ -72,6 +72,9 @@ pub enum Event<'a> {
         /// Jobs that a worker left to others, who work on them.
         #[serde(skip_serializing_if = "is_zero")]
         elsewhere: usize,
+        /// Of these, jobs that need more than the worker has.
+        #[serde(skip_serializing_if = "is_zero")]
+        beyond: usize,
         /// How long the run took.
         seconds: f64,
         /// What the shared place did, if there is one.
@@ -107,7 +110,7 @@ impl Summary {
     /// The last event of a run.
     pub fn event(&self) -> Event<'static> {
         let Self { jobs, executed, cached, failed, elsewhere, seconds, store, .. } = *self;
-        Event::Summary { jobs, executed, cached, failed, elsewhere, seconds, store }
+        Event::Summary { jobs, executed, cached, failed, elsewhere, beyond: self.beyond.len(), seconds, store }
     }
 }
 

@@ -4,6 +4,7 @@ use super::inputs::{self, UnreadableInput};
 use crate::engine::context::{Artifact, Cx, Expanded, Read, Readers};
 use crate::engine::plan::{Linked, Plan, Planned, count};
 use crate::engine::remote::Remote;
+use crate::engine::resources::Resources;
 use crate::engine::stage::{Input, Job, Kind, Made, Promise, Source, Spec};
 use crate::engine::store::Store;
 use crate::engine::store::digest::{Digest, Key};
@@ -49,6 +50,8 @@ pub(super) struct Order {
     /// The finished jobs it asked for; `None` until it has been asked. Jobs of kinds that never ask have asked for none.
     pub(super) expanded: Option<Vec<Expanded>>,
     readers: Arc<Readers>,
+    /// What it needs of a worker.
+    pub(super) resources: Resources,
 }
 
 impl Jobs {
@@ -118,8 +121,8 @@ impl Jobs {
     pub(super) fn expand(&mut self, parent: Id, specs: Vec<Spec>) -> anyhow::Result<Vec<Id>> {
         let mut children: Vec<(String, Id)> = Vec::new();
         for spec in specs {
-            let Planned { name, stage, .. } = &self.get(parent).plan;
-            let (name, stage) = (format!("{name}/{}", spec.name), stage.clone());
+            let Planned { name, stage, resources, .. } = &self.get(parent).plan;
+            let (name, stage, resources) = (format!("{name}/{}", spec.name), stage.clone(), *resources);
             anyhow::ensure!(children.iter().all(|(known, _)| *known != spec.name), "asks for two jobs called `{name}`");
             let inputs = self.linked(&name, spec.inputs, &children)?;
             let job: Arc<dyn Job> = spec.job.into();
@@ -127,7 +130,7 @@ impl Jobs {
             let made: BTreeSet<Arc<str>> = job.outputs().into_iter().map(|output| output.name).collect();
             let readers = Readers { of_job: made.clone(), of_stage: made };
             let upstream: BTreeSet<Id> = inputs.iter().flat_map(Linked::jobs).collect();
-            let planned = Planned { name, stage, kind: job.kind(), job, inputs };
+            let planned = Planned { name, stage, kind: job.kind(), job, inputs, resources };
             let child = self.graph.add_node(Known::new(planned, readers));
             for upstream in upstream {
                 self.graph.add_edge(upstream, child, ());
@@ -164,14 +167,15 @@ impl Jobs {
     /// What a worker needs to do a job; `None` while the outputs of a job upstream are not known.
     pub(super) fn order(&self, id: Id) -> Option<Order> {
         let known = self.get(id);
-        let Planned { name, kind, job, .. } = &known.plan;
+        let Planned { name, kind, job, resources, .. } = &known.plan;
         let inputs = known.plan.inputs.iter().map(|input| self.found(input)).collect::<Option<_>>()?;
         let expanded = match &known.children {
             None => (!kind.expands).then(Vec::new),
             Some(children) => Some(children.iter().map(|child| self.expanded(child)).collect::<Option<_>>()?),
         };
         let readers = known.readers.clone();
-        Some(Order { id, name: name.clone(), kind: *kind, job: job.clone(), inputs, expanded, readers })
+        let (name, job, resources) = (name.clone(), job.clone(), *resources);
+        Some(Order { id, name, kind: *kind, job, inputs, expanded, readers, resources })
     }
 
     /// The model that a job shares with others; `None` if it shares none, or if the model is not known yet.

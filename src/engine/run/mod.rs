@@ -17,7 +17,8 @@
 //! waiting ─► ready ─► running ─► (saving) ─► executed | cached | failed | interrupted
 //!    │         ▲         ├─► waiting (for the jobs that it asked for)
 //!    ▼         └─────────┼─► parked  (another job of this run has the same key)
-//! blocked                └─► elsewhere (another run works on it; the scout tells when to look again)
+//! blocked                └─► elsewhere (another run works on it, or is to, since this worker has not what it needs; the scout tells
+//!                                       when to look again)
 //! ```
 //!
 //! Early cut-off needs no code: inputs enter a key by content.
@@ -119,6 +120,7 @@ pub fn run(
         history: History::new(store.clone(), &plan.name),
         claimed: Mutex::default(),
         waiting: Waiting::default(),
+        warned: Mutex::default(),
         forced_done: Mutex::default(),
     };
     let (orders, inbox) = mpsc::channel();

@@ -1,6 +1,7 @@
 //! What becomes of jobs and of a run, and who is told.
 
 use super::reason::Reason;
+use crate::engine::resources::Lack;
 use crate::engine::sharing::Tally;
 use crate::engine::store::digest::{Digest, Key};
 use crate::engine::store::{Damage, Newer};
@@ -103,6 +104,8 @@ pub struct Summary {
     pub blocked: usize,
     /// Jobs that a worker left to others.
     pub elsewhere: usize,
+    /// Of these, jobs that need more than the worker has, if nobody was seen to do them: names, and what there is not.
+    pub beyond: Vec<(String, Lack)>,
     /// Jobs whose result was not where it was to be brought from.
     pub absent: usize,
     /// Whether somebody stopped it before it was done.

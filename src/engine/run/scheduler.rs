@@ -9,6 +9,7 @@ use super::settings::Role;
 use super::shared::KEPT;
 use crate::engine::context::{outputs, told_outputs};
 use crate::engine::plan::Planned;
+use crate::engine::resources::Lack;
 use crate::engine::signing::runs::Made;
 use crate::engine::stage::Promise;
 use crate::engine::store::digest::{Digest, Key};
@@ -40,6 +41,9 @@ enum Phase {
     Ended,
 }
 
+/// How long a worker waits for somebody who does what it cannot do, where there are no leases, whose terms would say.
+const ALONE: Duration = Duration::from_secs(20);
+
 pub(super) struct Scheduler<'a> {
     crew: &'a Crew<'a>,
     journal: Journal,
@@ -62,6 +66,10 @@ pub(super) struct Scheduler<'a> {
     parked: BTreeMap<Key, Vec<Id>>,
     /// Jobs that another run works on, with their keys.
     elsewhere: BTreeMap<Id, Key>,
+    /// Of these, jobs that need more than this worker has.
+    beyond: BTreeMap<Id, Lack>,
+    /// When somebody was seen to work on one of them, or the first of them was found.
+    helped: Option<Instant>,
     /// Since when it is known of a job that somebody else works on it.
     known_elsewhere: BTreeMap<Id, Instant>,
     /// The job with which a worker begins to look for one, so that not all begin with the same.
@@ -105,6 +113,8 @@ impl<'a> Scheduler<'a> {
             made: Vec::new(),
             parked: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
+            beyond: BTreeMap::new(),
+            helped: None,
             known_elsewhere: BTreeMap::new(),
             first: Id::new(first_of(crew, n)),
             summary: Summary::default(),
@@ -162,9 +172,11 @@ impl<'a> Scheduler<'a> {
                 broken.get_or_insert(error);
             }
         }
-        let Self { journal, mut summary, started, crew, phases, made, .. } = self;
+        let Self { journal, mut summary, started, crew, phases, made, beyond, jobs, .. } = self;
         let unfinished = phases.iter().any(|phase| !matches!(phase, Phase::Ended | Phase::Unwanted));
         summary.interrupted |= unfinished && crew.bench.stop.load(Ordering::Relaxed);
+        let name = |id: Id| jobs.get(id).plan.name.clone();
+        summary.beyond = beyond.into_iter().map(|(id, lack)| (name(id), lack)).collect();
         summary.elsewhere = phases.iter().filter(|phase| **phase == Phase::Elsewhere).count();
         summary.seconds = started.elapsed().as_secs_f64();
         let ended = journal.end(crew.bench.store, &summary.event())?;
@@ -190,12 +202,16 @@ impl<'a> Scheduler<'a> {
 
     /// Whether the run goes on until others have made something. A worker leaves once no job that is left waits for another, and all
     /// who work on these have been seen to live: of somebody who is dead that is known after a term, or half as long again, since beats are looked at
-    /// now and then.
+    /// now and then. For jobs that it cannot do it waits as long as somebody does one of them, and a little longer.
     fn waits_for_others(&self) -> bool {
         if self.elsewhere.is_empty() || self.halted || self.crew.bench.stop.load(Ordering::Relaxed) {
             return false;
         }
         let settings = self.crew.settings;
+        if self.beyond.len() == self.elsewhere.len() {
+            let long = settings.leases.as_ref().map_or(ALONE, |leases| leases.term() * 2);
+            return self.helped.is_none_or(|helped| helped.elapsed() < long);
+        }
         let long = settings.leases.as_ref().map_or(Duration::ZERO, |leases| leases.term() * 2);
         let is_new = |id: &Id| self.known_elsewhere.get(id).is_none_or(|since| since.elapsed() < long);
         let waiting = || self.phases.iter().any(|phase| matches!(phase, Phase::Waiting(_)));
@@ -204,12 +220,26 @@ impl<'a> Scheduler<'a> {
 
     /// What others may be done with by now is looked at again.
     fn try_again(&mut self) {
-        let crew = self.crew;
-        let again: Vec<(Id, Key)> = self.elsewhere.extract_if(.., |_, key| crew.is_worth_another_try(key)).collect();
+        let (crew, beyond) = (self.crew, &self.beyond);
+        let is_due = |id: &Id, key: &mut Key| match beyond.contains_key(id) {
+            true => crew.has_ended(key),
+            false => crew.is_worth_another_try(key),
+        };
+        let again: Vec<(Id, Key)> = self.elsewhere.extract_if(.., is_due).collect();
         for (id, key) in again {
+            self.beyond.remove(&id);
             crew.waiting.remove(&key);
             self.wait(id);
         }
+        if self.beyond.keys().filter_map(|id| self.elsewhere.get(id)).any(|key| crew.is_at_work(key)) {
+            self.helped = Some(Instant::now());
+        }
+    }
+
+    fn leave_to_others(&mut self, id: Id, key: Key) {
+        self.phases[id.index()] = Phase::Elsewhere;
+        self.elsewhere.insert(id, key);
+        self.crew.waiting.add(&key);
     }
 
     fn shares(&self, id: Id) -> bool {
@@ -254,10 +284,13 @@ impl<'a> Scheduler<'a> {
             },
             Verdict::Parked(key) => self.park(id, key),
             Verdict::Stopped => self.phases[id.index()] = Phase::Ready,
+            Verdict::Beyond(key, lack) => {
+                self.leave_to_others(id, key);
+                self.beyond.insert(id, lack);
+                self.helped.get_or_insert_with(Instant::now);
+            }
             Verdict::Elsewhere(key) => {
-                self.phases[id.index()] = Phase::Elsewhere;
-                self.elsewhere.insert(id, key);
-                self.crew.waiting.add(&key);
+                self.leave_to_others(id, key);
                 let known = self.known_elsewhere.entry(id);
                 let is_first = matches!(known, btree_map::Entry::Vacant(_));
                 known.or_insert_with(Instant::now);

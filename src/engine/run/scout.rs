@@ -107,9 +107,13 @@ impl Crew<'_> {
 
     /// Whether there may be something to do about a key that somebody else was working on.
     pub(super) fn is_worth_another_try(&self, key: &Key) -> bool {
+        self.is_free(key) || self.has_ended(key)
+    }
+
+    /// Whether somebody else has made something, or failed to.
+    pub(super) fn has_ended(&self, key: &Key) -> bool {
         let Settings { sharing, failures, .. } = self.settings;
-        self.is_free(key)
-            || sharing.as_ref().is_some_and(|sharing| sharing.is_listed(key))
+        sharing.as_ref().is_some_and(|sharing| sharing.is_listed(key))
             || failures.as_ref().is_some_and(|failures| failures.has(key))
             || self.bench.store.entry_path(key).exists()
     }
@@ -117,5 +121,14 @@ impl Crew<'_> {
     fn is_free(&self, key: &Key) -> bool {
         self.settings.role != Role::Watch
             && self.settings.leases.as_ref().is_none_or(|leases| !leases.is_held(&key.to_string()))
+    }
+
+    /// Whether somebody works on it now, as far as can be seen.
+    pub(super) fn is_at_work(&self, key: &Key) -> bool {
+        match &self.settings.leases {
+            Some(leases) => leases.is_held(&key.to_string()),
+            // Who takes the lock has it for a moment only.
+            None => matches!(self.bench.store.lock(key, || false), Ok(None)),
+        }
     }
 }

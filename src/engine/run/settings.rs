@@ -1,5 +1,6 @@
 //! How to run: what the command line decides.
 
+use crate::engine::resources::Capacity;
 use crate::engine::sharing::{Failures, Sharing};
 use crate::engine::signing::Signer;
 use crate::remote::lease::Leases;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub threads: usize,
     /// Bytes that the activations of all models at work may take together.
     pub memory: usize,
+    /// What there is for jobs: a worker leaves those that need more to others.
+    pub capacity: Capacity,
     /// The device that the user chose: `cpu`, `cuda:0`.
     pub device: String,
     /// Go on after a failure with what does not depend on it.
@@ -68,6 +71,7 @@ impl Default for Settings {
             together: 1,
             threads: 1,
             memory: 1 << 30,
+            capacity: Capacity::default(),
             device: "cpu".to_owned(),
             keep_going: false,
             only: None,
