@@ -185,7 +185,9 @@ def tree(process):
 def watched(command, folder):
     """Seconds, CPU seconds and peak memory in MB of a command and what it starts."""
     start, before = time.monotonic(), os.times()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # Not a pipe, which a progress bar fills in some minutes.
+    said = tempfile.TemporaryFile("w+")
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=said)
     peak = 0
     while process.poll() is None:
         total = 0
@@ -196,8 +198,8 @@ def watched(command, folder):
                 pass
         peak = max(peak, total)
         time.sleep(0.2)
-    err = process.communicate()[1]
-    assert process.returncode == 0, err
+    said.seek(0)
+    assert process.returncode == 0, said.read()
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return time.monotonic() - start, cpu, peak * 1024 / 1e6

@@ -3,6 +3,7 @@
 //! The format is that of `docs/jobs/jobfile.md` of HyperQueue 0.27.
 
 use crate::engine::plan::Plan;
+use crate::engine::resources::Resources;
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use std::path::PathBuf;
@@ -32,15 +33,32 @@ impl Tasks {
             let words: Vec<String> = words.map(|word| quoted(&word)).collect();
             let needs = plan.graph.neighbors_directed(index, Direction::Incoming).map(NodeIndex::index);
             let needs: Vec<String> = needs.map(|id| id.to_string()).collect();
-            let gpus = if self.with_gpu && computes(plan, index) { ", \"gpus/nvidia\" = 1" } else { "" };
             text += &format!(
-                "\n[[task]]\nid = {}\ncommand = [{}]\ncwd = {}\ndeps = [{}]\n[[task.request]]\nresources = {{ cpus = {}{gpus} }}\n",
+                "\n[[task]]\nid = {}\ncommand = [{}]\ncwd = {}\ndeps = [{}]\n[[task.request]]\n{}",
                 index.index(),
                 words.join(", "),
                 quoted(&self.project.display().to_string()),
                 needs.join(", "),
-                self.threads,
+                self.request(plan, index),
             );
+        }
+        text
+    }
+
+    /// What a task asks for: what its stage says, and else one GPU if it computes through a model.
+    fn request(&self, plan: &Plan, index: NodeIndex) -> String {
+        let Resources { gpus, memory, time } = plan.graph[index].resources;
+        let gpus = if gpus == 0 { u32::from(self.with_gpu && computes(plan, index)) } else { gpus };
+        let mut text = format!("resources = {{ cpus = {}", self.threads);
+        if gpus > 0 {
+            text += &format!(", \"gpus/nvidia\" = {gpus}");
+        }
+        if memory > 0 {
+            text += &format!(", mem = {}", memory.div_ceil(1 << 20));
+        }
+        text += " }\n";
+        if !time.is_zero() {
+            text += &format!("time_request = \"{}s\"\n", time.as_secs());
         }
         text
     }
@@ -68,7 +86,8 @@ mod tests {
         let path = folder.path().join("own.yaml");
         let text = "version: 1\nname: own\nstages:\n  backbone: {kind: backbone, from: {builtin: nano}}\n  \
                     data: {kind: ingest, backbone: backbone, from: {builtin: w_sum}, input_length: 24, target_length: 8}\n  \
-                    tuned: {kind: tune, backbone: backbone, data: data, length: 2, training: {steps: 1}}\n";
+                    tuned: {kind: tune, backbone: backbone, data: data, length: 2, training: {steps: 1}}\n  \
+                    large: {like: tuned, seed: 1, resources: {gpus: 2, memory: 40GiB, time: 90m}}\n";
         fs_err::write(&path, text).unwrap();
         let options = Options { profile: None, set: &[], environment: &|_| None };
         let plan = load(&path, crate::stages::ALL, &options).unwrap();
@@ -82,10 +101,12 @@ mod tests {
         let file = tasks.of(&plan);
         let of = |job: &str| file.split("[[task]]").find(|task| task.contains(&format!("\"{job}\"]"))).unwrap();
         assert!(of("tuned").contains("resources = { cpus = 4, \"gpus/nvidia\" = 1 }"), "{file}");
+        let large = "resources = { cpus = 4, \"gpus/nvidia\" = 2, mem = 40960 }\ntime_request = \"5400s\"\n";
+        assert!(of("large").contains(large), "{file}");
         assert!(of("data").contains("resources = { cpus = 4 }") && of("data").contains("deps = [0]"), "{file}");
         assert!(of("data").contains("command = [\"/opt/s\\\"pot\", \"run\", \"own\", \"--only\", \"data\"]"), "{file}");
         assert!(file.contains("cwd = \"/home/me\\u007f\""), "{file}");
         let without = Tasks { with_gpu: false, ..tasks }.of(&plan);
-        assert!(!without.contains("nvidia"));
+        assert_eq!(without.matches("nvidia").count(), 1, "what a stage asks for stays");
     }
 }

@@ -214,7 +214,7 @@ pub(super) fn dag(plan: &Plan, jobs: &[JobState]) -> Dag {
 
 fn state(state: State) -> NodeState {
     match state {
-        State::Cached => NodeState::Cached,
+        State::Cached | State::Shared => NodeState::Cached,
         State::Stale => NodeState::Stale,
         State::MayRun => NodeState::MayRun,
         State::Blocked => NodeState::Blocked,

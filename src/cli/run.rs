@@ -4,7 +4,7 @@ use super::hq::Tasks;
 use super::keys::Sign;
 use super::pipeline::{self, Pipeline, select};
 use super::sharing::{self, SharedStore, run_name};
-use super::slurm::{self, Array, Executor, Monitor, Queue, Script, Slurm, requeue_self};
+use super::slurm::{self, Afar, Array, Executor, Monitor, Queue, Script, Slurm, requeue_self};
 use super::workers::{Worker, work_together};
 use super::{Cache, Format, machine, project, status};
 use crate::engine::plan::Plan;
@@ -181,7 +181,8 @@ impl Run {
         let only = if self.only.is_empty() { None } else { Some(select(&plan, &self.only)?) };
         let forced = select(&plan, &self.force)?;
         if self.dry_run {
-            return self.dry_run(&plan, &store, &Question { only, forced });
+            let sharing = self.shared.open(Access::Read)?;
+            return self.dry_run(&plan, &store, &Question { only, forced, sharing });
         }
         let stop = stop_on_signals()?;
         let leaving = self.leaves_on_notice(&stop)?;
@@ -229,14 +230,24 @@ impl Run {
             None => Vec::new(),
         };
         if gpus.is_empty() {
-            let why = if CUDA { "there is none here" } else { "this program was built without CUDA" };
+            let why = match &*self.device {
+                "cpu" => "`--device cpu` is none",
+                _ if CUDA => "there is none here",
+                _ => "this program was built without CUDA",
+            };
             return Err(Unavailable(format!("`--workers-per-gpu`: it is to compute on GPUs, and {why}")).into());
         }
         let stop = stop_on_signals()?;
         let leaving = self.leaves_on_notice(&stop)?;
+        let exit = work_together(self.workers(&gpus, each, store)?, &stop, self.format == Format::Text)?;
+        self.requeue(&leaving, exit)
+    }
+
+    /// The workers for these GPUs, so many for each: this command line, with a share of the machine.
+    fn workers(&self, gpus: &[String], each: usize, store: &Store) -> anyhow::Result<Vec<Worker>> {
         let run = self.run.clone().unwrap_or_else(|| format!("workers-{:.12}", nonce()));
         let mut workers = Vec::new();
-        for gpu in &gpus {
+        for gpu in gpus {
             for at in 1..=each {
                 let device = format!("cuda:{gpu}");
                 let name = if each == 1 { device.clone() } else { format!("{device}.{at}") };
@@ -248,8 +259,7 @@ impl Run {
                 workers.push(Worker { name, command });
             }
         }
-        let exit = work_together(workers, &stop, self.format == Format::Text)?;
-        self.requeue(&leaving, exit)
+        Ok(workers)
     }
 
     /// A worker that was told that its time is up has Slurm bring it back.
@@ -583,7 +593,7 @@ impl Work<'_> {
         let Some(Hands { script, array, home, pause }) = self.hands else {
             return run(plan, store, settings, watch, stop);
         };
-        let (over, ended) = mpsc::channel();
+        let ((over, ended), watch) = (mpsc::channel(), &Afar::new(watch));
         let monitor = Monitor { script, objects: &**home, pipeline: &plan.name, watch, stop, pause: *pause };
         std::thread::scope(|scope| {
             let monitor = scope.spawn(move || monitor.look_after(array.clone(), &ended));
@@ -677,6 +687,31 @@ fn in_words(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_for_gpus_are_told_what_was_typed_and_share_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("study.yaml").display().to_string();
+        fs_err::write(&pipe, "").unwrap();
+        let words = "--worker --workers-per-gpu 2 --threads 8 --memory 8GiB --memory-limit 40GiB --time-limit 2h --keep-going --verbose";
+        let typed: Vec<String> = std::iter::once(pipe).chain(words.split(' ').map(str::to_owned)).collect();
+        let run = Run::read(&typed).unwrap();
+        let workers = run.workers(&["0".to_owned(), "3".to_owned()], 2, &Store::new(folder.path())).unwrap();
+        let names: Vec<&str> = workers.iter().map(|worker| &*worker.name).collect();
+        assert_eq!(names, ["cuda:0.1", "cuda:0.2", "cuda:3.1", "cuda:3.2"]);
+        let mut runs = BTreeSet::new();
+        for (worker, device) in workers.iter().zip(["cuda:0", "cuda:0", "cuda:3", "cuda:3"]) {
+            let told: Vec<String> = worker.command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+            assert_eq!(told[0], "run");
+            let told = Run::read(&told[1..]).unwrap();
+            assert!(told.worker && told.keep_going && told.verbose && told.workers_per_gpu.is_none());
+            assert_eq!((&*told.device, told.threads, told.progress), (device, NonZero::new(2), 30));
+            assert_eq!((told.memory, told.memory_limit), (Some(2 << 30), Some(10 << 30)));
+            assert_eq!(told.time_limit, Some(Duration::from_secs(7200)));
+            runs.insert(told.run);
+        }
+        assert_eq!(runs.len(), 1, "what fails at one of them fails for all");
+    }
 
     #[test]
     fn devices_are_spelt_one_way() {

@@ -53,13 +53,14 @@ impl Status {
     pub(super) fn execute(&self, kinds: &[Kind]) -> anyhow::Result<Exit> {
         let plan = self.pipeline.load(kinds)?;
         let store = self.cache.open();
-        let jobs = survey(&plan, &store, &Question::default())?;
+        let sharing = self.shared.open(Access::Read)?;
+        let jobs = survey(&plan, &store, &Question { sharing: sharing.clone(), ..Question::default() })?;
         store.files().save()?;
         // As a run would have it that is told nothing else.
         let device = device_class("auto", cores(), None);
         let cost = Cost::of(&plan, &store, &jobs, device)?;
         let running = running(&plan, &store, &jobs);
-        let crowd = Crowd::of(&plan, &*home(self.shared.open(Access::Read)?.as_ref(), &store))?;
+        let crowd = Crowd::of(&plan, &*home(sharing.as_ref(), &store))?;
         match self.format {
             Format::Text => {
                 let text = text(&plan, &jobs, &running, &cost, self.verbose);
@@ -67,7 +68,7 @@ impl Status {
             }
             Format::Json => ui::print_json(&json_with(&plan, &jobs, &running, &cost, &crowd))?,
         }
-        let work = jobs.iter().any(|job| job.state != State::Cached);
+        let work = jobs.iter().any(|job| !job.state.is_done());
         Ok(if work && self.exit_code { Exit::WorkToDo } else { Exit::Ok })
     }
 }
@@ -77,8 +78,12 @@ pub(super) type Running = BTreeMap<String, Live>;
 
 /// Those of a survey that are not cached.
 pub(super) fn running(plan: &Plan, store: &Store, jobs: &[JobState]) -> Running {
-    let open = jobs.iter().filter(|job| job.state != State::Cached);
+    let open = jobs.iter().filter(|job| !job.state.is_done());
     open.filter_map(|job| Some((job.job.clone(), store.live(&plan.name, &job.job, &job.key?)?))).collect()
+}
+
+fn is_to_run(job: &JobState) -> bool {
+    !job.state.is_done() && job.state != State::Blocked
 }
 
 /// What the jobs that are not cached will take.
@@ -93,15 +98,14 @@ impl Cost {
     /// # Errors
     /// If the store cannot be read.
     pub(super) fn of(plan: &Plan, store: &Store, jobs: &[JobState], device: DeviceClass) -> io::Result<Self> {
-        let is_work = jobs.iter().any(|job| !matches!(job.state, State::Cached | State::Blocked));
+        let is_work = jobs.iter().any(is_to_run);
         let experience = if is_work { Experience::read(store, &plan.name, device)? } else { Experience::default() };
         Ok(Self { forecast: experience.forecast(jobs), experience })
     }
 
     /// What one job will take.
     fn expected(&self, job: &JobState) -> Option<Expected> {
-        let is_work = !matches!(job.state, State::Cached | State::Blocked);
-        if is_work { self.experience.of(&job.job, job.kind, job.operations) } else { None }
+        if is_to_run(job) { self.experience.of(&job.job, job.kind, job.operations) } else { None }
     }
 
     /// In a line; nothing if nothing is to be done or known.
@@ -288,7 +292,7 @@ fn drawn(values: &[f64]) -> String {
 /// State and reasons, and the jobs that they hold for, in the order of their first job.
 fn grouped<'a>(jobs: &[&'a JobState], verbose: bool) -> Vec<(String, Vec<&'a str>)> {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-    for job in jobs.iter().filter(|job| verbose || job.state != State::Cached) {
+    for job in jobs.iter().filter(|job| verbose || !job.state.is_done()) {
         let what = format!("{}: {}", job.state, ui::reasons(&job.reasons));
         match groups.iter_mut().find(|(known, _)| *known == what) {
             Some((_, names)) => names.push(&job.job),

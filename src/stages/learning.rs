@@ -50,8 +50,9 @@ pub(super) struct Kept {
 pub(super) struct Loop<L> {
     pub(super) learner: L,
     keeps_moments: bool,
-    /// Updates done.
+    /// Updates done, and how many of them are known of here, if what learns is elsewhere.
     pub(super) step: u64,
+    fetched: Option<u64>,
     best: Kept,
     pub(super) kept: BTreeMap<u64, Vec<f32>>,
     pub(super) curve: Curve,
@@ -67,6 +68,7 @@ impl<L: Learner> Loop<L> {
             learner,
             keeps_moments: false,
             step: 0,
+            fetched: None,
             best: Kept::default(),
             kept: BTreeMap::new(),
             curve: Curve::default(),
@@ -155,10 +157,10 @@ impl<L: Learner> Loop<L> {
     /// What is due after this step: keeping and evaluating; whether it was evaluated.
     fn look(&mut self, course: &Course<'_, L>, settings: &Settings) -> anyhow::Result<bool> {
         let keeps = course.keep_at.contains(&self.step);
-        // A run that goes on was evaluated before it was saved.
+        // What was saved at this step may have been evaluated before.
         let evaluates = settings.evaluates_at(self.step) && self.curve.steps.last() != Some(&self.step);
         if keeps || evaluates {
-            self.learner.fetch()?;
+            self.fetch()?;
         }
         if keeps {
             self.kept.insert(self.step, self.learner.parameters().to_vec());
@@ -167,6 +169,15 @@ impl<L: Learner> Loop<L> {
             self.evaluate(course)?;
         }
         Ok(evaluates)
+    }
+
+    /// Gets what was learned from where it learns, once a step.
+    fn fetch(&mut self) -> anyhow::Result<()> {
+        if self.fetched != Some(self.step) {
+            self.learner.fetch()?;
+            self.fetched = Some(self.step);
+        }
+        Ok(())
     }
 
     /// Scores what was learned, and keeps it if it is the best so far. Without scores the last is best.
@@ -215,7 +226,7 @@ impl<L: Learner> Loop<L> {
     }
 
     fn save(&mut self, cx: &Cx<'_>) -> anyhow::Result<()> {
-        self.learner.fetch()?;
+        self.fetch()?;
         let mut state = Checkpoint { step: self.step, ..Checkpoint::default() };
         let Moments { seen, values } = self.learner.moments();
         state.put("parameters", self.learner.parameters());

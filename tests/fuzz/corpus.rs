@@ -3,7 +3,7 @@
 
 use super::mending;
 use super::mutation::LONGEST;
-use super::targets::Target;
+use super::targets::{Target, fixed_key};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
@@ -17,6 +17,8 @@ use spot::ml::metrics::Metric;
 use spot::ml::prompt::Prompt;
 use spot::ml::prompt::file::PromptFile;
 use spot::ml::tasks::{Example, Split, task};
+use spot::remote::lease::Worker;
+use spot::trust::envelope::Envelope;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,32 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("csv", "labels.csv", CSV.into()),
         ("tsv", "labels.tsv", CSV.replace(',', "\t").into_bytes()),
         ("jsonl", "labels.jsonl", JSON_LINES.into()),
+        ("key", "public.pem", fixed_key().public().to_pem().into_bytes()),
+        ("key", "inside.der", [b"0*0\x05\x06\x03+ep\x03!\0".as_slice(), &[7; 32]].concat()),
+        ("envelope", "again.json", signed(STATEMENT).into_bytes()),
+        ("envelope", "statement.json", STATEMENT.into()),
+        (
+            "shared",
+            "claim.json",
+            json!({"worker": "here-1-abcdef12", "nonce": "00".repeat(16)}).to_string().into_bytes(),
+        ),
+        ("shared", "beat.json", beat().into_bytes()),
+        (
+            "shared",
+            "root.json",
+            json!({"format": 1, "pipeline": "fuzz", "keys": [Key::of(b"fuzz")]}).to_string().into_bytes(),
+        ),
+        (
+            "shared",
+            "failure.json",
+            json!({"job": "tuned[a,0]", "worker": "here", "error": "it failed"}).to_string().into_bytes(),
+        ),
+        ("shared", "saved.json", saved().into_bytes()),
+        (
+            "shared",
+            "told.bin",
+            [Key::of(b"fuzz").bytes().as_slice(), Digest::of(b"a").bytes(), Digest::of(b"b").bytes()].concat(),
+        ),
         ("packed", "small.zst", zstd::encode_all(CSV.as_bytes(), 3).expect("memory takes everything")),
         ("packed", "long.gz", gzip(&[b'a'; 1 << 18])),
     ];
@@ -76,6 +104,33 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     made.extend(published().into_iter().map(|(name, text)| ("published", name, text.into())));
     made.extend(pickles());
     made
+}
+
+/// That a job was executed again.
+pub(crate) const STATEMENT: &str = r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"prompt","digest":{"blake3":"00"}}],"predicateType":"urn:spot:again:v1","predicate":{"key":"1111111111111111111111111111111111111111111111111111111111111111","entry":"2222222222222222222222222222222222222222222222222222222222222222","job":"tuned[a,0]","differs":[],"program":"0.1.0","host":"Linux","time":"2026-01-01T00:00:00Z"}}"#;
+
+fn signed(statement: &str) -> String {
+    Envelope::sign(statement.as_bytes(), &fixed_key()).expect("Ed25519 needs no randomness").to_json()
+}
+
+fn beat() -> String {
+    let worker = Worker {
+        worker: "here-1-abcdef12".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        pipeline: "fuzz".to_owned(),
+        run: Some("run".to_owned()),
+        started: "2026-01-01T00:00:00Z".to_owned(),
+        device: "cpu".to_owned(),
+        jobs: [("tuned[a,0]".to_owned(), "4 of 300".to_owned())].into(),
+        beat: 3,
+    };
+    serde_json::to_string(&worker).expect("a beat is plain data")
+}
+
+fn saved() -> String {
+    json!({"files": [{"name": "state", "digest": Digest::of(b"state"), "size": 5}, {"name": "step", "digest": Digest::of(b"3"), "size": 1}]})
+        .to_string()
 }
 
 /// With the file that it extends, which the target has too.

@@ -1,13 +1,18 @@
 //! The readers: each takes bytes of anybody, through the function that the product calls, and must come back with a value or an
 //! error. What it says of an error is made too.
 
-use super::mending;
 use super::scratch::Scratch;
+use super::{corpus, mending};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use spot::data::{
     Card, DataError, DatasetFile, Inputs, Layout, Lines, Predictions, Ranking, ScoresFile, Table, Trials, read_dataset,
     read_task, values,
 };
 use spot::engine::manifest::{Options, load, outline};
+use spot::engine::sharing::{Access, Failures, Sharing};
+use spot::engine::signing::again::Again;
+use spot::engine::signing::made::{about, is_about};
 use spot::engine::store::digest::{Digest, Key};
 use spot::engine::store::entry::Entry;
 use spot::engine::store::files::hash;
@@ -18,9 +23,16 @@ use spot::ml::prompt::{form, npy, peft};
 use spot::ml::tasks::{Answer, Dialect, Labels, Metric, Own, Quotes, Reading, Sheet, Split, Template, read_file};
 use spot::ml::text::{sentencepiece, tokens::Tokens};
 use spot::ml::torch;
+use spot::remote::Address;
+use spot::remote::lease::{Leases, Worker, workers};
+use spot::trust::envelope::Envelope;
+use spot::trust::key::{PublicKey, SecretKey};
+use spot::trust::statement::Statement;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// A reader.
 pub(crate) struct Target {
@@ -486,6 +498,74 @@ pub(crate) const ALL: &[Target] = &[
         mend: as_it_is,
         read: packed,
     },
+    Target {
+        name: "key",
+        memory: 32,
+        runs: 50_000,
+        seeds: &[],
+        dictionary: &[
+            "-----BEGIN PUBLIC KEY-----\n",
+            "-----END PUBLIC KEY-----\n",
+            "-----BEGIN PRIVATE KEY-----\n",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN EC PRIVATE KEY-----\n",
+            "=",
+            "==",
+            "\r\n",
+            "0*0\u{5}\u{6}\u{3}+ep",
+            "MCowBQYDK2VwAyEA",
+        ],
+        mend: as_it_is,
+        read: key,
+    },
+    Target {
+        name: "envelope",
+        memory: 32,
+        runs: 100_000,
+        seeds: &[],
+        dictionary: &[
+            "\"payload\":\"",
+            "\"payloadType\":\"application/vnd.in-toto+json\"",
+            "\"signatures\":[",
+            "\"keyid\":\"",
+            "\"sig\":\"",
+            "\"_type\":\"https://in-toto.io/Statement/v1\"",
+            "\"predicateType\":\"",
+            "https://slsa.dev/provenance/v1",
+            "urn:spot:again:v1",
+            "\"subject\":[",
+            "\"differs\":[",
+            "null",
+            "==",
+        ],
+        mend: as_it_is,
+        read: envelope,
+    },
+    Target {
+        name: "shared",
+        memory: 32,
+        runs: 4_000,
+        seeds: &["tests/fuzz/corpus/entry"],
+        dictionary: &[
+            "{\"worker\":\"",
+            "\"nonce\":\"",
+            "\"jobs\":{",
+            "\"beat\":",
+            "\"format\":1",
+            "\"keys\":[\"",
+            "\"files\":[{\"name\":\"",
+            "\"digest\":\"",
+            "\"size\":18446744073709551615",
+            "../",
+            "/",
+            "\\u0000",
+            "null",
+            "]",
+            "}",
+        ],
+        mend: as_it_is,
+        read: shared,
+    },
 ];
 
 /// Makes the text of an error, which quotes parts of the input, and passes on what there is if there is none.
@@ -717,6 +797,100 @@ fn tokenizer(_: &Scratch, bytes: &[u8]) {
     tokens.sentinels();
     said(tokens.decode(&[0, 1, u32::MAX, tokens.size() as u32]));
     tokens.piece(tokens.size() as u32);
+}
+
+/// A key as it stands, and one of which only the inside is somebody's.
+fn key(_: &Scratch, bytes: &[u8]) {
+    let inside = STANDARD.encode(bytes);
+    let pem = |label: &str| format!("-----BEGIN {label}-----\n{inside}\n-----END {label}-----\n");
+    let as_text = std::str::from_utf8(bytes).unwrap_or_default().to_owned();
+    for text in [as_text, pem("PUBLIC KEY"), pem("PRIVATE KEY")] {
+        if let Some(public) = said(PublicKey::from_pem(&text)) {
+            let again = PublicKey::from_pem(&public.to_pem()).map(|key| key.id());
+            assert_eq!(again.ok(), Some(public.id()), "a key is what it says of itself");
+            assert!(!public.verifies(b"message", bytes), "nobody can forge a signature by chance");
+        }
+        if let Some(secret) = said(SecretKey::from_pem(&text)) {
+            let signature = secret.sign(b"message").expect("there is randomness");
+            assert!(secret.public().verifies(b"message", &signature), "a key that is taken can sign");
+            assert!(!format!("{secret:?}").contains(inside.trim_end_matches('=')), "a secret is not shown");
+        }
+    }
+}
+
+fn envelope(_: &Scratch, bytes: &[u8]) {
+    if let Some(envelope) = said(Envelope::from_json(bytes)) {
+        let again = Envelope::from_json(envelope.to_json().as_bytes());
+        assert_eq!(again.as_ref(), Ok(&envelope), "an envelope is written as it was read");
+        if let Some(statement) = envelope.statement_by(&fixed_key().public()) {
+            assert_eq!(statement, corpus::STATEMENT.as_bytes(), "this key has signed one statement");
+            said(Again::read(&statement));
+        }
+    }
+    said(Again::read(bytes));
+    for of in ["https://slsa.dev/provenance/v1", "urn:spot:again:v1"] {
+        said(Statement::from_json(bytes, of)).and_then(|statement| about(&statement));
+    }
+    is_about(bytes, &Key::of(b""), b"");
+}
+
+/// A key that everybody knows.
+pub(crate) fn fixed_key() -> SecretKey {
+    // PKCS #8 of an Ed25519 key: RFC 8410, section 7.
+    let der = [b"0.\x02\x01\x000\x05\x06\x03+ep\x04\"\x04 ".as_slice(), &[7; 32]].concat();
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
+    SecretKey::from_pem(&pem).expect("a key")
+}
+
+/// Everything that somebody else may have put into a place that machines share.
+fn shared(scratch: &Scratch, bytes: &[u8]) {
+    let address: Address = format!("file://{}", scratch.path("shared").display()).parse().expect("an address");
+    let key = Key::of(b"fuzz");
+    let hex = key.to_string();
+    let name = URL_SAFE_NO_PAD.encode(&bytes[..bytes.len().min(180)]);
+    let start = &hex[..2];
+    let names = [
+        format!("claims/{hex}"),
+        "workers/somebody".to_owned(),
+        format!("failures/run/{hex}"),
+        format!("partial/{hex}.json"),
+        format!("entries/{start}/{hex}.json"),
+        format!("roots/{hex}.json"),
+    ];
+    Sharing::open(&address, Access::Make, false).expect("the folder can be written");
+    scratch.empty("shared/told");
+    names.iter().for_each(|name| drop(scratch.put(&format!("shared/{name}"), bytes)));
+    scratch.put(&format!("shared/told/{start}/{name}x"), b"");
+
+    let place = Sharing::open(&address, Access::Read, false).expect("it is a place");
+    said(workers(&**place.objects()));
+    let failures = Failures::new(place.objects().clone(), "run");
+    said(failures.look());
+    assert!(failures.has(&key), "its name says that it failed, whatever else it says");
+    said(failures.of(&key));
+    said(place.look(Duration::ZERO, None));
+    place.told(&key);
+    said(place.peek(&key));
+    said(place.sweep(Duration::ZERO));
+    let local = Store::new(&scratch.empty("local"));
+    if said(place.pull_scratch(&local, &key)) == Some(true) {
+        let folder = local.scratch_path(&key);
+        let found = local.scratch_files(&key).expect("it was just made");
+        assert!(found.iter().all(|(_, path)| path.parent() == Some(&*folder)), "names lead nowhere else");
+    }
+    let leave = Arc::new(AtomicBool::new(false));
+    let me = Worker { worker: "me".to_owned(), host: "here".to_owned(), ..Worker::default() };
+    let leases = Leases::start(place.objects().clone(), me, Duration::from_secs(60), leave).expect("it can be written");
+    said(leases.look(Duration::ZERO));
+    leases.is_held(&hex);
+    // Of a holder that never beats the lease may be taken.
+    let taken = leases.take(&hex).expect("it can be asked");
+    drop(taken);
+    drop(leases);
+
+    scratch.put("other/store.json", bytes);
+    let address: Address = format!("file://{}", scratch.path("other").display()).parse().expect("an address");
+    said(Sharing::open(&address, Access::Read, false));
 }
 
 fn spiece(scratch: &Scratch, bytes: &[u8]) {

@@ -284,6 +284,28 @@ fn commands_that_only_look_make_no_store() {
 }
 
 #[test]
+fn what_is_in_the_store_alone_is_not_stale() {
+    let shell = Shell::finished();
+    let store = format!("--store file://{}", shell.path("shared").display());
+    shell.spot(&format!("push smoke {store}")).ok();
+    let jobs = shell.spot("status smoke --format json").ok().json()["jobs"].as_array().unwrap().len();
+    let status = shell.spot(&format!("status smoke --cache b {store} --exit-code")).ok();
+    status.prints(&format!("{jobs} jobs: {jobs} shared\n"));
+    let told = shell.spot(&format!("status smoke --cache b {store} --verbose")).ok();
+    told.prints(&format!("shared: its result is in `file://{}`", shell.path("shared").display()));
+    shell.spot("status smoke --cache b --exit-code").exits_with(10);
+    let dry = shell.spot(&format!("run smoke --cache b {store} --dry-run --format json")).ok().json();
+    assert_eq!(dry["counts"], serde_json::json!({"shared": jobs}));
+    // What is neither here nor there runs.
+    let shell = plan(3, 0.0);
+    shell.spot(&at(&shell, "a", "")).ok();
+    lose(&shell, "a", "sum", true);
+    let store = format!("--store file://{}", shell.path("shared").display());
+    let status = shell.spot(&format!("status many --cache b {store} --format json --exit-code")).exits_with(10);
+    assert_eq!(status.json()["counts"], serde_json::json!({"shared": 3, "stale": 1}));
+}
+
+#[test]
 fn a_cache_may_be_anywhere() {
     let shell = plan(1, 0.0);
     for cache in ["../of another", "100%", "x/../y"] {
@@ -564,6 +586,23 @@ fn slurm_gets_one_array_and_the_client_sees_what_its_workers_make() {
     // Nobody is left in the queue, so there is nothing to cancel.
     shell.spot(&format!("cancel many --store file://{}", shell.path("shared").display())).env("PATH", &path).ok();
     assert!(!shell.path("queue.cancelled").exists());
+}
+
+#[test]
+fn a_client_of_slurm_shows_what_its_workers_do() {
+    let shell = plan(2, 3.0);
+    let path = slurm(&shell);
+    let line = at(&shell, "a", "--executor slurm --workers 1 --format json");
+    let run = shell.spot(&line).env("PATH", &path).env("SPOT_SLURM_SECONDS", "0.2").env("SPOT_LEASE_SECONDS", "1");
+    let events = run.ok().lines();
+    for job in ["leaf[0]", "leaf[1]"] {
+        let places = |what: &str| -> Vec<usize> {
+            let is_one = |event: &Value| event["event"] == what && event["job"] == job;
+            events.iter().enumerate().filter(|(_, event)| is_one(event)).map(|(at, _)| at).collect()
+        };
+        let (started, ended) = (places("started"), places("job"));
+        assert!(started.len() == 1 && ended.len() == 1 && started < ended, "{job}: {started:?} {ended:?}");
+    }
 }
 
 #[test]

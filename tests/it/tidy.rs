@@ -47,7 +47,8 @@ fn layers_import_only_what_is_below_them() {
             "stages" => &["stages", "engine", "ml", "data", "hub", "report", "braces", "panic", "replace"],
             "ui" | "error" => &["ui", "error", "engine", "panic", "units"],
             "cli" => &[
-                "cli", "engine", "ui", "error", "report", "ml", "data", "remote", "stages", "replace", "trust", "units",
+                "cli", "engine", "ui", "error", "report", "ml", "data", "remote", "stages", "panic", "replace",
+                "trust", "units",
             ],
             "lib" | "main" => &[],
             other => panic!("`{other}` has no place among the layers"),

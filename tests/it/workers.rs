@@ -108,7 +108,7 @@ fn workers_for_gpus_need_gpus() {
     shell.spot("run mixed --workers-per-gpu 1").exits_with(2);
     shell.spot("run mixed --worker --workers-per-gpu 0").exits_with(2);
     let done = shell.spot("run mixed --worker --workers-per-gpu 1 --device cpu").exits_with(5);
-    assert!(done.err.contains("`--workers-per-gpu`: it is to compute on GPUs"), "{}", done.err);
+    assert!(done.err.contains("it is to compute on GPUs, and `--device cpu` is none"), "{}", done.err);
     // What Slurm starts is told to.
     let script = shell.spot("slurm script mixed --executor slurm --workers-per-gpu 2 --memory-limit 8GiB").ok();
     assert!(

@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 pub(super) use queue::{Queue, requeue_self};
 pub(super) use script::Script;
 use serde::{Deserialize, Serialize};
-pub(super) use watch::{Monitor, pause};
+pub(super) use watch::{Afar, Monitor, pause};
 
 /// What of a run is Slurm's.
 #[derive(Args)]

@@ -256,7 +256,7 @@ impl Experience {
     /// What the jobs of a survey will take that are not cached. A job that may run counts as one that will.
     pub fn forecast(&self, jobs: &[JobState]) -> Forecast {
         let mut forecast = Forecast::default();
-        for job in jobs.iter().filter(|job| !matches!(job.state, State::Cached | State::Blocked)) {
+        for job in jobs.iter().filter(|job| !job.state.is_done() && job.state != State::Blocked) {
             match self.of(&job.job, job.kind, job.operations) {
                 None => forecast.unknown += 1,
                 Some(Expected { seconds, bytes, basis }) => {

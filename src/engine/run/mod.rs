@@ -191,7 +191,8 @@ fn only_found(
     error: &std::io::Error,
 ) -> anyhow::Result<Summary> {
     let started = Instant::now();
-    let jobs = survey(plan, store, &Question { only: settings.only.clone(), forced: settings.forced.clone() })?;
+    let question = Question { only: settings.only.clone(), forced: settings.forced.clone(), sharing: None };
+    let jobs = survey(plan, store, &question)?;
     let folder = store.root().display();
     if let Some(job) = jobs.iter().find(|job| job.state != State::Cached) {
         let name = &job.job;

@@ -23,6 +23,8 @@ pub enum Reason {
     Expands(usize),
     /// It is blocked, for this reason.
     Cannot(String),
+    /// Its result is in this place that machines share.
+    Shared(String),
     /// Its entry was made then, for that job.
     Made {
         /// When.
@@ -42,6 +44,7 @@ impl fmt::Display for Reason {
             Self::Forced => f.write_str("forced"),
             Self::Upstream(job) => write!(f, "depends on `{job}`"),
             Self::Expands(most) => write!(f, "asks for more jobs once its inputs are known, at most {most}"),
+            Self::Shared(place) => write!(f, "its result is in `{place}`"),
             Self::Made { end, job } => write!(f, "made {end} for `{job}`"),
         }
     }

@@ -4,8 +4,9 @@ use super::history::History;
 use super::jobs::{Id, Jobs, Order};
 use super::reason::Reason;
 use super::shared::Shared;
-use crate::engine::context::{Artifact, Bench, Cx, Progress, outputs};
+use crate::engine::context::{Artifact, Bench, Cx, Progress, outputs, told_outputs};
 use crate::engine::plan::Plan;
+use crate::engine::sharing::{Pulled, Sharing};
 use crate::engine::store::digest::Key;
 use crate::engine::store::entry::Entry;
 use crate::engine::store::provenance::Origin;
@@ -16,12 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// What is to be done about a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Its result is there.
     Cached,
+    /// Its result is not here, but in the place that machines share.
+    Shared,
     /// It will run.
     Stale,
     /// It will run if a job upstream makes something new.
@@ -36,11 +40,19 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cached => f.write_str("cached"),
+            Self::Shared => f.write_str("shared"),
             Self::Stale => f.write_str("stale"),
             Self::MayRun => f.write_str("may run"),
             Self::Blocked => f.write_str("blocked"),
             Self::Interrupted(step) => write!(f, "interrupted at step {step}"),
         }
+    }
+}
+
+impl State {
+    /// Whether there is a result, wherever.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Cached | Self::Shared)
     }
 }
 
@@ -86,16 +98,23 @@ pub struct Question {
     pub only: Option<BTreeSet<String>>,
     /// Jobs that are to run though they are cached.
     pub forced: BTreeSet<String>,
+    /// Where results count too.
+    pub sharing: Option<Arc<Sharing>>,
 }
 
 /// The states of the jobs of a plan, and of the jobs that they ask for as far as that is known. Nothing runs and nothing is
 /// locked, so it can be asked for during a run.
 ///
 /// # Errors
-/// If the store cannot be read. What is wrong with a single job is its state.
+/// If the store cannot be read, or the place that machines share not be asked. What is wrong with a single job is its state.
 pub fn survey(plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::Result<Vec<JobState>> {
+    if let Some(sharing) = &question.sharing {
+        sharing.look(Duration::ZERO, None)?;
+        store.read_through(sharing.clone());
+    }
     let mut survey = Survey {
         store,
+        sharing: question.sharing.as_deref(),
         forced: &question.forced,
         jobs: Jobs::new(plan),
         history: History::new(store.clone(), &plan.name),
@@ -119,6 +138,7 @@ pub fn survey(plan: &Plan, store: &Arc<Store>, question: &Question) -> anyhow::R
 
 struct Survey<'a> {
     store: &'a Arc<Store>,
+    sharing: Option<&'a Sharing>,
     forced: &'a BTreeSet<String>,
     jobs: Jobs,
     history: History,
@@ -160,7 +180,7 @@ impl Survey<'_> {
             entry: None,
             compared: None,
             origins: Vec::new(),
-            operations: if state == State::Cached { None } else { self.jobs.operations(id) },
+            operations: if state.is_done() { None } else { self.jobs.operations(id) },
             expands_to_at_most: (known.plan.kind.expands && known.children.is_none())
                 .then(|| known.plan.job.expands_to_at_most(&|role| self.jobs.count(id, role)))
                 .filter(|most| *most > 0),
@@ -173,7 +193,7 @@ impl Survey<'_> {
             return Some(self.blank(id, State::Blocked, vec![Reason::Cannot(why)]));
         }
         let upstream = self.jobs.upstream(id).into_iter().filter_map(|id| self.states.get(&id));
-        let open: Vec<_> = upstream.filter(|state| state.state != State::Cached).collect();
+        let open: Vec<_> = upstream.filter(|state| !state.state.is_done()).collect();
         if open.is_empty() {
             return None;
         }
@@ -227,7 +247,11 @@ impl Survey<'_> {
             }
         };
         if order.expanded.is_none() {
-            return self.expand(id, &order, &reads);
+            return match self.learned(&order) {
+                Ok(Some(order)) => self.expand(id, &order, &order.read(self.store)?),
+                Ok(None) => self.expand(id, &order, &reads),
+                Err(error) => Ok(self.blank(id, State::Blocked, vec![Reason::Cannot(format!("{error:#}"))])),
+            };
         }
         let recipe = order.recipe(&reads);
         let key = recipe.key();
@@ -253,6 +277,10 @@ impl Survey<'_> {
                 }
                 vec![Reason::Damaged("its entry lacks an output".to_owned())]
             }
+            Found::Nothing if !forced && self.is_shared(id, &key)? => {
+                let place = self.sharing.map(|sharing| sharing.address().to_string()).unwrap_or_default();
+                return Ok(self.blank(id, State::Shared, vec![Reason::Shared(place)]));
+            }
             Found::Hit(_) | Found::Nothing => Vec::new(),
             Found::Damaged(damage) => damage.iter().map(|damage| Reason::Damaged(damage.to_string())).collect(),
         };
@@ -264,6 +292,39 @@ impl Survey<'_> {
         }
         let state = self.store.interrupted_at(&key).map_or(State::Stale, State::Interrupted);
         Ok(JobState { compared, ..self.blank(id, state, reasons) })
+    }
+
+    /// Whether the result of a job is in the place that machines share; if so, what it made is known from now on.
+    fn is_shared(&mut self, id: Id, key: &Key) -> anyhow::Result<bool> {
+        let Some(sharing) = self.sharing.filter(|sharing| sharing.is_listed(key)) else { return Ok(false) };
+        let (name, promised) = (self.jobs.get(id).plan.name.clone(), self.jobs.get(id).plan.job.outputs());
+        let told = sharing.told(key).and_then(|digests| told_outputs(key, &name, &promised, &digests));
+        let made = match told {
+            Some(made) => Some(made),
+            // Of some results it is only told that they are there.
+            None => match sharing.peek(key)? {
+                Pulled::Hit(entry) => outputs(self.store, &name, &promised, &entry),
+                _ => None,
+            },
+        };
+        let is_shared = made.is_some();
+        self.jobs.get_mut(id).outputs = made;
+        Ok(is_shared)
+    }
+
+    /// A job with all that there is to know of what it reads, if of some of that only digests were told.
+    fn learned(&self, order: &Order) -> anyhow::Result<Option<Order>> {
+        let Some(sharing) = self.sharing else { return Ok(None) };
+        let mut entries = BTreeMap::new();
+        for key in order.told_by() {
+            if let Pulled::Hit(entry) = sharing.peek(&key)? {
+                entries.insert(key, entry);
+            }
+        }
+        let place = sharing.address();
+        let lost =
+            |_| anyhow::anyhow!("what `{}` reads is not in `{place}` as it was told; `spot run` makes it", order.name);
+        order.known_from(self.store, &entries).map(Some).map_err(lost)
     }
 
     fn hit(&mut self, id: Id, outputs: Vec<(Arc<str>, Artifact)>, entry: Entry) -> JobState {
