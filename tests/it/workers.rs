@@ -69,6 +69,25 @@ fn workers_of_two_sizes_do_what_each_can() {
     }
 }
 
+/// What a worker cannot do may become ready long after others have done what it could not do before.
+#[test]
+fn a_worker_gives_others_time_for_every_job() {
+    let command = "kind: command, outputs: [o.txt], run: [sh, -c";
+    let text = format!(
+        "version: 1\nname: chain\nstages:\n  first: {{{command}, 'echo 1 > \"$SPOT_OUT/o.txt\"'], resources: {{gpus: 0, memory: 40GiB}}}}\n  \
+         between: {{{command}, 'sleep 4; cp \"$SPOT_IN_a\" \"$SPOT_OUT/o.txt\"'], inputs: {{a: {{output: first.o.txt}}}}}}\n  \
+         last: {{{command}, 'sleep 1; cp \"$SPOT_IN_a\" \"$SPOT_OUT/o.txt\"'], inputs: {{a: {{output: between.o.txt}}}}, resources: {{memory: 40GiB}}}}\n"
+    );
+    let shell = Shell::new().write("pipelines/chain.yaml", text);
+    let worker = |limit: &str| {
+        let line = format!("run chain --worker --run one --memory-limit {limit}");
+        shell.spot(&line).env("SPOT_LEASES", "always").env("SPOT_LEASE_SECONDS", "1").start()
+    };
+    let (mut small, mut large) = (worker("2GiB"), worker("64GiB"));
+    assert!(large.wait().unwrap().success() && small.wait().unwrap().success());
+    assert_eq!(shell.read("cache/v1/views/chain/last/o.txt"), "1\n");
+}
+
 #[test]
 fn a_run_alone_does_everything_and_says_what_there_is_not() {
     let shell = plan();

@@ -68,8 +68,8 @@ pub(super) struct Scheduler<'a> {
     elsewhere: BTreeMap<Id, Key>,
     /// Of these, jobs that need more than this worker has.
     beyond: BTreeMap<Id, Lack>,
-    /// When somebody was seen to work on one of them, or the first of them was found.
-    helped: Option<Instant>,
+    /// When somebody was seen to work on one of them, or another of them was found.
+    helped: Instant,
     /// Since when it is known of a job that somebody else works on it.
     known_elsewhere: BTreeMap<Id, Instant>,
     /// The job with which a worker begins to look for one, so that not all begin with the same.
@@ -114,7 +114,7 @@ impl<'a> Scheduler<'a> {
             parked: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             beyond: BTreeMap::new(),
-            helped: None,
+            helped: Instant::now(),
             known_elsewhere: BTreeMap::new(),
             first: Id::new(first_of(crew, n)),
             summary: Summary::default(),
@@ -210,7 +210,7 @@ impl<'a> Scheduler<'a> {
         let settings = self.crew.settings;
         if self.beyond.len() == self.elsewhere.len() {
             let long = settings.leases.as_ref().map_or(ALONE, |leases| leases.term() * 2);
-            return self.helped.is_none_or(|helped| helped.elapsed() < long);
+            return self.helped.elapsed() < long;
         }
         let long = settings.leases.as_ref().map_or(Duration::ZERO, |leases| leases.term() * 2);
         let is_new = |id: &Id| self.known_elsewhere.get(id).is_none_or(|since| since.elapsed() < long);
@@ -232,7 +232,7 @@ impl<'a> Scheduler<'a> {
             self.wait(id);
         }
         if self.beyond.keys().filter_map(|id| self.elsewhere.get(id)).any(|key| crew.is_at_work(key)) {
-            self.helped = Some(Instant::now());
+            self.helped = Instant::now();
         }
     }
 
@@ -287,7 +287,9 @@ impl<'a> Scheduler<'a> {
             Verdict::Beyond(key, lack) => {
                 self.leave_to_others(id, key);
                 self.beyond.insert(id, lack);
-                self.helped.get_or_insert_with(Instant::now);
+                if self.known_elsewhere.insert(id, Instant::now()).is_none() {
+                    self.helped = Instant::now();
+                }
             }
             Verdict::Elsewhere(key) => {
                 self.leave_to_others(id, key);
