@@ -64,7 +64,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run what is not cached
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Say what is cached, what would run, and why
     Status(status::Status),
     /// Bring results of this machine to the store that machines share

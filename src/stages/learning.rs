@@ -418,7 +418,7 @@ mod tests {
         }
 
         fn ended(&self, outcome: &Outcome) {
-            self.ended.lock().unwrap().push(outcome.ending.clone());
+            self.ended.lock().unwrap().push(outcome.ending);
         }
     }
 
