@@ -514,9 +514,11 @@ def report(study, way, fleet, seconds, counts, created, problems):
     rest = at_rest(study, way.place)
     table.add("at rest", ", ".join(f"{name} {value if isinstance(value, int) else len(value)}" for name, value in rest.items()))
     stored_wrong = flipped_on_the_way(way)
-    for name in ("missing", "other", "foreign", "incomplete"):
+    for name in ("missing", "foreign"):
         problems += [f"in the place: {name}: {key}" for key in rest[name][:5]]
-    unexplained = [name for name in rest["wrong blobs"] + rest["unreadable"] if not any(name in wrong for wrong in stored_wrong)]
+    # An entry that was flipped on its way may still be JSON: then it has other artifacts, or names blobs that nobody made.
+    suspects = [name for what in ("wrong blobs", "unreadable", "other", "incomplete") for name in rest[what]]
+    unexplained = [name for name in suspects if not any(name in wrong for wrong in stored_wrong)]
     problems += [f"in the place: {name} is wrong, and nobody flipped it" for name in unexplained[:5]]
     table.add("… stored wrong", f"{len(stored_wrong)} uploads flipped on their way were taken by the server")
     leftovers = {folder: len(way.place.names(folder)) for folder in ("claims", "workers", "partial", "observations", "failures")}
