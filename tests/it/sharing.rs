@@ -606,6 +606,38 @@ fn a_client_of_slurm_shows_what_its_workers_do() {
 }
 
 #[test]
+fn an_array_that_slurm_takes_late_is_not_submitted_again() {
+    let shell = plan(2, 0.0);
+    let path = slurm(&shell);
+    let bin = shell.path("bin").display().to_string();
+    // A controller that was busy: it has no answer for `sbatch`, and takes the job three seconds later. It still knows a job that has ended.
+    std::fs::rename(shell.path("bin/sbatch"), shell.path("bin/taken")).unwrap();
+    let late = format!(
+        "#!/bin/sh\ncat > {bin}/script\n(sleep 3; {bin}/taken < {bin}/script) > /dev/null 2>&1 &\necho x >> {bin}/submitted\n\
+         echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2\nexit 1\n"
+    );
+    shell.put("bin/late", late);
+    let marked = shell.read("bin/squeue").replace(
+        "#!/bin/sh\n",
+        &format!(
+            "#!/bin/sh\ncase \"$*\" in *%F*) [ -e {queue}.sh ] && echo \"7|$(sed -n 's/^#SBATCH --comment=//p' {queue}.sh)\"; exit 0 ;; esac\n",
+            queue = shell.path("queue").display()
+        ),
+    );
+    shell.put("bin/squeue", marked);
+    // In the place of the other, whose rights it has.
+    std::fs::copy(shell.path("bin/taken"), shell.path("bin/sbatch")).unwrap();
+    shell.put("bin/sbatch", shell.read("bin/late"));
+    let line = at(&shell, "a", "--executor slurm --workers 1");
+    let done =
+        shell.spot(&line).env("PATH", &path).env("SPOT_SLURM_SECONDS", "0.3").env("SPOT_LEASE_SECONDS", "1").ok();
+    assert!(done.err.contains("submitted the Slurm array 7: 1 workers"), "{}", done.err);
+    assert!(done.err.contains("3 jobs: 0 executed, 3 cached"), "{}", done.err);
+    assert_eq!(shell.read("bin/submitted"), "x\n");
+    assert!(executions(&shell).values().all(|n| *n == 1));
+}
+
+#[test]
 fn an_array_that_is_gone_and_refused_since_ends_the_run_that_waits() {
     let shell = plan(2, 0.0);
     let path = slurm(&shell);

@@ -40,12 +40,28 @@ impl Queue {
         if let Some(id) = id.filter(|_| answer.succeeded) {
             return Ok(id);
         }
-        // A busy controller may have taken a job whose number did not come back.
-        let is_silent = ["timed out", "Unable to contact"].iter().any(|words| answer.err.contains(words));
-        let found = if is_silent { Self::marked(mark)? } else { None };
+        // A busy controller may have taken a job whose number did not come back, or take it when it comes to it.
+        let found = match () {
+            () if answer.err.contains("timed out") => Self::marked_in_time(mark)?,
+            () if answer.err.contains("Unable to contact") => Self::marked(mark)?,
+            () => None,
+        };
         found.ok_or_else(|| {
             Unavailable(format!("Slurm does not take the job: {}; `spot slurm script` prints it", said(&answer)))
         })
+    }
+
+    /// The array that has this mark, now or in a moment.
+    fn marked_in_time(mark: &str) -> Result<Option<u64>, Unavailable> {
+        const LOOKS: u32 = 6;
+        const PAUSE: Duration = Duration::from_secs(2);
+        for _ in 1..LOOKS {
+            if let Some(id) = Self::marked(mark)? {
+                return Ok(Some(id));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Self::marked(mark)
     }
 
     /// The array that has this mark.
