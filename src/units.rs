@@ -39,7 +39,11 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         _ => return Err("expected a number and `GiB`, `MiB` or `KiB`, such as `6GiB`".to_owned()),
     };
     let number: usize = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
-    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "no machine has that much memory".to_owned())
+    match number.checked_mul(unit) {
+        Some(0) => Err("expected more than nothing".to_owned()),
+        Some(size) => Ok(size),
+        None => Err("no machine has that much memory".to_owned()),
+    }
 }
 
 /// A duration as people write it: `90m`.

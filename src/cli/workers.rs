@@ -48,7 +48,8 @@ pub(super) fn work_together(workers: Vec<Worker>, stop: &AtomicBool, in_words: b
     }
     for (name, status) in &ended {
         if let Some(signal) = status.signal() {
-            let warning = format!("the worker on `{name}` was killed by signal {signal}; others take its jobs over");
+            let warning =
+                format!("the worker on `{name}` was killed by signal {signal}; what it did is left to others");
             ui::tell("warning:", Colour::Yellow, &warning);
         }
     }
@@ -61,6 +62,7 @@ fn tell_to_leave(child: &Child) {
 }
 
 /// Passes on what workers say until all have ended, and tells them to leave once that is asked for, if they were not `told` already.
+/// They are in the order in which they ended; of those that ended at a time, whoever had nothing left to do comes first.
 fn wait_for(
     mut workers: Vec<(String, Child)>,
     stop: &AtomicBool,
@@ -78,19 +80,20 @@ fn wait_for(
             readers.push(thread::spawn(move || pass_on(err, &before, io::stderr)));
         }
     }
-    let mut ended = Vec::new();
+    let mut ended: Vec<(String, ExitStatus)> = Vec::new();
     while !workers.is_empty() {
         if !told && stop.load(Ordering::Relaxed) {
             told = true;
             workers.iter().for_each(|(_, child)| tell_to_leave(child));
         }
-        let mut at_work = Vec::new();
+        let (mut at_work, before) = (Vec::new(), ended.len());
         for (name, mut child) in workers {
             match child.try_wait()? {
                 Some(status) => ended.push((name, status)),
                 None => at_work.push((name, child)),
             }
         }
+        ended[before..].sort_by_key(|(_, status)| !status.success());
         workers = at_work;
         if !workers.is_empty() {
             thread::sleep(TICK);
@@ -115,13 +118,14 @@ fn pass_on<W: Write>(from: impl Read, before: &str, to: impl Fn() -> W) {
     }
 }
 
-/// How they end together: the run is done once one has left since nothing was left, unless a job failed; `None` was killed.
+/// How workers end together that ended in this order; `None` was killed. The run is done if no job failed and the last of them had
+/// nothing left to do: what one leaves behind that ends otherwise, nobody takes over who was gone by then.
 fn exit(codes: impl Iterator<Item = Option<i32>>) -> Exit {
     let codes: Vec<Option<i32>> = codes.collect();
-    let by_weight =
-        [Exit::JobFailed, Exit::Integrity, Exit::Usage, Exit::Ok, Exit::Interrupted, Exit::Locked, Exit::Environment];
     let is_one = |exit: &Exit| codes.contains(&Some(i32::from(exit.code())));
-    by_weight.into_iter().find(is_one).unwrap_or(Exit::Environment)
+    let worst = [Exit::JobFailed, Exit::Integrity, Exit::Usage].into_iter().find(is_one);
+    let undone = || [Exit::Interrupted, Exit::Locked].into_iter().find(is_one).unwrap_or(Exit::Environment);
+    worst.unwrap_or_else(|| if codes.last() == Some(&Some(0)) { Exit::Ok } else { undone() })
 }
 
 #[cfg(test)]
@@ -136,10 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_done_once_one_worker_has_nothing_left_to_do() {
+    fn a_run_is_done_if_the_last_worker_had_nothing_left_to_do() {
         let of = |codes: &[Option<i32>]| exit(codes.iter().copied());
         assert_eq!(of(&[Some(0), Some(0)]), Exit::Ok);
-        assert_eq!(of(&[Some(5), Some(0), None]), Exit::Ok);
+        assert_eq!(of(&[Some(5), None, Some(0)]), Exit::Ok);
+        assert_eq!(of(&[Some(0), None]), Exit::Environment, "nobody takes over what it did");
+        assert_eq!(of(&[Some(0), Some(5)]), Exit::Environment);
+        assert_eq!(of(&[Some(0), Some(130)]), Exit::Interrupted);
         assert_eq!(of(&[Some(0), Some(1)]), Exit::JobFailed);
         assert_eq!(of(&[Some(130), Some(5)]), Exit::Interrupted);
         assert_eq!(of(&[None, None]), Exit::Environment);
