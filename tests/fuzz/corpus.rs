@@ -100,10 +100,40 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("packed", "small.zst", zstd::encode_all(CSV.as_bytes(), 3).expect("memory takes everything")),
         ("packed", "long.gz", gzip(&[b'a'; 1 << 18])),
     ];
+    made.extend(studies().into_iter().map(|(name, text)| ("manifest", name, text.into_bytes())));
     made.extend(tables().into_iter().map(|(name, bytes)| ("parquet", name, bytes)));
     made.extend(published().into_iter().map(|(name, text)| ("published", name, text.into())));
     made.extend(pickles());
     made
+}
+
+/// The studies of `pipelines` with a few tasks each: whole, they have thousands of jobs, and planning them would be most of the time.
+fn studies() -> [(&'static str, String); 2] {
+    let smaller = |name: &str, lines: &[(&str, &str)]| {
+        let mut text = fs::read_to_string(Path::new(PROJECT).join("pipelines").join(name)).expect("a study");
+        for (line, instead) in lines {
+            assert_eq!(text.matches(line).count(), 1, "`{name}` has one `{line}`");
+            text = text.replace(line, instead);
+        }
+        text
+    };
+    let sources =
+        "  sources: [w_senti, w_topic, w_nli, w_para, w_fact, w_qa, w_sum, w_accept, w_sts, w_sense, w_cause]\n";
+    let targets = "  targets: [w_mood, w_product, w_animal, w_where, w_rte, w_mrpc, w_boolq, w_copa, w_wic]\n";
+    let glue = [
+        (sources, "  sources: [w_nli, w_qa, w_sum]\n"),
+        (targets, "  targets: [w_mood, w_rte]\n"),
+        ("tasks: [w_mood, w_product, w_animal, w_where]", "tasks: [w_mood]"),
+        ("tasks: [w_rte, w_mrpc, w_boolq, w_copa, w_wic]", "tasks: [w_rte]"),
+        ("\n  seeds: [0, 1, 2] ", "\n  seeds: [0] "),
+        ("\n  source_seeds: [0, 1]\n", "\n  source_seeds: [0]\n"),
+    ];
+    let paper = [
+        ("\n  targets: [boolq, cola, stsb, wic, cr, mrpc, rte, wsc, copa, cb]\n", "\n  targets: [rte]\n"),
+        ("\n  seeds: [0, 1, 2]\n", "\n  seeds: [0]\n"),
+        ("\n  metrics: [average_tokens, per_token]\n", "\n  metrics: [per_token]\n"),
+    ];
+    [("glue.yaml", smaller("spot_glue.yaml", &glue)), ("paper.yaml", smaller("spot_paper.yaml", &paper))]
 }
 
 /// That a job was executed again.

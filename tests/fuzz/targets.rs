@@ -60,7 +60,7 @@ pub(crate) const ALL: &[Target] = &[
         name: "manifest",
         memory: 128,
         runs: 8_000,
-        seeds: &["tests/manifests", "pipelines"],
+        seeds: &["tests/manifests", "pipelines/nano.yaml", "pipelines/smoke.yaml"],
         dictionary: &[
             "extends: base.yaml\n",
             "profiles:",
