@@ -23,12 +23,16 @@ pub(super) struct Scope<'a> {
 pub(super) const LARGEST: usize = 5_000_000;
 /// How deep variables may lead to variables.
 const LONGEST_CHAIN: usize = 32;
+/// How deep names may be made of names, `${a.${b}}`, in all variables that lead to each other together.
+const DEEPEST_NAME: usize = 32;
 
 /// Where in the manifest a replacement takes place.
 #[derive(Default)]
 struct Trail {
     /// The variables that led here.
     names: Vec<String>,
+    /// Names that are being made of names.
+    inside: usize,
     /// Nesting of the value that is being made.
     depth: usize,
 }
@@ -128,7 +132,14 @@ impl Scope<'_> {
 
     /// The value of a name such as `steps`, `data.mnli` or `data.${task}`.
     fn look_up(&self, written: &str, place: Place, trail: &mut Trail) -> Result<Node, Problem> {
+        trail.inside += 1;
+        if trail.inside > DEEPEST_NAME + 1 {
+            let message =
+                format!("`${{{}` is in more than {DEEPEST_NAME} names that are made of names", clipped(written));
+            return Err(Problem::new(place, message));
+        }
         let name = self.interpolated(written, place, trail, &mut false)?;
+        trail.inside -= 1;
         if name.is_empty() {
             return Err(Problem::new(place, "`${}` names no variable"));
         }
@@ -311,6 +322,22 @@ mod tests {
         assert_eq!(expand("${map.${task}}").unwrap(), yaml("two"));
         assert_eq!(expand("${map.${name}}").unwrap(), yaml("{x: 1}"));
         assert_eq!(expand("a ${map.${task}} b").unwrap(), yaml("a two b"));
+    }
+
+    #[test]
+    fn names_in_names_without_end_are_refused() {
+        let nested = |vars: &str, times: usize| {
+            expand_with(vars, &format!("\"{}a{}\"", "${".repeat(times), "}".repeat(times)))
+                .map_err(|e| e.replace("${", ""))
+        };
+        assert_eq!(nested("a: a\n", DEEPEST_NAME + 1).unwrap(), yaml("a"));
+        for times in [DEEPEST_NAME + 2, 20_000] {
+            let error = nested("a: a\n", times).unwrap_err();
+            assert!(error.ends_with("is in more than 32 names that are made of names"), "{error}");
+        }
+        // Of variables in each other together.
+        let vars: String = (0..20).map(|at| format!("v{at}: \"${{${{w{at}}}}}\"\nw{at}: v{}\n", at + 1)).collect();
+        assert_eq!(expand_with(&format!("{vars}v20: x\n"), "${v0}").unwrap(), yaml("x"));
     }
 
     #[test]
