@@ -22,7 +22,9 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserOptions};
+use sqlparser::tokenizer::{Token, Tokenizer};
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 
 /// A query that gives the same rows wherever it runs.
 #[derive(Clone, Debug)]
@@ -31,6 +33,13 @@ pub struct Query {
     /// Whether it only filters and derives, so that rows keep their order.
     keeps_order: bool,
 }
+
+/// Words and signs of the longest query: what plans one goes as deep as it has joins or unions.
+const LONGEST: usize = 2000;
+/// Terms in terms, such as `a || b || c`, which threads of polars evaluate with a stack of 2 MiB: 500 were too many.
+const DEEPEST: usize = 128;
+/// Bytes of stack for the planning of the longest query.
+const STACK: usize = 1 << 28;
 
 /// The table that a query is over.
 pub const ROWS: &str = "rows";
@@ -82,7 +91,12 @@ fn ask<'n>(text: &str, frames: impl Iterator<Item = (&'n str, DataFrame)>) -> Re
     }
     // Some expressions of polars panic where others give an error.
     let answer = || context.execute(text).and_then(LazyFrame::collect).map_err(|error| DataError::Query(told(&error)));
-    guarded_as(DataError::Query, answer).map_err(|error| error.to_string())
+    let answer = || guarded_as(DataError::Query, answer).map_err(|error| error.to_string());
+    std::thread::scope(|scope| {
+        let planned = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, answer);
+        let planned = planned.map_err(|error| format!("no thread for it can be started: {error}"))?;
+        planned.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// An error of polars, without the plan that follows it.
@@ -94,16 +108,45 @@ fn told(error: &PolarsError) -> String {
 
 /// The one query that a text is.
 fn parsed(text: &str, expected: &str) -> Result<Box<Parsed>, String> {
+    let no_sql = |error: String| format!("is no SQL: {}", error.trim_start_matches("sql parser error: "));
+    let tokens =
+        Tokenizer::new(&GenericDialect, text).tokenize_with_location().map_err(|error| no_sql(error.to_string()))?;
+    let length = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).count();
+    if length > LONGEST {
+        return Err(format!(
+            "has {length} words and signs, of which a query may have {LONGEST}; put long lists of values into a table and join it"
+        ));
+    }
     let options = ParserOptions { trailing_commas: true, ..ParserOptions::default() };
-    let statements = Parser::new(&GenericDialect).with_options(options).try_with_sql(text);
-    let statements = statements.and_then(|mut parser| parser.parse_statements());
-    let mut statements = statements
-        .map_err(|error| format!("is no SQL: {}", error.to_string().trim_start_matches("sql parser error: ")))?;
+    let mut parser = Parser::new(&GenericDialect).with_options(options).with_tokens_with_locations(tokens);
+    let mut statements = parser.parse_statements().map_err(|error| no_sql(error.to_string()))?;
     match (statements.pop(), statements.len()) {
-        (Some(Statement::Query(query)), 0) => Ok(query),
+        (Some(Statement::Query(query)), 0) => match query.visit(&mut Depth(0)) {
+            ControlFlow::Continue(()) => Ok(query),
+            ControlFlow::Break(()) => Err(format!(
+                "has more than {DEEPEST} terms in each other; for many `or` take `in (…)`, or put the values into a table and join it"
+            )),
+        },
         (None, _) => Err(format!("is empty, expected `{expected}`")),
         (Some(_), 0) => Err(format!("does something else than to ask, expected `{expected}`")),
         (Some(_), more) => Err(format!("has {} statements, expected one", more + 1)),
+    }
+}
+
+/// How deep terms are in terms.
+struct Depth(usize);
+
+impl Visitor for Depth {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.0 += 1;
+        if self.0 > DEEPEST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.0 -= 1;
+        ControlFlow::Continue(())
     }
 }
 
@@ -336,7 +379,43 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_an_error() {
-        let deep = format!("select {}1{} from rows", "(".repeat(5000), ")".repeat(5000));
+        let deep = format!("select {}1{} from rows", "(".repeat(500), ")".repeat(500));
         refused(&deep, "is no SQL: recursion limit exceeded");
+    }
+
+    #[test]
+    fn terms_in_each_other_are_counted() {
+        for (start, more, end) in [
+            ("select text from rows where votes", " + votes", " > 0"),
+            ("select text from rows where ok", " and ok", ""),
+            ("select text", " || text", " as text from rows"),
+            ("select votes", "::bigint", " as n from rows"),
+            ("select text from rows where text is not null", " is not null", ""),
+        ] {
+            let query = |times: usize| format!("{start}{}{end}", more.repeat(times));
+            // Comparisons and casts are terms too.
+            answer(&query(DEEPEST - 3));
+            refused(&query(DEEPEST + 1), "has more than 128 terms in each other");
+            refused(&query(100_000), "words and signs, of which a query may have 2000");
+        }
+    }
+
+    #[test]
+    fn tables_that_follow_each_other_are_planned_up_to_the_longest_query() {
+        let all = |times: usize| format!("select text from rows{}", " union all select text from rows".repeat(times));
+        assert_eq!(answer(&all(LONGEST / 6 - 1))[0].1.len(), 4 * (LONGEST / 6));
+        refused(&all(LONGEST / 6 + 1), "words and signs, of which a query may have 2000");
+        let other = |at: usize| format!(" join (select author as a{at} from authors) as r{at} on author = a{at}");
+        let joined = |times: usize| format!("select text from rows{}", (0..times).map(other).collect::<String>());
+        assert_eq!(answer(&joined(100))[0].1.len(), 3);
+        refused(&joined(200), "words and signs, of which a query may have 2000");
+        let next = |at: usize| format!(", c{} as (select text from c{at})", at + 1);
+        let steps = |times: usize| {
+            format!(
+                "with c0 as (select text from rows){} select text from c{times}",
+                (0..times).map(next).collect::<String>()
+            )
+        };
+        assert_eq!(answer(&steps(200))[0].1.len(), 4);
     }
 }
